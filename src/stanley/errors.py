@@ -1,0 +1,30 @@
+"""The two errors that a user can cause: a wrong request, and a training run that diverges.
+
+Each message is one line: the file, field or value; the limit; what to try. The command line prints it as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StanleyError(ValueError):
+    """A request that cannot be carried out: bad configuration, data, checkpoint or device."""
+
+
+class DivergenceError(StanleyError):
+    """Training left the region where its numbers mean anything; the last good checkpoint is kept."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` for a near miss, else the list of what is known."""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options)}"
+
+
+def require(condition: object, message: str) -> None:
+    """Raise StanleyError(message) unless the condition holds."""
+    if not condition:
+        raise StanleyError(message)

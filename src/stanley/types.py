@@ -1,0 +1,48 @@
+"""Conventions of the whole library, stated once.
+
+Shapes       B chains or batch rows; `event` is the shape of one point, (d,) or (C, H, W) with images in [-1, 1].
+Sign         p(x) ∝ exp(-E(x)/T): low energy means likely. A paper's f = -E/T.
+Temperature  applied once, where the energy is handed to the chain. Samplers act on the potential U = E/T,
+             with p ∝ exp(-U), and have no noise knob of their own.
+Step size    h is the variance of the noise: x' = x - (h/2)·∇U(x) + √h·ξ, ξ ~ N(0, I).
+             Many libraries write x - ε·∇U + √(2ε)·ξ: that is h = 2ε.
+             Image EBM code writes x - ∂F + ε·ξ: that is U = 2F/ε² and h = ε².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from stanley.errors import require
+
+#: (B, *event) -> (B,). Differentiable, and each row depends on its own point alone.
+Energy = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Potential:
+    """U(x) = E(x) / T: what a sampler sees of an energy at temperature T > 0."""
+
+    energy: Energy
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"temperature is {self.temperature}, must be > 0; use 1 for p ∝ exp(-E)")
+
+    def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
+        return self.energy(x) / self.temperature
+
+
+def piecewise_linear(potential: Energy) -> str | None:
+    """Name of the first kinked activation in the network behind a potential, or None.
+
+    A network whose only non-linearities are kinked has a Hessian of zero almost everywhere.
+    """
+    energy = potential.energy if isinstance(potential, Potential) else potential
+    if not isinstance(energy, nn.Module):
+        return None
+    kinked = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.Hardshrink, nn.Softshrink)
+    return next((type(m).__name__ for m in energy.modules() if isinstance(m, kinked)), None)
