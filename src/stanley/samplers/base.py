@@ -1,0 +1,144 @@
+"""What every sampler shares: the state of the chains, one evaluation of the potential, the Metropolis test.
+
+A sampler is a frozen dataclass with
+
+    init(potential, x) -> ChainState
+    step(potential, state, generator) -> (ChainState, StepInfo)
+
+State is for the next step, info is for the reader. A sampler that can be Metropolis-adjusted has besides
+
+    propose(potential, state, generator) -> (candidate: ChainState, move, StepInfo)
+    log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
+
+where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x, and an
+attribute `log_ratio_gradients` if the log-ratio costs gradients of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from stanley.errors import StanleyError, require
+from stanley.types import Energy
+
+
+class ChainState(NamedTuple):
+    """B chains: where they are and what is known there, so that no gradient is computed twice."""
+
+    x: Tensor  # (B, *event)
+    potential: Tensor  # (B,)          U(x)
+    grad: Tensor  # (B, *event)        ∇U(x)
+    threshold: Tensor | None = None  # 0-d, STANLEY's th, resolved when the run starts
+    scale: Tensor | None = None  # γ, only where it is frozen for the whole run
+
+
+class StepInfo(NamedTuple):
+    """One step as the reader sees it; None where the sampler has no such thing."""
+
+    acceptance: Tensor | None = None  # (B,)  min(1, α), the probability of accepting, not the coin
+    scale: Tensor | None = None  # (B,)       mean of γ over the event
+    invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
+    num_gradients: int = 1  # per chain; a Hessian-vector product counts as 2
+
+
+class Sampler(Protocol):
+    """Anything with `init` and `step`; see the top of this module."""
+
+    def init(self, potential: Energy, x: Tensor) -> ChainState: ...
+
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]: ...
+
+
+class Proposal(Sampler, Protocol):
+    """A sampler whose step has a tractable density, so that it can be Metropolis-adjusted."""
+
+    def propose(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, Any, StepInfo]: ...
+
+    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Any) -> Tensor: ...
+
+
+def evaluate(potential: Energy, x: Tensor) -> ChainState:
+    """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone."""
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        u = check_potential(potential(x), x)
+        (grad,) = torch.autograd.grad(u.sum(), x)
+    return ChainState(x.detach(), u.detach(), grad)
+
+
+def hessian_vector(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
+    """∇²U(x)·v for each chain, exactly, by differentiating v·∇U once more."""
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        u = check_potential(potential(x), x)
+        (grad,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+        if not grad.requires_grad:  # linear potential: the Hessian is zero
+            return torch.zeros_like(x)
+        (product,) = torch.autograd.grad(grad, x, vector, materialize_grads=True)
+    return product.detach()
+
+
+def check_potential(u: Tensor, x: Tensor) -> Tensor:
+    """U itself if it can drive a chain; costs no device time."""
+    if u.shape != x.shape[:1]:
+        raise StanleyError(
+            f"the potential returned shape {tuple(u.shape)} for points of shape {tuple(x.shape)}, "
+            f"must be ({len(x)},): one number per chain; sum over the event dimensions"
+        )
+    if not u.requires_grad:
+        raise StanleyError(
+            "the potential's value does not depend on x through autograd; "
+            "compute it with torch operations on x, without detach, numpy or no_grad"
+        )
+    return u
+
+
+def normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """ξ ~ N(0, I) with the shape, type and device of x."""
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def per_chain(values: Tensor) -> Tensor:
+    """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B, *event) -> (B,)."""
+    exact = torch.float32 if values.device.type == "mps" else torch.float64
+    return values.flatten(1).sum(1, dtype=exact)
+
+
+def metropolis(
+    state: ChainState, candidate: ChainState, log_ratio: Tensor, generator: torch.Generator, info: StepInfo
+) -> tuple[ChainState, StepInfo]:
+    """Accept y with probability min(1, α), log α = U(x) - U(y) + log q(y→x) - log q(x→y), chain by chain.
+
+    A NaN or infinite log α is a rejection and is counted. A rejected chain keeps its state bit for bit.
+    """
+    log_alpha = state.potential.to(log_ratio) - candidate.potential.to(log_ratio) + log_ratio
+    valid = log_alpha.isfinite()
+    coin = torch.rand(log_alpha.shape, generator=generator, dtype=log_alpha.dtype, device=log_alpha.device)
+    accept = valid & (coin.log() < log_alpha)
+    acceptance = torch.where(valid, log_alpha.clamp(max=0).exp(), 0.0)
+    return choose(accept, candidate, state), info._replace(acceptance=acceptance, invalid=~valid)
+
+
+def choose(accept: Tensor, candidate: ChainState, state: ChainState) -> ChainState:
+    """The candidate where accepted, else the old state, chain by chain."""
+    rows = accept.view(-1, *[1] * (state.x.dim() - 1))
+    return candidate._replace(
+        x=torch.where(rows, candidate.x, state.x),
+        potential=torch.where(accept, candidate.potential, state.potential),
+        grad=torch.where(rows, candidate.grad, state.grad),
+    )
+
+
+def require_positive(sampler: object, **values: float) -> None:
+    """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            hint = "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
+            require(value > 0, f"{type(sampler).__name__}: {name} is {value}, must be > 0; {hint}")

@@ -1,0 +1,49 @@
+"""Noise-matched Langevin: STANLEY with its noise made isotropic, the second control of its claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, require_positive
+from stanley.samplers.scale import Quantile, Scope, check_threshold, resolve_threshold, scale
+from stanley.types import Energy
+
+
+@dataclass(frozen=True)
+class MatchedLangevin:
+    """x' = x - (h/2)·γ⊙∇U(x) + √(h·γ̄)·ξ,   γ̄ = mean of γ = th / max(th, |∇U|) over the event and all chains.
+
+    STANLEY's drift and STANLEY's mean noise variance, spread evenly: what it does worse than STANLEY is due
+    to where the noise goes, not to how much there is. One gradient per step.
+    Not true: that it leaves exp(-U) invariant, or that chains are independent (they share the one number γ̄,
+    taken over finite chains only).
+    """
+
+    step_size: float
+    threshold: float | Quantile = Quantile(0.9)
+    scope: Scope = "element"
+    kind: Literal["matched-langevin"] = "matched-langevin"
+
+    no_log_ratio: ClassVar[str] = "its noise depends on all chains at once, so one chain's move has no density of its own"
+
+    def __post_init__(self) -> None:
+        require_positive(self, step_size=self.step_size)
+        check_threshold(self, self.threshold)
+
+    def init(self, potential: Energy, x: Tensor) -> ChainState:
+        state = evaluate(potential, x)
+        return state._replace(threshold=resolve_threshold(self.threshold, state.grad, self.scope))
+
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
+        assert state.threshold is not None
+        h, gamma = self.step_size, scale(state.grad, state.threshold, self.scope)
+        mean_gamma = torch.where(gamma.isfinite(), gamma, torch.nan).nanmean()  # γ̄
+        x = state.x - h / 2 * gamma * state.grad + (h * mean_gamma) ** 0.5 * normal_like(state.x, generator)
+        candidate = evaluate(potential, x)._replace(threshold=state.threshold)
+        return candidate, StepInfo(scale=gamma.flatten(1).mean(1))

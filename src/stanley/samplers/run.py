@@ -1,0 +1,156 @@
+"""The one chain loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from stanley.errors import StanleyError, require
+from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.types import Energy
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@dataclass(frozen=True)
+class ChainInfo:
+    """What happened to B chains over a run. Means are over the steps of the run."""
+
+    acceptance: Tensor  # (B,)   mean probability of accepting; 1 where nothing is rejected by design
+    step_scale: Tensor  # (B,)   mean γ over steps and event; 1 for isotropic samplers
+    grad_norm: Tensor  # (B,)    mean |∇U|₂ at the states the steps led to
+    invalid: Tensor  # (B,)      proposals rejected because log α was NaN or infinite
+    nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
+    potential: Tensor  # (B,)    U at the last positions
+    threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
+    num_gradients: int  # gradient evaluations per chain, the one of the start included
+
+
+@dataclass(frozen=True)
+class ChainResult:
+    x: Tensor  # (B, *event)
+    draws: Tensor | None  # (num_kept, B, *event), every keep_every-th state
+    info: ChainInfo
+
+
+@torch.no_grad()
+def run_chains(
+    sampler: Sampler,
+    potential: Energy,
+    x0: Tensor,
+    num_steps: int,
+    *,
+    generator: torch.Generator,
+    keep_every: int | None = None,
+    progress: bool = False,
+) -> ChainResult:
+    """Run B independent chains for `num_steps` steps from x0.
+
+    potential    U: (B, *event) -> (B,), p ∝ exp(-U); for an energy at temperature T hand over `Potential(E, T)`
+    x0           (B, *event), finite; it fixes type and device, and is left as it is
+    generator    the only source of randomness, on the device of x0
+    keep_every   keep every n-th state in `draws`
+    progress     show a bar with the acceptance
+
+    A chain that turns non-finite stays so, touches no other chain, and is marked in `info.nonfinite`.
+    Memory does not grow with num_steps unless draws are kept. n steps and then m steps from there with the same
+    generator equal n + m steps, except for what a sampler resolves at its start (a quantile threshold, a frozen γ).
+    Raises StanleyError for a non-finite start, num_steps < 1, a potential of the wrong shape or without gradient.
+    """
+    check_request(x0, num_steps, generator, keep_every)
+    state = sampler.init(potential, x0)
+    totals = Totals(state)
+    draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
+    bar = ChainBar(num_steps) if progress else None
+    for n in range(1, num_steps + 1):
+        state, info = sampler.step(potential, state, generator)
+        totals.add(state, info)
+        if draws is not None and keep_every and n % keep_every == 0:
+            draws[n // keep_every - 1] = state.x
+        if bar:
+            bar.update(n, totals)
+    if bar:
+        bar.close()
+    return ChainResult(state.x, draws, totals.summary(state, num_steps))
+
+
+def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_every: int | None) -> None:
+    require(num_steps >= 1, f"num_steps is {num_steps}, must be at least 1")
+    require(
+        keep_every is None or 1 <= keep_every <= num_steps,
+        f"keep_every is {keep_every}, must lie between 1 and num_steps = {num_steps}",
+    )
+    require(
+        x0.dim() >= 2 and len(x0) >= 1,
+        f"x0 has shape {tuple(x0.shape)}, must be (chains, *event) with at least one chain; "
+        "a single chain in d dimensions is (1, d)",
+    )
+    require(x0.is_floating_point(), f"x0 has type {x0.dtype}, must be floating point; use x0.float()")
+    if generator.device.type != x0.device.type:
+        raise StanleyError(
+            f"the generator is on {generator.device} and x0 on {x0.device}; "
+            f"use torch.Generator({str(x0.device)!r})"
+        )
+    bad = int((~x0.flatten(1).isfinite().all(1)).sum())
+    require(bad == 0, f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite point")
+
+
+class Totals:
+    """Running sums on the device; nothing is read back before the run ends."""
+
+    def __init__(self, state: ChainState) -> None:
+        zero = torch.zeros_like(state.potential)
+        self.acceptance, self.scale, self.grad_norm = zero.double() if zero.device.type != "mps" else zero, zero, zero
+        self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
+        self.num_gradients = 1
+        self.has_acceptance = self.has_scale = False
+
+    def add(self, state: ChainState, info: StepInfo) -> None:
+        self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
+        self.num_gradients += info.num_gradients
+        if info.acceptance is not None:
+            self.has_acceptance, self.acceptance = True, self.acceptance + info.acceptance
+        if info.scale is not None:
+            self.has_scale, self.scale = True, self.scale + info.scale
+        if info.invalid is not None:
+            self.invalid = self.invalid + info.invalid
+
+    def summary(self, state: ChainState, num_steps: int) -> ChainInfo:
+        finite = state.x.flatten(1).isfinite().all(1) & state.potential.isfinite()
+        one = torch.ones_like(state.potential)
+        return ChainInfo(
+            acceptance=(self.acceptance / num_steps).to(one) if self.has_acceptance else one,
+            step_scale=self.scale / num_steps if self.has_scale else one,
+            grad_norm=self.grad_norm / num_steps,
+            invalid=self.invalid,
+            nonfinite=~finite,
+            potential=state.potential,
+            threshold=state.threshold,
+            num_gradients=self.num_gradients,
+        )
+
+
+class ChainBar:
+    """A progress bar on stderr, refreshed a few times a second."""
+
+    def __init__(self, num_steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("chains"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        self.bar: Progress = Progress(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task("", total=num_steps, note="")
+        self.every = max(1, num_steps // 100)
+        self.bar.start()
+
+    def update(self, n: int, totals: Totals) -> None:
+        if n % self.every == 0:
+            note = f"acceptance {float(totals.acceptance.mean()) / n:.2f}" if totals.has_acceptance else ""
+            self.bar.update(self.task, completed=n, note=note)
+
+    def close(self) -> None:
+        self.bar.stop()
