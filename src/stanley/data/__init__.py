@@ -1,0 +1,31 @@
+"""Data sets: frozen specs whose `load()` returns a `Dataset`."""
+
+from __future__ import annotations
+
+from stanley.data.array import Array
+from stanley.data.base import Dataset, centre, dequantise, positive_batch, to_bytes
+from stanley.data.cifar10 import CIFAR10
+from stanley.data.flowers102 import Flowers102
+from stanley.data.folder import Folder
+from stanley.data.mnist import MNIST
+from stanley.data.toy2d import GMM, Moons, Rings
+
+#: What a configuration can name.
+AnyData = Rings | GMM | Moons | CIFAR10 | Flowers102 | MNIST | Folder | Array
+
+__all__ = [
+    "CIFAR10",
+    "GMM",
+    "MNIST",
+    "Array",
+    "AnyData",
+    "Dataset",
+    "Flowers102",
+    "Folder",
+    "Moons",
+    "Rings",
+    "centre",
+    "dequantise",
+    "positive_batch",
+    "to_bytes",
+]

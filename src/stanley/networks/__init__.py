@@ -1,0 +1,27 @@
+"""Networks: frozen specs whose `build(event_shape)` returns an energy (B, *event) -> (B,)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from stanley.networks.convnet import ConvNet
+from stanley.networks.mlp import MLP
+from stanley.networks.reference import WithReference
+from stanley.networks.resnet import ResNet
+
+#: What a configuration can name.
+AnyNetwork = MLP | ConvNet | ResNet
+
+
+def build_energy(
+    network: AnyNetwork, event_shape: tuple[int, ...], *, seed: int, reference_std: float | None = None
+) -> nn.Module:
+    """The energy with weights that depend on the seed alone; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # torch.nn initialises from the global generator only
+        energy = network.build(event_shape)
+    return energy if reference_std is None else WithReference(energy, reference_std)
+
+
+__all__ = ["MLP", "AnyNetwork", "ConvNet", "ResNet", "WithReference", "build_energy"]

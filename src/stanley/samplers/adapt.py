@@ -89,9 +89,11 @@ class DualAveraging:
 
 @dataclass(frozen=True)
 class RobbinsMonro:
-    """log h ← log h + ρ·(a - a*), once per training iteration, where a is the mean acceptance of its chains.
+    """log h ← min(log h₀, log h + ρ·(a - a*)), once per training iteration, a the mean acceptance of its chains.
 
-    The target moves with the weights, so the rate ρ = `rate` is constant and never averaged.
+    The target moves with the weights, so the rate ρ = `rate` is constant and never averaged. h never exceeds the
+    sampler's own step size h₀: early in training the energy is smooth and any step is accepted, but noise wider
+    than the finest scale of the data cannot see that scale, and training then diverges.
     Robbins & Monro (1951).
     """
 
@@ -103,8 +105,8 @@ class RobbinsMonro:
         require(0 < a < 1, f"adapt.target_acceptance is {a}, must lie between 0 and 1")
         require(self.rate > 0, f"adapt.rate is {self.rate}, must be > 0; 0.05 is usual")
 
-    def update(self, step_size: float, acceptance: float) -> float:
-        return step_size * math.exp(self.rate * (acceptance - self.target_acceptance))
+    def update(self, step_size: float, acceptance: float, largest: float) -> float:
+        return min(largest, step_size * math.exp(self.rate * (acceptance - self.target_acceptance)))
 
 
 def mean_acceptance(acceptance: Tensor | None, potential: Tensor) -> float:

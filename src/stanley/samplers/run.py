@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError, require
+from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.types import Energy
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -65,16 +62,14 @@ def run_chains(
     state = sampler.init(potential, x0)
     totals = Totals(state)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
-    bar = ChainBar(num_steps) if progress else None
-    for n in range(1, num_steps + 1):
-        state, info = sampler.step(potential, state, generator)
-        totals.add(state, info)
-        if draws is not None and keep_every and n % keep_every == 0:
-            draws[n // keep_every - 1] = state.x
-        if bar:
-            bar.update(n, totals)
-    if bar:
-        bar.close()
+    with Bar("chains", num_steps, enabled=progress) as bar:
+        for n in range(1, num_steps + 1):
+            state, info = sampler.step(potential, state, generator)
+            totals.add(state, info)
+            if draws is not None and keep_every and n % keep_every == 0:
+                draws[n // keep_every - 1] = state.x
+            if bar.due(n):
+                bar.draw(n, totals.note(n))
     return ChainResult(state.x, draws, totals.summary(state, num_steps))
 
 
@@ -119,6 +114,9 @@ class Totals:
         if info.invalid is not None:
             self.invalid = self.invalid + info.invalid
 
+    def note(self, steps: int) -> str:
+        return f"acceptance {float(self.acceptance.mean()) / steps:.2f}" if self.has_acceptance else ""
+
     def summary(self, state: ChainState, num_steps: int) -> ChainInfo:
         finite = state.x.flatten(1).isfinite().all(1) & state.potential.isfinite()
         one = torch.ones_like(state.potential)
@@ -132,25 +130,3 @@ class Totals:
             threshold=state.threshold,
             num_gradients=self.num_gradients,
         )
-
-
-class ChainBar:
-    """A progress bar on stderr, refreshed a few times a second."""
-
-    def __init__(self, num_steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("chains"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-        self.bar: Progress = Progress(*columns, console=Console(stderr=True))
-        self.task = self.bar.add_task("", total=num_steps, note="")
-        self.every = max(1, num_steps // 100)
-        self.bar.start()
-
-    def update(self, n: int, totals: Totals) -> None:
-        if n % self.every == 0:
-            note = f"acceptance {float(totals.acceptance.mean()) / n:.2f}" if totals.has_acceptance else ""
-            self.bar.update(self.task, completed=n, note=note)
-
-    def close(self) -> None:
-        self.bar.stop()

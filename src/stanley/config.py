@@ -1,0 +1,135 @@
+"""Configurations as plain data: to a dictionary and back, overrides, and what changed between two.
+
+The classes are frozen dataclasses that check themselves; pydantic converts and names the wrong field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from typing import Any, TypeVar
+
+from stanley.errors import StanleyError, did_you_mean
+
+T = TypeVar("T")
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """The configuration as JSON-ready values, each part with its `kind`."""
+    assert is_dataclass(config)
+    assert not isinstance(config, type)
+    return _plain(asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def from_dict(kind: type[T], values: dict[str, Any]) -> T:
+    """The typed configuration, or a StanleyError that names the field, its value, and what is possible."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        config = TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise StanleyError(explain(error.errors())) from None
+    known = to_dict(config)
+    for path, value in leaves(values):
+        refuse_unknown(known, path, value)
+    require_kinds(known, values)
+    return config
+
+
+def explain(errors: list[Any]) -> str:
+    """One line for the first thing that is wrong.
+
+    A part of the configuration is one of several classes, told apart by `kind`; pydantic reports what each of them
+    would object to. Only the objections of the class that was named matter, or that no class has that name.
+    """
+    others = {e["loc"][:-1] for e in errors if e["loc"][-1:] == ("kind",) and e["type"] == "literal_error"}
+    ours = [e for e in errors if not any(e["loc"][: len(other)] == other for other in others)]
+    if not ours:
+        part = max((o[:-1] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len)
+        members = [e for e in errors if e["loc"][:-2] == part and e["loc"][-1] == "kind"]
+        known = [e["ctx"]["expected"].strip("'") for e in members]
+        return f"{field_name((*part, 'kind'))} is {members[0]['input']!r}: {did_you_mean(str(members[0]['input']), known)}"
+    causes = [e["ctx"]["error"] for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)]
+    if causes:
+        return str(causes[0])
+    first = ours[0]
+    if first["type"] == "missing":
+        return f"{field_name(first['loc'])} is missing and has no default; give it a value"
+    message = first["msg"].replace("Input should be", "must be")
+    return f"{field_name(first['loc'])} is {first['input']!r}, {message[:1].lower() + message[1:]}"
+
+
+def field_name(location: tuple[Any, ...]) -> str:
+    """`a.b.c` without the class and type names that pydantic puts between."""
+    return ".".join(str(part) for part in location if not str(part)[:1].isupper() and part not in ("float", "int", "str"))
+
+
+def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key), value
+
+
+def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
+    at = known
+    for depth, name in enumerate(path):
+        if not isinstance(at, dict) or name not in at:
+            options = at if isinstance(at, dict) else {}
+            field = ".".join(path[: depth + 1])
+            raise StanleyError(f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}")
+        at = at[name]
+
+
+def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
+    """Each part that could be of several kinds says which it is: nothing is guessed from the fields that are there."""
+    for name, part in values.items():
+        if isinstance(part, dict) and isinstance(known[name], dict):
+            if "kind" in known[name] and "kind" not in part:
+                raise StanleyError(f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields")
+            require_kinds(known[name], part, f"{prefix}{name}.")
+
+
+def override(config: dict[str, Any], path: str, value: Any) -> None:
+    """Set `a.b.c` in place.
+
+    Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over.
+    A field of an adjusted sampler that is not its own is its proposal's: sampler.step_size works for all samplers.
+    """
+    *parents, last = path.split(".")
+    at = config
+    for name in parents:
+        at = inner(at, name)
+        if not isinstance(at.get(name), dict):
+            at[name] = {}
+        at = at[name]
+    at = inner(at, last)
+    if last == "kind" and at.get("kind") != value:
+        carried = {name: at[name] for name in ("step_size", "lr") if name in at}
+        at.clear()
+        at.update({"proposal": carried} if value == "adjusted" else carried)
+    at[last] = value
+
+
+def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
+    """The part itself, or its proposal where only that can have such a field."""
+    return part["proposal"] if "proposal" in part and name not in ("kind", "proposal") else part
+
+
+def merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Apply nested changes, such as a configuration file, kinds first."""
+    for path, value in sorted(leaves(changes), key=lambda item: (item[0][-1] != "kind", len(item[0]))):
+        override(config, ".".join(path), value)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """field -> (old, new) for every leaf that differs."""
+    a, b = (dict((".".join(path), value) for path, value in leaves(d)) for d in (old, new))
+    return {name: (a.get(name), b.get(name)) for name in sorted(a | b) if a.get(name) != b.get(name)}

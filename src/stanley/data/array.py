@@ -1,0 +1,115 @@
+"""Vectors or images from a numpy file."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from stanley.data.base import Dataset, held_out_order
+from stanley.errors import StanleyError, require
+
+
+@dataclass(frozen=True)
+class Array:
+    """A `.npy` file, or the array `key` of a `.npz` file; pickled objects are never loaded.
+
+    Floats (N, d) are N vectors, taken to float32. Bytes (uint8) are images: (N, H, W) grey, (N, H, W, C) or
+    (N, C, H, W) with C = 1 or 3. Rows are permuted by `seed`; the last `held_out` of them, rounded up, is for
+    testing. Nothing is rescaled: bring columns of very different scale to a common one first.
+    """
+
+    path: str | None = None
+    key: str | None = None
+    held_out: float = 0.1
+    seed: int = 0
+    kind: Literal["array"] = "array"
+
+    def load(self) -> Dataset:
+        require(self.path is not None, "data.path is not set; pass --data.path FILE.npy or FILE.npz")
+        path = Path(self.path or "").expanduser()
+        array = _read(path, self.key)
+        require(array.size > 0, f"{path} has shape {array.shape}, which is empty; pass an array with rows")
+        x = _images(array, path) if array.dtype == np.uint8 else _vectors(array, path)
+        order, num_train = held_out_order(len(x), self.held_out, self.seed, str(path))
+        rows = torch.from_numpy(np.ascontiguousarray(x))[order]
+        return Dataset(rows[:num_train], rows[num_train:])
+
+
+def _read(path: Path, key: str | None) -> np.ndarray:
+    require(path.is_file(), f"data.path {path} is no file; pass --data.path FILE.npy or FILE.npz")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            require(
+                key is None, f"data.key is {key!r}, but {path} holds one array without a name; leave it out"
+            )
+            return loaded
+        with loaded:
+            names = loaded.files
+            known = ", ".join(names)
+            require(names, f"{path} holds no array; save it with numpy.savez")
+            require(
+                key is None or key in names, f"{path} holds no array {key!r}; data.key is one of: {known}"
+            )
+            require(
+                key is not None or len(names) == 1,
+                f"{path} holds {len(names)} arrays; set data.key to one of: {known}",
+            )
+            return loaded[names[0] if key is None else key]
+    except StanleyError:
+        raise
+    except (ValueError, OSError, EOFError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        if "allow_pickle" in str(error) and path.suffix in (".npy", ".npz"):
+            reason = "it holds Python objects, which are never loaded; save a plain array of numbers"
+        else:
+            reason = f"{' '.join(str(error).split())}; save it again with numpy.save or numpy.savez"
+        raise StanleyError(f"cannot read {path}: {reason}") from error
+
+
+def _images(array: np.ndarray, path: Path) -> np.ndarray:  # uint8 (N, C, H, W)
+    wanted = "uint8 images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
+    require(array.ndim in (3, 4), f"{path} has uint8 {array.shape}; {wanted}; vectors must be float")
+    require(
+        (array != array.flat[0]).any(), f"{path} has {array.flat[0]} in every pixel: nothing to learn from"
+    )
+    if array.ndim == 3:
+        return array[:, None]
+    first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
+    require(first or last, f"{path} has uint8 {array.shape}; {wanted}")
+    require(
+        not (first and last), f"{path} has uint8 {array.shape}, where C can be axis 1 or 3; pad the images"
+    )
+    return array if first else array.transpose(0, 3, 1, 2)
+
+
+def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
+    require(
+        array.dtype.kind == "f",
+        f"{path} has {array.dtype} {array.shape}, must be float vectors (N, d) or uint8 images; use astype",
+    )
+    require(
+        array.ndim == 2,
+        f"{path} has {array.dtype} {array.shape}, float vectors must be (N, d), images uint8; reshape it",
+    )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused below
+        x = array.astype(np.float32)
+    bad = ~np.isfinite(x)
+    if bad.any():
+        row = int(bad.any(1).argmax())
+        raise StanleyError(
+            f"{path} has {bad.sum()} NaN or infinite values in float32, first in row {row}; remove them"
+        )
+    constant = np.flatnonzero((x == x[0]).all(0))
+    require(len(constant) < x.shape[1], f"{path} has the same row {len(x)} times: nothing to learn from")
+    some = ", ".join(map(str, constant[:5])) + (", ..." if len(constant) > 5 else "")
+    require(
+        len(constant) == 0,
+        f"{path} has {len(constant)} constant column(s) of {x.shape[1]}: {some}; remove them",
+    )
+    return x

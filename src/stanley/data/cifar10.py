@@ -1,0 +1,123 @@
+"""CIFAR-10 from its official files, binary or Python version. Krizhevsky (2009)."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from stanley.data.base import Dataset, first_rows
+from stanley.data.download import CIFAR10_FILES, Layout, locate
+from stanley.data.images import area_downsample
+from stanley.errors import StanleyError, require
+
+_BINARY = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+_PYTHON = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_LAYOUTS = (
+    Layout("cifar-10-batches-bin", _BINARY),
+    Layout("cifar-10-batches-py", _PYTHON),
+    Layout("", _BINARY),
+    Layout("", _PYTHON),
+)
+_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
+
+
+@dataclass(frozen=True)
+class CIFAR10:
+    """50,000 + 10,000 photographs, 3×32×32.
+
+    `root` holds `cifar-10-batches-bin` or `cifar-10-batches-py`, or is one of them. `size` below 32 averages
+    over areas. `limit` trains on that many images only: the first of a permutation that is always the same.
+    """
+
+    root: str | None = None
+    download: bool = False
+    size: int = 32
+    flip: bool = True
+    limit: int | None = None
+    kind: Literal["cifar10"] = "cifar10"
+
+    def __post_init__(self) -> None:
+        require(1 <= self.size <= 32, f"data.size is {self.size}, CIFAR-10 has 32×32 pixels; use 32 or less")
+
+    def load(self) -> Dataset:
+        folder, layout = locate("CIFAR-10", self.root, self.download, _LAYOUTS, CIFAR10_FILES)
+        read = _read_binary if layout.names is _BINARY else _read_python
+        *batches, test = [read(folder / name) for name in layout.names]
+        train = first_rows(torch.from_numpy(np.concatenate(batches)), self.limit, str(folder))
+        held_out = torch.from_numpy(np.ascontiguousarray(test))
+        return Dataset(
+            area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip
+        )
+
+
+def _read_binary(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
+    data = np.fromfile(path, np.uint8)
+    require(
+        len(data) > 0 and len(data) % _RECORD == 0,
+        f"{path} has {len(data)} bytes, not a multiple of {_RECORD} (official: {10_000 * _RECORD}); "
+        "the file is cut short or no CIFAR-10 batch: delete it and fetch it again",
+    )
+    return data.reshape(-1, _RECORD)[:, 1:].reshape(-1, 3, 32, 32)
+
+
+def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
+    try:
+        with path.open("rb") as file:
+            batch = _ArrayUnpickler(file, encoding="bytes").load()
+    except StanleyError as error:
+        raise StanleyError(f"{path} {error}") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise StanleyError(f"{path} is no CIFAR-10 batch: {reason}; delete it and fetch it again") from error
+    data = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
+    good = (
+        isinstance(data, np.ndarray)
+        and data.dtype == np.uint8
+        and data.shape[1:] == (3072,)
+        and len(data) > 0
+    )
+    if not isinstance(data, np.ndarray) or not good:
+        got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise StanleyError(
+            f"{path} has {got} as b'data', must be uint8 (N, 3072); delete it and fetch it again"
+        )
+    return data.reshape(-1, 3, 32, 32)
+
+
+def _dtype(spec: Any, align: object = False, copy: object = False) -> np.dtype:
+    return np.dtype(
+        spec, align=bool(align), copy=bool(copy)
+    )  # old pickles say 0 and 1 where numpy wants booleans
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles containers, numbers and numpy arrays; whatever else it names is refused, not imported."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        own = module.replace("numpy._core", "numpy.core")
+        if (own, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np.empty(0).__reduce__()[0]
+        if (own, name) == ("numpy.core.numeric", "_frombuffer"):  # protocol 5
+            return np.empty(0).__reduce_ex__(5)[0]
+        if (own, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (own, name) == ("numpy", "dtype"):
+            return _dtype
+        if (own, name) == ("_codecs", "encode"):
+            return _latin1
+        raise StanleyError(
+            f"asks for {module}.{name}, which is refused: a CIFAR-10 batch holds numpy arrays only; "
+            "the file is not the official one, delete it"
+        )
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Bytes as protocol 2 writes them from Python 3."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding {encoding!r} in a pickled array")
+    return text.encode("latin1")

@@ -1,0 +1,185 @@
+"""Where a data set lies on disk, and the optional download of the official files, checksums included."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stanley.errors import StanleyError, require
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One official file: its name under `base_url`, its checksum, and its place under the data root.
+
+    An archive is unpacked in `folder` and then removed; any other file is kept there.
+    """
+
+    base_url: str
+    name: str
+    md5: str
+    folder: str = ""
+
+
+_CIFAR = "https://www.cs.toronto.edu/~kriz/"
+_FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+
+CIFAR10_FILES = (Remote(_CIFAR, "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)
+FLOWERS102_FILES = (
+    Remote(_FLOWERS, "102flowers.tgz", "52808999861908f626f3c1f4e79d11fa", "flowers-102"),
+    Remote(_FLOWERS, "imagelabels.mat", "e0620be6f572b9609742df49c70aed4d", "flowers-102"),
+    Remote(_FLOWERS, "setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c", "flowers-102"),
+)
+MNIST_FILES = (
+    Remote(_MNIST, "train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", "MNIST/raw"),
+    Remote(_MNIST, "train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", "MNIST/raw"),
+    Remote(_MNIST, "t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", "MNIST/raw"),
+    Remote(_MNIST, "t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", "MNIST/raw"),
+)
+
+
+def cache_dir() -> Path:
+    """$STANLEY_CACHE, else $XDG_CACHE_HOME/stanley, else ~/.cache/stanley."""
+    if own := os.environ.get("STANLEY_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stanley"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a data set lies under its root: names that must all be in `folder`."""
+
+    folder: str
+    names: tuple[str, ...]
+
+    def missing(self, root: Path) -> list[str]:
+        return [name for name in self.names if not (root / self.folder / name).exists()]
+
+
+def locate(
+    what: str, root: str | None, download: bool, layouts: Sequence[Layout], files: Sequence[Remote]
+) -> tuple[Path, Layout]:
+    """The folder that holds the data set, and which of its layouts that is; downloads it first if allowed.
+
+    `root` None means the cache folder. A complete layout wins over a partial one, an earlier over a later.
+    """
+    base = Path(root).expanduser() if root is not None else cache_dir()
+    found = min(layouts, key=lambda layout: len(layout.missing(base)) / len(layout.names))
+    if found.missing(base) and download:
+        fetch(files, base)
+        found = min(layouts, key=lambda layout: len(layout.missing(base)) / len(layout.names))
+    missing = found.missing(base)
+    if len(missing) == len(found.names):
+        where = f"data.root {base}" if root is not None else f"data.root is not set, and {base}"
+        looked = ", ".join(dict.fromkeys(str(Path(x.folder) / x.names[0]) for x in layouts))
+        raise StanleyError(
+            f"{where} holds no {what}; looked for {looked}; pass --data.root or --data.download true"
+        )
+    folder = base / found.folder
+    require(
+        not missing,
+        f"{folder} lacks {', '.join(missing)}: {what} is incomplete; add them, or pass --data.download true",
+    )
+    return folder, found
+
+
+def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> None:
+    """Download `files` under `root`; `base_url` takes the place of each file's own (for a mirror).
+
+    A file already there with the right checksum is kept. Nothing gets its final name until it is whole.
+    """
+    require(
+        hasattr(tarfile, "data_filter"),
+        f"Python {sys.version.split()[0]} cannot unpack archives safely; update to 3.10.12, 3.11.4 or later",
+    )
+    for remote in files:
+        target = root / remote.folder / remote.name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StanleyError(f"data.root {root} cannot be written: {error}; choose another") from error
+        if target.exists():
+            _check(target, remote.md5, str(target), "delete it and retry")
+        else:
+            url = (base_url or remote.base_url).rstrip("/") + "/" + remote.name
+            _download(url, target, remote.md5)
+        if target.name.endswith((".tgz", ".tar.gz")):
+            _unpack(target)
+
+
+def _download(url: str, target: Path, md5: str) -> None:
+    import pooch
+
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as scratch:
+        part = Path(scratch) / target.name
+        bar = _Bar(target.name) if sys.stderr.isatty() else None
+        try:
+            pooch.HTTPDownloader(progressbar=bar)(url, str(part), None)  # pyright: ignore[reportArgumentType]
+        except OSError as error:  # requests' own errors are OSErrors too
+            reason = " ".join(str(error).split())
+            raise StanleyError(
+                f"cannot download {url}: {reason}; check the connection, or put it into {target.parent}"
+            ) from error
+        finally:
+            if bar is not None:
+                bar.stop()
+        _check(part, md5, url, f"the download was deleted: retry, or put it in {target.parent} yourself")
+        part.replace(target)
+
+
+def _check(path: Path, md5: str, name: str, advice: str) -> None:
+    import pooch
+
+    got = pooch.file_hash(str(path), alg="md5")
+    require(got == md5, f"{name} has md5 {got}, expected {md5}; {advice}")
+
+
+def _unpack(archive: Path) -> None:
+    """Unpack beside the archive, then remove it. Files are moved in one by one once all are whole."""
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as scratch:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(scratch, filter="data")
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise StanleyError(f"cannot unpack {archive}: {error}; delete it and retry") from error
+        for path in sorted(Path(scratch).rglob("*")):
+            target = archive.parent / path.relative_to(scratch)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                shutil.move(path, target)
+    archive.unlink()
+
+
+class _Bar:
+    """A rich progress bar behind the four names that pooch asks of one."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+        columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task(name)
+        self._progress.start()
+        self.total = 0
+
+    def update(self, n: int) -> None:
+        self._progress.update(self._task, advance=n, total=self.total)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,87 @@
+"""Oxford Flowers-102 from its official files. Nilsback & Zisserman (2008)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from stanley.data.base import Dataset
+from stanley.data.download import FLOWERS102_FILES, Layout, locate
+from stanley.data.images import read_squares
+from stanley.errors import StanleyError, require
+
+_NAMES = ("setid.mat", "jpg")
+_LAYOUTS = (Layout("flowers-102", _NAMES), Layout("", _NAMES))
+
+
+@dataclass(frozen=True)
+class Flowers102:
+    """8,189 photographs of flowers; shortest side to `size` by area averaging, then the central square.
+
+    The official names of the splits in `setid.mat` are trnid (1,020 images), valid (1,020) and tstid (6,149).
+    The first alone is too small to train on: the default trains on trnid and tstid, and holds valid out.
+    """
+
+    root: str | None = None
+    download: bool = False
+    size: int = 32
+    flip: bool = True
+    train_splits: tuple[Literal["trnid", "valid", "tstid"], ...] = ("trnid", "tstid")
+    test_split: Literal["trnid", "valid", "tstid"] = "valid"
+    kind: Literal["flowers102"] = "flowers102"
+
+    def __post_init__(self) -> None:
+        require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 32 or 64")
+        known = {"trnid", "valid", "tstid"}
+        good = self.train_splits and len(set(self.train_splits)) == len(self.train_splits)
+        good = good and {*self.train_splits, self.test_split} <= known
+        require(
+            good and self.test_split not in self.train_splits,
+            f"data.train_splits is {self.train_splits} and data.test_split {self.test_split!r}, must be "
+            "different ones of trnid, valid, tstid; leave both out for trnid + tstid and valid",
+        )
+
+    def load(self) -> Dataset:
+        folder, _ = locate("Flowers-102", self.root, self.download, _LAYOUTS, FLOWERS102_FILES)
+        ids = _read_splits(folder / "setid.mat")
+        train = np.concatenate([ids[name] for name in self.train_splits])
+        test = ids[self.test_split]
+        paths = [folder / "jpg" / f"image_{number:05d}.jpg" for number in (*train, *test)]
+        missing = [path for path in paths if not path.is_file()]
+        require(
+            not missing,
+            f"{len(missing)} of {len(paths)} images that setid.mat names are missing, the first is "
+            f"{missing[0] if missing else ''}; add them, or delete {folder} and pass --data.download true",
+        )
+        images = _decode(paths, self.size)
+        return Dataset(images[: len(train)], images[len(train) :], flip=self.flip)
+
+
+def _decode(paths: Sequence[Path], size: int) -> torch.Tensor:  # uint8 (N, 3, size, size)
+    out = np.empty((len(paths), 3, size, size), np.uint8)
+    read_squares(paths, out, "Flowers-102")
+    return torch.from_numpy(out)
+
+
+def _read_splits(path: Path) -> dict[str, np.ndarray]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    names = ("trnid", "valid", "tstid")
+    try:
+        mat = loadmat(path)
+        ids = {name: np.asarray(mat[name]).ravel() for name in names}
+    except (MatReadError, OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise StanleyError(f"{path} cannot be read: {reason}; delete it and fetch it again") from error
+    for name, values in ids.items():
+        require(
+            len(values) > 0 and values.dtype.kind in "iu",
+            f"{path}: {name} has {len(values)} entries of {values.dtype}, must be image numbers; replace it",
+        )
+    return ids

@@ -1,0 +1,115 @@
+"""A folder of pictures, of any size, mode and nesting."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from stanley.data.base import Dataset, held_out_order
+from stanley.data.download import cache_dir
+from stanley.data.images import read_squares
+from stanley.errors import StanleyError, require
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Every picture under `path`: shortest side to `size` by area averaging, then the central square.
+
+    Which files: those with one of SUFFIXES, in all subfolders; links to folders and hidden names are left out.
+    Their sorted list is permuted by `seed`; the last `held_out` of it, rounded up, is for testing. Above
+    `memory_limit_mb` the decoded pictures go once to a file under `cache` (default: $STANLEY_CACHE or
+    ~/.cache/stanley), which is mapped from then on; it is named by a hash of the file list, its times and
+    sizes, and safe to delete.
+    """
+
+    path: str | None = None
+    size: int = 64
+    channels: Literal[1, 3] = 3
+    flip: bool = True
+    held_out: float = 0.1
+    seed: int = 0
+    memory_limit_mb: int = 2048
+    cache: str | None = None
+    kind: Literal["folder"] = "folder"
+
+    def __post_init__(self) -> None:
+        require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 32 or 64")
+        require(self.channels in (1, 3), f"data.channels is {self.channels}, must be 1 (grey) or 3 (colour)")
+        limit = self.memory_limit_mb
+        require(limit >= 0, f"data.memory_limit_mb is {limit}, must be >= 0; 0 always uses the cache")
+
+    def load(self) -> Dataset:
+        require(self.path is not None, "data.path is not set; pass --data.path FOLDER of pictures")
+        root = Path(self.path or "").expanduser()
+        files = _pictures(root)
+        order, num_train = held_out_order(len(files), self.held_out, self.seed, f"data.path {root}")
+        files = [files[i] for i in order.tolist()]
+        shape = (len(files), self.channels, self.size, self.size)
+        if np.prod(shape, dtype=np.int64) <= self.memory_limit_mb * 2**20:
+            images = np.empty(shape, np.uint8)
+            read_squares(files, images, root.name)
+        else:
+            folder = Path(self.cache).expanduser() if self.cache is not None else cache_dir()
+            images = _cached(files, shape, folder, root)
+        rows = torch.from_numpy(images)
+        return Dataset(rows[:num_train], rows[num_train:], flip=self.flip)
+
+
+def _pictures(root: Path) -> list[Path]:
+    require(root.is_dir(), f"data.path {root} is no folder; pass --data.path FOLDER of pictures")
+    files = []
+    for where, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+    require(
+        files, f"data.path {root} holds no picture; looked for {' '.join(SUFFIXES)} in it and its subfolders"
+    )
+    return sorted(files)
+
+
+def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: Path) -> np.ndarray:
+    """The decoded files as a copy-on-write memory map of a .npy file, written first if it is not there."""
+    stats = [(str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [f.stat()]]
+    key = hashlib.sha256(json.dumps([1, str(root.resolve()), shape, stats]).encode()).hexdigest()
+    path = folder / f"folder-{key[:24]}.npy"
+    if not path.exists():
+        _write_cache(files, shape, path, root.name)
+    try:
+        images = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StanleyError(f"cannot map {path}: {error}; delete it, it will be written again") from error
+    good = images.shape == shape and images.dtype == np.uint8
+    require(good, f"{path} has {images.dtype} {images.shape}, expected uint8 {shape}; delete it")
+    return images
+
+
+def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name: str) -> None:
+    """Decode into a temporary file, flush it to disk, then give it its name: the cache is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    need, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
+    require(
+        need < free,
+        f"data.cache {path.parent} has {free / 2**20:.0f} MB free, the pictures take {need / 2**20:.0f} MB; "
+        "choose another folder or a smaller data.size",
+    )
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as scratch:
+        part = Path(scratch) / path.name
+        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        read_squares(files, images, name)
+        images.flush()
+        del images
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)

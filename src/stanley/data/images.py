@@ -1,0 +1,105 @@
+"""Pictures to uint8 squares: area averaging of arrays, and decoding of image files of any mode and size."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stanley.errors import StanleyError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# What Pillow's decoders raise on damaged files: beside OSError, whatever their parsers trip over.
+_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
+_UNREADABLE += (struct.error, zlib.error)
+
+
+def area_downsample(images: Tensor, size: int) -> Tensor:
+    """Average over areas: x'_ij = Σ_hw A_ih x_hw A_jw, A_ih = |[i, i+1)·H/size ∩ [h, h+1)|·size/H.
+
+    uint8 (N, C, H, H) -> uint8 (N, C, size, size), rounded. Keeps the mean up to that rounding.
+    """
+    height = images.shape[-1]
+    if size == height:
+        return images
+    edges = torch.arange(size + 1, dtype=torch.float64) * height / size
+    cells = torch.arange(height, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
+    a = (overlap.clamp(min=0) * size / height).float()  # (size, H)
+    return torch.cat([(a @ part.float() @ a.T).round().to(torch.uint8) for part in images.split(4096)])
+
+
+def read_square(path: Path, size: int, channels: int) -> np.ndarray:
+    """The image's central square, averaged down to uint8 (channels, size, size).
+
+    EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8 by v/257, and colours taken
+    to RGB (3 channels) or luma (1).
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as opened:
+        image = _eight_bits(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+    width, height = image.size
+    side = min(width, height)
+    if side < size:
+        raise ValueError(f"is {width}×{height}, smaller than data.size {size}")
+    left, top = (width - side) / 2, (height - side) / 2
+    square = image.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("has floating-point pixels, whose scale is unknown")
+    if image.mode.startswith("I"):  # 16 bits of grey: "I;16", "I;16B", or "I" from older Pillow
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError(f"has pixels in {grey.min()}..{grey.max()}, beyond 16 bits")
+        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    elif "A" in image.mode.upper().replace("LAB", "") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return image.convert(mode)
+
+
+def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
+    """out[i] = the square of paths[i], for uint8 `out` of shape (N, channels, size, size).
+
+    Every file is tried before one error names the first five that cannot be used.
+    """
+    from PIL import Image
+    from rich.console import Console
+    from rich.progress import track
+
+    _, channels, size, _ = out.shape
+
+    def attempt(i: int) -> str | None:
+        try:
+            out[i] = read_square(paths[i], size, channels)
+        except (*_UNREADABLE, Image.DecompressionBombError) as error:
+            return f"{paths[i]} {' '.join(str(error).split()) or type(error).__name__}"
+        return None
+
+    quiet: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty()}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        tried = track(pool.map(attempt, range(len(paths))), f"reading {source}", len(paths), **quiet)
+        bad = sorted(reason for reason in tried if reason is not None)
+    if bad:
+        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise StanleyError(
+            f"{len(bad)} of {len(paths)} images cannot be used: {'; '.join(bad[:5])}{more}; "
+            "remove or replace them, or lower data.size if they are too small"
+        )

@@ -1,0 +1,78 @@
+"""MNIST from its official idx files, gzipped or not. LeCun, Bottou, Bengio & Haffner (1998)."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from stanley.data.base import Dataset, first_rows
+from stanley.data.download import MNIST_FILES, Layout, locate
+from stanley.data.images import area_downsample
+from stanley.errors import StanleyError, require
+
+_GZ = ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
+_PLAIN = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
+_LAYOUTS = tuple(Layout(folder, names) for folder in ("MNIST/raw", "") for names in (_PLAIN, _GZ))
+_MAGIC = 2051  # unsigned bytes in three dimensions
+
+
+@dataclass(frozen=True)
+class MNIST:
+    """60,000 + 10,000 handwritten digits, 1×28×28.
+
+    `root` holds `MNIST/raw`, or is that folder. `size` below 28 averages over areas, above pads with black;
+    32 suits networks that halve their input. `limit` trains on that many images only: the first of a
+    permutation that is always the same. A mirrored digit is no digit: the data's `flip` is off.
+    """
+
+    root: str | None = None
+    download: bool = False
+    size: int = 28
+    limit: int | None = None
+    kind: Literal["mnist"] = "mnist"
+
+    def __post_init__(self) -> None:
+        require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 28 or 32")
+
+    def load(self) -> Dataset:
+        folder, layout = locate("MNIST", self.root, self.download, _LAYOUTS, MNIST_FILES)
+        train, test = (_read_idx(folder / name) for name in layout.names)
+        return Dataset(self._resize(first_rows(train, self.limit, str(folder))), self._resize(test))
+
+    def _resize(self, images: Tensor) -> Tensor:
+        if self.size <= 28:
+            return area_downsample(images, self.size)
+        before = (self.size - 28) // 2
+        after = self.size - 28 - before
+        return pad(images, (before, after, before, after))
+
+
+def _read_idx(path: Path) -> Tensor:  # uint8 (N, 1, 28, 28)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(16)
+            require(len(header) == 16, f"{path} ends after {len(header)} bytes; delete it and fetch it again")
+            magic, count, rows, columns = struct.unpack(">4i", header)
+            require(
+                (magic, rows, columns) == (_MAGIC, 28, 28) and count > 0,
+                f"{path} has magic {magic} and shape {count}×{rows}×{columns}, must be {_MAGIC} and N×28×28: "
+                "no MNIST images; delete it and fetch it again",
+            )
+            data = file.read()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise StanleyError(f"{path} cannot be unpacked: {error}; delete it and fetch it again") from error
+    require(
+        len(data) == count * 784,
+        f"{path} holds {len(data)} bytes of pixels, its header's {count} images take {count * 784}; "
+        "delete it and fetch it again",
+    )
+    return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).reshape(count, 1, 28, 28)

@@ -1,0 +1,23 @@
+"""Which device to run on."""
+
+from __future__ import annotations
+
+import torch
+
+from stanley.errors import StanleyError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """'auto' is CUDA where it is there, else the CPU; anything else is taken as asked for, or refused."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        gpus = torch.cuda.device_count()
+        there = f"{gpus} CUDA device(s) and the CPU" if gpus else "no CUDA device, only the CPU"
+        raise StanleyError(
+            f"device {name!r} is not there: torch {torch.__version__} sees {there}; use --device auto or cpu"
+        ) from error
+    return device

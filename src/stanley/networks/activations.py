@@ -1,0 +1,24 @@
+"""Activations a network spec can name, as in torch.nn."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from stanley.errors import require
+
+Activation = Literal["silu", "gelu", "softplus", "relu", "leaky-relu"]
+
+
+def activation(name: Activation) -> nn.Module:
+    """A fresh module. 'relu' and 'leaky-relu' (slope 0.2) make the energy piecewise linear."""
+    known = {
+        "silu": nn.SiLU,
+        "gelu": nn.GELU,
+        "softplus": nn.Softplus,
+        "relu": nn.ReLU,
+        "leaky-relu": lambda: nn.LeakyReLU(0.2),
+    }
+    require(name in known, f"network.activation is {name!r}, must be one of {', '.join(known)}")
+    return known[name]()

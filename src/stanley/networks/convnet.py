@@ -1,0 +1,50 @@
+"""The paper's convolutional energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from stanley.errors import require
+from stanley.networks.activations import Activation, activation
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """3×3 stride 1, three times 4×4 stride 2, then one valid convolution over what is left: 4×4 at 32 px.
+
+    Channels w, 2w, 4w, 8w, 1 for `width` w; 26M multiply-adds per 32×32×3 image at w = 32. The published network
+    has LeakyReLU (slope 0.2), which makes E piecewise linear; SiLU trains more stably.
+    STANLEY (draft), section 5; the layout is that of Nijkamp et al. (2020).
+    """
+
+    width: int = 32
+    activation: Activation = "silu"
+    kind: Literal["convnet"] = "convnet"
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, f"network.width is {self.width}, must be at least 1")
+
+    def build(self, event_shape: tuple[int, ...]) -> nn.Module:
+        require(
+            len(event_shape) == 3 and event_shape[1] == event_shape[2] and event_shape[1] >= 8,
+            f"network 'convnet' needs square images (C, H, H) of at least 8 px, got {event_shape}; "
+            "use network.kind mlp for vectors",
+        )
+        channels, size, _ = event_shape
+        w = self.width
+        layers: list[nn.Module] = [nn.Conv2d(channels, w, 3, 1, 1), activation(self.activation)]
+        for fan_in, fan_out in ((w, 2 * w), (2 * w, 4 * w), (4 * w, 8 * w)):
+            layers += [nn.Conv2d(fan_in, fan_out, 4, 2, 1), activation(self.activation)]
+        return ConvEnergy(nn.Sequential(*layers, nn.Conv2d(8 * w, 1, size // 8, 1, 0)))
+
+
+class ConvEnergy(nn.Module):
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B,)
+        return self.layers(x).flatten(1).sum(1)

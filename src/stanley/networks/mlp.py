@@ -1,0 +1,42 @@
+"""A multilayer perceptron for vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from stanley.errors import require
+from stanley.networks.activations import Activation, activation
+
+
+@dataclass(frozen=True)
+class MLP:
+    """E(x) = w·φ(W_L … φ(W_1 x)): `depth` hidden layers of `width` units, smooth by default."""
+
+    width: int = 128
+    depth: int = 2
+    activation: Activation = "silu"
+    kind: Literal["mlp"] = "mlp"
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, f"network.width is {self.width}, must be at least 1")
+        require(self.depth >= 1, f"network.depth is {self.depth}, must be at least 1")
+
+    def build(self, event_shape: tuple[int, ...]) -> nn.Module:
+        sizes = [prod(event_shape), *[self.width] * self.depth]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(fan_in, fan_out), activation(self.activation)]
+        return MLPEnergy(nn.Sequential(*layers, nn.Linear(self.width, 1)))
+
+
+class MLPEnergy(nn.Module):
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
+        return self.layers(x.flatten(1)).squeeze(1)

@@ -1,0 +1,57 @@
+"""Progress bars on stderr; rich is imported only when one is shown."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Bar:
+    """name ━━━━ n/total eta note, redrawn a few times a second at most; nothing at all when not enabled."""
+
+    def __init__(self, name: str, total: int, done: int = 0, *, enabled: bool = True) -> None:
+        self.name, self.total, self.done, self.enabled = name, total, done, enabled
+        self.progress: Progress | None = None
+        self.drawn = 0.0
+
+    def __enter__(self) -> Bar:
+        if self.enabled:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self.task = self.progress.add_task(self.name, total=self.total, completed=self.done, note="")
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def due(self, done: int) -> bool:
+        """Whether it is time to draw: asked first, so that a note costs nothing (nor waits for a device) otherwise."""
+        return self.progress is not None and (time.monotonic() - self.drawn > 0.2 or done == self.total)
+
+    def draw(self, done: int, note: str) -> None:
+        assert self.progress is not None
+        self.drawn = time.monotonic()
+        self.progress.update(self.task, completed=done, note=note)
+
+
+def training_note(record: dict[str, Any]) -> str:
+    """gap, acceptance and step size of one record, for the eye."""
+    gap, acceptance = record["gap"], record["acceptance"]
+    parts = [f"gap {gap:+.3f}" if gap is not None else "gap not finite"]
+    if acceptance is not None:
+        parts.append(f"acceptance {acceptance:.2f}")
+    return "  ".join([*parts, f"h {record['step_size']:.3g}"])

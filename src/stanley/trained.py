@@ -1,0 +1,117 @@
+"""A trained energy, loaded from a run directory, and samples of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stanley import checkpoint
+from stanley.bank import Bank, StartNoise
+from stanley.config import from_dict
+from stanley.device import pick_device
+from stanley.errors import require
+from stanley.networks import build_energy
+from stanley.records import RunDirectory
+from stanley.samplers import AnySampler, ChainResult, run_chains
+from stanley.samplers.adapt import with_step_size
+from stanley.train import TrainConfig
+from stanley.types import Potential
+
+Weights = Literal["average", "raw"]
+Start = Literal["noise", "bank"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the sampler with its
+    adapted step size, the bank, and the noise that fresh chains start from. Needs no training data."""
+
+    config: TrainConfig
+    step: int
+    weights: Weights
+    energy: nn.Module
+    sampler: AnySampler
+    bank: Tensor  # (M, *event), M = 0 where training kept none
+    noise: StartNoise
+    path: Path
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.noise.mean.shape)
+
+    @property
+    def is_image(self) -> bool:
+        return self.noise.is_image
+
+    @property
+    def potential(self) -> Potential:
+        """U = E/T, what the chains see."""
+        return Potential(self.energy, self.config.temperature)
+
+    def default_steps(self) -> int:
+        """Chain steps from noise: 1,000 for vectors, ten training calls for images."""
+        return 10 * self.config.chain_steps if self.is_image else max(1000, 10 * self.config.chain_steps)
+
+    def starts(self, num: int, start: Start, generator: torch.Generator) -> Tensor:
+        require(num >= 1, f"num is {num}, must be at least 1")
+        if start == "noise":
+            return self.noise.draw(num, generator)
+        require(len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise")
+        require(num <= len(self.bank), f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer")
+        return Bank(self.bank).draw(num, generator)[1]
+
+    def sample(
+        self,
+        num: int,
+        *,
+        steps: int | None = None,
+        start: Start = "noise",
+        seed: int = 0,
+        keep_every: int | None = None,
+        progress: bool = False,
+    ) -> ChainResult:
+        """`num` chains of the run's sampler at its last step size, from fresh noise or from the bank.
+
+        steps: `default_steps()` from noise; from the bank 0, that is the bank as it is, unless given.
+        Unadjusted samplers carry their bias into the samples, and no number of steps proves convergence.
+        """
+        generator = torch.Generator(self.noise.mean.device).manual_seed(seed)
+        x0 = self.starts(num, start, generator)
+        if steps is None and start == "noise":
+            steps = self.default_steps()
+        # a bank that is looked at as it is still gets one step, whose result is thrown away, for its energies
+        chains = run_chains(
+            self.sampler, self.potential, x0, max(1, steps or 0), generator=generator, keep_every=keep_every, progress=progress
+        )
+        return chains if steps else ChainResult(x0, None, chains.info)
+
+
+def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
+    """The newest readable checkpoint of a run directory; `weights` 'average' (EMA) or 'raw'."""
+    require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
+    place = pick_device(device)
+    directory = RunDirectory.existing(run.path if isinstance(run, RunDirectory) else run)
+    saved = checkpoint.newest(directory.checkpoints)
+    require(saved is not None, f"{directory.path} holds no checkpoint yet; train it first")
+    assert saved is not None
+    config = from_dict(TrainConfig, saved.meta["config"])
+    energy = build_energy(
+        config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
+    )
+    checkpoint.restore_weights(energy, saved.part("energy" if weights == "raw" else "average"), saved.path)
+    noise = StartNoise(saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"])
+    return Trained(
+        config=config,
+        step=saved.step,
+        weights=weights,
+        energy=energy.to(place).eval().requires_grad_(False),
+        sampler=with_step_size(config.sampler, saved.meta["step_size"] * saved.meta["slowdown"]),
+        bank=saved.tensors["bank.positions"].to(place),
+        noise=noise,
+        path=directory.path,
+    )
