@@ -1,0 +1,79 @@
+"""stanley: train energy-based models with MCMC, sample them and any unnormalised density, judge both honestly.
+
+    run = stanley.train(stanley.recipe("rings"), "runs/rings")      train, or resume what is there
+    stanley.evaluate(run)["kl"]                                     exact KL(data‖model), nats
+    stanley.load(run).sample(1000).x                                samples of the trained energy
+    stanley.run_chains(sampler, potential, x0, 1000, generator=g)   samples of any density
+
+Names are loaded when they are first used, so that the command line answers without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stanley import data, metrics, networks, plots, samplers, targets
+    from stanley.checkpoint import Checkpoint
+    from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
+    from stanley.errors import DivergenceError, StanleyError
+    from stanley.evaluate import evaluate
+    from stanley.networks import MLP, ConvNet, ResNet, WithReference
+    from stanley.optim import SGD, Adam
+    from stanley.recipes import recipe
+    from stanley.records import RunDirectory
+    from stanley.samplers import (
+        MALA,
+        Adjusted,
+        ChainInfo,
+        ChainResult,
+        ChainState,
+        ClippedLangevin,
+        GradientDescent,
+        Langevin,
+        MatchedLangevin,
+        Quantile,
+        RobbinsMonro,
+        Stanley,
+        StepInfo,
+        adapt,
+        run_chains,
+    )
+    from stanley.train import TrainConfig, train
+    from stanley.trained import Trained, load
+    from stanley.types import Energy, Potential
+
+_HOME = {
+    "stanley": "data metrics networks plots samplers targets",
+    "stanley.checkpoint": "Checkpoint",
+    "stanley.data": "CIFAR10 GMM MNIST Array Dataset Flowers102 Folder Moons Rings",
+    "stanley.errors": "DivergenceError StanleyError",
+    "stanley.evaluate": "evaluate",
+    "stanley.networks": "MLP ConvNet ResNet WithReference",
+    "stanley.optim": "SGD Adam",
+    "stanley.recipes": "recipe",
+    "stanley.records": "RunDirectory",
+    "stanley.samplers": "MALA Adjusted ChainInfo ChainResult ChainState ClippedLangevin GradientDescent Langevin "
+    "MatchedLangevin Quantile RobbinsMonro Stanley StepInfo adapt run_chains",
+    "stanley.train": "TrainConfig train",
+    "stanley.trained": "Trained load",
+    "stanley.types": "Energy Potential",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'stanley' has no attribute {name!r}")
+    home = _MODULE_OF[name]
+    value = importlib.import_module(f"stanley.{name}") if home == "stanley" else getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,4 +1,4 @@
-"""Named configurations: values, to be read, copied and changed. Each is a row of docs/results.md."""
+"""Named configurations: values, to be read, copied and changed."""
 
 from __future__ import annotations
 
@@ -8,39 +8,103 @@ from stanley.data import CIFAR10, GMM, MNIST, Array, Flowers102, Folder, Moons, 
 from stanley.errors import StanleyError, did_you_mean
 from stanley.networks import MLP, ConvNet, ResNet
 from stanley.optim import Adam
-from stanley.samplers import MALA, Langevin, RobbinsMonro
+from stanley.samplers import MALA, Langevin, RobbinsMonro, Stanley
 from stanley.train import TrainConfig
 
 RINGS = TrainConfig(
     data=Rings(),
     network=MLP(width=128, depth=2),
     sampler=MALA(step_size=0.09),
+    adapt=RobbinsMonro(),
     optimizer=Adam(lr=2e-3),
     steps=6_000,
     batch=512,
     chain_steps=20,
     bank_size=5_000,
-    decay=0.7,
+    decay=1.0,
     ema=0.995,
-    adapt=RobbinsMonro(),
     gap_limit=50.0,
-    save_every=500,
 )
-"""Four rings in the plane with their exact density."""
+GMM_ = replace(RINGS, data=GMM(), sampler=MALA(step_size=0.16))
+MOONS = replace(RINGS, data=Moons(), sampler=MALA(step_size=0.04))
+ARRAY = replace(RINGS, data=Array(), gap_limit=1000.0)
 
-GMM_RECIPE = replace(RINGS, data=GMM())
-MOONS = replace(RINGS, data=Moons())
-
-IMAGES = TrainConfig(
+# Images: x ← x - ∂E + 0.01·ξ, the update of common image code, is T = ε²/2 and h = ε² for ε = 0.01.
+EPSILON = 0.01
+CIFAR10_ = TrainConfig(
     data=CIFAR10(),
     network=ConvNet(width=32),
-    sampler=Langevin(step_size=0.01**2),
+    sampler=Langevin(step_size=EPSILON**2),
+    temperature=EPSILON**2 / 2,
+    optimizer=Adam(lr=1e-4),
+    steps=20_000,
+    batch=64,
+    chain_steps=20,
+    bank_size=10_000,
+    restart=0.02,
+    data_noise=0.03,
+    energy_l2=0.1,
+    warmup=200,
+    clip_norm=1.0,
+    gap_limit=100.0,
 )
+FLOWERS102 = replace(CIFAR10_, data=Flowers102())
+MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
+FOLDER = replace(CIFAR10_, data=Folder(), network=ResNet(width=32), batch=32, bank_size=2_000)
+
+
+def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int) -> TrainConfig:
+    """The draft's image setting: noise ε = 0.01, th in the units of its F, that is th_U = 2·th/ε²."""
+    return TrainConfig(
+        data=data,
+        network=ConvNet(width=32, activation="leaky-relu"),
+        sampler=Stanley(step_size=EPSILON**2, threshold=2 * threshold / EPSILON**2),
+        temperature=EPSILON**2 / 2,
+        optimizer=Adam(lr=lr),
+        steps=100_000,
+        batch=100,
+        chain_steps=chain_steps,
+        decay=0.0,
+        gap_limit=1000.0,
+    )
+
 
 RECIPES: dict[str, TrainConfig] = {
     "rings": RINGS,
-    "gmm": GMM_RECIPE,
+    "gmm": GMM_,
     "moons": MOONS,
+    "array": ARRAY,
+    "mnist": MNIST_,
+    "cifar10": CIFAR10_,
+    "flowers102": FLOWERS102,
+    "folder": FOLDER,
+    "rings-as-published": TrainConfig(
+        data=Rings(),
+        network=MLP(width=64, depth=3, activation="leaky-relu"),
+        sampler=Stanley(step_size=0.14**2, threshold=2 * 0.01 / 0.14**2),
+        temperature=0.14**2 / 2,
+        optimizer=Adam(lr=1e-4),
+        steps=10_000,
+        batch=100,
+        chain_steps=100,
+        decay=0.0,
+    ),
+    "cifar10-as-published": as_published(CIFAR10(), lr=1e-4, threshold=2e-4, chain_steps=50),
+    "flowers102-as-published": as_published(Flowers102(), lr=1e-3, threshold=1e-4, chain_steps=50),
+}
+
+ABOUT: dict[str, str] = {
+    "rings": "four rings in the plane, exact density known; MALA, persistent chains",
+    "gmm": "eight Gaussians on a circle, exact density known",
+    "moons": "two moons, exact density known",
+    "array": "your vectors: --data.path FILE.npy or .npz",
+    "mnist": "MNIST digits: --data.root DIR",
+    "cifar10": "CIFAR-10: --data.root DIR",
+    "flowers102": "Flowers-102 at 32 px: --data.root DIR",
+    "folder": "your images: --data.path DIR --data.size 64",
+    "rings-as-published": "rings with the STANLEY draft's constants (its network is not stated; this one is a guess)",
+    "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
+    "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
 }
 
 

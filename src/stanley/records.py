@@ -93,10 +93,15 @@ class RunDirectory:
 
     def append(self, record: dict[str, Any]) -> None:
         """One line, handed to the operating system at once: it survives the death of the process."""
-        if self._records is None:
-            self._records = self.records_file.open("a")
-        self._records.write(json.dumps(record) + "\n")
-        self._records.flush()
+        try:
+            if self._records is None:
+                self._records = self.records_file.open("a")
+            self._records.write(json.dumps(record) + "\n")
+            self._records.flush()
+        except OSError as error:
+            raise StanleyError(
+                f"cannot write {self.records_file}: {error.strerror}; free some space, the same command then resumes"
+            ) from error
 
     def sync(self) -> None:
         """Records reach the disk before the checkpoint that vouches for them."""
@@ -109,6 +114,9 @@ class RunDirectory:
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in complete_lines(self.records_file)] if self.records_file.exists() else []
+
+    def last_record(self) -> dict[str, Any] | None:
+        return next(iter(self.records()[-1:]), None)
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in complete_lines(self.events_file)] if self.events_file.exists() else []

@@ -61,7 +61,7 @@ class Target(ABC):
         ...
 
     def sample(self, n: int, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-        """n exact independent draws (n, d), made in float64 where the generator lives, returned as `dtype`."""
+        """n exact independent draws (n, d), made in float64 on its device, returned as `dtype`."""
         require(n >= 1, f"cannot draw {n} samples; ask for at least 1")
         return self._draw(n, generator).to(dtype)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -179,7 +180,14 @@ class TrainState:
         self.slowdown = saved.meta["slowdown"]
 
 
-def train(config: TrainConfig, out: str, *, device: str = "auto", progress: bool = False) -> RunDirectory:
+def train(
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    progress: bool = False,
+    title: str = "training",
+) -> RunDirectory:
     """Train an energy on data into the run directory `out`, or resume the run that is there.
 
     Each step descends L = mean E(x⁺) - mean E(z) + penalties, with z from K sampler steps on U = E/T. Resumed equals
@@ -194,7 +202,7 @@ def train(config: TrainConfig, out: str, *, device: str = "auto", progress: bool
         state = TrainState(config, data, place)
         resume(config, run, state)
         rows = data.train if data.streamed else data.train.to(place)  # the one copy, uint8 for images
-        with Interrupts() as interrupts, Bar("training", config.steps, state.step, enabled=progress) as bar:
+        with Interrupts() as interrupts, Bar(title, config.steps, state.step, enabled=progress) as bar:
             while state.step < config.steps:
                 record = train_step(config, state, rows, flip=data.flip)
                 trouble = find_trouble(config, record)
@@ -361,7 +369,7 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
     warnings.warn(f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2)
 
 
-def open_run(config: TrainConfig, out: str) -> RunDirectory:
+def open_run(config: TrainConfig, out: str | os.PathLike[str]) -> RunDirectory:
     """The run directory, locked, with this configuration in it; refuses one that computes something else."""
     run, new = RunDirectory(out), to_dict(config)
     run.create()

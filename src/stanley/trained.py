@@ -15,6 +15,7 @@ from stanley.bank import Bank, StartNoise
 from stanley.config import from_dict
 from stanley.device import pick_device
 from stanley.errors import require
+from stanley.files import write_atomic
 from stanley.networks import build_energy
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
@@ -53,9 +54,11 @@ class Trained:
         """U = E/T, what the chains see."""
         return Potential(self.energy, self.config.temperature)
 
-    def default_steps(self) -> int:
-        """Chain steps from noise: 1,000 for vectors, ten training calls for images."""
-        return 10 * self.config.chain_steps if self.is_image else max(1000, 10 * self.config.chain_steps)
+    def default_steps(self, start: Start) -> int:
+        """From the bank K, one training call; from noise ten of them, and at least 1,000 for vectors."""
+        if start == "bank":
+            return self.config.chain_steps
+        return max(10 * self.config.chain_steps, 0 if self.is_image else 1000)
 
     def starts(self, num: int, start: Start, generator: torch.Generator) -> Tensor:
         require(num >= 1, f"num is {num}, must be at least 1")
@@ -77,18 +80,15 @@ class Trained:
     ) -> ChainResult:
         """`num` chains of the run's sampler at its last step size, from fresh noise or from the bank.
 
-        steps: `default_steps()` from noise; from the bank 0, that is the bank as it is, unless given.
-        Unadjusted samplers carry their bias into the samples, and no number of steps proves convergence.
+        steps: `default_steps` of the start unless given. Unadjusted samplers carry their bias into the samples,
+        and no number of steps proves convergence.
         """
         generator = torch.Generator(self.noise.mean.device).manual_seed(seed)
         x0 = self.starts(num, start, generator)
-        if steps is None and start == "noise":
-            steps = self.default_steps()
-        # a bank that is looked at as it is still gets one step, whose result is thrown away, for its energies
-        chains = run_chains(
-            self.sampler, self.potential, x0, max(1, steps or 0), generator=generator, keep_every=keep_every, progress=progress
+        num_steps = self.default_steps(start) if steps is None else steps
+        return run_chains(
+            self.sampler, self.potential, x0, num_steps, generator=generator, keep_every=keep_every, progress=progress
         )
-        return chains if steps else ChainResult(x0, None, chains.info)
 
 
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
@@ -115,3 +115,26 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         noise=noise,
         path=directory.path,
     )
+
+
+def write_samples(model: Trained, chains: ChainResult, folder: Path, name: str) -> list[Path]:
+    """NAME.npy, (num, *event) float32 in the model's units, and NAME.png: a grid of images, or points in the plane."""
+    import io
+
+    import numpy as np
+
+    from stanley.data import to_bytes
+    from stanley.plots import Panel, densities, save, write_grid_png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, chains.x.cpu().numpy())
+    write_atomic(folder / f"{name}.npy", buffer.getvalue())
+    files = [folder / f"{name}.npy"]
+    finite = chains.x[~chains.info.nonfinite].cpu()
+    if model.is_image and len(finite):
+        files.append(write_grid_png(to_bytes(finite).numpy(), folder / f"{name}.png", scale=2))
+    elif model.event_shape == (2,) and len(finite):
+        box = 1.1 * float(finite.abs().max())
+        files.append(save(densities([Panel(name, None, finite.numpy(), box)]), folder / f"{name}.png"))
+    return files

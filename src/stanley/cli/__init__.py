@@ -1,0 +1,43 @@
+"""The command line. Nothing here imports torch before a command runs, so that --help answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from stanley.cli import commands
+from stanley.errors import StanleyError
+
+app = App(
+    name="stanley",
+    help="Train energy-based models with MCMC, sample them, and judge them.",
+    version_flags=["--version"],
+)
+for command in (commands.train, commands.sample, commands.evaluate, commands.plot, commands.recipes, commands.demo):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exit code 0, 2 for a request that cannot be carried out, 130 after Ctrl-C."""
+    warnings.showwarning = lambda message, *_, **__: print(f"stanley: warning: {message}", file=sys.stderr)
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        stop(" ".join(str(error).split()))
+    except StanleyError as error:
+        stop(str(error))
+    except KeyboardInterrupt as interrupt:
+        print(f"stanley: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def stop(message: str) -> None:
+    print(f"stanley: error: {message}", file=sys.stderr)
+    raise SystemExit(2) from None

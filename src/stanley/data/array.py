@@ -44,29 +44,33 @@ class Array:
 def _read(path: Path, key: str | None) -> np.ndarray:
     require(path.is_file(), f"data.path {path} is no file; pass --data.path FILE.npy or FILE.npz")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            require(
-                key is None, f"data.key is {key!r}, but {path} holds one array without a name; leave it out"
-            )
-            return loaded
-        with loaded:
-            names = loaded.files
-            known = ", ".join(names)
-            require(names, f"{path} holds no array; save it with numpy.savez")
-            require(
-                key is None or key in names, f"{path} holds no array {key!r}; data.key is one of: {known}"
-            )
-            require(
-                key is not None or len(names) == 1,
-                f"{path} holds {len(names)} arrays; set data.key to one of: {known}",
-            )
-            return loaded[names[0] if key is None else key]
+        with path.open("rb") as file:  # numpy leaves a damaged archive open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                require(
+                    key is None,
+                    f"data.key is {key!r}, but {path} holds one array without a name; leave it out",
+                )
+                return loaded
+            with loaded:
+                names = loaded.files
+                known = ", ".join(names)
+                require(names, f"{path} holds no array; save it with numpy.savez")
+                require(
+                    key is None or key in names, f"{path} holds no array {key!r}; data.key is one of: {known}"
+                )
+                require(
+                    key is not None or len(names) == 1,
+                    f"{path} holds {len(names)} arrays; set data.key to one of: {known}",
+                )
+                return loaded[names[0] if key is None else key]
     except StanleyError:
         raise
     except (ValueError, OSError, EOFError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        if "allow_pickle" in str(error) and path.suffix in (".npy", ".npz"):
+        if "Object arrays" in str(error):
             reason = "it holds Python objects, which are never loaded; save a plain array of numbers"
+        elif "allow_pickle" in str(error):  # numpy takes whatever it does not know for a pickle
+            reason = "it is no .npy or .npz file; save it with numpy.save or numpy.savez"
         else:
             reason = f"{' '.join(str(error).split())}; save it again with numpy.save or numpy.savez"
         raise StanleyError(f"cannot read {path}: {reason}") from error

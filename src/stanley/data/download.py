@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stanley.errors import StanleyError, require
 
@@ -121,16 +122,18 @@ def _download(url: str, target: Path, md5: str) -> None:
     with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as scratch:
         part = Path(scratch) / target.name
         bar = _Bar(target.name) if sys.stderr.isatty() else None
+        opened: list[Any] = []  # pooch leaves a refused response open
+        hooks = {"response": lambda response, *_, **__: opened.append(response)}
         try:
-            pooch.HTTPDownloader(progressbar=bar)(url, str(part), None)  # pyright: ignore[reportArgumentType]
+            pooch.HTTPDownloader(progressbar=bar, hooks=hooks)(url, str(part), None)  # pyright: ignore[reportArgumentType]
         except OSError as error:  # requests' own errors are OSErrors too
             reason = " ".join(str(error).split())
             raise StanleyError(
                 f"cannot download {url}: {reason}; check the connection, or put it into {target.parent}"
             ) from error
         finally:
-            if bar is not None:
-                bar.stop()
+            for closes in (*opened, *([bar] if bar is not None else [])):
+                closes.close()
         _check(part, md5, url, f"the download was deleted: retry, or put it in {target.parent} yourself")
         part.replace(target)
 
@@ -146,10 +149,11 @@ def _unpack(archive: Path) -> None:
     """Unpack beside the archive, then remove it. Files are moved in one by one once all are whole."""
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as scratch:
         try:
-            with tarfile.open(archive) as tar:
+            with tarfile.open(archive, "r:gz") as tar:
                 tar.extractall(scratch, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise StanleyError(f"cannot unpack {archive}: {error}; delete it and retry") from error
+            reason = " ".join(str(error).split())
+            raise StanleyError(f"cannot unpack {archive}: {reason}; delete it and retry") from error
         for path in sorted(Path(scratch).rglob("*")):
             target = archive.parent / path.relative_to(scratch)
             if path.is_dir():
@@ -179,7 +183,4 @@ class _Bar:
         self._progress.reset(self._task)
 
     def close(self) -> None:
-        self.stop()
-
-    def stop(self) -> None:
         self._progress.stop()

@@ -27,7 +27,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 class Folder:
     """Every picture under `path`: shortest side to `size` by area averaging, then the central square.
 
-    Which files: those with one of SUFFIXES, in all subfolders; links to folders and hidden names are left out.
+    Which files: those with one of SUFFIXES, in all subfolders; links to folders and hidden names are not.
     Their sorted list is permuted by `seed`; the last `held_out` of it, rounded up, is for testing. Above
     `memory_limit_mb` the decoded pictures go once to a file under `cache` (default: $STANLEY_CACHE or
     ~/.cache/stanley), which is mapped from then on; it is named by a hash of the file list, its times and

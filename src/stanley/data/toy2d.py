@@ -117,8 +117,8 @@ class Moons:
 
     The integral is a Gauss-Legendre sum. At distance r from the half circle's centre the integrand is a bump
     of width w = σ/√r in t; nodes lie at most h = π²/2n apart, and a sum over a bump is off by
-    2·exp(-2π²w²/h²), relative. n = 32 + ⌈20/σ⌉ nodes keep that below 1e-13 up to r = 10, where only
-    rounding is left.
+    2·exp(-2π²w²/h²), relative. n = 32 + ⌈20/σ⌉ nodes keep that below 1e-13 up to r = 10. What is left
+    is the rounding of the nodes next to the ends, 1e-10 relative; it counts behind the half circle only.
     """
 
     num: int = 100_000

@@ -33,7 +33,7 @@ MAX_GROWTH = 20.0  # of the box
 GROW = 1.5  # of n
 GROW_BOX = 1.25
 BORDER_LIMIT = 1e-8  # share of the mass
-CHUNK = 1 << 14
+CHUNK = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _border_share(log_f: Tensor, n: int) -> float:
     top = float(log_f.max())
     require(
         math.isfinite(top),
-        f"the largest log-density on a {n}² grid is {top}; it must be finite: an energy of ∓inf has no density",
+        f"the largest log-density on a {n}² grid is {top}; must be finite: energies of ±inf have none",
     )
     width = max(1, n // 16)
     share = torch.softmax(log_f, dim=0).reshape(n, n)

@@ -1,0 +1,28 @@
+"""Records, densities, images and chains as figures. A plot never sees a model: it takes arrays.
+
+Every function returns a matplotlib `Figure`; `save(figure, path)` writes it as a PNG.
+"""
+
+from stanley.plots.chains import autocorrelation, autocorrelation_by_chain, chain_traces
+from stanley.plots.curves import learning_curves
+from stanley.plots.density import Panel, densities, energy_landscape, samples_over_density
+from stanley.plots.energies import energy_histograms
+from stanley.plots.figures import save
+from stanley.plots.images import image_grid, labelled_grids, tile, write_grid_png
+
+__all__ = [
+    "Panel",
+    "autocorrelation",
+    "autocorrelation_by_chain",
+    "chain_traces",
+    "densities",
+    "energy_histograms",
+    "energy_landscape",
+    "image_grid",
+    "labelled_grids",
+    "learning_curves",
+    "samples_over_density",
+    "save",
+    "tile",
+    "write_grid_png",
+]

@@ -16,6 +16,7 @@ attribute `log_ratio_gradients` if the log-ratio costs gradients of its own.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -23,6 +24,12 @@ from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.types import Energy
+
+
+DETACHED = (
+    "the potential's value does not depend on x through autograd; "
+    "compute it with torch operations on x, without detach, numpy or no_grad"
+)
 
 
 class ChainState(NamedTuple):
@@ -69,7 +76,9 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         u = check_potential(potential(x), x)
-        (grad,) = torch.autograd.grad(u.sum(), x)
+        (grad,) = torch.autograd.grad(u.sum(), x, allow_unused=True)
+    if grad is None:  # U has a gradient, but only with respect to the weights
+        raise StanleyError(DETACHED)
     return ChainState(x.detach(), u.detach(), grad)
 
 
@@ -93,10 +102,7 @@ def check_potential(u: Tensor, x: Tensor) -> Tensor:
             f"must be ({len(x)},): one number per chain; sum over the event dimensions"
         )
     if not u.requires_grad:
-        raise StanleyError(
-            "the potential's value does not depend on x through autograd; "
-            "compute it with torch operations on x, without detach, numpy or no_grad"
-        )
+        raise StanleyError(DETACHED)
     return u
 
 
@@ -141,4 +147,7 @@ def require_positive(sampler: object, **values: float) -> None:
     for name, value in values.items():
         if not isinstance(value, Tensor):
             hint = "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
-            require(value > 0, f"{type(sampler).__name__}: {name} is {value}, must be > 0; {hint}")
+            require(
+                0 < value < math.inf,
+                f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",
+            )

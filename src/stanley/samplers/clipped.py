@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, per_chain, require_positive
-from stanley.samplers.scale import Quantile, Scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
 from stanley.types import Energy
 
 
@@ -30,6 +30,7 @@ class ClippedLangevin:
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
         check_threshold(self, self.threshold)
+        check_scope(self, self.scope)
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         state = evaluate(potential, x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, require_positive
-from stanley.samplers.scale import Quantile, Scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
 from stanley.types import Energy
 
 
@@ -33,6 +33,7 @@ class MatchedLangevin:
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
         check_threshold(self, self.threshold)
+        check_scope(self, self.scope)
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         state = evaluate(potential, x)
@@ -43,7 +44,8 @@ class MatchedLangevin:
     ) -> tuple[ChainState, StepInfo]:
         assert state.threshold is not None
         h, gamma = self.step_size, scale(state.grad, state.threshold, self.scope)
-        mean_gamma = torch.where(gamma.isfinite(), gamma, torch.nan).nanmean()  # γ̄
+        finite = state.grad.flatten(1).isfinite().all(1)
+        mean_gamma = gamma.flatten(1).mean(1).where(finite, torch.nan).nanmean()  # γ̄
         x = state.x - h / 2 * gamma * state.grad + (h * mean_gamma) ** 0.5 * normal_like(state.x, generator)
         candidate = evaluate(potential, x)._replace(threshold=state.threshold)
         return candidate, StepInfo(scale=gamma.flatten(1).mean(1))

@@ -24,7 +24,7 @@ class ChainInfo:
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
     potential: Tensor  # (B,)    U at the last positions
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
-    num_gradients: int  # gradient evaluations per chain, the one of the start included
+    num_gradients: int  # gradient evaluations per chain: the start's and the steps' (not drift's one check of the Hessian)
 
 
 @dataclass(frozen=True)

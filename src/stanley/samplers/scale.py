@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,10 +60,15 @@ def scale(grad: Tensor, threshold: Tensor, scope: Scope, floor: float = 0.0) -> 
     return gamma.clamp(min=floor) if floor > 0 else gamma
 
 
+def check_scope(sampler: object, scope: str) -> None:
+    known = ("element", "pixel", "sample")
+    require(scope in known, f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}")
+
+
 def check_threshold(sampler: object, threshold: float | Quantile) -> None:
     if not isinstance(threshold, Quantile | Tensor):
         require(
-            threshold > 0,
-            f"{type(sampler).__name__}: threshold is {threshold}, must be > 0 in units of |∇U|; "
-            "use Quantile(0.9) when the units are unknown",
+            0 < threshold < math.inf,
+            f"{type(sampler).__name__}: threshold is {threshold}, must be > 0 and finite, in units of |∇U|; "
+            "use Quantile(0.9) when the units are unknown, Langevin for no threshold",
         )

@@ -18,7 +18,15 @@ from stanley.samplers.base import (
     per_chain,
     require_positive,
 )
-from stanley.samplers.scale import Quantile, Scope, check_threshold, magnitude, resolve_threshold, scale
+from stanley.samplers.scale import (
+    Quantile,
+    Scope,
+    check_scope,
+    check_threshold,
+    magnitude,
+    resolve_threshold,
+    scale,
+)
 from stanley.types import Energy, piecewise_linear
 
 
@@ -65,9 +73,9 @@ class Stanley:
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
         check_threshold(self, self.threshold)
+        check_scope(self, self.scope)
         require(0 <= self.floor <= 1, f"Stanley: floor is {self.floor}, must lie in [0, 1]; 0 means none")
         for name, known in (
-            ("scope", ("element", "pixel", "sample")),
             ("refresh", ("step", "start", "lagged")),
             ("correction", ("none", "drift", "midpoint")),
         ):
@@ -95,7 +103,7 @@ class Stanley:
         if self.refresh == "start":
             return state._replace(scale=self.scale(state))
         if self.refresh == "lagged":
-            return state._replace(scale=of_another_chain(self.scale(state)))
+            return state._replace(scale=of_another_chain(self.scale(state), state.grad))
         return state
 
     def step(
@@ -177,11 +185,11 @@ def log_normal(x: Tensor, law: Law) -> Tensor:
     return -per_chain((x - law.mean) ** 2 / variance + variance.log()) / 2
 
 
-def of_another_chain(gamma: Tensor) -> Tensor:
-    """Each chain gets the γ of the next one; a chain with a non-finite γ hands nothing on."""
+def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
+    """Each chain gets the γ of the next one; a chain with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
     require(len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2")
     order = torch.arange(len(gamma), device=gamma.device)
-    finite = gamma.flatten(1).isfinite().all(1)
+    finite = grad.flatten(1).isfinite().all(1)
     donors = order[finite]
     source = order.clone()
     source[donors] = donors.roll(-1)

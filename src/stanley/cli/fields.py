@@ -1,0 +1,76 @@
+"""From a recipe, a file and flags to one checked configuration; the flags win over the file, the file over the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stanley.config import from_dict, merge, override, to_dict
+from stanley.errors import StanleyError, require
+from stanley.recipes import recipe as named_recipe
+from stanley.train import TrainConfig
+
+
+def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:
+    config = to_dict(named_recipe(recipe))
+    merge(config, from_file)
+    for path in sorted(flags, key=lambda p: (p.count("."), not p.endswith("kind"))):  # kinds before their fields
+        override(config, path, flags[path])
+    if not {"adapt", "free_stuck"} & {path.split(".")[0] for path in (*from_file, *flags)}:
+        leave_out_acceptance(config)
+    return from_dict(TrainConfig, config)
+
+
+def leave_out_acceptance(config: dict[str, Any]) -> None:
+    """A recipe for an adjusted sampler, asked for with one that never rejects, does without what acceptance drives."""
+    if config["sampler"].get("kind") not in ("mala", "adjusted"):
+        config["adapt"], config["free_stuck"] = None, 0.0
+
+
+def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
+    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; a value is read as YAML: 3, true, null, [1, 2]."""
+    flags: dict[str, Any] = {}
+    rest = list(tokens)
+    while rest:
+        name = rest.pop(0)
+        require(name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value")
+        name, given, value = name[2:].partition("=")
+        if not given:
+            require(rest, f"--{name} needs a value, for example --{name} 1")
+            value = rest.pop(0)
+        try:
+            flags[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise StanleyError(f"--{name} is {value!r}, which is not a number, word, list or null") from error
+    return flags
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """A .yaml, .yml or .toml file of fields."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise StanleyError(f"--config {path}: {error.strerror}; give a .yaml or .toml file") from error
+    try:
+        if path.suffix == ".toml":
+            values = load_toml(text)
+        else:
+            require(path.suffix in (".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file")
+            values = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, StanleyError):
+            raise
+        raise StanleyError(f"--config {path} cannot be read: {' '.join(str(error).split())}") from error
+    require(isinstance(values, dict), f"--config {path} must hold fields, one `name: value` a line")
+    return values
+
+
+def load_toml(text: str) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib
+    return tomllib.loads(text)

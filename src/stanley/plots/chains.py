@@ -1,0 +1,198 @@
+"""Chains over time: traces and autocorrelation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stanley.errors import require
+from stanley.plots.decimate import extreme_indices
+from stanley.plots.figures import (
+    BLUE,
+    CYCLE,
+    INK,
+    LABEL,
+    MUTED,
+    TITLE,
+    Array,
+    dress,
+    new_figure,
+    to_numpy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEFAULT_COORDINATES = 4
+
+
+def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None) -> Figure:
+    """One row per coordinate: the draws (num_kept, B, *event) of some chains, and the histogram of all chains.
+
+    coordinates  indices into the flattened event; up to four, evenly spread, when left out.
+    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram uses every chain.
+    """
+    x = _draws(draws, 1)  # (n, B, d)
+    require(max_chains >= 1, f"max_chains is {max_chains}, must be at least 1")
+    n, chains, _ = x.shape
+    event = tuple(to_numpy(draws).shape[2:])
+    chosen = _coordinates(x, coordinates)
+    lines = _spread(chains, max_chains)
+
+    figure = new_figure(9.6, 0.95 + 1.55 * len(chosen))
+    axes = figure.subplots(len(chosen), 2, sharey="row", width_ratios=[5.2, 1.0], squeeze=False)
+    for (trace, side), j in zip(axes, chosen, strict=True):
+        dress(trace, ylabel=_name(j, event))
+        for k, chain in enumerate(lines):
+            value = x[:, chain, j]
+            index = extreme_indices(value)
+            trace.plot(
+                index + 1,
+                value[index],
+                color=CYCLE[k % len(CYCLE)],
+                linewidth=0.7 if n > 100 else 1.1,
+                alpha=0.8,
+                marker="o" if n == 1 else None,
+                markersize=4,
+            )
+        trace.set_xlim(1, n) if n > 1 else trace.set_xlim(0.5, 1.5)
+        dress(side)
+        pooled = x[:, :, j].ravel()
+        share, edges = np.histogram(pooled, bins=40)
+        side.stairs(share / len(pooled), edges, orientation="horizontal", fill=True, color=MUTED, alpha=0.45)
+        side.set_xlim(left=0)
+        side.set_xticks([])
+        side.tick_params(labelleft=False)
+        side.grid(False)
+    shown = f"{len(lines)} of {chains:,} chains" if len(lines) < chains else _plural(chains, "chain")
+    axes[0][0].set_title(f"Traces of {shown}", loc="left", fontsize=TITLE, color=INK, fontweight="bold")
+    axes[0][1].set_title("all draws", loc="left", fontsize=LABEL, color=MUTED)
+    axes[-1][0].set_xlabel("kept draw", fontsize=LABEL, color=INK)
+    axes[-1][1].set_xlabel("share", fontsize=LABEL, color=INK)
+    return figure
+
+
+def autocorrelation(
+    draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None
+) -> Figure:
+    """ρ(t) of chosen coordinates: the mean over chains as a line, the range over chains as a band.
+
+    The definition, and what a band away from 1 at lag 0 means, is in `autocorrelation_by_chain`.
+    """
+    x = _draws(draws, 2)
+    n, chains, _ = x.shape
+    event = tuple(to_numpy(draws).shape[2:])
+    chosen = _coordinates(x, coordinates)
+    rho = autocorrelation_by_chain(x[:, :, chosen], max_lag)  # (lags, B, len(chosen))
+    lag = np.arange(len(rho))
+
+    figure = new_figure(9.6 if len(chosen) > 1 else 6.4, 0.7 + 2.2 * ((len(chosen) + 1) // 2))
+    columns = min(2, len(chosen))
+    axes = (
+        figure.subplots((len(chosen) + 1) // 2, columns, sharex=True, sharey=True, squeeze=False)
+        .ravel()
+        .tolist()
+    )
+    drawn = rho[np.isfinite(rho)]
+    for k, ax in enumerate(axes):
+        if k >= len(chosen):
+            ax.set_visible(False)
+            continue
+        dress(ax, _name(chosen[k], event), ylabel="autocorrelation" if k % columns == 0 else "")
+        if not np.isfinite(rho[:, :, k]).all():
+            ax.grid(False)
+            ax.text(
+                0.5,
+                0.5,
+                "constant: no autocorrelation",
+                transform=ax.transAxes,
+                ha="center",
+                color=MUTED,
+                fontsize=LABEL,
+            )
+            continue
+        if chains > 1:
+            ax.fill_between(
+                lag, rho[:, :, k].min(1), rho[:, :, k].max(1), color=BLUE, alpha=0.18, linewidth=0
+            )
+        ax.plot(lag, rho[:, :, k].mean(1), color=BLUE, linewidth=1.7)
+        ax.axhline(0, color=MUTED, linewidth=0.8)
+        ax.set_xlim(0, max(1, len(rho) - 1))
+    if len(drawn):
+        axes[0].set_ylim(min(-0.1, float(drawn.min()) - 0.05), max(1.05, float(drawn.max()) + 0.05))
+    for ax in axes[-columns:] if len(chosen) % 2 == 0 or columns == 1 else axes[-3:-1]:
+        ax.tick_params(labelbottom=True)
+    band = (
+        f"line: mean of {_plural(chains, 'chain')}; band: least to greatest chain"
+        if chains > 1
+        else "1 chain"
+    )
+    figure.supxlabel(f"lag in kept draws ({band}; {n:,} draws each)", fontsize=LABEL, color=INK)
+    return figure
+
+
+def autocorrelation_by_chain(draws: Array, max_lag: int | None = None) -> np.ndarray:
+    """ρ_b(t) = c_b(t) / c̄(0): draws (n, B, *event) -> (max_lag + 1, B, d), float64.
+
+        c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over i AND b.
+
+    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall to 0; with a mean
+    of its own each, a chain stuck in one mode would look mixed. The mean over chains is exactly 1 at lag 0; one
+    chain's value there is its share of the spread about m. The divisor is n, not n - t: ρ shrinks by (1 - t/n),
+    and stays a positive definite sequence. A constant coordinate has no autocorrelation: NaN.
+    `max_lag` is min(n - 1, 200, n // 2) but at least 1 when left out.
+    """
+    x = _draws(draws, 2)
+    n = len(x)
+    lags = max(1, min(n - 1, 200, n // 2)) if max_lag is None else max_lag
+    require(1 <= lags < n, f"max_lag is {lags}, must be between 1 and {n - 1} for {n} draws")
+    centred = x - x.mean(axis=(0, 1))
+    spectrum = np.fft.rfft(centred, n=_fast_length(n + lags), axis=0)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2, n=_fast_length(n + lags), axis=0)[: lags + 1] / n
+    variance = (centred**2).mean(axis=(0, 1))
+    constant = (x == x[:1, :1]).all(axis=(0, 1))
+    return covariance / np.where(constant, np.nan, variance)
+
+
+def _fast_length(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _draws(draws: Array, least: int) -> np.ndarray:
+    x = to_numpy(draws).astype(np.float64)
+    require(
+        x.ndim >= 2 and x.shape[0] >= least and min(x.shape) > 0,
+        f"draws have shape {x.shape}, must be (num_kept, B, *event) with num_kept >= {least}",
+    )
+    lost = int((~np.isfinite(x)).sum())
+    require(not lost, f"draws hold {lost:,} values that are not finite; leave out the chains that diverged")
+    return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
+
+
+def _coordinates(x: np.ndarray, coordinates: Sequence[int] | None) -> list[int]:
+    d = x.shape[2]
+    if coordinates is None:
+        return _spread(d, DEFAULT_COORDINATES)
+    chosen = list(coordinates)
+    require(
+        0 < len(chosen) <= 12 and all(0 <= j < d for j in chosen),
+        f"coordinates are {chosen}, must be 1 to 12 indices from 0 to {d - 1}",
+    )
+    return chosen
+
+
+def _spread(n: int, most: int) -> list[int]:
+    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, most))})
+
+
+def _name(j: int, event: tuple[int, ...]) -> str:
+    if len(event) <= 1:
+        return f"$x_{{{j + 1}}}$" if event else "x"
+    return f"x[{', '.join(str(int(i)) for i in np.unravel_index(j, event))}]"
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

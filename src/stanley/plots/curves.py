@@ -1,0 +1,317 @@
+"""How a training run went: six panels from its records."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stanley.errors import StanleyError, require
+from stanley.plots.decimate import decimate, running_median
+from stanley.plots.figures import (
+    BLUE,
+    GREEN,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SMALL,
+    TITLE,
+    VERMILION,
+    dress,
+    joined,
+    key_above,
+    new_figure,
+    number,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Record = Mapping[str, Any]
+
+#: Values this many times further out than the middle 99 % leave the axis, and the panel says so.
+FAR = 10.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity over the run; `lost` values were recorded but are not finite."""
+
+    step: np.ndarray  # (n,) ascending
+    value: np.ndarray  # (n,) finite
+    lost: int
+
+    @classmethod
+    def of(cls, records: Sequence[Record], key: str) -> Series:
+        rows = [(r["step"], r[key]) for r in records if r.get(key) is not None]
+        try:
+            step, value = (np.array([row[i] for row in rows], dtype=np.float64) for i in (0, 1))
+        except (TypeError, ValueError) as error:
+            raise StanleyError(f"records: {key!r} holds something that is not a number ({error})") from error
+        finite = np.isfinite(value)
+        order = np.argsort(step[finite], kind="stable")
+        return cls(step[finite][order], value[finite][order], int((~finite).sum()))
+
+    def positive(self) -> Series:
+        kept = self.value > 0
+        return Series(self.step[kept], self.value[kept], self.lost)
+
+    def __bool__(self) -> bool:
+        return len(self.value) > 0
+
+
+def learning_curves(
+    records: Sequence[Record], events: Sequence[Record] | None = None, title: str | None = None
+) -> Figure:
+    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread against the training step.
+
+    records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance, step_size, scale,
+             chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite for the line on top.
+             A key may be missing or None.
+    events   mappings with "step" and "reason" (rolled back, …): dotted vertical lines, listed below the panels.
+
+    Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest value of each
+    bin: no spike is lost. A value that leaves the axis or is not finite is counted under its panel.
+    """
+    require(len(records) > 0, "no records to draw: train at least one step first")
+    for i, record in enumerate(records):
+        require(
+            _is_step(record.get("step")),
+            f'record {i} has no "step" number; give one record per training step',
+        )
+    for i, event in enumerate(events or ()):
+        require(_is_step(event.get("step")), f'event {i} has no "step" number; leave it out')
+    series = {
+        key: Series.of(records, key)
+        for key in [
+            "gap",
+            "energy_pos",
+            "energy_neg",
+            "acceptance",
+            "step_size",
+            "scale",
+            "chain_grad_norm",
+            "grad_norm",
+            "spread",
+            "learning_rate",
+            "nonfinite",
+        ]
+    }
+
+    figure = new_figure(13.2, 6.6)
+    axes = figure.subplots(2, 3, sharex=True).ravel().tolist()
+    _gap(axes[0], series["gap"])
+    _lines(
+        axes[1],
+        "Mean energy",
+        "energy E",
+        [("data", series["energy_pos"], BLUE), ("samples", series["energy_neg"], VERMILION)],
+    )
+    _acceptance(axes[2], series["acceptance"], series["step_size"])
+    _scale(axes[3], series["scale"])
+    _lines(
+        axes[4],
+        "Gradient norms",
+        "norm (log scale)",
+        [("∇E, parameters", series["grad_norm"], BLUE), ("∇U, chains", series["chain_grad_norm"], VERMILION)],
+        log=True,
+    )
+    _lines(axes[5], "Spread of the bank", "spread of the chains", [("", series["spread"], GREEN)])
+
+    steps = [float(r["step"]) for r in records]
+    for ax in axes:
+        _finish(ax, min(steps), max(steps), events or ())
+    heading = joined([title or "", _summary(len(records), max(steps), series)])
+    figure.suptitle(heading, fontsize=TITLE, color=MUTED, x=0.01, ha="left")
+    if events:
+        figure.supxlabel(_event_list(events), fontsize=SMALL, color=PURPLE, x=0.01, ha="left")
+    return figure
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+
+
+def _gap(ax: Axes, gap: Series) -> None:
+    dress(ax, "Energy gap", ylabel="E(data) − E(samples)")
+    if not gap:
+        return _absent(ax, gap)
+    _draw(ax, gap, BLUE, "each step" if len(gap.value) <= 400 else "least to greatest", faint=True)
+    if len(gap.value) >= 20:
+        index, medians, window = running_median(gap.value)
+        ax.plot(gap.step[index], medians, color=BLUE, linewidth=1.7, label=f"median of {window:,}")
+        key_above(ax)
+    ax.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
+    _fit(ax, [gap])
+    return None
+
+
+def _lines(
+    ax: Axes, title: str, ylabel: str, lines: list[tuple[str, Series, str]], log: bool = False
+) -> None:
+    if log:
+        ax.set_yscale("log")
+    dress(ax, title, ylabel=ylabel)
+    drawn = []
+    for name, series, colour in lines:
+        shown = series.positive() if log else series
+        if shown:
+            _draw(ax, shown, colour, name or None)
+            drawn.append(series)
+    if not drawn:
+        return _absent(ax, *(series for _, series, _ in lines))
+    key_above(ax)
+    return _fit(ax, drawn, log)
+
+
+def _acceptance(ax: Axes, acceptance: Series, step_size: Series) -> None:
+    dress(ax, "Acceptance and step size")
+    if not acceptance and not step_size:
+        return _absent(ax, acceptance, step_size)
+    if acceptance:
+        _draw(ax, acceptance, BLUE)
+        ax.set_ylim(-0.02, 1.04)
+        ax.set_ylabel("acceptance rate", color=BLUE)
+        _note(ax, [acceptance])
+    if step_size:
+        other = ax
+        if acceptance:
+            other = ax.twinx()
+            dress(other)
+            other.grid(False)
+            other.spines["left"].set_visible(False)
+        else:
+            ax.set_title("Step size (no acceptance recorded)", loc="left")
+        _draw(other, step_size, ORANGE)
+        _positive_axis(other, step_size)
+        other.set_ylabel("step size h", color="#A66F00")
+        _note(ax, [acceptance, step_size])
+    return None
+
+
+def _scale(ax: Axes, scale: Series) -> None:
+    dress(ax, "Mean scale γ", ylabel="mean γ (1: drift not cut)")
+    if not scale:
+        return _absent(ax, scale)
+    _draw(ax, scale, PURPLE)
+    if scale.value.max() <= 1.0001 and scale.value.min() > 0.05:
+        ax.set_ylim(0, 1.04)
+    else:
+        _positive_axis(ax, scale)
+    return _note(ax, [scale])
+
+
+def _draw(ax: Axes, series: Series, colour: str, label: str | None = None, faint: bool = False) -> None:
+    band = decimate(series.step, series.value)
+    if not band.exact:
+        alpha = 0.22
+        ax.fill_between(
+            band.step,
+            band.low,
+            band.high,
+            color=colour,
+            alpha=alpha,
+            linewidth=0,
+            label=label if faint else None,
+        )
+        if faint:
+            return
+    ax.plot(
+        band.step,
+        band.middle,
+        color=colour,
+        linewidth=0.8 if faint else 1.3,
+        alpha=0.4 if faint else 1.0,
+        label=label,
+    )
+    missing = ~np.isfinite(np.concatenate([[np.nan], band.middle, [np.nan]]))
+    alone = ~missing[1:-1] & missing[:-2] & missing[2:]
+    if alone.any():
+        ax.plot(band.step[alone], band.middle[alone], ".", color=colour, markersize=4)
+
+
+def _positive_axis(ax: Axes, series: Series) -> None:
+    """From 0 for a quantity that stays within a factor 20, logarithmic beyond."""
+    low, high = series.value.min(), series.value.max()
+    if low > 0 and high / low > 20:
+        ax.set_yscale("log")
+    elif low >= 0 and high > 0:
+        ax.set_ylim(0, 1.15 * high)
+
+
+def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
+    """Limits that one wild step cannot set; arrows at the edge and a count below stand for what is beyond them."""
+    beyond = ""
+    values = np.concatenate([s.value for s in drawn])
+    low, high = np.quantile(values, [0.005, 0.995])
+    span = high - low
+    if not log and 0 < FAR * span < values.max() - values.min():
+        bottom, top = low - 0.15 * span, high + 0.15 * span
+        for series in drawn:
+            for edge, marker, out in ((top, "^", series.value > top), (bottom, "v", series.value < bottom)):
+                at = series.step[out]
+                at = (
+                    at[np.unique(np.linspace(0, len(at) - 1, min(len(at), 60)).astype(int))]
+                    if len(at)
+                    else at
+                )
+                ax.plot(
+                    at, np.full(len(at), edge), marker, color=VERMILION, markersize=5, clip_on=False, zorder=5
+                )
+        ax.set_ylim(bottom, top)
+        out = values[(values < bottom) | (values > top)]
+        beyond = f"{len(out):,} beyond the axis, the furthest at {number(float(f'{out[np.abs(out).argmax()]:.3g}'))}"
+    refused = sum(int((s.value <= 0).sum()) for s in drawn) if log else 0
+    _note(ax, drawn, beyond, f"{refused:,} not positive, not drawn" if refused else "")
+
+
+def _note(ax: Axes, series: list[Series], *more: str) -> None:
+    lost = sum(s.lost for s in series)
+    text = joined([*more, f"{lost:,} not finite, not drawn" if lost else ""])
+    if text:
+        ax.set_xlabel(text, fontsize=SMALL, color=VERMILION)
+
+
+def _absent(ax: Axes, *series: Series) -> None:
+    lost = sum(s.lost for s in series)
+    ax.set_yscale("linear")
+    ax.set_ylim(0, 1)
+    ax.set_yticks([])
+    ax.grid(False)
+    text = f"no finite value among {lost:,}" if lost else "not recorded"
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=TITLE, color=MUTED)
+
+
+def _finish(ax: Axes, first: float, last: float, events: Sequence[Record]) -> None:
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    for event in events:
+        ax.axvline(float(event["step"]), color=PURPLE, linewidth=1.1, linestyle=(0, (1, 1.5)), zorder=1.5)
+    margin = 0.02 * (last - first) or 0.5
+    ax.set_xlim(first - margin, last + margin)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.tick_params(labelbottom=True)
+    note = ax.get_xlabel()
+    ax.set_xlabel("training step" + (f"\n{note}" if note else ""))
+
+
+def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
+    parts = [f"{n:,} records to step {last:,.0f}"]
+    if rate := series["learning_rate"]:
+        ends = [number(float(f"{v:.3g}")) for v in (rate.value[0], rate.value[-1])]
+        parts.append("learning rate " + (ends[0] if ends[0] == ends[1] else f"{ends[0]} → {ends[1]}"))
+    if bad := series["nonfinite"]:
+        parts.append(f"{bad.value.sum():,.0f} non-finite in {int((bad.value > 0).sum()):,} steps")
+    return joined(parts)
+
+
+def _event_list(events: Sequence[Record], shown: int = 4) -> str:
+    ordered = sorted(events, key=lambda event: float(event["step"]))
+    parts = [f"step {float(e['step']):,.0f}: {e.get('reason') or 'no reason given'}" for e in ordered[:shown]]
+    more = f" · and {len(events) - shown} more" if len(events) > shown else ""
+    return "\n".join(textwrap.wrap(f"Dotted: {joined(parts)}{more}", 190))

@@ -1,0 +1,257 @@
+"""Densities, energies and samples in the plane.
+
+A grid is (n, n) over [-box, box]², rows are y ascending and columns x ascending, as `metrics.density_on_grid`
+makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stanley.errors import require
+from stanley.plots.figures import (
+    INK,
+    LABEL,
+    MUTED,
+    SMALL,
+    TITLE,
+    VERMILION,
+    Array,
+    dress,
+    joined,
+    new_figure,
+    to_numpy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+#: More points than this hide each other; the panel says how many it shows.
+MAX_POINTS = 4000
+COLOURS = "viridis"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²; `note` stands under the title."""
+
+    title: str
+    density: Array | None = None
+    samples: Array | None = None
+    box: float = 4.0
+    note: str = ""
+
+
+def densities(panels: Sequence[Panel]) -> Figure:
+    """Columns side by side: the truth first, then one per sampler; densities on top, samples below.
+
+    All densities share one linear colour scale from 0 to the peak of the first, so that equal colours are equal
+    densities; a higher peak elsewhere saturates, and the colour bar then ends in an arrow. Samples are points over
+    thin contours of the first density.
+    """
+    require(len(panels) > 0, "no panels to draw: give at least one Panel")
+    box = _box(panels[0].box)
+    for p in panels:
+        require(p.box == box, f"panel {p.title!r} has box {p.box}, the first has {box}; use one box for all")
+        require(
+            p.density is not None or p.samples is not None,
+            f"panel {p.title!r} has neither a density nor samples; give one",
+        )
+    grids = [None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels]
+    points = [None if p.samples is None else _points(p.samples, f"samples of {p.title!r}") for p in panels]
+    shown = [g for g in grids if g is not None]
+    top = float(np.max(shown[0])) if shown else 0.0
+    rows = [
+        row for row, some in (("density", shown), ("samples", [p for p in points if p is not None])) if some
+    ]
+
+    image: ScalarMappable | None = None
+    figure = new_figure(2.65 * len(panels) + 1.15, 2.75 * len(rows) + 0.75)
+    mesh = figure.add_gridspec(len(rows), len(panels) + 1, width_ratios=[1.0] * len(panels) + [0.05])
+    for j, panel in enumerate(panels):
+        headed = False
+        for i, row in enumerate(rows):
+            if (grids if row == "density" else points)[j] is None:
+                continue
+            ax = figure.add_subplot(mesh[i, j])
+            _frame(ax, box, bottom=i == len(rows) - 1 or points[j] is None, left=j == 0)
+            if row == "density":
+                image = _paint(ax, grids[j], box, top)  # type: ignore[arg-type]
+            else:
+                _scatter(ax, points[j], box, shown[0] if shown else None)  # type: ignore[arg-type]
+            if not headed:
+                _head(ax, panel)
+                headed = True
+    if image is not None:
+        cell = mesh[0, len(panels)]
+        _colour_bar(figure, image, cell, "density", max(float(g.max()) for g in shown) > top * (1 + 1e-9))
+    return figure
+
+
+def samples_over_density(samples: Array, density_grid: Array, box: float, title: str = "") -> Figure:
+    """Samples (N, 2) as points over a density (n, n) in light grey with contours."""
+    box, grid, points = _box(box), _grid(density_grid, "density_grid"), _points(samples, "samples")
+    figure = new_figure(5.2, 5.0)
+    ax = figure.add_subplot()
+    _frame(ax, box)
+    _head(ax, Panel(title))
+    extent = (-box, box, -box, box)
+    ax.imshow(grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.5 * grid.max(), zorder=0)
+    _scatter(ax, points, box, grid)
+    return figure
+
+
+def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
+    """E - min E over the box, bright where low (likely), with contour lines.
+
+    The colours end at the 90th percentile, since an energy may climb without bound far from the data; the colour
+    bar ends in an arrow where it goes on. Cells that are not finite stay white and are counted.
+    """
+    box = _box(box)
+    energy = _square(grid_energy, "grid_energy")
+    finite = np.isfinite(energy)
+    require(finite.any(), "grid_energy has no finite value; check the network's weights for NaN")
+    energy = np.where(finite, energy - energy[finite].min(), np.nan)
+    top = float(np.quantile(energy[finite], 0.9)) or float(energy[finite].max()) or 1.0
+
+    figure = new_figure(5.8, 5.0)
+    mesh = figure.add_gridspec(1, 2, width_ratios=[1.0, 0.04])
+    ax = figure.add_subplot(mesh[0, 0])
+    _frame(ax, box)
+    lost = int((~finite).sum())
+    _head(ax, Panel(title, note=f"{lost:,} of {energy.size:,} cells not finite (white)" if lost else ""))
+    image = ax.imshow(
+        energy, origin="lower", extent=(-box, box, -box, box), cmap=f"{COLOURS}_r", vmin=0, vmax=top
+    )
+    levels = np.linspace(0, top, 9)[1:-1]
+    inside = (levels < energy[finite].max()) & (levels > 0)
+    if inside.any():
+        ax.contour(
+            *_centres(box, energy), energy, levels=levels[inside], colors="white", linewidths=0.5, alpha=0.7
+        )
+    _colour_bar(figure, image, mesh[0, 1], "energy E − min E", bool(energy[finite].max() > top))
+    return figure
+
+
+def _paint(ax: Axes, grid: np.ndarray, box: float, top: float) -> ScalarMappable:
+    return ax.imshow(
+        grid,
+        origin="lower",
+        extent=(-box, box, -box, box),
+        cmap=COLOURS,
+        vmin=0,
+        vmax=top or 1.0,
+        interpolation="bilinear",
+    )
+
+
+def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | None) -> None:
+    if density is not None and density.max() > density.min():
+        levels = np.array([0.1, 0.4, 0.8]) * density.max()
+        ax.contour(*_centres(box, density), density, levels=levels, colors="#8A8A8A", linewidths=0.6)
+    inside = (np.abs(points) <= box).all(axis=1)  # NaN compares false: it counts as outside
+    drawn = points[inside]
+    if len(drawn) > MAX_POINTS:
+        drawn = drawn[np.linspace(0, len(drawn) - 1, MAX_POINTS).astype(int)]
+    size, alpha = (7.0, 0.75) if len(drawn) <= 400 else (3.0, 0.55) if len(drawn) <= 1500 else (2.0, 0.4)
+    ax.scatter(drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3)
+    count = (
+        f"{len(drawn):,} of {len(points):,} samples"
+        if len(drawn) < inside.sum()
+        else f"{len(points):,} samples"
+    )
+    outside = int((~inside).sum())
+    ax.text(
+        0.5,
+        1.015,
+        joined([count, f"{outside:,} outside the box" if outside else ""]),
+        transform=ax.transAxes,
+        ha="center",
+        va="bottom",
+        fontsize=SMALL,
+        color=VERMILION if outside else MUTED,
+    )
+
+
+def _head(ax: Axes, panel: Panel) -> None:
+    taken = 0.07 if panel.samples is not None and panel.density is None else 0.0
+    if panel.note:
+        ax.annotate(
+            panel.note,
+            (0.5, 1.015 + taken),
+            xycoords="axes fraction",
+            ha="center",
+            va="bottom",
+            fontsize=LABEL,
+            color=MUTED,
+        )
+    ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=6 + 12 * bool(panel.note))
+
+
+def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    dress(ax)
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+    ax.set(xlim=(-box, box), ylim=(-box, box), aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(4, integer=box >= 2))
+    ax.tick_params(labelbottom=bottom, labelleft=left)
+    if bottom:
+        ax.set_xlabel("$x_1$", fontsize=LABEL, color=INK)
+    if left:
+        ax.set_ylabel("$x_2$", fontsize=LABEL, color=INK)
+
+
+def _colour_bar(figure: Figure, image: ScalarMappable, cell: object, label: str, beyond: bool) -> None:
+    bar = figure.colorbar(image, cax=figure.add_subplot(cell), extend="max" if beyond else "neither")  # type: ignore[arg-type]
+    bar.set_label(label, fontsize=LABEL, color=INK)
+    bar.ax.tick_params(labelsize=SMALL, colors=MUTED, length=3, width=0.7)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _centres(box: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    n = len(grid)
+    axis = (np.arange(n) + 0.5) / n * 2 * box - box
+    return axis, axis
+
+
+def _box(box: float) -> float:
+    require(np.isfinite(box) and box > 0, f"box is {box}, must be > 0: the figure shows [-box, box]²")
+    return float(box)
+
+
+def _square(grid: Array, name: str) -> np.ndarray:
+    array = to_numpy(grid).astype(np.float64)
+    require(
+        array.ndim == 2 and array.shape[0] == array.shape[1] and array.shape[0] >= 2,
+        f"{name} has shape {array.shape}, must be (n, n) with n >= 2",
+    )
+    return array
+
+
+def _grid(grid: Array, name: str) -> np.ndarray:
+    array = _square(grid, name)
+    require(
+        np.isfinite(array).all(),
+        f"{name} has values that are not finite; check the network's weights for NaN",
+    )
+    require(array.min() >= 0, f"{name} has a value {array.min():g} < 0; give the density, not its logarithm")
+    return array
+
+
+def _points(samples: Array, name: str) -> np.ndarray:
+    array = to_numpy(samples).astype(np.float64)
+    require(
+        array.ndim == 2 and array.shape[1] == 2 and len(array) > 0,
+        f"{name} has shape {array.shape}, must be (N, 2) with N >= 1",
+    )
+    return array

@@ -1,0 +1,134 @@
+"""Vectors and images from .npy and .npz files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stanley.data import Array
+
+RNG = np.random.default_rng(0)
+VECTORS = RNG.standard_normal((50, 3))
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    np.save(path, array)
+    return path
+
+
+def rows(data) -> np.ndarray:
+    return torch.cat([data.train, data.test]).numpy()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_vectors(tmp_path: Path, dtype) -> None:
+    path = save(tmp_path / "x.npy", VECTORS.astype(dtype))
+    data = Array(path=str(path)).load()
+    assert data.train.shape == (45, 3)
+    assert data.train.dtype == data.test.dtype == torch.float32
+    assert not data.flip
+    order = np.lexsort(rows(data).T)
+    wanted = VECTORS.astype(dtype).astype(np.float32)
+    assert np.array_equal(rows(data)[order], wanted[np.lexsort(wanted.T)])
+    assert torch.equal(Array(path=str(path)).load().train, data.train)
+    assert not torch.equal(Array(path=str(path), seed=1).load().train, data.train)
+    assert len(Array(path=str(path), held_out=0.5).load().test) == 25
+
+
+def test_npz(tmp_path: Path, refused) -> None:
+    one, two = tmp_path / "one.npz", tmp_path / "two.npz"
+    np.savez(one, x=VECTORS)
+    np.savez_compressed(two, x=VECTORS, y=np.arange(50))
+    assert len(Array(path=str(one)).load().train) == 45
+    assert torch.equal(Array(path=str(two), key="x").load().train, Array(path=str(one)).load().train)
+    with refused("two.npz holds 2 arrays", "data.key", "x, y"):
+        Array(path=str(two)).load()
+    with refused("no array 'z'", "x, y"):
+        Array(path=str(two), key="z").load()
+    with refused("data.key is 'x'", "without a name"):
+        Array(path=str(save(tmp_path / "x.npy", VECTORS)), key="x").load()
+
+
+@pytest.mark.parametrize(
+    ("shape", "event"),
+    [
+        ((20, 8, 9), (1, 8, 9)),
+        ((20, 8, 9, 3), (3, 8, 9)),
+        ((20, 8, 9, 1), (1, 8, 9)),
+        ((20, 3, 8, 9), (3, 8, 9)),
+        ((20, 1, 8, 9), (1, 8, 9)),
+    ],
+)
+def test_images(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
+    x = RNG.integers(0, 256, shape, np.uint8)
+    data = Array(path=str(save(tmp_path / "x.npy", x))).load()
+    assert data.is_image
+    assert data.event_shape == event
+    assert len(data.train) == 18
+    first = data.train[0].numpy()
+    planes = x[:, None] if x.ndim == 3 else x if shape[1] == event[0] else x.transpose(0, 3, 1, 2)
+    assert (planes == first).all((1, 2, 3)).sum() == 1
+
+
+def with_bad(value: float) -> np.ndarray:
+    x = VECTORS.copy()
+    x[7, 1] = x[30, 0] = value
+    return x
+
+
+def constant(*columns: int) -> np.ndarray:
+    x = VECTORS.copy()
+    x[:, columns] = 4.0
+    return x
+
+
+@pytest.mark.parametrize(
+    ("array", "parts"),
+    [
+        (with_bad(np.nan), ("2 NaN or infinite", "first in row 7")),
+        (with_bad(np.inf), ("2 NaN or infinite", "first in row 7")),
+        (with_bad(1e300), ("2 NaN or infinite values in float32", "row 7")),
+        (constant(1), ("1 constant column(s) of 3: 1",)),
+        (constant(0, 2), ("2 constant column(s) of 3: 0, 2",)),
+        (constant(0, 1, 2), ("same row 50 times",)),
+        (VECTORS[:, 0], ("float64 (50,)", "(N, d)")),
+        (VECTORS.reshape(50, 3, 1), ("float64 (50, 3, 1)", "(N, d)")),
+        (VECTORS[:0], ("(0, 3)", "empty")),
+        (VECTORS[:2], ("has 2 rows", "leaves 1")),
+        (np.arange(60).reshape(20, 3), ("int64 (20, 3)", "astype")),
+        (VECTORS.astype(complex), ("complex128",)),
+        (VECTORS > 0, ("bool (50, 3)",)),
+        (np.array([{}, []], dtype=object), ("Python objects",)),
+        (RNG.integers(0, 256, (20, 8), np.uint8), ("uint8 (20, 8)", "vectors must be float")),
+        (RNG.integers(0, 256, (20, 8, 8, 4), np.uint8), ("uint8 (20, 8, 8, 4)", "C = 1 or 3")),
+        (RNG.integers(0, 256, (20, 3, 8, 3), np.uint8), ("axis 1 or 3",)),
+        (np.full((20, 8, 8), 9, np.uint8), ("9 in every pixel",)),
+    ],
+)
+def test_refused_arrays(tmp_path: Path, refused, array: np.ndarray, parts: tuple[str, ...]) -> None:
+    with refused("x.npy", *parts):
+        Array(path=str(save(tmp_path / "x.npy", array))).load()
+
+
+def test_refused_files(tmp_path: Path, refused) -> None:
+    with refused("data.path is not set"):
+        Array().load()
+    with refused("none.npy is no file"):
+        Array(path=str(tmp_path / "none.npy")).load()
+    whole = save(tmp_path / "x.npy", VECTORS).read_bytes()
+    np.savez(tmp_path / "y.npz", x=VECTORS)
+    archive = (tmp_path / "y.npz").read_bytes()
+    for name, content in [
+        ("x.npy", b""),
+        ("x.npy", b"text"),
+        ("x.npy", whole[:50]),
+        ("x.npy", whole[:-1]),
+        ("y.npz", archive[:200]),
+        ("y.npz", archive[:300] + b"\0" * 20 + archive[320:]),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with refused(f"cannot read {tmp_path / name}"):
+            Array(path=str(tmp_path / name)).load()

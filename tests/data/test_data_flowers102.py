@@ -1,0 +1,71 @@
+"""Flowers-102 in its official layout, written small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from stanley.data import Flowers102
+
+SPLITS = {"trnid": [1, 4], "valid": [2, 6], "tstid": [3, 5, 7]}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "flowers-102"
+    (folder / "jpg").mkdir(parents=True)
+    for number in range(1, 9):
+        grey = np.full((40 + number, 50), 20 * number, np.uint8)
+        Image.fromarray(np.stack([grey] * 3, -1)).save(folder / "jpg" / f"image_{number:05d}.jpg", quality=95)
+    savemat(folder / "setid.mat", {name: np.array([ids]) for name, ids in SPLITS.items()})
+    return tmp_path
+
+
+def greys(images) -> list[int]:
+    return (images.float().mean((1, 2, 3)) / 20).round().int().tolist()
+
+
+def test_splits(root: Path) -> None:
+    data = Flowers102(root=str(root)).load()
+    assert data.train.shape == (5, 3, 32, 32)
+    assert data.flip
+    assert greys(data.train) == [1, 4, 3, 5, 7]
+    assert greys(data.test) == [2, 6]
+    official = Flowers102(
+        root=str(root / "flowers-102"), size=8, train_splits=("trnid",), test_split="tstid"
+    ).load()
+    assert greys(official.train) == [1, 4]
+    assert greys(official.test) == [3, 5, 7]
+    assert official.event_shape == (3, 8, 8)
+
+
+def test_errors(root: Path, refused, tmp_path: Path) -> None:
+    with refused("data.train_splits", "data.test_split 'trnid'", "different"):
+        Flowers102(train_splits=("trnid",), test_split="trnid")
+    with refused("data.train_splits is ()"):
+        Flowers102(train_splits=())
+    with refused("7 of 7 images", "smaller than data.size 64", "image_00001.jpg is 50×41"):
+        Flowers102(root=str(root), size=64).load()
+    folder = root / "flowers-102"
+    for number in (3, 6):
+        (folder / "jpg" / f"image_{number:05d}.jpg").unlink()
+    with refused("2 of 7 images", "image_00003.jpg"):
+        Flowers102(root=str(root)).load()
+    (folder / "setid.mat").write_bytes(b"no mat file")
+    with refused("setid.mat cannot be read"):
+        Flowers102(root=str(root)).load()
+    savemat(folder / "setid.mat", {"trnid": np.array([[1]])})
+    with refused("setid.mat cannot be read", "valid"):
+        Flowers102(root=str(root)).load()
+    savemat(folder / "setid.mat", {name: np.array([["a"]]) for name in SPLITS})
+    with refused("setid.mat", "must be image numbers"):
+        Flowers102(root=str(root)).load()
+    (folder / "setid.mat").unlink()
+    with refused("lacks setid.mat"):
+        Flowers102(root=str(root)).load()
+    with refused("holds no Flowers-102", "flowers-102/setid.mat"):
+        Flowers102(root=str(tmp_path / "nowhere")).load()

@@ -1,0 +1,249 @@
+"""A folder of pictures: every mode, damaged files, and the cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stanley.data import Folder
+from stanley.data import folder as folder_module
+from stanley.data.images import area_downsample, read_square
+
+
+def flat(mode: str, colour, size=(9, 12), path: Path | None = None) -> Image.Image:
+    image = Image.new(mode, size, colour)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    return image
+
+
+def colours(path: Path, channels: int = 3) -> list[int]:
+    """The one colour of a flat picture."""
+    square = read_square(path, 8, channels)
+    assert square.shape == (channels, 8, 8)
+    assert square.dtype == np.uint8
+    assert (square == square[:, :1, :1]).all()
+    return square[:, 0, 0].tolist()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures"
+    for i in range(12):
+        flat("RGB", (i, 2 * i, 255 - i), (10 + i, 14), root / f"deep{i % 3}" / "er" / f"{i:02d}.png")
+    (root / "notes.txt").write_text("no picture")
+    (root / ".hidden.png").write_text("no picture either")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "name", "rgb"),
+    [
+        ("RGB", (10, 20, 30), "x.png", [10, 20, 30]),
+        ("L", 77, "x.png", [77, 77, 77]),
+        ("1", 1, "x.png", [255, 255, 255]),
+        ("RGBA", (255, 0, 0, 255), "x.png", [255, 0, 0]),
+        ("RGBA", (9, 9, 9, 0), "x.png", [255, 255, 255]),
+        ("RGBA", (255, 0, 0, 51), "x.png", [255, 204, 204]),  # α = 1/5 over white
+        ("LA", (0, 51), "x.png", [204, 204, 204]),
+        ("I;16", 77 * 257, "x.png", [77, 77, 77]),
+        ("I;16", 65535, "x.tif", [255, 255, 255]),
+        ("CMYK", (0, 255, 255, 0), "x.tif", [255, 0, 0]),
+    ],
+)
+def test_modes(tmp_path: Path, mode: str, colour, name: str, rgb: list[int]) -> None:
+    flat(mode, colour, path=tmp_path / name)
+    assert colours(tmp_path / name) == rgb
+
+
+def test_palette_with_a_clear_entry(tmp_path: Path) -> None:
+    image = flat("P", 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    image.save(tmp_path / "opaque.png")
+    assert colours(tmp_path / "opaque.png") == [10, 200, 30]
+    image.save(tmp_path / "clear.png", transparency=1)
+    assert colours(tmp_path / "clear.png") == [255, 255, 255]
+
+
+def test_grey_is_luma(tmp_path: Path) -> None:
+    flat("RGB", (255, 0, 0), path=tmp_path / "x.png")
+    assert colours(tmp_path / "x.png", 1) == [76]  # 0.299·255
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("L", (16, 16), 0)
+    image.paste(255, (0, 0, 8, 16))  # left half white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise: the left side goes up
+    image.save(tmp_path / "x.png", exif=exif)
+    square = read_square(tmp_path / "x.png", 16, 1)[0]
+    assert (square[:8] == 255).all()
+    assert (square[8:] == 0).all()
+
+
+def test_crop_is_central_and_averages_areas(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (16, 40), np.uint8)
+    Image.fromarray(x).save(tmp_path / "x.png")
+    got = read_square(tmp_path / "x.png", 8, 1)[0].astype(float)
+    assert np.abs(got - x[:, 12:28].reshape(8, 2, 8, 2).mean((1, 3))).max() <= 1  # Pillow rounds twice
+    Image.fromarray(x.T.copy()).save(tmp_path / "y.png")
+    assert np.array_equal(read_square(tmp_path / "y.png", 8, 1)[0], got.T) or (
+        np.abs(read_square(tmp_path / "y.png", 8, 1)[0] - got.T).max() <= 1
+    )
+
+
+@pytest.mark.parametrize("size", [1, 5, 7, 20, 27])
+def test_area_downsample_keeps_the_mean(size: int) -> None:
+    x = torch.randint(256, (6, 2, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    small = area_downsample(x, size)
+    assert small.dtype == torch.uint8
+    # every pixel of an image has the same total weight; rounding moves each average by ½ at most
+    assert float((small.double().mean((2, 3)) - x.double().mean((2, 3))).abs().max()) <= 0.5 + 1e-4
+    ramp = torch.arange(28, dtype=torch.uint8).expand(1, 1, 28, 28)
+    exact = (torch.arange(size) + 0.5) * 28 / size - 0.5  # of a linear ramp, at the centres of the cells
+    assert float((area_downsample(ramp, size)[0, 0, 0] - exact).abs().max()) <= 0.5 + 0.5 + 1e-4
+
+
+def test_load(pictures: Path) -> None:
+    data = Folder(path=str(pictures), size=10).load()
+    assert data.train.shape == (10, 3, 10, 10)
+    assert data.test.shape == (2, 3, 10, 10)
+    assert data.flip
+    reds = torch.cat([data.train, data.test])[:, 0, 0, 0].tolist()
+    assert sorted(reds) == list(range(12))
+    assert reds != sorted(reds)
+    again, other = (
+        Folder(path=str(pictures), size=10).load(),
+        Folder(path=str(pictures), size=10, seed=1).load(),
+    )
+    assert torch.equal(again.train, data.train)
+    assert not torch.equal(other.train, data.train)
+    assert Folder(path=str(pictures), size=10, channels=1, flip=False).load().event_shape == (1, 10, 10)
+
+
+def test_errors(pictures: Path, tmp_path: Path, refused) -> None:
+    with refused("data.path is not set"):
+        Folder().load()
+    with refused("data.path", "nowhere is no folder"):
+        Folder(path=str(tmp_path / "nowhere")).load()
+    (tmp_path / "empty").mkdir()
+    with refused("empty holds no picture", ".png"):
+        Folder(path=str(tmp_path / "empty")).load()
+    with refused("2 of 12 images", "00.png is 10×14, smaller than data.size 12", "lower data.size"):
+        Folder(path=str(pictures), size=12).load()
+    with refused("data.channels is 2"):
+        Folder(channels=2)  # pyright: ignore[reportArgumentType]
+    with refused("data.size is 0"):
+        Folder(size=0)
+    with refused("data.memory_limit_mb is -1"):
+        Folder(memory_limit_mb=-1)
+
+
+def test_damaged_pictures_are_named(pictures: Path, refused) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(pictures / "whole.jpg")
+    whole = (pictures / "whole.jpg").read_bytes()
+    (pictures / "a_cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (pictures / "b_empty.png").write_bytes(b"")
+    with refused("2 of 15 images", "a_cut.jpg", "b_empty.png", "remove"):
+        Folder(path=str(pictures), size=8).load()
+    png = (pictures / "deep0" / "er" / "00.png").read_bytes()
+    (pictures / "c_cut.png").write_bytes(png[:45])
+    (pictures / "d_text.gif").write_text("no picture")
+    Image.new("F", (16, 16), 0.5).save(pictures / "e_float.tif")
+    (pictures / "f_bad.png").write_bytes(png[:40] + b"\xff" * 10 + png[50:])
+    (pictures / "g.webp").write_bytes(b"RIFF1234WEBP")
+    with refused("7 of 20 images", "a_cut.jpg", "c_cut.png", "floating-point pixels", "and 2 more"):
+        Folder(path=str(pictures), size=8).load()
+
+
+def test_cache_holds_the_same_pictures(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    spec = Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(cache))
+    plain, written = Folder(path=str(pictures), size=8).load(), spec.load()
+    (file,) = cache.iterdir()
+    assert file.suffix == ".npy"
+
+    def fail(*args: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(folder_module, "read_squares", fail)
+    mapped = spec.load()
+    for data in (written, mapped):
+        assert torch.equal(data.train, plain.train)
+        assert torch.equal(data.test, plain.test)
+        assert data.flip
+    before = file.read_bytes()
+    mapped.train.zero_()  # copy on write: the file stays as it is
+    assert file.read_bytes() == before
+
+
+def test_cache_goes_to_the_cache_folder(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Folder(path=str(pictures), size=8, memory_limit_mb=0)
+    monkeypatch.setenv("STANLEY_CACHE", str(tmp_path / "own"))
+    spec.load()
+    assert len(list((tmp_path / "own").glob("folder-*.npy"))) == 1
+    monkeypatch.delenv("STANLEY_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    spec.load()
+    assert len(list((tmp_path / "xdg" / "stanley").glob("folder-*.npy"))) == 1
+
+
+def test_cache_follows_the_files_and_the_request(pictures: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    def load(**changes) -> int:
+        fields = {"path": str(pictures), "size": 8, "memory_limit_mb": 0, "cache": str(cache), **changes}
+        Folder(**fields).load()
+        return len(list(cache.iterdir()))
+
+    assert load() == load() == load(held_out=0.3) == 1
+    assert load(size=9) == 2
+    assert load(channels=1) == 3
+    assert load(seed=1) == 4
+    picture = pictures / "deep0" / "er" / "00.png"
+    os.utime(picture, ns=(1, 1))
+    assert load() == 5
+    picture.rename(picture.with_name("99.png"))
+    assert load() == 6
+
+
+def test_an_interrupted_cache_leaves_nothing(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder_module, "read_squares", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(tmp_path / "cache")).load()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_cache_errors(pictures: Path, tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(tmp_path / "cache"))
+    spec.load()
+    (file,) = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    for content in (b"", b"nonsense", whole[:500]):
+        file.write_bytes(content)
+        with refused("cannot map", file, "delete it"):
+            spec.load()
+    np.save(file, np.zeros(3))
+    with refused(file, "float64 (3,)", "delete it"):
+        spec.load()
+    file.unlink()
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr(folder_module.shutil, "disk_usage", lambda _: usage)
+    with refused("data.cache", "MB free", "choose another"):
+        spec.load()
