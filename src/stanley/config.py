@@ -123,13 +123,18 @@ def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
     return part["proposal"] if "proposal" in part and name not in ("kind", "proposal") else part
 
 
-def merge(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Apply nested changes, such as a configuration file, kinds first."""
-    for path, value in sorted(leaves(changes), key=lambda item: (item[0][-1] != "kind", len(item[0]))):
-        override(config, ".".join(path), value)
+def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Override every `a.b.c` of `changes`: kinds first, from the outside in, because a new kind starts a part anew."""
+    for path in sorted(changes, key=lambda p: (p.split(".")[-1] != "kind", p.count("."))):
+        override(config, path, changes[path])
+
+
+def flatten(nested: dict[str, Any]) -> dict[str, Any]:
+    """{"a": {"b": 1}} to {"a.b": 1}."""
+    return {".".join(path): value for path, value in leaves(nested)}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """field -> (old, new) for every leaf that differs."""
-    a, b = (dict((".".join(path), value) for path, value in leaves(d)) for d in (old, new))
+    a, b = flatten(old), flatten(new)
     return {name: (a.get(name), b.get(name)) for name in sorted(a | b) if a.get(name) != b.get(name)}

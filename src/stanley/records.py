@@ -69,6 +69,7 @@ class RunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self.release()
             raise StanleyError(
                 f"{self.path} is in use by another training process; wait for it or choose another --out"
             ) from error

@@ -196,8 +196,9 @@ def train(
     config.on_divergence is 'rollback'.
     """
     place = pick_device(device)
-    run = open_run(config, out)
+    run = RunDirectory(out)
     try:
+        prepare(config, run)
         data = config.data.load()
         state = TrainState(config, data, place)
         resume(config, run, state)
@@ -369,9 +370,9 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
     warnings.warn(f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2)
 
 
-def open_run(config: TrainConfig, out: str | os.PathLike[str]) -> RunDirectory:
-    """The run directory, locked, with this configuration in it; refuses one that computes something else."""
-    run, new = RunDirectory(out), to_dict(config)
+def prepare(config: TrainConfig, run: RunDirectory) -> None:
+    """Make the run directory, lock it, and write this configuration; refuse one that computes something else."""
+    new = to_dict(config)
     run.create()
     run.lock()
     if run.config_file.exists():
@@ -379,13 +380,12 @@ def open_run(config: TrainConfig, out: str | os.PathLike[str]) -> RunDirectory:
         told = "; ".join(f"{name}: {old!r} → {now!r}" for name, (old, now) in changed.items())
         require(
             set(changed) <= MAY_CHANGE,
-            f"{out} holds a run with another configuration ({told}); use the old values, or another --out",
+            f"{run.path} holds a run with another configuration ({told}); use the old values, or another --out",
         )
         if changed:
             run.event(kind="reconfigured", changed={name: list(pair) for name, pair in changed.items()})
             warnings.warn(f"resuming with changed {told}", stacklevel=2)
     run.write_config(new)
-    return run
 
 
 def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from stanley.samplers import MALA, Adjusted, ClippedLangevin, GradientDescent, Langevin, MatchedLangevin, Stanley
+from stanley.samplers import (
+    MALA,
+    Adjusted,
+    ClippedLangevin,
+    GradientDescent,
+    Langevin,
+    MatchedLangevin,
+    Stanley,
+)
 
 SCOPES = ("element", "pixel", "sample")
 
@@ -42,4 +50,6 @@ def frozen(sampler) -> bool:
 
 def independent(sampler) -> bool:
     """One chain's law does not depend on another chain."""
-    return getattr(proposal_of(sampler), "refresh", "step") != "lagged" and not isinstance(sampler, MatchedLangevin)
+    return getattr(proposal_of(sampler), "refresh", "step") != "lagged" and not isinstance(
+        sampler, MatchedLangevin
+    )

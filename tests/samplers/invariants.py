@@ -32,7 +32,9 @@ def starts(shape=IMAGE, seed: int = 1, dtype=torch.float64) -> torch.Tensor:
 
 def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Bit for bit, NaN equal to NaN."""
-    return a.dtype == b.dtype and bool(torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
+    return a.dtype == b.dtype and bool(
+        torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
+    )
 
 
 def law(sampler, potential, x: torch.Tensor):
@@ -42,7 +44,9 @@ def law(sampler, potential, x: torch.Tensor):
     if isinstance(sampler, MatchedLangevin):
         grad = formulas.gradient(potential, x)
         scale = formulas.gamma(grad, 1.0, sampler.scope)
-        return x - sampler.step_size / 2 * scale * grad, torch.full_like(x, float(sampler.step_size * scale.mean()))
+        return x - sampler.step_size / 2 * scale * grad, torch.full_like(
+            x, float(sampler.step_size * scale.mean())
+        )
     kept = sampler.init(potential, x).scale if frozen(sampler) else None
     return formulas.Proposal(sampler, frozen=kept).law(potential, x)
 
@@ -90,7 +94,17 @@ class Invariants:
         assert not result.x.requires_grad
         assert result.x.data_ptr() != x0.data_ptr()
         info = result.info
-        assert all(t.shape == (5,) for t in (info.acceptance, info.step_scale, info.grad_norm, info.invalid, info.nonfinite, info.potential))
+        assert all(
+            t.shape == (5,)
+            for t in (
+                info.acceptance,
+                info.step_scale,
+                info.grad_norm,
+                info.invalid,
+                info.nonfinite,
+                info.potential,
+            )
+        )
         torch.testing.assert_close(info.potential, targets.coupled(result.x), rtol=1e-6, atol=1e-6)
 
     def test_a_start_that_requires_grad_is_a_start(self, sampler):
@@ -108,7 +122,9 @@ class Invariants:
         torch.random.set_rng_state(before)
         assert identical(a.x, b.x)
         if not isinstance(sampler, GradientDescent):
-            assert not identical(a.x, run_chains(sampler, targets.coupled, starts(), 4, generator=generator(4)).x)
+            assert not identical(
+                a.x, run_chains(sampler, targets.coupled, starts(), 4, generator=generator(4)).x
+            )
 
     def test_two_runs_are_one_run(self, sampler):
         if frozen(sampler):
@@ -134,7 +150,9 @@ class Invariants:
         for _ in range(5):
             state, _ = sampler.step(targets.coupled, state, rng)
             torch.testing.assert_close(state.potential, targets.coupled(state.x), rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(
+                state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10
+            )
 
     def test_counts_its_gradients(self, sampler):
         """Every backward pass to the input; a Hessian-vector product makes two.
@@ -178,7 +196,9 @@ class Invariants:
         if independent(sampler):
             assert identical(poisoned.x[others], healthy.x[others])
             for name in ("acceptance", "step_scale", "grad_norm", "invalid", "potential"):
-                assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), name
+                assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), (
+                    name
+                )
 
     # --- the step-size convention
 
@@ -196,8 +216,12 @@ class Invariants:
         potential = targets.skewed if scope_of(sampler) == "element" else targets.coupled
         mean, variance = law(inner, potential, points)
         x0 = points.repeat_interleave(copies, 0)
-        if getattr(inner, "refresh", "step") == "lagged":  # the next chain is a copy of the same point, but for the last
-            mean, variance = formulas.Proposal(inner, frozen=formulas.gamma(formulas.gradient(potential, points), 1.0, inner.scope)).law(potential, points)
+        if (
+            getattr(inner, "refresh", "step") == "lagged"
+        ):  # the next chain is a copy of the same point, but for the last
+            mean, variance = formulas.Proposal(
+                inner, frozen=formulas.gamma(formulas.gradient(potential, points), 1.0, inner.scope)
+            ).law(potential, points)
         state = inner.init(potential, x0)
         y, _ = inner.step(potential, state, generator(11))
         draws = y.x.reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
@@ -230,9 +254,16 @@ class Invariants:
         x = points.repeat_interleave(copies, 0)
         here = formulas.gamma(formulas.gradient(potential, x), 1.0, sampler.scope, sampler.floor)
         mean = x - sampler.step_size / 2 * here * formulas.gradient(potential, x)
-        noise = (sampler.step_size * here).sqrt() * torch.randn(x.shape, generator=generator(23), dtype=x.dtype)
+        noise = (sampler.step_size * here).sqrt() * torch.randn(
+            x.shape, generator=generator(23), dtype=x.dtype
+        )
         there = formulas.gamma(formulas.gradient(potential, mean + noise), 1.0, sampler.scope, sampler.floor)
-        again = (mean + (1 + there / here) / 2 * noise).reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
+        again = (
+            (mean + (1 + there / here) / 2 * noise)
+            .reshape(3, copies, *points.shape[1:])
+            .transpose(0, 1)
+            .numpy()
+        )
         for power in (1, 2):
             a, b = draws**power, again**power
             error = np.abs(a.mean(0) - b.mean(0)) / np.sqrt((a.var(0) + b.var(0)) / copies)

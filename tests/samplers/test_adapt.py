@@ -64,7 +64,9 @@ def test_returns_a_new_sampler_and_leaves_the_old_one():
     assert again == tuned
 
 
-@pytest.mark.parametrize("sampler", [Langevin(0.1), Stanley(0.1), ClippedLangevin(0.1), MatchedLangevin(0.1), GradientDescent(0.1)])
+@pytest.mark.parametrize(
+    "sampler", [Langevin(0.1), Stanley(0.1), ClippedLangevin(0.1), MatchedLangevin(0.1), GradientDescent(0.1)]
+)
 def test_needs_an_adjusted_sampler(sampler):
     with pytest.raises(StanleyError, match="adapt needs a Metropolis-adjusted sampler") as error:
         adapt(sampler, targets.gaussian, starts((4, 3)), 5, generator=generator())
@@ -100,9 +102,10 @@ def test_dual_averaging_balances_its_books():
 
 def test_robbins_monro_rests_at_its_target_and_moves_the_right_way():
     rule = RobbinsMonro(0.6, 0.1)
-    assert rule.update(0.3, 0.6) == 0.3
-    assert rule.update(0.3, 1.0) == pytest.approx(0.3 * math.exp(0.04))
-    assert rule.update(0.3, 0.0) == pytest.approx(0.3 * math.exp(-0.06))
+    assert rule.update(0.3, 0.6, 1.0) == 0.3
+    assert rule.update(0.3, 1.0, 1.0) == pytest.approx(0.3 * math.exp(0.04))
+    assert rule.update(0.3, 0.0, 1.0) == pytest.approx(0.3 * math.exp(-0.06))
+    assert rule.update(0.3, 1.0, 0.3) == 0.3  # never above the sampler's own step
     with pytest.raises(StanleyError, match="rate is 0"):
         RobbinsMonro(rate=0)
 
@@ -121,5 +124,5 @@ def test_robbins_monro_finds_the_step_that_accepts_at_its_target():
         return float(info.acceptance.mean())
 
     for _ in range(200):
-        h = rule.update(h, acceptance(h, 4000))
+        h = rule.update(h, acceptance(h, 4000), 100.0)
     assert abs(acceptance(h, 20_000) - 0.6) < 0.036 + hoeffding(20_000)

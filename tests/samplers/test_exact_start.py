@@ -15,18 +15,18 @@ from . import targets
 from .bounds import cdf_distance, dkw
 from .invariants import generator
 
-N, STEPS = 60_000, 6
+N, STEPS = 100_000, 6
 TARGETS = {"gaussian": targets.NORMAL, "quartic": targets.LIGHT, "skewed": targets.SKEW}
 
 
-def leaves_invariant(sampler, exact: targets.Exact, potential=None) -> bool:
-    """sup |F_n - F| ≤ √(ln(2/1e-7)/2n): true for an invariant kernel with probability 1 - 1e-7, two dimensions at once.
+def leaves_invariant(sampler, exact: targets.Exact, potential=None, steps: int = STEPS, n: int = N) -> bool:
+    """sup |F_m - F| ≤ √(ln(2/1e-7)/2m) over the m = 2n components of n chains in two dimensions.
 
-    The second dimension is an independent copy, so that sums over the event are exercised: 2e-7.
+    Components of π are independent, so an invariant kernel fails this with probability 1e-7 at most.
     """
-    x0 = torch.from_numpy(exact.draw(np.random.default_rng(7), 2 * N).reshape(N, 2))
-    x = run_chains(sampler, potential or exact.potential, x0, STEPS, generator=generator(8)).x.numpy()
-    return all(cdf_distance(x[:, i], exact.cdf) <= dkw(N) for i in range(2))
+    x0 = torch.from_numpy(exact.draw(np.random.default_rng(7), 2 * n).reshape(n, 2))
+    x = run_chains(sampler, potential or exact.potential, x0, steps, generator=generator(8)).x.numpy()
+    return cdf_distance(x.ravel(), exact.cdf) <= dkw(2 * n)
 
 
 EXACT = {
@@ -57,7 +57,9 @@ class Broken(Stanley):
     def log_ratio(self, potential, state, candidate, move):
         right = super().log_ratio(potential, state, candidate, move)
         reverse = self.law(potential, candidate, move.signs)
-        log_det = per_chain(reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()) / 2
+        log_det = (
+            per_chain(reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()) / 2
+        )
         return {"no ratio": 0 * right, "flipped": -right, "no log-determinant": right + log_det}[self.fault]
 
 
@@ -76,10 +78,11 @@ def test_negative_control_unadjusted(target):
 @pytest.mark.parametrize("target", list(TARGETS))
 @pytest.mark.parametrize("name", ["mala", "element"])
 def test_negative_control_wrong_temperature(target, name):
+    """1.1·U on exp(-x⁴) moves the CDF by 0.0073 only: n is such that the bound is 0.0046."""
     exact = TARGETS[target]
-    assert not leaves_invariant(EXACT[name], exact, lambda x: 1.1 * exact.potential(x))
+    assert not leaves_invariant(EXACT[name], exact, lambda x: 1.1 * exact.potential(x), steps=12, n=200_000)
 
 
 def test_frozen_start_is_not_exact_from_the_first_step():
     """Documented: γ is a function of the start, so a run from π is not in π at its first steps, adjusted or not."""
-    assert not leaves_invariant(Adjusted(Stanley(0.5, 1.0, refresh="start")), targets.NORMAL)
+    assert not leaves_invariant(Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1)

@@ -53,8 +53,15 @@ def test_stationary_law_of_unadjusted_chains(target, law, h, th, second, fourth,
 def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
     def read(x):
         chain = grid.adjusted(target, x, *law(target, x, *arguments(law, h, th)))
-        np.testing.assert_allclose(chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12)  # π is left invariant
-        values = [chain.moment(2), chain.moment(4), chain.acceptance, chain.second_eigenvalue() if rate else 0.0]
+        np.testing.assert_allclose(
+            chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12
+        )  # π is left invariant
+        values = [
+            chain.moment(2),
+            chain.moment(4),
+            chain.acceptance,
+            chain.second_eigenvalue() if rate else 0.0,
+        ]
         return np.array(values)
 
     found = grid.extrapolated(read, target, th)
@@ -88,7 +95,9 @@ def test_langevin_draws_from_the_law_of_the_oracle():
     state = evaluate(targets.quartic, torch.from_numpy(x)[:, None])
     candidate, noise, _ = Langevin(0.2).propose(targets.quartic, state, torch.Generator().manual_seed(0))
     mean, variance = grid.langevin(QUARTIC, x, 0.2)
-    np.testing.assert_allclose((candidate.x[:, 0] - torch.from_numpy(variance).sqrt() * noise[:, 0]).numpy(), mean, atol=1e-11)
+    np.testing.assert_allclose(
+        (candidate.x[:, 0] - torch.from_numpy(variance).sqrt() * noise[:, 0]).numpy(), mean, atol=1e-11
+    )
 
 
 def test_mala_has_no_spectral_gap_on_light_tails_and_adjusted_stanley_has():

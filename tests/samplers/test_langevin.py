@@ -15,7 +15,7 @@ from .invariants import Invariants, generator
 
 
 class TestLangevin(Invariants):
-    cases: ClassVar[dict] = {"h=0.1": Langevin(0.1), "h=0.3": Langevin(0.3)}
+    cases: ClassVar[dict] = {"h=0.1": Langevin(0.1), "h=0.02": Langevin(0.02)}
 
 
 @pytest.mark.parametrize("h", [0.04, 0.2, 1.0])

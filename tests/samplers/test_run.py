@@ -19,7 +19,10 @@ BAD = {  # what is changed, what the message names
     "scalar": ({"potential": lambda x: x.sum()}, r"\(\).*must be \(4,\)"),
     "elementwise": ({"potential": lambda x: x**2}, r"\(4, 3\).*must be \(4,\)"),
     "detached": ({"potential": lambda x: targets.gaussian(x.detach())}, "does not depend on x"),
-    "detached, with weights": ({"potential": lambda x: LINEAR(x.detach()).squeeze(1)}, "does not depend on x"),
+    "detached, with weights": (
+        {"potential": lambda x: LINEAR(x.detach()).squeeze(1)},
+        "does not depend on x",
+    ),
     "constant": ({"potential": lambda x: torch.zeros(len(x))}, "does not depend on x"),
     "nan start": ({"x0": torch.tensor([[0.0], [float("nan")]])}, "1 of 2 chains"),
     "inf start": ({"x0": torch.tensor([[float("inf")], [float("-inf")]])}, "2 of 2 chains"),
@@ -38,7 +41,14 @@ BAD = {  # what is changed, what the message names
 def test_refuses_in_one_line(sampler, change, says):
     request = GOOD | change
     with pytest.raises(StanleyError, match=says) as error:
-        run_chains(sampler, request.pop("potential"), request.pop("x0"), request.pop("num_steps"), generator=generator(), **request)
+        run_chains(
+            sampler,
+            request.pop("potential"),
+            request.pop("x0"),
+            request.pop("num_steps"),
+            generator=generator(),
+            **request,
+        )
     assert "\n" not in str(error.value)
 
 
@@ -50,7 +60,9 @@ def test_generator_and_start_share_a_device():
 
 @pytest.mark.parametrize(("steps", "every", "kept"), [(6, 1, 6), (6, 2, 3), (7, 3, 2), (5, 5, 1)])
 def test_keeps_every_nth_state(steps, every, kept):
-    thin = run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=every)
+    thin = run_chains(
+        Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=every
+    )
     full = run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=1)
     assert identical(thin.draws, full.draws[every - 1 :: every][:kept])
     assert identical(full.draws[-1], full.x)

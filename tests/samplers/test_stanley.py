@@ -46,7 +46,10 @@ def test_gamma_is_its_formula(scope, floor):
 
 def test_pixel_scope_of_one_channel_is_element_scope():
     x0 = starts((4, 1, 3, 2))
-    runs = [run_chains(Stanley(0.1, 0.7, s), targets.coupled, x0, 5, generator=generator()).x for s in ("pixel", "element")]
+    runs = [
+        run_chains(Stanley(0.1, 0.7, s), targets.coupled, x0, 5, generator=generator()).x
+        for s in ("pixel", "element")
+    ]
     torch.testing.assert_close(*runs, rtol=1e-12, atol=1e-12)
 
 
@@ -116,7 +119,9 @@ def test_lagged_keeps_the_gamma_of_another_chain(scope, adjusted):
     state, rng = sampler.init(targets.coupled, starts()), generator()
     own = formulas.gamma(state.grad, 0.7, scope)
     kept = state.scale.expand_as(own)
-    givers = [[j for j in range(len(own)) if torch.allclose(kept[i], own[j], rtol=1e-12)] for i in range(len(own))]
+    givers = [
+        [j for j in range(len(own)) if torch.allclose(kept[i], own[j], rtol=1e-12)] for i in range(len(own))
+    ]
     assert all(len(g) == 1 and g[0] != i for i, g in enumerate(givers)), givers
     assert sorted(g[0] for g in givers) == list(range(len(own)))  # each γ is used once
     first = state.scale
@@ -136,7 +141,9 @@ def test_lagged_takes_nothing_from_a_non_finite_chain(bad):
 
 def test_lagged_needs_two_chains():
     with pytest.raises(StanleyError, match="1 chain was given, needs at least 2"):
-        run_chains(Stanley(0.1, 1.0, refresh="lagged"), targets.gaussian, starts((1, 3)), 1, generator=generator())
+        run_chains(
+            Stanley(0.1, 1.0, refresh="lagged"), targets.gaussian, starts((1, 3)), 1, generator=generator()
+        )
 
 
 @pytest.mark.parametrize("refresh", ["start", "lagged"])
@@ -146,7 +153,9 @@ def test_a_constant_gamma_takes_no_correction(refresh, correction):
         Stanley(0.1, 1.0, refresh=refresh, correction=correction)
 
 
-@pytest.mark.parametrize("change", [{"refresh": "never"}, {"correction": "ito"}, {"floor": -0.1}, {"floor": 1.1}])
+@pytest.mark.parametrize(
+    "change", [{"refresh": "never"}, {"correction": "ito"}, {"floor": -0.1}, {"floor": 1.1}]
+)
 def test_refuses_what_it_does_not_know(change):
     (name,) = change
     with pytest.raises(StanleyError, match=f"Stanley: {name} is"):
@@ -160,7 +169,9 @@ def test_quantile_threshold_is_resolved_once_and_recorded():
     result = run_chains(Stanley(0.1, Quantile(0.8)), targets.coupled, starts(), 3, generator=generator())
     sizes = formulas.gradient(targets.coupled, starts()).abs().flatten().numpy()
     assert float(result.info.threshold) == np.quantile(sizes, 0.8, method="nearest")
-    fixed = run_chains(Stanley(0.1, float(result.info.threshold)), targets.coupled, starts(), 3, generator=generator())
+    fixed = run_chains(
+        Stanley(0.1, float(result.info.threshold)), targets.coupled, starts(), 3, generator=generator()
+    )
     assert identical(result.x, fixed.x)
 
 
@@ -176,16 +187,21 @@ def test_divergence_is_the_derivative_of_gamma(scope, floor):
     with third derivatives below 1e3: error 1e-12·1e3 + rounding 1e-16/1e-6 ~ 2e-9, so 1e-7.
     """
     x = starts((3, 2, 2, 1), seed=9)
-    sampler = Stanley(0.1, 0.7, scope, correction="drift", floor=floor)
+    threshold = 2.0 if floor else 0.7  # so that γ is above its floor somewhere
+    sampler = Stanley(0.1, threshold, scope, correction="drift", floor=floor)
     state = sampler.init(targets.coupled, x)
     gamma = sampler.scale(state)
     shape = {"element": (2, 2, 1), "pixel": (1, 2, 1), "sample": ()}[scope]
     patterns = list(itertools.product((-1.0, 1.0), repeat=int(np.prod(shape)))) if shape else [None]
     found = 0
     for pattern in patterns:
-        signs = None if pattern is None else torch.tensor(pattern, dtype=x.dtype).reshape(1, *shape).expand(3, *shape)
+        signs = (
+            None
+            if pattern is None
+            else torch.tensor(pattern, dtype=x.dtype).reshape(1, *shape).expand(3, *shape)
+        )
         found = found + sampler.divergence(targets.coupled, state, gamma, signs) / len(patterns)
-    expected = formulas.divergence(targets.coupled, x, 0.7, scope, floor)
+    expected = formulas.divergence(targets.coupled, x, threshold, scope, floor)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     assert (expected != 0).any()
 
@@ -204,8 +220,12 @@ def test_one_probe_is_exact_on_a_diagonal_hessian():
     sampler = Stanley(0.1, 0.7, correction="drift")
     state = sampler.init(targets.quartic, x)
     for seed in range(5):
-        found = sampler.divergence(targets.quartic, state, sampler.scale(state), sampler.signs(x, generator(seed)))
-        torch.testing.assert_close(found, formulas.divergence(targets.quartic, x, 0.7, "element"), rtol=1e-10, atol=1e-12)
+        found = sampler.divergence(
+            targets.quartic, state, sampler.scale(state), sampler.signs(x, generator(seed))
+        )
+        torch.testing.assert_close(
+            found, formulas.divergence(targets.quartic, x, 0.7, "element"), rtol=1e-10, atol=1e-12
+        )
 
 
 def test_signs_are_fair_and_one_per_element_or_pixel():
@@ -241,7 +261,9 @@ class Kinked(nn.Module):
 @pytest.mark.parametrize("wrap", [lambda s: s, Adjusted])
 def test_drift_refuses_kinked_potentials(potential, name, wrap):
     with pytest.raises(StanleyError, match=name) as error:
-        run_chains(wrap(Stanley(0.1, 0.1, correction="drift")), potential, starts((4, 3)), 1, generator=generator())
+        run_chains(
+            wrap(Stanley(0.1, 0.1, correction="drift")), potential, starts((4, 3)), 1, generator=generator()
+        )
     assert "correction='midpoint'" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -257,7 +279,9 @@ def test_drift_takes_smooth_networks():
 
 
 @pytest.mark.parametrize(
-    ("target", "potential"), [(grid.GAUSSIAN, targets.gaussian), (grid.QUARTIC, targets.quartic)], ids=["gaussian", "quartic"]
+    ("target", "potential"),
+    [(grid.GAUSSIAN, targets.gaussian), (grid.QUARTIC, targets.quartic)],
+    ids=["gaussian", "quartic"],
 )
 @pytest.mark.parametrize(
     ("law", "sampler"),
@@ -281,7 +305,8 @@ def test_keeps_its_own_biased_law(target, potential, law, sampler):
     draws = run_chains(sampler, potential, x0, 4, generator=generator()).x[:, 0].numpy()
     assert cdf_distance(draws, chain.cdf) < dkw(n) + 2e-4
     assert_mean(draws**2, chain.moment(2), slack=1e-4)
-    assert cdf_distance(draws, grid.adjusted(target, x, *law(target, x, 0.2, sampler.threshold)).cdf) > dkw(n)  # not π
+    if sampler.threshold == 1.0 and sampler.correction == "none":  # and it is not π
+        assert cdf_distance(draws, grid.adjusted(target, x, *law(target, x, 0.2, 1.0)).cdf) > 2 * dkw(n)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +338,9 @@ def test_midpoint_moves_by_half_of_one_plus_the_ratio():
     star, law, _ = plain.propose(targets.coupled, state, generator())
     moved, _, _ = midpoint.propose(targets.coupled, state, generator())
     ratio = plain.scale(star) / plain.scale(state)
-    torch.testing.assert_close(moved.x, law.mean + (1 + ratio) / 2 * (star.x - law.mean), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        moved.x, law.mean + (1 + ratio) / 2 * (star.x - law.mean), rtol=1e-12, atol=1e-12
+    )
     assert (ratio != 1).any()
 
 
@@ -322,7 +349,7 @@ def residual(sampler, potential, weight, wave) -> float:
 
     The expectation is closed: e^{ik·μ - kᵀVk/2}. Two sign patterns up to a global sign, both averaged.
     """
-    axis = torch.linspace(-7, 7, 281, dtype=torch.float64) + 1e-3
+    axis = torch.linspace(-6, 6, 701, dtype=torch.float64) + 1e-3
     x = torch.cartesian_prod(axis, axis)
     state = sampler.init(potential, x)
     rho = weight(state)
@@ -362,11 +389,15 @@ def over_weighted_each(state):  # π·Π_i max(1, |∂_iU|/th)
     ],
 )
 def test_law_as_the_step_vanishes(sampler, potential, weight, wave):
-    """The residual is O(h): at h = 1e-4 below 5e-4 (constant: ½E|∇U|²|k|² < 5), quadrature dx² = 2.5e-3·kink ~ 2e-4."""
+    """The residual is O(h): at h = 1e-4 below 5e-4 (h·½E|∇U|²|k|², E|∇U|² = tr Λ = 3.5, |k|² < 1.6).
+
+    Quadrature: where the law is continuous O(dx²) < 1e-5; the drift's Γ jumps at the kink, which costs at most
+    ½dx·∮ρ|ΔΓ||k| < ½·0.017·0.3 = 2.5e-3. Negative controls below: > 0.04.
+    """
     if isinstance(sampler, Langevin):
         sampler = Stanley(0.1, 1e9)  # its law with γ = 1
     found = residual(replace(sampler, step_size=1e-4), potential, weight, wave)
-    assert found < 7e-4
+    assert found < (3e-3 if sampler.correction == "drift" else 5e-4)
 
 
 @pytest.mark.parametrize(
@@ -374,13 +405,17 @@ def test_law_as_the_step_vanishes(sampler, potential, weight, wave):
     [
         (Stanley(1e-4, 0.8, "sample"), targets.anisotropic, pi),
         (Stanley(1e-4, 0.8, "element"), targets.gaussian, pi),
-        (Stanley(1e-4, 0.8, "element"), targets.anisotropic, over_weighted_each),  # no closed form when correlated
+        (
+            Stanley(1e-4, 0.8, "element"),
+            targets.anisotropic,
+            over_weighted_each,
+        ),  # no closed form when correlated
         (Stanley(1e-4, 0.8, "sample", correction="drift"), targets.anisotropic, over_weighted),
     ],
 )
 def test_the_residual_sees_a_wrong_law(sampler, potential, weight):
-    """Negative control: none of these is stationary, by far more than the bound above."""
-    assert max(residual(sampler, potential, weight, k) for k in ((0.7, 0.0), (0.5, -0.9), (1.1, 0.6))) > 7e-3
+    """Negative control: none of these is stationary, by more than ten times the bound above."""
+    assert max(residual(sampler, potential, weight, k) for k in ((0.7, 0.0), (0.5, -0.9), (1.1, 0.6))) > 0.04
 
 
 def test_evaluate_knows_no_threshold():

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from stanley.config import from_dict, merge, override, to_dict
+from stanley.config import apply, flatten, from_dict, to_dict
 from stanley.errors import StanleyError, require
 from stanley.recipes import recipe as named_recipe
 from stanley.train import TrainConfig
@@ -16,9 +16,8 @@ from stanley.train import TrainConfig
 
 def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:
     config = to_dict(named_recipe(recipe))
-    merge(config, from_file)
-    for path in sorted(flags, key=lambda p: (p.count("."), not p.endswith("kind"))):  # kinds before their fields
-        override(config, path, flags[path])
+    apply(config, flatten(from_file))
+    apply(config, flags)
     if not {"adapt", "free_stuck"} & {path.split(".")[0] for path in (*from_file, *flags)}:
         leave_out_acceptance(config)
     return from_dict(TrainConfig, config)

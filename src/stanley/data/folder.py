@@ -57,14 +57,15 @@ class Folder:
         order, num_train = held_out_order(len(files), self.held_out, self.seed, f"data.path {root}")
         files = [files[i] for i in order.tolist()]
         shape = (len(files), self.channels, self.size, self.size)
-        if np.prod(shape, dtype=np.int64) <= self.memory_limit_mb * 2**20:
+        streamed = bool(np.prod(shape, dtype=np.int64) > self.memory_limit_mb * 2**20)
+        if not streamed:
             images = np.empty(shape, np.uint8)
             read_squares(files, images, root.name)
         else:
             folder = Path(self.cache).expanduser() if self.cache is not None else cache_dir()
             images = _cached(files, shape, folder, root)
         rows = torch.from_numpy(images)
-        return Dataset(rows[:num_train], rows[num_train:], flip=self.flip)
+        return Dataset(rows[:num_train], rows[num_train:], flip=self.flip, streamed=streamed)
 
 
 def _pictures(root: Path) -> list[Path]:

@@ -30,10 +30,12 @@ DEFAULT_COORDINATES = 4
 
 
 def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None) -> Figure:
-    """One row per coordinate: the draws (num_kept, B, *event) of some chains, and the histogram of all chains.
+    """One row per coordinate: the draws (num_kept, B, *event) of some chains, and the histogram of all
+    chains.
 
     coordinates  indices into the flattened event; up to four, evenly spread, when left out.
-    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram uses every chain.
+    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram uses every
+    chain.
     """
     x = _draws(draws, 1)  # (n, B, d)
     require(max_chains >= 1, f"max_chains is {max_chains}, must be at least 1")
@@ -139,10 +141,10 @@ def autocorrelation_by_chain(draws: Array, max_lag: int | None = None) -> np.nda
 
         c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over i AND b.
 
-    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall to 0; with a mean
-    of its own each, a chain stuck in one mode would look mixed. The mean over chains is exactly 1 at lag 0; one
-    chain's value there is its share of the spread about m. The divisor is n, not n - t: ρ shrinks by (1 - t/n),
-    and stays a positive definite sequence. A constant coordinate has no autocorrelation: NaN.
+    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall to 0; with
+    a mean of its own each, a chain stuck in one mode would look mixed. The mean over chains is exactly 1 at
+    lag 0; one chain's value there is its share of the spread about m. The divisor is n, not n - t: ρ shrinks
+    by (1 - t/n), and stays a positive definite sequence. A constant coordinate has no autocorrelation: NaN.
     `max_lag` is min(n - 1, 200, n // 2) but at least 1 when left out.
     """
     x = _draws(draws, 2)

@@ -14,6 +14,7 @@ from stanley.plots.decimate import decimate, running_median
 from stanley.plots.figures import (
     BLUE,
     GREEN,
+    LABEL,
     MUTED,
     ORANGE,
     PURPLE,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-#: Values this many times further out than the middle 99 % leave the axis, and the panel says so.
+#: Where all values span this many times the middle 99 %, the far ones leave the axis, and the panel says so.
 FAR = 10.0
 
 
@@ -67,15 +68,17 @@ class Series:
 def learning_curves(
     records: Sequence[Record], events: Sequence[Record] | None = None, title: str | None = None
 ) -> Figure:
-    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread against the training step.
+    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread against the training
+    step.
 
-    records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance, step_size, scale,
-             chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite for the line on top.
+    records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance, step_size,
+             scale, chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite for the line on top.
              A key may be missing or None.
-    events   mappings with "step" and "reason" (rolled back, …): dotted vertical lines, listed below the panels.
+    events   mappings with "step" and "reason" (rolled back, …): dotted vertical lines, listed below the
+    panels.
 
-    Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest value of each
-    bin: no spike is lost. A value that leaves the axis or is not finite is counted under its panel.
+    Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest value of
+    each bin: no spike is lost. A value that leaves the axis or is not finite is counted under its panel.
     """
     require(len(records) > 0, "no records to draw: train at least one step first")
     for i, record in enumerate(records):
@@ -120,13 +123,13 @@ def learning_curves(
         [("∇E, parameters", series["grad_norm"], BLUE), ("∇U, chains", series["chain_grad_norm"], VERMILION)],
         log=True,
     )
-    _lines(axes[5], "Spread of the bank", "spread of the chains", [("", series["spread"], GREEN)])
+    _lines(axes[5], "Spread of the bank", "median distance (data sd)", [("", series["spread"], GREEN)])
 
     steps = [float(r["step"]) for r in records]
     for ax in axes:
         _finish(ax, min(steps), max(steps), events or ())
     heading = joined([title or "", _summary(len(records), max(steps), series)])
-    figure.suptitle(heading, fontsize=TITLE, color=MUTED, x=0.01, ha="left")
+    figure.suptitle(heading, fontsize=LABEL, color=MUTED, x=0.01, ha="left")
     if events:
         figure.supxlabel(_event_list(events), fontsize=SMALL, color=PURPLE, x=0.01, ha="left")
     return figure
@@ -142,8 +145,8 @@ def _gap(ax: Axes, gap: Series) -> None:
         return _absent(ax, gap)
     _draw(ax, gap, BLUE, "each step" if len(gap.value) <= 400 else "least to greatest", faint=True)
     if len(gap.value) >= 20:
-        index, medians, window = running_median(gap.value)
-        ax.plot(gap.step[index], medians, color=BLUE, linewidth=1.7, label=f"median of {window:,}")
+        step, medians, window = running_median(gap.step, gap.value)
+        ax.plot(step, medians, color=BLUE, linewidth=1.7, label=f"median of {window:,}")
         key_above(ax)
     ax.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     _fit(ax, [gap])
@@ -185,7 +188,7 @@ def _acceptance(ax: Axes, acceptance: Series, step_size: Series) -> None:
             other.grid(False)
             other.spines["left"].set_visible(False)
         else:
-            ax.set_title("Step size (no acceptance recorded)", loc="left")
+            dress(ax, "Step size (no acceptance recorded)")
         _draw(other, step_size, ORANGE)
         _positive_axis(other, step_size)
         other.set_ylabel("step size h", color="#A66F00")
@@ -250,7 +253,9 @@ def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
     low, high = np.quantile(values, [0.005, 0.995])
     span = high - low
     if not log and 0 < FAR * span < values.max() - values.min():
-        bottom, top = low - 0.15 * span, high + 0.15 * span
+        near = values[(values >= low - 2 * span) & (values <= high + 2 * span)]
+        margin = 0.05 * (near.max() - near.min())
+        bottom, top = near.min() - margin, near.max() + margin
         for series in drawn:
             for edge, marker, out in ((top, "^", series.value > top), (bottom, "v", series.value < bottom)):
                 at = series.step[out]
@@ -273,7 +278,18 @@ def _note(ax: Axes, series: list[Series], *more: str) -> None:
     lost = sum(s.lost for s in series)
     text = joined([*more, f"{lost:,} not finite, not drawn" if lost else ""])
     if text:
-        ax.set_xlabel(text, fontsize=SMALL, color=VERMILION)
+        ax.annotate(
+            text,
+            (0.5, 0.0),
+            xycoords="axes fraction",
+            xytext=(0, -33),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=SMALL,
+            color=VERMILION,
+            annotation_clip=False,
+        )
 
 
 def _absent(ax: Axes, *series: Series) -> None:
@@ -293,20 +309,20 @@ def _finish(ax: Axes, first: float, last: float, events: Sequence[Record]) -> No
         ax.axvline(float(event["step"]), color=PURPLE, linewidth=1.1, linestyle=(0, (1, 1.5)), zorder=1.5)
     margin = 0.02 * (last - first) or 0.5
     ax.set_xlim(first - margin, last + margin)
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.tick_params(labelbottom=True)
-    note = ax.get_xlabel()
-    ax.set_xlabel("training step" + (f"\n{note}" if note else ""))
+    ax.set_xlabel("training step", fontsize=LABEL)
 
 
 def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
-    parts = [f"{n:,} records to step {last:,.0f}"]
+    parts = [f"{n:,} record{'s' if n > 1 else ''} to step {last:,.0f}"]
     if rate := series["learning_rate"]:
         ends = [number(float(f"{v:.3g}")) for v in (rate.value[0], rate.value[-1])]
         parts.append("learning rate " + (ends[0] if ends[0] == ends[1] else f"{ends[0]} → {ends[1]}"))
     if bad := series["nonfinite"]:
-        parts.append(f"{bad.value.sum():,.0f} non-finite in {int((bad.value > 0).sum()):,} steps")
+        steps = int((bad.value > 0).sum())
+        parts.append(f"chains lost as not finite: {bad.value.sum():,.0f} (in {steps:,} of the steps)")
     return joined(parts)
 
 

@@ -29,8 +29,8 @@ def decimate(step: np.ndarray, value: np.ndarray, bins: int = 400) -> Band:
     """Finite points (step ascending) as about `bins` bins of equal count, or as they are when they are few.
 
     The least and greatest value of every stretch survive in `low` and `high`. The first and the last bin of a
-    stretch stand at its first and last step, the others at their mean step. Points missing or not finite are left
-    out; where they leave a hole of more than three times the usual (median) spacing, the line is broken.
+    stretch stand at its first and last step, the others at their mean step. Points missing or not finite are
+    left out; where they leave a hole of more than three times the usual (median) spacing, the line is broken.
     """
     finite = np.isfinite(value)
     step, value = step[finite].astype(np.float64), value[finite]
@@ -64,16 +64,25 @@ def _bin(step: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:  # (n,)
     return np.stack([at, low, middle, high])
 
 
-def running_median(value: np.ndarray, points: int = 400) -> tuple[np.ndarray, np.ndarray, int]:
-    """Medians over a window of about 1/40 of the run: indices (m,), medians (m,) and the odd window length.
+def running_median(
+    step: np.ndarray, value: np.ndarray, points: int = 400
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Medians over a window of about 1/40 of the run: steps (m,), medians (m,) and the odd window length.
 
-    Centred; at the two ends the window is cut to what exists. Values are finite.
+    Centred; at the ends of the run, and of a hole as `decimate` sees it, the window is cut to what exists,
+    and NaN stands in the hole. Values are finite.
     """
     n = len(value)
     half = max(2, n // 80)
-    index = np.unique(np.linspace(0, n - 1, min(n, points)).astype(int))
-    medians = np.array([np.median(value[max(0, i - half) : i + half + 1]) for i in index])
-    return index, medians, 2 * half + 1
+    wanted = np.unique(np.linspace(0, n - 1, min(n, points)).astype(int))
+    at, medians = [], []
+    for start, stop in _stretches(step):
+        for i in np.union1d(wanted[(wanted >= start) & (wanted < stop)], [start, stop - 1]):
+            at.append(step[i])
+            medians.append(np.median(value[max(start, i - half) : min(stop, i + half + 1)]))
+        at.append(np.nan)
+        medians.append(np.nan)
+    return np.array(at[:-1]), np.array(medians[:-1]), 2 * half + 1
 
 
 def extreme_indices(value: np.ndarray, bins: int = 600) -> np.ndarray:

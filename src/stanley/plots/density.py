@@ -24,6 +24,7 @@ from stanley.plots.figures import (
     dress,
     joined,
     new_figure,
+    number,
     to_numpy,
 )
 
@@ -51,9 +52,9 @@ class Panel:
 def densities(panels: Sequence[Panel]) -> Figure:
     """Columns side by side: the truth first, then one per sampler; densities on top, samples below.
 
-    All densities share one linear colour scale from 0 to the peak of the first, so that equal colours are equal
-    densities; a higher peak elsewhere saturates, and the colour bar then ends in an arrow. Samples are points over
-    thin contours of the first density.
+    All densities share one linear colour scale from 0 to the peak of the first, so that equal colours are
+    equal densities; a higher peak elsewhere saturates, and the colour bar then ends in an arrow. Samples are
+    points over thin contours of the first density.
     """
     require(len(panels) > 0, "no panels to draw: give at least one Panel")
     box = _box(panels[0].box)
@@ -65,6 +66,7 @@ def densities(panels: Sequence[Panel]) -> Figure:
         )
     grids = [None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels]
     points = [None if p.samples is None else _points(p.samples, f"samples of {p.title!r}") for p in panels]
+    noted = any(p.note for p in panels)
     shown = [g for g in grids if g is not None]
     top = float(np.max(shown[0])) if shown else 0.0
     rows = [
@@ -80,13 +82,15 @@ def densities(panels: Sequence[Panel]) -> Figure:
             if (grids if row == "density" else points)[j] is None:
                 continue
             ax = figure.add_subplot(mesh[i, j])
-            _frame(ax, box, bottom=i == len(rows) - 1 or points[j] is None, left=j == 0)
+            lowest = i == len(rows) - 1 or points[j] is None
+            leftmost = all(one is None for one in (grids if row == "density" else points)[:j])
+            _frame(ax, box, bottom=lowest, left=leftmost)
             if row == "density":
                 image = _paint(ax, grids[j], box, top)  # type: ignore[arg-type]
             else:
                 _scatter(ax, points[j], box, shown[0] if shown else None)  # type: ignore[arg-type]
             if not headed:
-                _head(ax, panel)
+                _head(ax, panel, noted)
                 headed = True
     if image is not None:
         cell = mesh[0, len(panels)]
@@ -95,47 +99,51 @@ def densities(panels: Sequence[Panel]) -> Figure:
 
 
 def samples_over_density(samples: Array, density_grid: Array, box: float, title: str = "") -> Figure:
-    """Samples (N, 2) as points over a density (n, n) in light grey with contours."""
+    """Samples (N, 2) as points over a density (n, n) in grey."""
     box, grid, points = _box(box), _grid(density_grid, "density_grid"), _points(samples, "samples")
     figure = new_figure(5.2, 5.0)
     ax = figure.add_subplot()
     _frame(ax, box)
-    _head(ax, Panel(title))
+    _head(ax, Panel(title, samples=points), False)
     extent = (-box, box, -box, box)
-    ax.imshow(grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.5 * grid.max(), zorder=0)
-    _scatter(ax, points, box, grid)
+    ax.imshow(
+        grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.2 * grid.max() or 1.0, zorder=0
+    )
+    _scatter(ax, points, box, None)
     return figure
 
 
 def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
-    """E - min E over the box, bright where low (likely), with contour lines.
+    """E - min E over the box, bright where low (likely), with contour lines at the ticks of the colour bar.
 
-    The colours end at the 90th percentile, since an energy may climb without bound far from the data; the colour
-    bar ends in an arrow where it goes on. Cells that are not finite stay white and are counted.
+    The colours follow the square root, to show the wells of an energy that climbs without bound around them,
+    and end at the 90th percentile; the colour bar then ends in an arrow. Cells that are not finite stay white
+    and are counted.
     """
+    from matplotlib.colors import PowerNorm
+
     box = _box(box)
     energy = _square(grid_energy, "grid_energy")
     finite = np.isfinite(energy)
     require(finite.any(), "grid_energy has no finite value; check the network's weights for NaN")
     energy = np.where(finite, energy - energy[finite].min(), np.nan)
-    top = float(np.quantile(energy[finite], 0.9)) or float(energy[finite].max()) or 1.0
+    highest = float(energy[finite].max())
+    top = float(np.quantile(energy[finite], 0.9)) or highest or 1.0
 
     figure = new_figure(5.8, 5.0)
     mesh = figure.add_gridspec(1, 2, width_ratios=[1.0, 0.04])
     ax = figure.add_subplot(mesh[0, 0])
     _frame(ax, box)
     lost = int((~finite).sum())
-    _head(ax, Panel(title, note=f"{lost:,} of {energy.size:,} cells not finite (white)" if lost else ""))
-    image = ax.imshow(
-        energy, origin="lower", extent=(-box, box, -box, box), cmap=f"{COLOURS}_r", vmin=0, vmax=top
-    )
-    levels = np.linspace(0, top, 9)[1:-1]
-    inside = (levels < energy[finite].max()) & (levels > 0)
-    if inside.any():
-        ax.contour(
-            *_centres(box, energy), energy, levels=levels[inside], colors="white", linewidths=0.5, alpha=0.7
-        )
-    _colour_bar(figure, image, mesh[0, 1], "energy E − min E", bool(energy[finite].max() > top))
+    note = f"{lost:,} of {energy.size:,} cells not finite (white)" if lost else ""
+    _head(ax, Panel(title, grid_energy, note=note), bool(note))
+    norm = PowerNorm(0.5, vmin=0, vmax=top)
+    extent = (-box, box, -box, box)
+    image = ax.imshow(energy, origin="lower", extent=extent, cmap=f"{COLOURS}_r", norm=norm)
+    levels = np.unique([float(f"{top * (k / 7) ** 2:.2g}") for k in range(1, 7)])
+    if highest > levels[0]:
+        ax.contour(*_centres(box, energy), energy, levels=levels, colors="white", linewidths=0.5, alpha=0.7)
+    _colour_bar(figure, image, mesh[0, 1], "energy E − min E", highest > top, [0.0, *levels])
     return figure
 
 
@@ -154,12 +162,12 @@ def _paint(ax: Axes, grid: np.ndarray, box: float, top: float) -> ScalarMappable
 def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | None) -> None:
     if density is not None and density.max() > density.min():
         levels = np.array([0.1, 0.4, 0.8]) * density.max()
-        ax.contour(*_centres(box, density), density, levels=levels, colors="#8A8A8A", linewidths=0.6)
+        ax.contour(*_centres(box, density), density, levels=levels, colors="#BDBDBD", linewidths=0.6)
     inside = (np.abs(points) <= box).all(axis=1)  # NaN compares false: it counts as outside
     drawn = points[inside]
     if len(drawn) > MAX_POINTS:
         drawn = drawn[np.linspace(0, len(drawn) - 1, MAX_POINTS).astype(int)]
-    size, alpha = (7.0, 0.75) if len(drawn) <= 400 else (3.0, 0.55) if len(drawn) <= 1500 else (2.0, 0.4)
+    size, alpha = (8.0, 0.8) if len(drawn) <= 400 else (4.0, 0.7) if len(drawn) <= 1500 else (3.0, 0.55)
     ax.scatter(drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3)
     count = (
         f"{len(drawn):,} of {len(points):,} samples"
@@ -167,31 +175,30 @@ def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | Non
         else f"{len(points):,} samples"
     )
     outside = int((~inside).sum())
-    ax.text(
-        0.5,
-        1.015,
-        joined([count, f"{outside:,} outside the box" if outside else ""]),
-        transform=ax.transAxes,
+    text = joined([count, f"{outside:,} outside the box" if outside else ""])
+    _above(ax, text, 3, SMALL, VERMILION if outside else MUTED)
+
+
+def _head(ax: Axes, panel: Panel, noted: bool) -> None:
+    """Title and, where any panel of the figure has one, the line of notes, over the line that counts samples."""
+    base = 15 if panel.samples is not None and panel.density is None else 4
+    _above(ax, panel.note, base, LABEL, MUTED)
+    ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=base + 13 * noted)
+
+
+def _above(ax: Axes, text: str, points: float, size: float, colour: str) -> None:
+    ax.annotate(
+        text,
+        (0.5, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, points),
+        textcoords="offset points",
         ha="center",
         va="bottom",
-        fontsize=SMALL,
-        color=VERMILION if outside else MUTED,
+        fontsize=size,
+        color=colour,
+        annotation_clip=False,
     )
-
-
-def _head(ax: Axes, panel: Panel) -> None:
-    taken = 0.07 if panel.samples is not None and panel.density is None else 0.0
-    if panel.note:
-        ax.annotate(
-            panel.note,
-            (0.5, 1.015 + taken),
-            xycoords="axes fraction",
-            ha="center",
-            va="bottom",
-            fontsize=LABEL,
-            color=MUTED,
-        )
-    ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=6 + 12 * bool(panel.note))
 
 
 def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None:
@@ -211,8 +218,18 @@ def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None
         ax.set_ylabel("$x_2$", fontsize=LABEL, color=INK)
 
 
-def _colour_bar(figure: Figure, image: ScalarMappable, cell: object, label: str, beyond: bool) -> None:
+def _colour_bar(
+    figure: Figure,
+    image: ScalarMappable,
+    cell: object,
+    label: str,
+    beyond: bool,
+    ticks: Sequence[float] | None = None,
+) -> None:
     bar = figure.colorbar(image, cax=figure.add_subplot(cell), extend="max" if beyond else "neither")  # type: ignore[arg-type]
+    if ticks is not None:
+        bar.set_ticks(list(ticks), labels=[number(t) for t in ticks])
+        bar.ax.minorticks_off()
     bar.set_label(label, fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, colors=MUTED, length=3, width=0.7)
     bar.outline.set_visible(False)  # type: ignore[operator]

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 def energy_histograms(energies: Mapping[str, Array]) -> Figure:
     """One row per group of energies (N,) on shared bins; the first group's outline is repeated in every row.
 
-    The axis spans, over the groups, [q1 - 3·IQR, q3 + 3·IQR] cut to the values there are, so that a few runaway
-    chains cannot flatten the rest; how many lie outside stands in the row. Heights are shares of the whole group.
+    The axis spans, over the groups, [q1 - 3·IQR, q3 + 3·IQR] cut to the values there are, so that a few
+    runaway chains cannot flatten the rest; how many lie outside stands in the row. Heights are shares of the
+    whole group.
     """
     require(len(energies) > 0, 'no energies to draw: give at least one group, {"data": energies}')
     groups = {name: _energies(value, name) for name, value in energies.items()}

@@ -1,7 +1,7 @@
 """What every figure shares: colours, light axes, arrays from tensors, and one way to a file.
 
-Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state, no display.
-Matplotlib is imported inside the functions, so that importing `stanley.plots` costs nothing.
+Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state, no
+display. Matplotlib is imported inside the functions, so that importing `stanley.plots` costs nothing.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ TITLE, LABEL, SMALL = 10.5, 9.0, 8.0  # points
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a PNG of at most 500 kB, atomically; the folder is made when it is missing.
 
-    A figure that does not fit (a large grid of noisy images) is first reduced to 256 colours, then in size.
-    For exact pixels use `write_grid_png`.
+    A figure that does not fit (a large grid of noisy images) loses the finest shades first, down to 16 levels
+    a channel, then size. For exact pixels use `write_grid_png`.
     """
     path = png_path(path)
     content = _encode(image := rendered(figure))
-    if len(content) > MAX_BYTES:
-        content = _encode(_few_colours(image))
+    for levels in (64, 32, 16):
+        if len(content) > MAX_BYTES:
+            content = _encode(_shades(image, levels))
     shrink = 1.0
     while len(content) > MAX_BYTES:
         shrink *= min(0.9, math.sqrt(MAX_BYTES / len(content)))
         size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
-        content = _encode(_few_colours(image.resize(size)))
+        content = _encode(_shades(image.resize(size), 16))
     write_atomic(path, content)
     return path
 
@@ -82,15 +83,15 @@ def rendered(figure: Figure) -> Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def _few_colours(image: Image) -> Image:
-    from PIL import Image
-
-    return image.quantize(256, dither=Image.Dither.NONE)
+def _shades(image: Image, levels: int) -> Image:
+    """Each channel rounded to `levels` values; black and white stay what they are."""
+    table = np.rint(np.rint(np.arange(256) / 255 * (levels - 1)) / (levels - 1) * 255).astype(int)
+    return image.point(table.tolist() * 3)
 
 
 def _encode(image: Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -1,0 +1,49 @@
+"""Small runs that finish in about a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from stanley.data import Rings
+from stanley.networks import MLP
+from stanley.optim import Adam
+from stanley.samplers import MALA, RobbinsMonro
+from stanley.train import TrainConfig
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small() -> TrainConfig:
+    """A configuration in which everything that has state is switched on."""
+    return TrainConfig(
+        data=Rings(num=2000),
+        network=MLP(width=16),
+        sampler=MALA(step_size=0.09),
+        adapt=RobbinsMonro(),
+        optimizer=Adam(lr=2e-3),
+        steps=24,
+        batch=32,
+        chain_steps=3,
+        bank_size=64,
+        restart=0.1,
+        data_noise=0.05,
+        energy_l2=0.01,
+        warmup=5,
+        clip_norm=1.0,
+        ema=0.9,
+        save_every=6,
+        seed=3,
+    )
+
+
+def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records are the same run's but for the clock."""
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+
+
+__all__ = ["replace", "small", "without_time"]
