@@ -50,7 +50,12 @@ def test_tokens_are_read_as_values() -> None:
         ({"sampler.threshold": 2.0, "sampler.kind": "stanley"}, Stanley(0.09, 2.0)),
         ({"sampler.threshold.quantile": 0.5, "sampler.kind": "stanley"}, Stanley(0.09, Quantile(0.5))),
         (
-            {"sampler.kind": "adjusted", "sampler.proposal.kind": "stanley", "sampler.step_size": 0.2, "sampler.threshold": 1},
+            {
+                "sampler.kind": "adjusted",
+                "sampler.proposal.kind": "stanley",
+                "sampler.step_size": 0.2,
+                "sampler.threshold": 1,
+            },
             Adjusted(Stanley(0.2, 1.0)),
         ),
     ],

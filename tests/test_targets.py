@@ -134,8 +134,8 @@ def test_log_z_and_moments_of_the_plane(name):
     # skew: U = e^x - x, so e^-U < 1e-16 beyond -38 and 4; banana: x₁ ± 9 s, x₂ up to b (81 - 1) s² + 9
     edges = {"skew": ((-38, 4), (-38, 4)), "banana": ((-18, 18), (-12, 90))}.get(name, ((-R, R), (-R, R)))
     Z, first, second = plane_integrals(target, edges)
-    # A cell is at most 0.35 of the narrowest standard deviation: error e^{-2π²/0.35²}, below rounding. 1e-8 and
-    # 1e-7 cover the share outside the boxes times its largest x². The 1/r of the rings is worth 1e-10 here.
+    # A cell is at most 0.35 of the narrowest standard deviation: error e^{-2π²/0.35²}, below rounding. 1e-8
+    # and 1e-7 cover the share outside the boxes times its largest x². The 1/r of the rings is worth 1e-10.
     assert math.log(Z) == pytest.approx(target.log_z, abs=1e-8)
     torch.testing.assert_close(first / Z, target.mean, rtol=0, atol=1e-7)
     torch.testing.assert_close(second / Z, target.second_moment, rtol=1e-7, atol=0)

@@ -41,7 +41,9 @@ def same_state(a: checkpoint.Checkpoint, b: checkpoint.Checkpoint, *, ignore: tu
     for name in a.tensors:
         assert torch.equal(a.tensors[name], b.tensors[name]), name
     drop = {"config", *ignore}
-    assert {k: v for k, v in a.meta.items() if k not in drop} == {k: v for k, v in b.meta.items() if k not in drop}
+    assert {k: v for k, v in a.meta.items() if k not in drop} == {
+        k: v for k, v in b.meta.items() if k not in drop
+    }
 
 
 SAMPLERS = [
@@ -135,7 +137,9 @@ def test_killed_at_any_moment_resumes_unbroken(small: TrainConfig, tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_leaves_a_checkpoint_of_the_last_step(small: TrainConfig, tmp_path: Path, number: int) -> None:
+def test_interrupt_leaves_a_checkpoint_of_the_last_step(
+    small: TrainConfig, tmp_path: Path, number: int
+) -> None:
     config = replace(small, steps=100_000, save_every=50_000)
     out = tmp_path / "run"
     process = start_process(config, out)
@@ -163,11 +167,23 @@ class TestDivergence:
     def diverging(self, small: TrainConfig) -> TrainConfig:
         """Langevin with a step far beyond the stability limit of a quartic-free but steep energy, and a huge rate."""
         return replace(
-            small, sampler=Langevin(4.0), adapt=None, optimizer=Adam(lr=0.5), energy_l2=0.0, clip_norm=0.0, steps=400, gap_limit=20.0
+            small,
+            sampler=Langevin(4.0),
+            adapt=None,
+            optimizer=Adam(lr=0.5),
+            energy_l2=0.0,
+            clip_norm=0.0,
+            steps=400,
+            gap_limit=20.0,
         )
 
-    def test_stops_with_the_cause_and_the_last_good_checkpoint(self, small: TrainConfig, tmp_path: Path) -> None:
-        with pytest.raises(DivergenceError, match=r"diverged at step \d+: .*(gap_limit|spread_limit|not finite).*Kept: .*step-") as error:
+    def test_stops_with_the_cause_and_the_last_good_checkpoint(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
+        with pytest.raises(
+            DivergenceError,
+            match=r"diverged at step \d+: .*(gap_limit|spread_limit|not finite).*Kept: .*step-",
+        ) as error:
             train(self.diverging(small), tmp_path / "run")
         assert "\n" not in str(error.value)
         run = RunDirectory(tmp_path / "run")
@@ -178,7 +194,9 @@ class TestDivergence:
         assert event["step"] > kept.step
         assert len(run.records()) == event["step"] - 1  # the step that went wrong is in the event
 
-    def test_rollback_goes_back_with_half_the_steps_and_a_bound(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_rollback_goes_back_with_half_the_steps_and_a_bound(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         config = replace(self.diverging(small), on_divergence="rollback", max_rollbacks=2)
         with warnings.catch_warnings(), pytest.raises(DivergenceError, match="after 2 rollbacks"):
             warnings.simplefilter("ignore")
@@ -230,7 +248,9 @@ class TestResumeWithAnotherConfiguration:
 
 class TestBrokenCheckpoints:
     @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
-    def test_the_newest_is_named_and_the_previous_used(self, small: TrainConfig, tmp_path: Path, damage: str) -> None:
+    def test_the_newest_is_named_and_the_previous_used(
+        self, small: TrainConfig, tmp_path: Path, damage: str
+    ) -> None:
         unbroken = train(small, tmp_path / "unbroken")
         run = train(small, tmp_path / "run")
         last = checkpoint.saved(run.checkpoints)[-1]
@@ -247,10 +267,15 @@ class TestBrokenCheckpoints:
         run = train(small, tmp_path / "run")
         for path in checkpoint.saved(run.checkpoints):
             path.write_bytes(b"x")
-        with pytest.warns(UserWarning, match="corrupt"), pytest.raises(StanleyError, match="none of the 3 checkpoints"):
+        with (
+            pytest.warns(UserWarning, match="corrupt"),
+            pytest.raises(StanleyError, match="none of the 3 checkpoints"),
+        ):
             train(small, tmp_path / "run")
 
-    def test_a_newer_format_is_refused_not_skipped(self, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_newer_format_is_refused_not_skipped(
+        self, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         run = train(small, tmp_path / "run")
         monkeypatch.setattr(checkpoint, "FORMAT", 0)
         with pytest.raises(StanleyError, match="update stanley"):
@@ -258,7 +283,10 @@ class TestBrokenCheckpoints:
 
     def test_only_the_last_few_are_kept(self, small: TrainConfig, tmp_path: Path) -> None:
         run = train(replace(small, keep=2), tmp_path / "run")
-        assert [p.name for p in checkpoint.saved(run.checkpoints)] == ["step-00000018.safetensors", "step-00000024.safetensors"]
+        assert [p.name for p in checkpoint.saved(run.checkpoints)] == [
+            "step-00000018.safetensors",
+            "step-00000024.safetensors",
+        ]
         assert not list(run.checkpoints.glob(".*tmp"))
 
 
@@ -280,7 +308,10 @@ class TestBadValues:
 
     def test_drift_correction_of_a_kinked_network(self, small: TrainConfig, tmp_path: Path) -> None:
         config = replace(
-            small, network=MLP(width=8, activation="leaky-relu"), adapt=None, sampler=Stanley(0.05, 1.0, correction="drift")
+            small,
+            network=MLP(width=8, activation="leaky-relu"),
+            adapt=None,
+            sampler=Stanley(0.05, 1.0, correction="drift"),
         )
         with pytest.raises(StanleyError, match="LeakyReLU.*midpoint"):
             train(config, tmp_path / "run")
@@ -322,7 +353,9 @@ def test_no_graph_outlives_its_chain_step() -> None:
         assert sum(ref() is not None for ref in tokens) <= 1
         return Tracked.apply(energy(x), tokens)
 
-    out = run_chains(Langevin(0.1), potential, torch.zeros(4, 2), 20, generator=torch.Generator().manual_seed(0))
+    out = run_chains(
+        Langevin(0.1), potential, torch.zeros(4, 2), 20, generator=torch.Generator().manual_seed(0)
+    )
     assert len(tokens) == 21
     assert out.x.grad_fn is None
 

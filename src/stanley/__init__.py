@@ -70,7 +70,11 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'stanley' has no attribute {name!r}")
     home = _MODULE_OF[name]
-    value = importlib.import_module(f"stanley.{name}") if home == "stanley" else getattr(importlib.import_module(home), name)
+    value = (
+        importlib.import_module(f"stanley.{name}")
+        if home == "stanley"
+        else getattr(importlib.import_module(home), name)
+    )
     globals()[name] = value
     return value
 

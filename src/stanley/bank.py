@@ -24,7 +24,7 @@ class StartNoise:
 
     @classmethod
     def of(cls, data: Dataset, device: torch.device) -> StartNoise:
-        rows = data.train[: 10_000]
+        rows = data.train[:10_000]
         x = (centre(rows) if data.is_image else rows.float()).to(device)
         return cls(x.mean(0), x.std(0, unbiased=False), data.is_image)
 

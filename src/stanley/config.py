@@ -67,7 +67,9 @@ def explain(errors: list[Any]) -> str:
 
 def field_name(location: tuple[Any, ...]) -> str:
     """`a.b.c` without the class and type names that pydantic puts between."""
-    return ".".join(str(part) for part in location if not str(part)[:1].isupper() and part not in ("float", "int", "str"))
+    return ".".join(
+        str(part) for part in location if not str(part)[:1].isupper() and part not in ("float", "int", "str")
+    )
 
 
 def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -93,7 +95,9 @@ def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "
     for name, part in values.items():
         if isinstance(part, dict) and isinstance(known[name], dict):
             if "kind" in known[name] and "kind" not in part:
-                raise StanleyError(f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields")
+                raise StanleyError(
+                    f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields"
+                )
             require_kinds(known[name], part, f"{prefix}{name}.")
 
 

@@ -23,6 +23,8 @@ SAMPLERS: dict[str, Langevin | Stanley | Adjusted] = {
     "STANLEY, Metropolis-adjusted": Adjusted(Stanley(step_size=0.09, threshold=1.0)),
 }
 
+FRESH_STEPS = 500
+
 
 def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -> TrainConfig:
     """The rings recipe on a smaller budget: the same for every sampler, the chains' own step size kept fixed."""
@@ -32,8 +34,6 @@ def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -
         adapt=None,
         seed=seed,
         steps=steps,
-        batch=256,
-        chain_steps=10,
         save_every=max(1, steps // 2),
         keep=1,
     )
@@ -53,13 +53,15 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
         except DivergenceError as error:
             rows.append(row | {"kl": None, "outcome": str(error)})
             continue
-        scores = evaluate(run)
+        scores = evaluate(run, num=1000, steps=FRESH_STEPS)
         row |= {name: scores.get(name) for name in ("kl", "tv")}
         row["fresh_mmd2"] = scores["fresh"].get("mmd2", {}).get("value")
         rows.append(row | {"outcome": scores.get("not_settled", "trained")})
         with np.load(run.samples / "evaluated.npz") as kept:
             if not panels:
-                panels.append(Panel("true density", kept["data_density"], kept["data"], float(kept["box"]), "data"))
+                panels.append(
+                    Panel("true density", kept["data_density"], kept["data"], float(kept["box"]), "data")
+                )
             note = f"KL {row['kl']:.3f} nats" if row["kl"] is not None else "no finite KL"
             panels.append(Panel(name, kept["model_density"], kept["samples_fresh"], float(kept["box"]), note))
     figure = str(save(densities(panels), out / "demo.png")) if panels else None
@@ -86,7 +88,11 @@ def table_lines(rows: list[dict[str, Any]], figure: str | None) -> list[str]:
             lines.append(
                 f"{row['sampler']:<30}{row['step_size']:>10g}{row['kl']:>11.4f} nats{row['tv']:>8.3f}{row['fresh_mmd2']:>13.2e}"
             )
-    best = next((r for r in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])) if r["kl"] is not None), None)
+    best = next(
+        (r for r in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])) if r["kl"] is not None), None
+    )
     if best:
-        lines.append(f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md.")
+        lines.append(
+            f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md."
+        )
     return [*lines, *([f"figure: {figure}"] if figure else [])]

@@ -93,7 +93,9 @@ def evaluate(
     return scores
 
 
-def draw_samples(model: Trained, num: int, steps: int | None, seed: int, progress: bool) -> dict[str, ChainResult]:
+def draw_samples(
+    model: Trained, num: int, steps: int | None, seed: int, progress: bool
+) -> dict[str, ChainResult]:
     samples = {}
     for name, start in (("fresh", "noise"), ("bank", "bank")):
         available = num if start == "noise" else min(num, len(model.bank))
@@ -101,7 +103,12 @@ def draw_samples(model: Trained, num: int, steps: int | None, seed: int, progres
             chain_steps = steps if start == "noise" else None
             total = chain_steps or model.default_steps(start)
             samples[name] = model.sample(
-                available, steps=chain_steps, start=start, seed=seed, keep_every=max(1, total // 200), progress=progress
+                available,
+                steps=chain_steps,
+                start=start,
+                seed=seed,
+                keep_every=max(1, total // 200),
+                progress=progress,
             )
     return samples
 
@@ -142,7 +149,9 @@ def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int
     if len(finite) < 2:
         return scores
     rows = min(MMD_ROWS, len(finite), len(held_out))
-    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed))
+    test = mmd_test(
+        finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed)
+    )
     scores["mmd2"] = {
         "value": test.mmd2.value,
         "p_value": test.p_value,
@@ -152,7 +161,8 @@ def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int
     }
     features = PixelFeatures(size=8 if data.is_image and x.shape[-1] > 8 else None)
     result = frechet(
-        FeatureStatistics.of(finite.split(CHUNK), features), FeatureStatistics.of(held_out.split(CHUNK), features)
+        FeatureStatistics.of(finite.split(CHUNK), features),
+        FeatureStatistics.of(held_out.split(CHUNK), features),
     )
     scores["frechet"] = asdict(result)
     if data.modes is not None:

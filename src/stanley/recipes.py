@@ -13,17 +13,18 @@ from stanley.train import TrainConfig
 
 RINGS = TrainConfig(
     data=Rings(),
-    network=MLP(width=128, depth=2),
+    network=MLP(width=128, depth=3),
     sampler=MALA(step_size=0.09),
     adapt=RobbinsMonro(),
     optimizer=Adam(lr=2e-3),
-    steps=6_000,
-    batch=512,
-    chain_steps=20,
+    steps=10_000,
+    batch=256,
+    chain_steps=10,
     bank_size=5_000,
     decay=1.0,
     ema=0.995,
     gap_limit=50.0,
+    save_every=1_000,
 )
 GMM_ = replace(RINGS, data=GMM(), sampler=MALA(step_size=0.16))
 MOONS = replace(RINGS, data=Moons(), sampler=MALA(step_size=0.04))

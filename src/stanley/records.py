@@ -1,10 +1,10 @@
 """The run directory: one folder that holds everything a run is.
 
-    config.json      the resolved configuration
-    records.jsonl    one line per training step, each with "step"
-    events.jsonl     what happened besides: resumed, rolled back, diverged, a checkpoint found broken
-    checkpoints/     step-00001000.safetensors, the last few
-    samples/  plots/  scores.json
+config.json      the resolved configuration
+records.jsonl    one line per training step, each with "step"
+events.jsonl     what happened besides: resumed, rolled back, diverged, a checkpoint found broken
+checkpoints/     step-00001000.safetensors, the last few
+samples/  plots/  scores.json
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class RunDirectory:
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunDirectory:
         run = cls(path)
-        require(run.path.is_dir(), f"{path}: no such run directory; train one with: stanley train rings --out {path}")
+        require(
+            run.path.is_dir(),
+            f"{path}: no such run directory; train one with: stanley train rings --out {path}",
+        )
         require(
             run.config_file.is_file(),
             f"{path}: not a run directory, it has no config.json; give the --out of a stanley train",
@@ -78,7 +81,9 @@ class RunDirectory:
         try:
             return json.loads(self.config_file.read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise StanleyError(f"{self.config_file} cannot be read as JSON ({error}); restore it or use a new --out") from error
+            raise StanleyError(
+                f"{self.config_file} cannot be read as JSON ({error}); restore it or use a new --out"
+            ) from error
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_file, config)
@@ -87,7 +92,10 @@ class RunDirectory:
         """Keep the records of steps 1 … last_step: what comes after will be computed again."""
         self.close()
         if not self.records_file.exists():
-            require(last_step == 0, f"{self.records_file} is missing but a checkpoint is at step {last_step}; restore it")
+            require(
+                last_step == 0,
+                f"{self.records_file} is missing but a checkpoint is at step {last_step}; restore it",
+            )
             return
         kept = [r for r in complete_lines(self.records_file) if json.loads(r)["step"] <= last_step]
         write_atomic(self.records_file, "".join(line + "\n" for line in kept).encode())
@@ -114,13 +122,21 @@ class RunDirectory:
             file.write(json.dumps(event) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in complete_lines(self.records_file)] if self.records_file.exists() else []
+        return (
+            [json.loads(line) for line in complete_lines(self.records_file)]
+            if self.records_file.exists()
+            else []
+        )
 
     def last_record(self) -> dict[str, Any] | None:
         return next(iter(self.records()[-1:]), None)
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in complete_lines(self.events_file)] if self.events_file.exists() else []
+        return (
+            [json.loads(line) for line in complete_lines(self.events_file)]
+            if self.events_file.exists()
+            else []
+        )
 
     def close(self) -> None:
         if self._records is not None:

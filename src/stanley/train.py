@@ -32,6 +32,7 @@ from stanley.samplers.adapt import adjustable_step, step_size_of, with_step_size
 from stanley.signals import Interrupts
 from stanley.types import Potential
 
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what a run computes. The device is not part of it: it is where, not what.
@@ -216,7 +217,9 @@ def train(
                 if state.step % config.save_every == 0 or state.step == config.steps or interrupts.seen:
                     save(config, run, state)
                 if interrupts.seen:
-                    raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
+                    raise KeyboardInterrupt(
+                        f"interrupted at step {state.step}; the same command resumes there"
+                    )
     finally:
         run.release()
     return run
@@ -248,7 +251,16 @@ def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bo
     state.step += 1
 
     record = {"step": state.step, "learning_rate": rate, "step_size": state.step_size * state.slowdown}
-    record |= measure(loss.detach(), energy_pos.detach(), energy_neg.detach(), grad_norm, x_neg, chains, replaced, state.noise)
+    record |= measure(
+        loss.detach(),
+        energy_pos.detach(),
+        energy_neg.detach(),
+        grad_norm,
+        x_neg,
+        chains,
+        replaced,
+        state.noise,
+    )
     if not adjustable_step(config.sampler):
         record["acceptance"] = None
     elif config.adapt is not None and record["acceptance"] is not None:
@@ -349,7 +361,9 @@ def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
     return None
 
 
-def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: dict[str, Any], trouble: str) -> None:
+def recover(
+    config: TrainConfig, run: RunDirectory, state: TrainState, record: dict[str, Any], trouble: str
+) -> None:
     """Stop with the last good checkpoint kept, or go back to it with half the step sizes, and say so."""
     step, rollbacks, slowdown = state.step, state.rollbacks + 1, state.slowdown / 2
     good = checkpoint.newest(run.checkpoints)
@@ -362,12 +376,16 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
     if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
         run.event(kind="diverged", **event)
         after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
-        raise DivergenceError(f"diverged at step {step}{after}: {trouble}. Kept: {good.path} (step {good.step})")
+        raise DivergenceError(
+            f"diverged at step {step}{after}: {trouble}. Kept: {good.path} (step {good.step})"
+        )
     state.restore(good)
     state.rollbacks, state.slowdown = rollbacks, slowdown
     run.truncate_records(good.step)
     run.event(kind="rollback", slowdown=slowdown, **event)
-    warnings.warn(f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2)
+    warnings.warn(
+        f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2
+    )
 
 
 def prepare(config: TrainConfig, run: RunDirectory) -> None:

@@ -64,8 +64,13 @@ class Trained:
         require(num >= 1, f"num is {num}, must be at least 1")
         if start == "noise":
             return self.noise.draw(num, generator)
-        require(len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise")
-        require(num <= len(self.bank), f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer")
+        require(
+            len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise"
+        )
+        require(
+            num <= len(self.bank),
+            f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
+        )
         return Bank(self.bank).draw(num, generator)[1]
 
     def sample(
@@ -87,11 +92,19 @@ class Trained:
         x0 = self.starts(num, start, generator)
         num_steps = self.default_steps(start) if steps is None else steps
         return run_chains(
-            self.sampler, self.potential, x0, num_steps, generator=generator, keep_every=keep_every, progress=progress
+            self.sampler,
+            self.potential,
+            x0,
+            num_steps,
+            generator=generator,
+            keep_every=keep_every,
+            progress=progress,
         )
 
 
-def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
+def load(
+    run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto"
+) -> Trained:
     """The newest readable checkpoint of a run directory; `weights` 'average' (EMA) or 'raw'."""
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)
@@ -104,7 +117,9 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
     )
     checkpoint.restore_weights(energy, saved.part("energy" if weights == "raw" else "average"), saved.path)
-    noise = StartNoise(saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"])
+    noise = StartNoise(
+        saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"]
+    )
     return Trained(
         config=config,
         step=saved.step,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import stanley.metrics.exact2d as exact2d
 from stanley.errors import StanleyError
 from stanley.metrics import density_on_grid, judge_density, kl, log_z, nll, total_variation
 from stanley.targets import Banana, DoubleWell, ExpSkew, Gaussian, Mixture, Quartic, Rings, StudentT
@@ -14,6 +15,8 @@ from stanley.types import Potential
 A = Gaussian.from_covariance(torch.tensor([[1.0, 0.6], [0.6, 0.8]]), torch.tensor([0.5, -0.3]))
 B = Gaussian.from_covariance(torch.tensor([[0.7, -0.2], [-0.2, 1.5]]), torch.tensor([-0.4, 0.2]))
 MODES = Mixture(torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, -1.0]]), 0.05)
+
+CPU = torch.device("cpu")
 
 
 def kl_gaussians(p, q):
@@ -56,6 +59,14 @@ def test_log_z_of_the_targets(target):
     assert result.border < 1e-8
 
 
+def test_two_grids_that_agree_by_accident_are_not_enough(monkeypatch):
+    """On 128 cells the first harmonics of MODES cancel and leave -1.3e-5; on 192 they add up to -1.3e-5."""
+    monkeypatch.setattr(exact2d, "START_CELLS", 128)
+    coarse, fine = (exact2d._log_integral(-exact2d._on_cells(MODES, CPU, 6.0, n), 6.0, n) for n in (128, 192))
+    assert abs(coarse - fine) < 1e-6 < abs(fine - MODES.log_z)
+    assert log_z(MODES).value == pytest.approx(MODES.log_z, abs=1e-6)
+
+
 def test_adding_a_constant_to_the_energy_shifts_log_z():
     """... by exactly that constant, also where exp(-U) has no float64 value."""
     for c in (5.0, -2000.0, 2000.0):
@@ -78,8 +89,8 @@ def test_total_variation_of_shifted_gaussians(delta):
     """TV = 2Φ(δ/2) - 1 = erf(δ/2√2).
 
     |p - q| has a kink on the line p = q, where its slope jumps by 2δp; smooth parts cost nothing. A midpoint
-    misses at most h²/4 of half the jump a unit of length, and ∫ p along the line is φ(δ/2). With ½ in front of
-    the integral: |error| <= h²/8 · δ φ(δ/2).
+    misses at most h²/4 of half the jump a unit of length, and ∫ p along the line is φ(δ/2). With ½ in front
+    of the integral: |error| <= h²/8 · δ φ(δ/2).
     """
     p, q = shifted(delta)
     result = judge_density(q, p.log_density)

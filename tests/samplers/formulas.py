@@ -1,4 +1,4 @@
-"""The formulas of the specification written a second time, dense and slow: full Hessians, torch.distributions."""
+"""The specification written a second time, dense and slow: full Hessians, torch.distributions."""
 
 from __future__ import annotations
 

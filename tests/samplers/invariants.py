@@ -178,7 +178,7 @@ class Invariants:
 
     @pytest.mark.parametrize("outside", [float("nan"), float("inf")])
     def test_a_chain_that_turns_non_finite_leaves_its_neighbours_alone(self, sampler, outside):
-        """Chain 2 starts at x = 20, U is non-finite beyond a wall at 10: poisoned against the same run without a wall."""
+        """Chain 2 starts beyond a wall, where U is non-finite; against the same run without a wall."""
         x0 = starts()
         x0[2] = 0.1
         x0[2, 0, 0, 0] = 20.0
@@ -206,8 +206,8 @@ class Invariants:
         """20,000 copies of three points, one step each, against `formulas`: h is the variance of the noise.
 
         The adjusted ones are judged by their proposal, whose acceptance the detailed-balance tests judge.
-        Means of 20,000 draws, six standard errors for each of 36 components: false alarms below 36·2·2e-9 ~ 1e-7.
-        A random-sign probe has the right mean and adds variance of its own, known from the two signs of each probe.
+        Means of 20,000 draws, six standard errors, 36 components: false alarms below 36·2·2e-9 ~ 1e-7.
+        A random-sign probe has the right mean and adds variance of its own, known by enumeration.
         """
         inner, copies = proposal_of(sampler), 20_000
         if isinstance(inner, MALA):
@@ -249,7 +249,7 @@ class Invariants:
         return sampler.step_size**2 * torch.stack(found).var(0, correction=0)
 
     def check_midpoint(self, sampler, potential, points, draws):
-        """The same move from ξ, written out, with other random numbers: difference of two means and two variances."""
+        """The same move written out, with other random numbers: means and second moments agree."""
         copies = len(draws)
         x = points.repeat_interleave(copies, 0)
         here = formulas.gamma(formulas.gradient(potential, x), 1.0, sampler.scope, sampler.floor)

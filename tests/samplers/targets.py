@@ -1,4 +1,4 @@
-"""Potentials with known answers: as torch functions of (B, *event), with exact samples and CDFs where they exist."""
+"""Potentials with known answers, with exact samples and CDFs where they exist."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ SKEW = Exact(skewed, lambda r, n: np.log(r.exponential(size=n)), lambda x: -np.e
 
 
 class Counting:
-    """A potential that counts its backward passes; differentiating a gradient again passes through once more."""
+    """A potential that counts its backward passes; differentiating a gradient passes through once more."""
 
     def __init__(self, potential: Energy) -> None:
         self.potential, self.gradients = potential, 0

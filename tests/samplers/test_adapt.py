@@ -28,7 +28,7 @@ from .bounds import hoeffding
 from .invariants import generator, starts
 
 
-@pytest.mark.parametrize("target", [0.4, 0.574, 0.8])
+@pytest.mark.parametrize("target", [0.4, 0.8])
 @pytest.mark.parametrize(
     "sampler",
     [MALA(0.02), Adjusted(Stanley(0.02, 1.0, "sample")), Adjusted(Stanley(5.0, 1.0))],
@@ -37,17 +37,17 @@ from .invariants import generator, starts
 def test_reaches_its_target_on_a_gaussian(sampler, target):
     """Mean acceptance at stationarity, 20,000 exact starts and one step, against the target.
 
-    The recursion makes Σ_{k≤n}(a* - a_k) = κ(μ - log h_n)(n + n₀)/√n, so a_n misses a* by κ|μ - log h|/(2√n) plus
-    the noise: κ = 0.05, |μ - log h| < 8, effective n ≥ 200 of 400 steps: 0.015. Noise: with B = 2000 chains a step's
-    error has sd ≤ 0.5/√B = 0.011, and averaging over the last ~n^{3/4} = 90 steps leaves under 0.002, six times
-    that 0.011. The final mean: Hoeffding at 1e-7.
+    The recursion makes Σ_{k≤n}(a* - a_k) = κ(μ - log h_n)(n + n₀)/√n, so a_n misses a* by
+    κ|μ - log h|/(2√n) plus the noise: κ = 0.05, |μ - log h| < 8, effective n ≥ 200 of 400 steps: 0.015.
+    Noise: a step's error has sd ≤ 0.5/√1000 = 0.016, averaged over the last ~n^{3/4} = 90 steps under 0.0025,
+    six times that 0.015. The final mean: Hoeffding at 1e-7.
     """
-    x0 = torch.randn(2000, 4, generator=generator(), dtype=torch.float64)
+    x0 = torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
     tuned, x = adapt(sampler, targets.gaussian, x0, 400, generator=generator(1), target_acceptance=target)
     assert x.shape == x0.shape
     fresh = torch.randn(20_000, 4, generator=generator(2), dtype=torch.float64)
     _, info = tuned.step(targets.gaussian, tuned.init(targets.gaussian, fresh), generator(3))
-    assert abs(float(info.acceptance.mean()) - target) < 0.015 + 0.011 + hoeffding(20_000)
+    assert abs(float(info.acceptance.mean()) - target) < 0.015 + 0.015 + hoeffding(20_000)
 
 
 def test_returns_a_new_sampler_and_leaves_the_old_one():
@@ -87,7 +87,7 @@ def test_says_so_when_nothing_is_ever_accepted():
 
 
 def test_dual_averaging_balances_its_books():
-    """(n + n₀)·H̄_n = Σ(a* - a_k), an identity of the recursion, so log h_n follows from the sum; log h̄ by its weights."""
+    """(n + n₀)·H̄_n = Σ(a* - a_k) is an identity, which gives log h_n; log h̄ by its weights."""
     averaging, total, log_mean = DualAveraging(0.6, 0.3), 0.0, 0.0
     rates = torch.rand(50, generator=generator(), dtype=torch.float64).tolist()
     assert averaging.step_size == pytest.approx(0.3)
@@ -113,7 +113,7 @@ def test_robbins_monro_rests_at_its_target_and_moves_the_right_way():
 def test_robbins_monro_finds_the_step_that_accepts_at_its_target():
     """Exact starts each time: log h moves by rate·(a(h) - a*), whose only zero is a(h) = a*.
 
-    After 200 updates at rate 0.2 the distance has shrunk by e^{-40·|a'|}, |a'| = |da/dlog h| > 0.2; what is left is
+    After 200 updates at rate 0.2 the distance has shrunk by e^{-40·|a'|}, |a'| = |da/dlog h| > 0.2; left is
     noise of sd ≤ √(rate/2|a'|)·0.5/√4000 < 0.006 in log h, less in a. Six times: 0.036. Then Hoeffding.
     """
     rule, h, rng = RobbinsMonro(0.6, 0.2), 0.5, generator()

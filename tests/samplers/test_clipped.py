@@ -34,7 +34,7 @@ def test_keeps_the_law_of_the_oracle(h):
 
 
 def test_small_steps_target_the_clipped_force():
-    """As h → 0 the law is exp(-∫clip(U')): on the grid the distance falls with h, and is below 4·h at h = 0.02."""
+    """As h → 0 the law is exp(-∫clip(U')): on the grid the distance is O(h), below h/2 at h = 0.02."""
     x = grid.grid(grid.GAUSSIAN, 1201)
     huber = np.exp(-np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5))
     huber /= huber.sum()

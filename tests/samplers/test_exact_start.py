@@ -1,4 +1,4 @@
-"""Chains that start in π stay in π: the whole CDF, with kernels that are broken on purpose as negative controls."""
+"""Chains that start in π stay in π, and kernels that are broken on purpose do not (negative controls)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import targets
 from .bounds import cdf_distance, dkw
 from .invariants import generator
 
-N, STEPS = 100_000, 6
+N, STEPS = 40_000, 6
 TARGETS = {"gaussian": targets.NORMAL, "quartic": targets.LIGHT, "skewed": targets.SKEW}
 
 
@@ -79,10 +79,10 @@ def test_negative_control_unadjusted(target):
 @pytest.mark.parametrize("name", ["mala", "element"])
 def test_negative_control_wrong_temperature(target, name):
     """1.1·U on exp(-x⁴) moves the CDF by 0.0073 only: n is such that the bound is 0.0046."""
-    exact = TARGETS[target]
-    assert not leaves_invariant(EXACT[name], exact, lambda x: 1.1 * exact.potential(x), steps=12, n=200_000)
+    exact, n = TARGETS[target], 200_000 if target == "quartic" else 100_000
+    assert not leaves_invariant(EXACT[name], exact, lambda x: 1.1 * exact.potential(x), n=n)
 
 
 def test_frozen_start_is_not_exact_from_the_first_step():
-    """Documented: γ is a function of the start, so a run from π is not in π at its first steps, adjusted or not."""
-    assert not leaves_invariant(Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1)
+    """Documented: γ is a function of the start, so a run from π leaves π at its first steps."""
+    assert not leaves_invariant(Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1, n=N)

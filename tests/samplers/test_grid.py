@@ -13,8 +13,8 @@ from stanley.samplers import Langevin, Stanley, evaluate
 from . import grid, targets
 from .grid import GAUSSIAN, QUARTIC, SKEWED
 
-# Converged values (Richardson over two grids). The remaining error is O(dx⁴) ~ 1e-6 of the value; eigenvalues come
-# from ARPACK at machine precision. So: 1e-5 of the value, or 1e-5.
+# Converged values (Richardson over two grids). What is left of the error is O(dx⁴) ~ 1e-6 of the value;
+# eigenvalues come from ARPACK at machine precision. So: 1e-5 of the value, or 1e-5.
 STATIONARY = [  # target, law, h, th, E x², E x⁴, |λ₂|
     (GAUSSIAN, grid.langevin, 0.2, 1, 1 / (1 - 0.05), 3 / (1 - 0.05) ** 2, 0.9),
     (GAUSSIAN, grid.stanley, 0.2, 1, 1.476133, 5.942190, 0.94418),
@@ -79,7 +79,7 @@ def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
     ],
 )
 def test_library_draws_from_the_law_of_the_oracle(target, law, sampler):
-    """Exact identity in float64. In one dimension the Hessian is diagonal, so any sign gives the exact drift."""
+    """Exact in float64. In one dimension the Hessian is diagonal, so any sign gives the exact drift."""
     x = np.linspace(target.low, target.high, 400) + 1e-3  # off the kink, where the drift jumps
     potential, points = TORCH[id(target)], torch.from_numpy(x)[:, None]
     state = sampler.init(potential, points)
@@ -101,7 +101,7 @@ def test_langevin_draws_from_the_law_of_the_oracle():
 
 
 def test_mala_has_no_spectral_gap_on_light_tails_and_adjusted_stanley_has():
-    """From x on exp(-x⁴), MALA with h = 0.2 overshoots by 0.4·x³ - x: the chance of leaving vanishes with x."""
+    """From x on exp(-x⁴), MALA with h = 0.2 overshoots by 0.4·x³ - x: it never leaves."""
     x = grid.grid(QUARTIC, 1401)
     stuck = 1 - np.diag(grid.adjusted(QUARTIC, x, *grid.langevin(QUARTIC, x, 0.2)).matrix)
     free = 1 - np.diag(grid.adjusted(QUARTIC, x, *grid.stanley(QUARTIC, x, 0.2, 1.0)).matrix)

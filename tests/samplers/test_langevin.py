@@ -20,7 +20,7 @@ class TestLangevin(Invariants):
 
 @pytest.mark.parametrize("h", [0.04, 0.2, 1.0])
 def test_stationary_variance_on_a_gaussian(h):
-    """x' = (1 - h/2)x + √h·ξ keeps N(0, 1/(1 - h/4)): started there, E x² and E x⁴ stay, within six standard errors."""
+    """x' = (1 - h/2)x + √h·ξ keeps N(0, 1/(1 - h/4)): E x² and E x⁴ stay, within six standard errors."""
     variance = 1 / (1 - h / 4)
     x0 = variance**0.5 * torch.randn(200_000, 1, generator=generator(), dtype=torch.float64)
     x = run_chains(Langevin(h), targets.gaussian, x0, 5, generator=generator(1)).x.numpy()

@@ -16,8 +16,16 @@ app = App(
     name="stanley",
     help="Train energy-based models with MCMC, sample them, and judge them.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
-for command in (commands.train, commands.sample, commands.evaluate, commands.plot, commands.recipes, commands.demo):
+for command in (
+    commands.train,
+    commands.sample,
+    commands.evaluate,
+    commands.plot,
+    commands.recipes,
+    commands.demo,
+):
     app.command(command)
 
 

@@ -22,15 +22,23 @@ Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 def train(
     recipe: Annotated[str, Parameter(help="Name of a recipe; stanley recipes lists them.")],
     *fields: Extra,
-    out: Annotated[str | None, Parameter(help="Run directory; runs/RECIPE unless given. Resumes what is there.")] = None,
-    config: Annotated[Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")] = None,
+    out: Annotated[
+        str | None, Parameter(help="Run directory; runs/RECIPE unless given. Resumes what is there.")
+    ] = None,
+    config: Annotated[
+        Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")
+    ] = None,
     seed: Annotated[int | None, Parameter(help="Seed of weights, data order and chains.")] = None,
     steps: Annotated[int | None, Parameter(help="Training iterations.")] = None,
     batch: Annotated[int | None, Parameter(help="Data points, and chains, per iteration.")] = None,
     chain_steps: Annotated[int | None, Parameter(help="Sampler steps per iteration.")] = None,
     save_every: Annotated[int | None, Parameter(help="Iterations between checkpoints.")] = None,
-    data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
-    data_path: Annotated[str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")] = None,
+    data_root: Annotated[
+        str | None, Parameter(name="--data.root", help="Folder with the official files.")
+    ] = None,
+    data_path: Annotated[
+        str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")
+    ] = None,
     step_size: Annotated[
         float | None, Parameter(name="--sampler.step-size", help="Variance of the noise per chain step.")
     ] = None,
@@ -72,8 +80,12 @@ def sample(
     run: Run,
     *,
     num: Annotated[int, Parameter(help="How many samples.")] = 64,
-    start: Annotated[Literal["noise", "bank"], Parameter(help="Fresh chains from noise, or the bank.")] = "noise",
-    steps: Annotated[int | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")] = None,
+    start: Annotated[
+        Literal["noise", "bank"], Parameter(help="Fresh chains from noise, or the bank.")
+    ] = "noise",
+    steps: Annotated[
+        int | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")
+    ] = None,
     seed: int = 0,
     weights: Weights = "average",
     out: Annotated[Path | None, Parameter(help="Folder; RUN/samples unless given.")] = None,
@@ -98,7 +110,9 @@ def sample(
     }
     lines = [f"wrote {f}" for f in files]
     if lost:
-        lines.append(f"{lost} of {num} chains are not finite; take fewer --steps, or train with an adjusted sampler")
+        lines.append(
+            f"{lost} of {num} chains are not finite; take fewer --steps, or train with an adjusted sampler"
+        )
     show(summary, json_, lines)
 
 
@@ -118,7 +132,11 @@ def evaluate(
     scores = judge(
         run, num=num, steps=steps, seed=seed, weights=weights, device=device, progress=sys.stderr.isatty()
     )
-    show(scores, json_, [*score_lines(scores), f"wrote {run / 'scores.json'}; draw it with: stanley plot {run}"])
+    show(
+        scores,
+        json_,
+        [*score_lines(scores), f"wrote {run / 'scores.json'}; draw it with: stanley plot {run}"],
+    )
 
 
 def plot(run: Run, *, json_: Json = False) -> None:
@@ -134,7 +152,9 @@ def plot(run: Run, *, json_: Json = False) -> None:
     show({"files": [str(f) for f in files]}, json_, lines)
 
 
-def recipes(name: Annotated[str | None, Parameter(help="Print this recipe in full.")] = None, *, json_: Json = False) -> None:
+def recipes(
+    name: Annotated[str | None, Parameter(help="Print this recipe in full.")] = None, *, json_: Json = False
+) -> None:
     """List the recipes, or print one with every field, ready for --config."""
     from stanley.config import to_dict
     from stanley.recipes import ABOUT, RECIPES, recipe
@@ -151,9 +171,11 @@ def recipes(name: Annotated[str | None, Parameter(help="Print this recipe in ful
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path("runs/demo"),
+    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path(
+        "runs/demo"
+    ),
     seed: int = 0,
-    steps: Annotated[int, Parameter(help="Training iterations of each sampler.")] = 3000,
+    steps: Annotated[int, Parameter(help="Training iterations of each sampler.")] = 2000,
     json_: Json = False,
 ) -> None:
     """Train rings with three samplers on one budget, and judge each exactly."""
@@ -167,7 +189,10 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     last = run.last_record() or {}
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     told = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
-    lines = [f"done: {told}", f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}"]
+    lines = [
+        f"done: {told}",
+        f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
+    ]
     show({"run": str(run.path), **numbers}, as_json, lines)
 
 
@@ -175,9 +200,13 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     """The numbers a person asks for first."""
     lines = [f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"]
     if scores.get("kl") is not None:
-        lines.append(f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)")
+        lines.append(
+            f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)"
+        )
     if scores.get("nll_held_out"):
-        lines.append(f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}")
+        lines.append(
+            f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}"
+        )
     if "not_settled" in scores:
         lines.append(f"no exact density: {scores['not_settled']}")
     for name, chains in scores["chains"].items():
@@ -185,15 +214,21 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
         if chains["nonfinite"]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
-            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.2f})")
+            parts.append(
+                f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.2f})"
+            )
         if "frechet" in scores[name]:
-            parts.append(f"Fréchet ({scores[name]['frechet']['feature']}) {scores[name]['frechet']['value']:.3g}")
+            parts.append(
+                f"Fréchet ({scores[name]['frechet']['feature']}) {scores[name]['frechet']['value']:.3g}"
+            )
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
         lines.append("   ".join(parts))
     for name, energy in scores["energy"].items():
         if energy["mean"] is not None:
-            lines.append(f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}")
+            lines.append(
+                f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}"
+            )
     return lines
 
 

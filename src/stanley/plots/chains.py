@@ -30,13 +30,13 @@ DEFAULT_COORDINATES = 4
 
 
 def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None) -> Figure:
-    """One row per coordinate: the draws (num_kept, B, *event) of some chains, and the histogram of all
-    chains.
+    """One row per coordinate: the draws (num_kept, B, *event) of some chains, all chains as a histogram.
 
     coordinates  indices into the flattened event; up to four, evenly spread, when left out.
-    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram uses every
-    chain.
+    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram has all.
     """
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
     x = _draws(draws, 1)  # (n, B, d)
     require(max_chains >= 1, f"max_chains is {max_chains}, must be at least 1")
     n, chains, _ = x.shape
@@ -60,7 +60,9 @@ def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] |
                 marker="o" if n == 1 else None,
                 markersize=4,
             )
-        trace.set_xlim(1, n) if n > 1 else trace.set_xlim(0.5, 1.5)
+        trace.set_xlim(*((1, n) if n > 1 else (0.5, 1.5)))
+        trace.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
+        trace.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         dress(side)
         pooled = x[:, :, j].ravel()
         share, edges = np.histogram(pooled, bins=40)
@@ -128,18 +130,18 @@ def autocorrelation(
     for ax in axes[-columns:] if len(chosen) % 2 == 0 or columns == 1 else axes[-3:-1]:
         ax.tick_params(labelbottom=True)
     band = (
-        f"line: mean of {_plural(chains, 'chain')}; band: least to greatest chain"
+        f"line: mean of {chains:,} chains of {n:,} draws; band: least to greatest chain"
         if chains > 1
-        else "1 chain"
+        else f"1 chain of {n:,} draws"
     )
-    figure.supxlabel(f"lag in kept draws ({band}; {n:,} draws each)", fontsize=LABEL, color=INK)
+    figure.supxlabel(f"lag in kept draws ({band})", fontsize=LABEL, color=INK)
     return figure
 
 
 def autocorrelation_by_chain(draws: Array, max_lag: int | None = None) -> np.ndarray:
     """ρ_b(t) = c_b(t) / c̄(0): draws (n, B, *event) -> (max_lag + 1, B, d), float64.
 
-        c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over i AND b.
+    c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over i and b.
 
     m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall to 0; with
     a mean of its own each, a chain stuck in one mode would look mixed. The mean over chains is exactly 1 at
@@ -191,9 +193,7 @@ def _spread(n: int, most: int) -> list[int]:
 
 
 def _name(j: int, event: tuple[int, ...]) -> str:
-    if len(event) <= 1:
-        return f"$x_{{{j + 1}}}$" if event else "x"
-    return f"x[{', '.join(str(int(i)) for i in np.unravel_index(j, event))}]"
+    return f"x[{', '.join(str(int(i)) for i in np.unravel_index(j, event))}]" if event else "x"
 
 
 def _plural(n: int, noun: str) -> str:

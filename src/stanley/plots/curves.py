@@ -68,14 +68,12 @@ class Series:
 def learning_curves(
     records: Sequence[Record], events: Sequence[Record] | None = None, title: str | None = None
 ) -> Figure:
-    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread against the training
-    step.
+    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread over training.
 
     records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance, step_size,
              scale, chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite for the line on top.
              A key may be missing or None.
-    events   mappings with "step" and "reason" (rolled back, …): dotted vertical lines, listed below the
-    panels.
+    events   mappings with "step" and "reason" (rolled back, …): dotted lines, listed below the panels.
 
     Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest value of
     each bin: no spike is lost. A value that leaves the axis or is not finite is counted under its panel.
@@ -143,10 +141,10 @@ def _gap(ax: Axes, gap: Series) -> None:
     dress(ax, "Energy gap", ylabel="E(data) − E(samples)")
     if not gap:
         return _absent(ax, gap)
-    _draw(ax, gap, BLUE, "each step" if len(gap.value) <= 400 else "least to greatest", faint=True)
+    _draw(ax, gap, BLUE, "each step" if len(gap.value) <= 400 else "min to max", faint=True)
     if len(gap.value) >= 20:
         step, medians, window = running_median(gap.step, gap.value)
-        ax.plot(step, medians, color=BLUE, linewidth=1.7, label=f"median of {window:,}")
+        ax.plot(step, medians, color=BLUE, linewidth=1.7, label=f"median of {window:,} steps")
         key_above(ax)
     ax.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     _fit(ax, [gap])
@@ -247,7 +245,7 @@ def _positive_axis(ax: Axes, series: Series) -> None:
 
 
 def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
-    """Limits that one wild step cannot set; arrows at the edge and a count below stand for what is beyond them."""
+    """Limits that one wild step cannot set; arrows at the edge and a count stand for what is beyond."""
     beyond = ""
     values = np.concatenate([s.value for s in drawn])
     low, high = np.quantile(values, [0.005, 0.995])
@@ -258,18 +256,15 @@ def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
         bottom, top = near.min() - margin, near.max() + margin
         for series in drawn:
             for edge, marker, out in ((top, "^", series.value > top), (bottom, "v", series.value < bottom)):
-                at = series.step[out]
-                at = (
-                    at[np.unique(np.linspace(0, len(at) - 1, min(len(at), 60)).astype(int))]
-                    if len(at)
-                    else at
-                )
-                ax.plot(
-                    at, np.full(len(at), edge), marker, color=VERMILION, markersize=5, clip_on=False, zorder=5
-                )
+                if out.any():  # an empty unclipped line has an infinite extent, which breaks the layout
+                    at = series.step[out]
+                    at = at[np.linspace(0, len(at) - 1, min(len(at), 60)).astype(int)]
+                    style = {"color": VERMILION, "markersize": 5, "clip_on": False, "zorder": 5}
+                    ax.plot(at, np.full(len(at), edge), marker, **style)
         ax.set_ylim(bottom, top)
         out = values[(values < bottom) | (values > top)]
-        beyond = f"{len(out):,} beyond the axis, the furthest at {number(float(f'{out[np.abs(out).argmax()]:.3g}'))}"
+        furthest = number(float(f"{out[np.abs(out).argmax()]:.3g}"))
+        beyond = f"{len(out):,} beyond the axis, the furthest at {furthest}"
     refused = sum(int((s.value <= 0).sum()) for s in drawn) if log else 0
     _note(ax, drawn, beyond, f"{refused:,} not positive, not drawn" if refused else "")
 
@@ -322,7 +317,9 @@ def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
         parts.append("learning rate " + (ends[0] if ends[0] == ends[1] else f"{ends[0]} → {ends[1]}"))
     if bad := series["nonfinite"]:
         steps = int((bad.value > 0).sum())
-        parts.append(f"chains lost as not finite: {bad.value.sum():,.0f} (in {steps:,} of the steps)")
+        parts.append(
+            f"{bad.value.sum():,.0f} non-finite chains in {steps:,} steps" if steps else "every chain finite"
+        )
     return joined(parts)
 
 

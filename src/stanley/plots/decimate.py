@@ -49,8 +49,8 @@ def _stretches(step: np.ndarray) -> list[tuple[int, int]]:
     if len(step) == 0:
         return []
     spacing = np.diff(step)
-    usual = np.median(spacing) if len(spacing) else 0.0
-    breaks = np.flatnonzero(spacing > GAP * max(usual, 1e-300)) + 1 if len(spacing) else np.empty(0, int)
+    moved = spacing[spacing > 0]
+    breaks = np.flatnonzero(spacing > GAP * np.median(moved)) + 1 if len(moved) else np.empty(0, int)
     edges = [0, *breaks.tolist(), len(step)]
     return list(itertools.pairwise(edges))
 

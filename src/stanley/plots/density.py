@@ -40,7 +40,7 @@ COLOURS = "viridis"
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²; `note` stands under the title."""
+    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²; `note` is under the title."""
 
     title: str
     density: Array | None = None
@@ -69,33 +69,39 @@ def densities(panels: Sequence[Panel]) -> Figure:
     noted = any(p.note for p in panels)
     shown = [g for g in grids if g is not None]
     top = float(np.max(shown[0])) if shown else 0.0
-    rows = [
-        row for row, some in (("density", shown), ("samples", [p for p in points if p is not None])) if some
-    ]
+    columns = [grids, points]
+    rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
 
+    # Inches, from the left and from the top: squares of one size, with room for titles, notes and ticks.
+    side, gap, left, head = 2.35, 0.27, 0.62, 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
+    width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
+    height = head + len(rows) * side + (len(rows) - 1) * 0.62 + 0.55
+    figure = new_figure(width, height, layout=None)
     image: ScalarMappable | None = None
-    figure = new_figure(2.65 * len(panels) + 1.15, 2.75 * len(rows) + 0.75)
-    mesh = figure.add_gridspec(len(rows), len(panels) + 1, width_ratios=[1.0] * len(panels) + [0.05])
     for j, panel in enumerate(panels):
-        headed = False
-        for i, row in enumerate(rows):
-            if (grids if row == "density" else points)[j] is None:
-                continue
-            ax = figure.add_subplot(mesh[i, j])
-            lowest = i == len(rows) - 1 or points[j] is None
-            leftmost = all(one is None for one in (grids if row == "density" else points)[:j])
-            _frame(ax, box, bottom=lowest, left=leftmost)
-            if row == "density":
+        mine = [row for row in rows if columns[row][j] is not None]
+        for row in mine:
+            down = head + rows.index(row) * (side + 0.62) + side
+            place = (left + j * (side + gap), height - down, side, side)
+            ax = figure.add_axes(_fractions(place, width, height))
+            leftmost = all(one is None for one in columns[row][:j])
+            _frame(ax, box, bottom=row == mine[-1], left=leftmost)
+            if row == 0:
                 image = _paint(ax, grids[j], box, top)  # type: ignore[arg-type]
             else:
                 _scatter(ax, points[j], box, shown[0] if shown else None)  # type: ignore[arg-type]
-            if not headed:
+            if row == mine[0]:
                 _head(ax, panel, noted)
-                headed = True
     if image is not None:
-        cell = mesh[0, len(panels)]
-        _colour_bar(figure, image, cell, "density", max(float(g.max()) for g in shown) > top * (1 + 1e-9))
+        place = (left + len(panels) * (side + gap) - 0.08, height - head - side, 0.11, side)
+        cell = figure.add_axes(_fractions(place, width, height))
+        _colour_bar(image, cell, "density", max(float(g.max()) for g in shown) > top * (1 + 1e-9))
     return figure
+
+
+def _fractions(place: tuple[float, ...], width: float, height: float) -> tuple[float, float, float, float]:
+    x, y, w, h = place
+    return x / width, y / height, w / width, h / height
 
 
 def samples_over_density(samples: Array, density_grid: Array, box: float, title: str = "") -> Figure:
@@ -143,7 +149,7 @@ def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
     levels = np.unique([float(f"{top * (k / 7) ** 2:.2g}") for k in range(1, 7)])
     if highest > levels[0]:
         ax.contour(*_centres(box, energy), energy, levels=levels, colors="white", linewidths=0.5, alpha=0.7)
-    _colour_bar(figure, image, mesh[0, 1], "energy E − min E", highest > top, [0.0, *levels])
+    _colour_bar(image, figure.add_subplot(mesh[0, 1]), "energy E − min E", highest > top, [0.0, *levels])
     return figure
 
 
@@ -180,7 +186,7 @@ def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | Non
 
 
 def _head(ax: Axes, panel: Panel, noted: bool) -> None:
-    """Title and, where any panel of the figure has one, the line of notes, over the line that counts samples."""
+    """Title, the line of notes where any panel has one, and room for the line that counts samples."""
     base = 15 if panel.samples is not None and panel.density is None else 4
     _above(ax, panel.note, base, LABEL, MUTED)
     ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=base + 13 * noted)
@@ -219,14 +225,9 @@ def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None
 
 
 def _colour_bar(
-    figure: Figure,
-    image: ScalarMappable,
-    cell: object,
-    label: str,
-    beyond: bool,
-    ticks: Sequence[float] | None = None,
+    image: ScalarMappable, cell: Axes, label: str, beyond: bool, ticks: Sequence[float] | None = None
 ) -> None:
-    bar = figure.colorbar(image, cax=figure.add_subplot(cell), extend="max" if beyond else "neither")  # type: ignore[arg-type]
+    bar = cell.get_figure().colorbar(image, cax=cell, extend="max" if beyond else "neither")  # type: ignore[union-attr]
     if ticks is not None:
         bar.set_ticks(list(ticks), labels=[number(t) for t in ticks])
         bar.ax.minorticks_off()

@@ -38,6 +38,10 @@ def energy_histograms(energies: Mapping[str, Array]) -> Figure:
     """
     require(len(energies) > 0, 'no energies to draw: give at least one group, {"data": energies}')
     groups = {name: _energies(value, name) for name, value in energies.items()}
+    require(
+        any(np.isfinite(v).any() for v in groups.values()),
+        "no energy is finite; check the network's weights for NaN",
+    )
     edges = shared_bins([v[np.isfinite(v)] for v in groups.values()])
 
     figure = new_figure(7.6, 0.75 + 1.3 * len(groups))

@@ -127,7 +127,7 @@ def dress(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None
 def number(value: float) -> str:
     """Six significant digits at most, with a true minus sign."""
     value = 0.0 if abs(value) < 1e-12 else value
-    return f"{value:.6g}".replace("-", "−").replace("e+0", "e").replace("e+", "e").replace("e−0", "e−")
+    return f"{value:,.6g}".replace("-", "−").replace("e+0", "e").replace("e+", "e").replace("e−0", "e−")
 
 
 def key_above(ax: Axes, columns: int = 4) -> None:

@@ -34,7 +34,7 @@ MARGIN, HEAD = 14, 34
 
 
 def image_grid(images: Array, columns: int | None = None, title: str | None = None) -> Figure:
-    """uint8 images (N, C, H, W), C of 1 or 3, row by row; each image pixel is a whole number of figure pixels."""
+    """uint8 images (N, C, H, W), C of 1 or 3, row by row; each pixel a whole number of figure pixels."""
     return _grids([(title or "", images)], columns)
 
 
@@ -84,15 +84,16 @@ def _grids(groups: Sequence[tuple[str, Array]], columns: int | None, counted: bo
     pictures = [tile(x, columns, scale) for _, x in checked]
     gutter = 26
     head = HEAD if any(label for label, _ in checked) else 0
+    counts = [f"{len(x):,} image{'s' if len(x) > 1 else ''}" if counted else "" for _, x in checked]
     widths = [
-        max(p.shape[1], 8 * len(label) + 80 * counted)
-        for p, (label, _) in zip(pictures, checked, strict=True)
+        max(p.shape[1], 14 * len(label) + 10 * len(count))  # pixels, by the widest letters
+        for p, (label, _), count in zip(pictures, checked, counts, strict=True)
     ]
     width = sum(widths) + gutter * (len(pictures) - 1) + 2 * MARGIN
     height = max(p.shape[0] for p in pictures) + head + 2 * MARGIN
-    figure = new_figure(width / DPI, height / DPI, layout=None)
+    figure = new_figure((width + 1e-3) / DPI, (height + 1e-3) / DPI, layout=None)  # Agg rounds down
     left = MARGIN
-    for (label, x), picture, taken in zip(checked, pictures, widths, strict=True):
+    for (label, _), picture, taken, count in zip(checked, pictures, widths, counts, strict=True):
         h, w = picture.shape[:2]
         ax = figure.add_axes(
             (left / width, (height - MARGIN - head - h) / height, w / width, h / height), frame_on=False
@@ -104,7 +105,7 @@ def _grids(groups: Sequence[tuple[str, Array]], columns: int | None, counted: bo
         text = figure.text(left / width, at, label, fontsize=TITLE, color=INK, fontweight="bold", va="center")
         if counted:
             ax.annotate(
-                f"{len(x):,} images",
+                count,
                 (1.0, 0.5),
                 xycoords=text,
                 xytext=(8, 0),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from stanley.errors import StanleyError
 from stanley.samplers.base import ChainState, Proposal, StepInfo, metropolis

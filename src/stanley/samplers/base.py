@@ -146,7 +146,9 @@ def require_positive(sampler: object, **values: float) -> None:
     """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
-            hint = "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
+            hint = (
+                "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
+            )
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

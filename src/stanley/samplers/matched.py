@@ -28,7 +28,9 @@ class MatchedLangevin:
     scope: Scope = "element"
     kind: Literal["matched-langevin"] = "matched-langevin"
 
-    no_log_ratio: ClassVar[str] = "its noise depends on all chains at once, so one chain's move has no density of its own"
+    no_log_ratio: ClassVar[str] = (
+        "its noise depends on all chains at once, so one chain's move has no density of its own"
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

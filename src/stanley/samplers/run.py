@@ -91,7 +91,10 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
             f"use torch.Generator({str(x0.device)!r})"
         )
     bad = int((~x0.flatten(1).isfinite().all(1)).sum())
-    require(bad == 0, f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite point")
+    require(
+        bad == 0,
+        f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite point",
+    )
 
 
 class Totals:
@@ -99,7 +102,11 @@ class Totals:
 
     def __init__(self, state: ChainState) -> None:
         zero = torch.zeros_like(state.potential)
-        self.acceptance, self.scale, self.grad_norm = zero.double() if zero.device.type != "mps" else zero, zero, zero
+        self.acceptance, self.scale, self.grad_norm = (
+            zero.double() if zero.device.type != "mps" else zero,
+            zero,
+            zero,
+        )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
         self.num_gradients = 1
         self.has_acceptance = self.has_scale = False

@@ -1,0 +1,43 @@
+# make demo   the main job on an embedded default        make test    the test suite
+# make check  lint, format and types                     make slow    the slow tests as well
+# make bench  speed ratios against a bare loop and installed peers
+# TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 1)
+
+.PHONY: demo test slow check bench clean
+
+demo: .venv/ready
+	$(BIN)/stanley demo --out runs/demo
+
+test: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
+slow: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: .venv/ready
+	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_cost.py
+
+# stale when the requirements are newer than the environment
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+ifdef TORCH
+	$(BIN)/pip install --quiet torch --index-url https://download.pytorch.org/whl/$(TORCH)
+	$(BIN)/pip install --quiet -e '.[dev]'
+else
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+endif
+	touch $@
+
+clean:
+	rm -rf .venv runs

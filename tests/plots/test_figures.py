@@ -1,0 +1,258 @@
+"""Every figure becomes a valid PNG of bounded size, without pyplot; wrong input is one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stanley.errors import StanleyError
+from stanley.plots import (
+    Panel,
+    autocorrelation,
+    chain_traces,
+    densities,
+    energy_histograms,
+    energy_landscape,
+    figures,
+    image_grid,
+    labelled_grids,
+    learning_curves,
+    samples_over_density,
+    save,
+    write_grid_png,
+)
+from stanley.plots.figures import MAX_BYTES, number
+
+rng = np.random.default_rng()
+
+
+def records(n, **changed):
+    """A run with everything recorded but what `changed` says."""
+    rows = [
+        {
+            "step": t,
+            "gap": float(rng.normal()),
+            "energy_pos": float(rng.normal()),
+            "energy_neg": float(rng.normal()),
+            "acceptance": 0.6,
+            "step_size": 0.01,
+            "scale": 0.5,
+            "chain_grad_norm": float(rng.exponential()),
+            "grad_norm": float(rng.exponential()),
+            "learning_rate": 1e-3,
+            "nonfinite": 0,
+            "spread": 1.0,
+        }
+        for t in range(1, n + 1)
+    ]
+    return [{**row, **changed} for row in rows]
+
+
+def grid(n=40, box=3.0):
+    axis = (np.arange(n) + 0.5) / n * 2 * box - box
+    density = np.exp(-(axis[:, None] ** 2 + (axis[None, :] - 1) ** 2))
+    return density / density.sum() * (n / (2 * box)) ** 2
+
+
+def check(figure, path):
+    save(figure, path)
+    assert path.stat().st_size <= MAX_BYTES
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG"
+        return image.convert("RGB")
+
+
+FIGURES = {
+    "curves": lambda: learning_curves(records(40), [{"step": 20, "reason": "gap 1e5 over 100"}], "rings"),
+    "one record, keys missing": lambda: learning_curves([{"step": 0, "gap": 1.0, "acceptance": None}]),
+    "nothing finite, all zero": lambda: learning_curves(
+        records(30, gap=float("nan"), grad_norm=0.0, step_size=0.0, scale=0.0)
+    ),
+    "densities": lambda: densities(
+        [Panel("truth", grid(), None, 3.0), Panel("A", grid(50), rng.normal(size=(90, 2)), 3.0, "KL 0.1")]
+    ),
+    "samples only": lambda: densities([Panel("A", None, torch.randn(50, 2), 3.0)]),
+    "flat density": lambda: densities([Panel("A", np.zeros((4, 4)), np.full((3, 2), np.nan), 3.0)]),
+    "landscape": lambda: energy_landscape(-np.log(grid()), 3.0, "E"),
+    "flat landscape": lambda: energy_landscape(np.zeros((9, 9)), 3.0),
+    "landscape with holes": lambda: energy_landscape(np.where(np.eye(9) > 0, np.nan, 1.0), 3.0),
+    "samples over density": lambda: samples_over_density(rng.normal(size=(9, 2)), grid(), 3.0),
+    "images": lambda: image_grid(rng.integers(0, 256, (5, 1, 28, 28), dtype=np.uint8)),
+    "groups": lambda: labelled_grids(
+        [("fresh", torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), ("bank", np.zeros((7, 1, 8, 8), np.uint8))]
+    ),
+    "energies": lambda: energy_histograms(
+        {"data": rng.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}
+    ),
+    "equal energies": lambda: energy_histograms({"data": np.ones(3)}),
+    "traces": lambda: chain_traces(rng.normal(size=(30, 20, 3, 4, 4))),
+    "one draw, one chain": lambda: chain_traces(np.ones((1, 1))),
+    "autocorrelation": lambda: autocorrelation(torch.randn(30, 4, 3, dtype=torch.bfloat16)),
+    "constant chain": lambda: autocorrelation(np.ones((10, 1, 1))),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_a_png_with_something_on_it(name, tmp_path):
+    image = check(FIGURES[name](), tmp_path / "deep" / "figure.png")
+    assert np.asarray(image).std() > 1
+    assert [f.name for f in (tmp_path / "deep").iterdir()] == ["figure.png"]  # no temporary file left
+
+
+def test_a_long_run_with_a_wild_step(tmp_path):
+    rows = records(2_000)
+    rows[900]["gap"] = 1e6
+    figure = learning_curves(rows)
+    gap = figure.axes[0]
+    assert gap.get_ylim()[1] < 1e3  # one step does not set the axis, and the panel says it is there
+    assert any("1 beyond the axis, the furthest at 1e6" in text.get_text() for text in gap.texts)
+    edge = [line for line in gap.lines if line.get_marker() == "^"]
+    assert [list(line.get_xdata()) for line in edge] == [[901.0]]
+    check(figure, tmp_path / "long.png")
+
+
+def test_what_is_lost_is_said():
+    rows = records(50)
+    for row in rows[10:20]:
+        row["gap"] = float("nan")
+    for row in rows:
+        del row["spread"]
+    figure = learning_curves(rows)
+    said = [[text.get_text() for text in ax.texts] for ax in figure.axes]
+    assert said[0] == ["10 not finite, not drawn"]
+    assert said[5] == ["not recorded"]
+    assert said[1] == []
+
+
+def test_events_are_lines_and_are_listed():
+    figure = learning_curves(records(30), [{"step": 7, "reason": "gap 99 over 10"}])
+    assert all(any(list(line.get_xdata()) == [7, 7] for line in ax.lines) for ax in figure.axes[:6])
+    assert "step 7: gap 99 over 10" in figure.get_supxlabel()
+    assert learning_curves(records(30)).get_supxlabel() == ""
+
+
+@pytest.mark.parametrize(("share", "smaller"), [(0.8, False), (0.05, True)])
+def test_noise_that_cannot_fit_still_fits(share, smaller, tmp_path, monkeypatch):
+    """Fewer shades first, then fewer pixels; sizes are shares of the file without a limit."""
+    figure = image_grid(rng.integers(0, 256, (64, 3, 16, 16), dtype=np.uint8))
+    monkeypatch.setattr(figures, "MAX_BYTES", 10**9)
+    whole = save(figure, tmp_path / "whole.png")
+    monkeypatch.setattr(figures, "MAX_BYTES", int(share * whole.stat().st_size))
+    path = save(figure, tmp_path / "noise.png")
+    assert path.stat().st_size <= figures.MAX_BYTES
+    with Image.open(path) as image, Image.open(whole) as full:
+        image.load()
+        assert (image.width < full.width) == smaller
+
+
+def test_densities_share_one_scale_and_one_shape():
+    figure = densities([Panel("truth", grid(), None, 3.0), Panel("spike", 9 * grid(), None, 3.0)])
+    first, second = (ax.images[0] for ax in figure.axes[:2])
+    assert first.get_clim() == second.get_clim() == (0.0, grid().max())
+    assert {ax.get_aspect() for ax in figure.axes[:2]} == {1.0}
+    assert figure.axes[2].get_ylabel() == "density"
+
+
+def test_the_density_is_the_right_way_up():
+    """grid() peaks at x = +1, y = 0: the brightest cell of the picture as well, in data coordinates."""
+    image = densities([Panel("truth", grid(60), None, 3.0)]).axes[0].images[0]
+    shown = np.asarray(image.get_array())
+    row, column = np.unravel_index(shown.argmax(), shown.shape)
+    left, right, bottom, top = image.get_extent()
+    assert abs(left + (column + 0.5) / 60 * (right - left) - 1) <= 0.1
+    assert abs(bottom + (row + 0.5) / 60 * (top - bottom)) <= 0.1
+    assert image.origin == "lower"
+
+
+def test_samples_outside_the_box_are_counted():
+    samples = np.array([[0.0, 0.0], [9.0, 0.0], [np.nan, 0.0], [0.0, -np.inf]])
+    ax = densities([Panel("A", None, samples, 3.0)]).axes[0]
+    assert "4 samples · 3 outside the box" in [text.get_text() for text in ax.texts]
+    assert len(ax.collections[0].get_offsets()) == 1
+
+
+def test_every_finite_energy_inside_the_axis_is_in_the_histogram():
+    value = np.concatenate([rng.normal(size=500), [1e6, np.inf]])
+    figure = energy_histograms({"data": value, "bank": rng.normal(size=200) + 3})
+    heights = figure.axes[0].patches[0].get_data().values
+    inside = ((value >= figure.axes[0].get_xlim()[0]) & (value <= figure.axes[0].get_xlim()[1])).sum()
+    assert heights.sum() == pytest.approx(inside / 502)
+    assert f"{501 - inside} outside the axis · 1 not finite" in figure.axes[0].get_title(loc="right")
+    assert figure.axes[0].get_xlim()[1] < 100
+
+
+WRONG = {
+    "no records": lambda: learning_curves([]),
+    "no step": lambda: learning_curves([{"gap": 1.0}]),
+    "a word": lambda: learning_curves([{"step": 1, "gap": "high"}]),
+    "event without step": lambda: learning_curves(records(2), [{"reason": "?"}]),
+    "no panels": lambda: densities([]),
+    "empty panel": lambda: densities([Panel("A")]),
+    "two boxes": lambda: densities([Panel("A", grid(), None, 3.0), Panel("B", grid(), None, 4.0)]),
+    "oblong density": lambda: densities([Panel("A", np.ones((3, 4)))]),
+    "log density": lambda: densities([Panel("A", np.log(grid()))]),
+    "no box": lambda: samples_over_density(np.ones((3, 2)), grid(), 0.0),
+    "samples in 3-d": lambda: samples_over_density(np.ones((3, 3)), grid(), 3.0),
+    "energy all NaN": lambda: energy_landscape(np.full((3, 3), np.nan), 3.0),
+    "float images": lambda: image_grid(np.zeros((2, 3, 4, 4))),
+    "channels last": lambda: image_grid(np.zeros((2, 4, 4, 3), np.uint8)),
+    "no images": lambda: image_grid(np.zeros((0, 3, 4, 4), np.uint8)),
+    "no columns": lambda: image_grid(np.zeros((2, 3, 4, 4), np.uint8), columns=0),
+    "no groups": lambda: labelled_grids([]),
+    "no energies": lambda: energy_histograms({}),
+    "no finite energy": lambda: energy_histograms({"data": np.array([np.nan])}),
+    "energies in 2-d": lambda: energy_histograms({"data": np.ones((2, 2))}),
+    "one draw": lambda: autocorrelation(np.ones((1, 3, 2))),
+    "lag": lambda: autocorrelation(np.ones((5, 3, 2)), max_lag=5),
+    "draws in 1-d": lambda: chain_traces(np.ones(5)),
+    "lost draws": lambda: chain_traces(np.full((5, 1), np.nan)),
+    "no such coordinate": lambda: chain_traces(np.ones((5, 1, 2)), coordinates=[2]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_one_line(name):
+    with pytest.raises(StanleyError) as caught:
+        WRONG[name]()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    images = np.zeros((1, 1, 2, 2), np.uint8)
+    for path in (tmp_path / "figure.jpg", tmp_path / "file" / "figure.png"):
+        with pytest.raises(StanleyError) as caught:
+            write_grid_png(images, path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"),
+        (-2.0, "−2"),
+        (1e-17, "0"),
+        (25_000, "25,000"),
+        (1e7, "1e7"),
+        (-1e-7, "−1e−7"),
+        (1e12, "1e12"),
+    ],
+)
+def test_numbers_on_an_axis(value, text):
+    assert number(value) == text
+
+
+def test_import_costs_no_matplotlib_and_drawing_no_pyplot():
+    program = (
+        "import sys, numpy as np, stanley.plots as p\n"
+        "assert not any(m.startswith('matplotlib') for m in sys.modules), 'import is not lazy'\n"
+        "p.image_grid(np.zeros((1, 1, 2, 2), np.uint8)).canvas.draw()\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules, 'pyplot'\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,234 @@
+"""The command line as a person uses it: separate processes, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SMALL = [
+    *("--steps", "12", "--batch", "32", "--chain-steps", "3", "--save-every", "6"),
+    *("--network.width", "16", "--bank-size", "64", "--device", "cpu", "--reference-std", "4"),
+]
+TOY = ["--data.num", "2000"]
+
+
+def stanley(*arguments: str, cwd: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "stanley", *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert check is None or done.returncode == check, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    stanley("train", "rings", "--out", "runs/a", *SMALL, *TOY, cwd=folder)
+    return folder
+
+
+def test_help_answers_without_torch(tmp_path: Path) -> None:
+    """--help of the program and of every command imports neither torch nor numpy nor pydantic."""
+    script = (
+        "import sys\nfrom stanley.cli import main\n"
+        "for words in ([], *([c] for c in 'train sample evaluate plot recipes demo'.split())):\n"
+        "    try: main([*words, '--help'])\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for (
+        flag
+    ) in "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path".split():
+        assert flag in done.stdout
+    assert "--sampler.step-size" in done.stdout
+    assert "--sampler.threshold" in done.stdout
+
+
+def test_train_writes_a_run(trained: Path) -> None:
+    run = trained / "runs/a"
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == list(range(1, 13))
+    config = json.loads((run / "config.json").read_text())
+    assert config["network"]["width"] == 16
+    assert config["sampler"]["kind"] == "mala"
+
+
+def test_the_same_command_again_resumes(trained: Path) -> None:
+    before = (trained / "runs/a/records.jsonl").read_bytes()
+    stanley("train", "rings", "--out", "runs/a", *SMALL, *TOY, cwd=trained)
+    assert (trained / "runs/a/records.jsonl").read_bytes() == before
+
+
+def test_evaluate_sample_and_plot(trained: Path) -> None:
+    scores = json.loads(
+        stanley("evaluate", "runs/a", "--num", "50", "--steps", "20", "--json", cwd=trained).stdout
+    )
+    assert scores == json.loads((trained / "runs/a/scores.json").read_text())
+    assert scores["kl"] > 0
+    assert scores["fresh"]["n"] == 50
+
+    told = json.loads(
+        stanley("sample", "runs/a", "--num", "5", "--steps", "20", "--json", cwd=trained).stdout
+    )
+    array = np.load(trained / told["files"][0])
+    assert array.shape == (5, 2)
+    assert array.dtype == np.float32
+
+    files = json.loads(stanley("plot", "runs/a", "--json", cwd=trained).stdout)["files"]
+    assert {Path(f).stem for f in files} == {
+        "curves",
+        "energies",
+        "traces",
+        "autocorrelation",
+        "samples",
+        "landscape",
+    }
+    assert all((trained / f).read_bytes().startswith(b"\x89PNG") for f in files)
+
+
+def test_plot_before_evaluate_draws_the_curves_and_says_what_is_missing(tmp_path: Path) -> None:
+    stanley("train", "moons", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
+    done = stanley("plot", "a", cwd=tmp_path)
+    assert "stanley evaluate a" in done.stdout
+
+
+def test_recipes_can_be_used_as_a_file(tmp_path: Path) -> None:
+    names = json.loads(stanley("recipes", "--json", cwd=tmp_path).stdout)
+    assert {"rings", "gmm", "moons", "cifar10", "flowers102", "mnist", "folder", "array"} <= set(names)
+    full = stanley("recipes", "gmm", cwd=tmp_path).stdout
+    (tmp_path / "mine.yaml").write_text(full)
+    stanley("train", "gmm", "--config", "mine.yaml", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
+
+
+def test_array_from_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32))
+    stanley("train", "array", "--data.path", "x.npy", "--out", "a", *SMALL, cwd=tmp_path)
+    stanley("evaluate", "a", "--num", "20", "--steps", "10", cwd=tmp_path)
+    stanley("plot", "a", cwd=tmp_path)
+
+
+def test_folder_of_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    flags = ["--steps", "2", "--batch", "4", "--chain-steps", "2", "--bank-size", "8", "--network.width", "4"]
+    stanley(
+        "train", "folder", "--data.path", ".", "--data.size", "16", "--out", "runs/a", *flags, cwd=tmp_path
+    )
+    stanley("sample", "runs/a", "--num", "4", "--steps", "3", cwd=tmp_path)
+    stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", cwd=tmp_path)
+    files = stanley("plot", "runs/a", cwd=tmp_path).stdout
+    assert "samples.png" in files
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_leaves_a_checkpoint_and_exits_130(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "stanley",
+        "train",
+        "rings",
+        "--out",
+        "a",
+        *TOY,
+        *SMALL[2:],
+        "--steps",
+        "100000",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    records = tmp_path / "a/records.jsonl"
+    began = time.monotonic()
+    while not (records.exists() and records.read_text().count("\n") > 20):
+        assert time.monotonic() - began < 120
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "resumes" in error
+    last = sorted((tmp_path / "a/checkpoints").iterdir())[-1]
+    assert int(last.stem.split("-")[1]) == records.read_text().count("\n")
+
+
+BAD = [
+    (["train", "ring"], "did you mean 'rings'"),
+    (["trian", "rings"], "train"),
+    (["train", "rings", "--stepss", "3"], "did you mean 'steps'"),
+    (["train", "rings", "--steps", "many"], "many"),
+    (["train", "rings", "--steps", "0"], "steps is 0"),
+    (["train", "rings", "--batch", "0"], "batch is 0"),
+    (["train", "rings", "--chain-steps", "0"], "chain_steps is 0"),
+    (["train", "rings", "--sampler.step-size", "-0.1"], "step_size is -0.1"),
+    (["train", "rings", "--sampler.threshold", "1"], "sampler.threshold"),
+    (["train", "rings", "--network.width"], "needs a value"),
+    (["train", "rings", "--device", "cuda:77"], "not there"),
+    (["train", "rings", "--config", "none.yaml"], "none.yaml"),
+    (["train", "cifar10", "--data.root", "nowhere"], "nowhere"),
+    (["train", "mnist", "--data.root", "."], "data.root"),
+    (["train", "folder", "--data.path", "empty"], "empty"),
+    (["train", "array", "--data.path", "nan.npy"], "nan.npy"),
+    (["train", "array", "--data.path", "flat.npy"], "flat.npy"),
+    (["train", "array", "--data.path", "constant.npy"], "constant"),
+    (["train", "array"], "data.path"),
+    (["sample", "nowhere"], "no such run"),
+    (["evaluate", "."], "not a run directory"),
+    (["plot", "nowhere"], "no such run"),
+    (["recipes", "ring"], "did you mean 'rings'"),
+    (["demo", "--steps", "0"], "steps is 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    np.save(tmp_path / "flat.npy", x[:, 0])
+    np.save(tmp_path / "constant.npy", np.ones_like(x))
+    x[7, 1] = np.nan
+    np.save(tmp_path / "nan.npy", x)
+    done = stanley(*arguments, cwd=tmp_path, check=2)
+    assert done.stderr.startswith("stanley: error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    done = stanley("train", "rings", "--out", "locked/a", *SMALL, cwd=tmp_path, check=2)
+    assert "cannot create the run directory" in done.stderr
+
+
+def test_an_out_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    done = stanley("train", "rings", "--out", "a", *SMALL, cwd=tmp_path, check=2)
+    assert "cannot create the run directory" in done.stderr
+
+
+def test_bad_values_leave_nothing_behind(tmp_path: Path) -> None:
+    stanley("train", "rings", "--out", "a", "--steps", "0", cwd=tmp_path, check=2)
+    assert not (tmp_path / "a").exists()
+
+
+def test_sampling_more_than_the_bank(trained: Path) -> None:
+    done = stanley("sample", "runs/a", "--start", "bank", "--num", "1000", cwd=trained, check=2)
+    assert "the bank" in done.stderr
+    assert "64" in done.stderr
