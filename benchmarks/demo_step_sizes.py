@@ -60,11 +60,7 @@ def main() -> None:
     jobs = [(name, h, seed) for seed in SEEDS for h in GRID for name in SAMPLERS]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(score, jobs))
-    print(
-        json.dumps(
-            {"steps": STEPS, "machine": f"{platform.machine()}, {platform.system()}", "rows": rows}, indent=1
-        )
-    )
+    print(json.dumps({"steps": STEPS, "machine": f"{platform.machine()}, {platform.system()}", "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

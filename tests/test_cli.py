@@ -48,12 +48,9 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for (
-        flag
-    ) in "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path".split():
+    flags = "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path"
+    for flag in [*flags.split(), "--sampler.step-size", "--sampler.threshold"]:
         assert flag in done.stdout
-    assert "--sampler.step-size" in done.stdout
-    assert "--sampler.threshold" in done.stdout
 
 
 def test_train_writes_a_run(trained: Path) -> None:
@@ -72,16 +69,12 @@ def test_the_same_command_again_resumes(trained: Path) -> None:
 
 
 def test_evaluate_sample_and_plot(trained: Path) -> None:
-    scores = json.loads(
-        stanley("evaluate", "runs/a", "--num", "50", "--steps", "20", "--json", cwd=trained).stdout
-    )
+    scores = json.loads(stanley("evaluate", "runs/a", "--num", "50", "--steps", "20", "--json", cwd=trained).stdout)
     assert scores == json.loads((trained / "runs/a/scores.json").read_text())
     assert scores["kl"] > 0
     assert scores["fresh"]["n"] == 50
 
-    told = json.loads(
-        stanley("sample", "runs/a", "--num", "5", "--steps", "20", "--json", cwd=trained).stdout
-    )
+    told = json.loads(stanley("sample", "runs/a", "--num", "5", "--steps", "20", "--json", cwd=trained).stdout)
     array = np.load(trained / told["files"][0])
     assert array.shape == (5, 2)
     assert array.dtype == np.float32
@@ -126,9 +119,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
         pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     flags = ["--steps", "2", "--batch", "4", "--chain-steps", "2", "--bank-size", "8", "--network.width", "4"]
-    stanley(
-        "train", "folder", "--data.path", ".", "--data.size", "16", "--out", "runs/a", *flags, cwd=tmp_path
-    )
+    stanley("train", "folder", "--data.path", ".", "--data.size", "16", "--out", "runs/a", *flags, cwd=tmp_path)
     stanley("sample", "runs/a", "--num", "4", "--steps", "3", cwd=tmp_path)
     stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", cwd=tmp_path)
     files = stanley("plot", "runs/a", cwd=tmp_path).stdout
@@ -194,9 +185,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
-)
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "empty").mkdir()
     x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)

@@ -157,12 +157,8 @@ def test_log_z_of_student_t_radially(dof, d):
     Z = sphere * integrate.quad(integrand, 0, math.pi / 2, epsabs=0, epsrel=1e-10, limit=200)[0]
     assert math.log(Z) == pytest.approx(target.log_z, abs=1e-8)
     if dof > 2:
-        radial = (
-            sphere * integrate.quad(integrand, 0, math.pi / 2, (2,), epsabs=0, epsrel=1e-10, limit=200)[0]
-        )
-        torch.testing.assert_close(
-            target.variance, torch.full((d,), radial / Z / d).double(), rtol=1e-6, atol=0
-        )
+        radial = sphere * integrate.quad(integrand, 0, math.pi / 2, (2,), epsabs=0, epsrel=1e-10, limit=200)[0]
+        torch.testing.assert_close(target.variance, torch.full((d,), radial / Z / d).double(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("barrier", [1e-3, 0.1, 1.0, 10.0, 1e3])
@@ -234,9 +230,7 @@ def test_a_gaussian_by_covariance_precision_or_std_is_one_law():
     reference = stats.multivariate_normal(SHIFT.numpy(), COVARIANCE.numpy())
     g = Gaussian.from_covariance(COVARIANCE, SHIFT)
     x = torch.randn(9, 2, dtype=torch.float64, generator=generator())
-    torch.testing.assert_close(
-        g.log_density(x), torch.from_numpy(reference.logpdf(x.numpy())), rtol=1e-12, atol=0
-    )
+    torch.testing.assert_close(g.log_density(x), torch.from_numpy(reference.logpdf(x.numpy())), rtol=1e-12, atol=0)
 
 
 # --- samples
@@ -259,9 +253,7 @@ def test_gaussian_samples_have_the_stated_correlations():
 def rings_cdf(t, rings=PLANE["weighted rings"]):
     """P(|R| <= t) = Σ w_k [Φ((t - r_k)/σ) - Φ((-t - r_k)/σ)]."""
     s, Phi = rings.std, stats.norm.cdf
-    return sum(
-        w * (Phi((t - r) / s) - Phi((-t - r) / s)) for w, r in zip(rings.shares, rings.radii, strict=True)
-    )
+    return sum(w * (Phi((t - r) / s) - Phi((-t - r) / s)) for w, r in zip(rings.shares, rings.radii, strict=True))
 
 
 def wells_cdf(t, b=8.0):
@@ -320,9 +312,7 @@ def test_the_quadrature_rejects_a_wrong_normaliser():
     assert math.log(Z) != pytest.approx(2 * math.log(math.gamma(1 / 4)), abs=1e-8)  # 2Γ(5/4) = Γ(1/4)/2
     assert float(second[0]) / Z != pytest.approx(1 / 3, rel=1e-3)
     unfolded = Rings((0.3,), 0.3)  # without the term of negative r, mass Φ(-1) = 0.16 is missing
-    Z, _, _ = plane_integrals(
-        lambda x: unfolded(x) - torch.log(_without_folding(x, 0.3, 0.3)), ((-3, 3), (-3, 3))
-    )
+    Z, _, _ = plane_integrals(lambda x: unfolded(x) - torch.log(_without_folding(x, 0.3, 0.3)), ((-3, 3), (-3, 3)))
     assert pytest.approx(stats.norm.cdf(1), abs=2e-3) == Z
 
 

@@ -37,9 +37,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix.`, without it."""
-        return {
-            name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")
-        }
+        return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
 
 
 def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
@@ -72,9 +70,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
         meta["format"] <= FORMAT,
         f"{path} has format {meta['format']}, this version of stanley reads up to {FORMAT}; update stanley",
     )
-    require(
-        header.get("checksum") == checksum(tensors, meta), f"{path} is corrupt: its checksum does not match"
-    )
+    require(header.get("checksum") == checksum(tensors, meta), f"{path} is corrupt: its checksum does not match")
     return Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
 
 
@@ -117,9 +113,7 @@ def checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """`index.key` -> tensor; the settings come from the configuration, not from here."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()
-    }
+    return {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

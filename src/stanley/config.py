@@ -54,7 +54,9 @@ def explain(errors: list[Any]) -> str:
         part = max((o[:-1] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len)
         members = [e for e in errors if e["loc"][:-2] == part and e["loc"][-1] == "kind"]
         known = [e["ctx"]["expected"].strip("'") for e in members]
-        return f"{field_name((*part, 'kind'))} is {members[0]['input']!r}: {did_you_mean(str(members[0]['input']), known)}"
+        return (
+            f"{field_name((*part, 'kind'))} is {members[0]['input']!r}: {did_you_mean(str(members[0]['input']), known)}"
+        )
     causes = [e["ctx"]["error"] for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)]
     if causes:
         return str(causes[0])
@@ -95,9 +97,7 @@ def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "
     for name, part in values.items():
         if isinstance(part, dict) and isinstance(known[name], dict):
             if "kind" in known[name] and "kind" not in part:
-                raise StanleyError(
-                    f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields"
-                )
+                raise StanleyError(f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields")
             require_kinds(known[name], part, f"{prefix}{name}.")
 
 

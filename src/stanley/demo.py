@@ -59,9 +59,7 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
         rows.append(row | {"outcome": scores.get("not_settled", "trained")})
         with np.load(run.samples / "evaluated.npz") as kept:
             if not panels:
-                panels.append(
-                    Panel("true density", kept["data_density"], kept["data"], float(kept["box"]), "data")
-                )
+                panels.append(Panel("true density", kept["data_density"], kept["data"], float(kept["box"]), "data"))
             note = f"KL {row['kl']:.3f} nats" if row["kl"] is not None else "no finite KL"
             panels.append(Panel(name, kept["model_density"], kept["samples_fresh"], float(kept["box"]), note))
     figure = str(save(densities(panels), out / "demo.png")) if panels else None
@@ -71,7 +69,7 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
 
 
 def step_of(sampler: Sampler) -> float:
-    return getattr(sampler, "step_size")
+    return sampler.step_size
 
 
 def table_lines(rows: list[dict[str, Any]], figure: str | None) -> list[str]:
@@ -85,14 +83,9 @@ def table_lines(rows: list[dict[str, Any]], figure: str | None) -> list[str]:
         if row["kl"] is None:
             lines.append(f"{row['sampler']:<30}{row['step_size']:>10g}  {row['outcome']}")
         else:
-            lines.append(
-                f"{row['sampler']:<30}{row['step_size']:>10g}{row['kl']:>11.4f} nats{row['tv']:>8.3f}{row['fresh_mmd2']:>13.2e}"
-            )
-    best = next(
-        (r for r in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])) if r["kl"] is not None), None
-    )
+            scores = f"{row['kl']:>11.4f} nats{row['tv']:>8.3f}{row['fresh_mmd2']:>13.2e}"
+            lines.append(f"{row['sampler']:<30}{row['step_size']:>10g}{scores}")
+    best = next((r for r in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])) if r["kl"] is not None), None)
     if best:
-        lines.append(
-            f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md."
-        )
+        lines.append(f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md.")
     return [*lines, *([f"figure: {figure}"] if figure else [])]

@@ -93,11 +93,10 @@ def evaluate(
     return scores
 
 
-def draw_samples(
-    model: Trained, num: int, steps: int | None, seed: int, progress: bool
-) -> dict[str, ChainResult]:
-    samples = {}
-    for name, start in (("fresh", "noise"), ("bank", "bank")):
+def draw_samples(model: Trained, num: int, steps: int | None, seed: int, progress: bool) -> dict[str, ChainResult]:
+    samples: dict[str, ChainResult] = {}
+    kinds: tuple[tuple[str, Start], ...] = (("fresh", "noise"), ("bank", "bank"))
+    for name, start in kinds:
         available = num if start == "noise" else min(num, len(model.bank))
         if available:
             chain_steps = steps if start == "noise" else None
@@ -149,9 +148,7 @@ def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int
     if len(finite) < 2:
         return scores
     rows = min(MMD_ROWS, len(finite), len(held_out))
-    test = mmd_test(
-        finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed)
-    )
+    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed))
     scores["mmd2"] = {
         "value": test.mmd2.value,
         "p_value": test.p_value,

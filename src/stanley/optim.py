@@ -63,10 +63,10 @@ def schedule(step: int, steps: int, warmup: int, decay: float) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, energy: nn.Module, decay: float, step: int) -> None:
-    """θ̄ ← β_t·θ̄ + (1 - β_t)·θ with β_t = min(decay, (1 + t)/(10 + t)), so that the first weights fade; buffers copied."""
+    """θ̄ ← β_t·θ̄ + (1 - β_t)·θ with β_t = min(decay, (1 + t)/(10 + t)), so that first weights fade; buffers copied."""
     beta = min(decay, (1 + step) / (10 + step))
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(energy.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - beta)
+    torch._foreach_lerp_(ours, theirs, 1 - beta)  # pyright: ignore[reportPrivateImportUsage]
     for ours_buffer, theirs_buffer in zip(average.buffers(), energy.buffers(), strict=True):
         ours_buffer.copy_(theirs_buffer)

@@ -122,21 +122,13 @@ class RunDirectory:
             file.write(json.dumps(event) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        return (
-            [json.loads(line) for line in complete_lines(self.records_file)]
-            if self.records_file.exists()
-            else []
-        )
+        return [json.loads(line) for line in complete_lines(self.records_file)] if self.records_file.exists() else []
 
     def last_record(self) -> dict[str, Any] | None:
         return next(iter(self.records()[-1:]), None)
 
     def events(self) -> list[dict[str, Any]]:
-        return (
-            [json.loads(line) for line in complete_lines(self.events_file)]
-            if self.events_file.exists()
-            else []
-        )
+        return [json.loads(line) for line in complete_lines(self.events_file)] if self.events_file.exists() else []
 
     def close(self) -> None:
         if self._records is not None:

@@ -67,9 +67,7 @@ class Target(ABC):
 
     def log_density(self, x: Tensor) -> Tensor:  # (B, d) -> (B,)
         """log p(x) = -U(x) - log Z."""
-        require(
-            self.log_z is not None, f"log Z of {type(self).__name__} is not known; use the potential U itself"
-        )
+        require(self.log_z is not None, f"log Z of {type(self).__name__} is not known; use the potential U itself")
         return -self(x) - self.log_z  # type: ignore[operator]
 
     def to(self: TargetT, device: torch.device | str) -> TargetT:
@@ -115,9 +113,7 @@ class Gaussian(Target):
         """σ (d,): independent coordinates, P = diag(1/σ²)."""
         std = torch.as_tensor(std, dtype=torch.float64)
         require(std.ndim == 1, f"std has shape {tuple(std.shape)}, must be (d,); use torch.full((d,), σ)")
-        require(
-            (std > 0).all(), f"std has an entry {float(std.min())}, must be > 0; drop constant coordinates"
-        )
+        require((std > 0).all(), f"std has an entry {float(std.min())}, must be > 0; drop constant coordinates")
         return cls(std**-2, location)
 
     @property
@@ -172,23 +168,15 @@ class Mixture(Target):
 
     def __post_init__(self) -> None:
         means = torch.as_tensor(self.means, dtype=torch.float64)
-        require(
-            means.ndim == 2, f"means has shape {tuple(means.shape)}, must be (K, d); add the missing axis"
-        )
+        require(means.ndim == 2, f"means has shape {tuple(means.shape)}, must be (K, d); add the missing axis")
         K = means.shape[0]
         std = torch.as_tensor(self.std, dtype=torch.float64, device=means.device)
         require(std.shape in ((), (K,)), f"std has shape {tuple(std.shape)}, must be a number or ({K},)")
-        require(
-            (std > 0).all(), f"std has an entry {float(std.min())}, must be > 0; a point mass has no density"
-        )
+        require((std > 0).all(), f"std has an entry {float(std.min())}, must be > 0; a point mass has no density")
         weights = torch.ones(K) if self.weights is None else self.weights
         weights = torch.as_tensor(weights, dtype=torch.float64, device=means.device)
-        require(
-            weights.shape == (K,), f"weights has shape {tuple(weights.shape)}, must be ({K},), one a mean"
-        )
-        require(
-            (weights > 0).all(), f"weights has an entry {float(weights.min())}, must be > 0; drop that mean"
-        )
+        require(weights.shape == (K,), f"weights has shape {tuple(weights.shape)}, must be ({K},), one a mean")
+        require((weights > 0).all(), f"weights has an entry {float(weights.min())}, must be > 0; drop that mean")
         object.__setattr__(self, "means", means)
         object.__setattr__(self, "std", std.expand(K).clone())
         object.__setattr__(self, "weights", weights / weights.sum())
@@ -248,9 +236,7 @@ class Rings(Target):
         require(min(self.radii) >= 0, f"radii has an entry {min(self.radii)}, must be >= 0")
         require(self.std > 0, f"std is {self.std}, must be > 0; a ring without width has no density")
         K, weights = len(self.radii), self.weights or (1.0,) * len(self.radii)
-        require(
-            len(weights) == K, f"weights has {len(weights)} entries, radii has {K}; give one weight a ring"
-        )
+        require(len(weights) == K, f"weights has {len(weights)} entries, radii has {K}; give one weight a ring")
         require(min(weights) > 0, f"weights has an entry {min(weights)}, must be > 0; drop that ring")
 
     @property
@@ -266,8 +252,7 @@ class Rings(Target):
     def __call__(self, x: Tensor) -> Tensor:
         r = torch.linalg.vector_norm(x, dim=-1)
         terms = [
-            math.log(w)
-            + torch.logaddexp(-0.5 * ((r - r_k) / self.std) ** 2, -0.5 * ((r + r_k) / self.std) ** 2)
+            math.log(w) + torch.logaddexp(-0.5 * ((r - r_k) / self.std) ** 2, -0.5 * ((r + r_k) / self.std) ** 2)
             for w, r_k in zip(self.shares, self.radii, strict=True)
         ]
         log_radial = torch.logsumexp(torch.stack(terms), dim=0) - math.log(self.std) - LOG_2PI / 2
@@ -393,9 +378,7 @@ class DoubleWell(Target):
 
     def __post_init__(self) -> None:
         require(self.d >= 1, f"d is {self.d}, must be >= 1")
-        require(
-            self.barrier > 0, f"barrier is {self.barrier}, must be > 0; at 0 the density has no finite mass"
-        )
+        require(self.barrier > 0, f"barrier is {self.barrier}, must be > 0; at 0 the density has no finite mass")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -504,9 +487,7 @@ class StudentT(Target):
     @property
     def log_z(self) -> float:
         nu, d, s = self.dof, self.d, self.scale
-        return (
-            math.lgamma(nu / 2) - math.lgamma((nu + d) / 2) + d / 2 * math.log(nu * math.pi) + d * math.log(s)
-        )
+        return math.lgamma(nu / 2) - math.lgamma((nu + d) / 2) + d / 2 * math.log(nu * math.pi) + d * math.log(s)
 
     @property
     def mean(self) -> Tensor | None:
@@ -577,9 +558,7 @@ def _location(location: Tensor | None, d: int, like: Tensor) -> Tensor:
     if location is None:
         return like.new_zeros(d)
     location = torch.as_tensor(location, dtype=like.dtype, device=like.device)
-    require(
-        location.shape == (d,), f"location has shape {tuple(location.shape)}, must be ({d},) as the precision"
-    )
+    require(location.shape == (d,), f"location has shape {tuple(location.shape)}, must be ({d},) as the precision")
     return location
 
 
@@ -588,16 +567,12 @@ def _symmetric(matrix: Tensor, name: str) -> Tensor:
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
     require(square, f"{name} has shape {tuple(matrix.shape)}, must be (d, d)")
     gap, limit = float((matrix - matrix.T).abs().max()), 1e-6 * float(matrix.abs().max())
-    require(
-        gap <= limit, f"{name} differs from its transpose by {gap:.3g}, limit {limit:.3g}; pass (A + A.T) / 2"
-    )
+    require(gap <= limit, f"{name} differs from its transpose by {gap:.3g}, limit {limit:.3g}; pass (A + A.T) / 2")
     return (matrix + matrix.T) / 2
 
 
 def _cholesky(matrix: Tensor, name: str) -> Tensor:
     L, info = torch.linalg.cholesky_ex(matrix)
     low = float(torch.linalg.eigvalsh(matrix).min()) if int(info) else 1.0
-    require(
-        not int(info), f"{name} has smallest eigenvalue {low:.3g}, must be > 0; add a small multiple of I"
-    )
+    require(not int(info), f"{name} has smallest eigenvalue {low:.3g}, must be > 0; add a small multiple of I")
     return L

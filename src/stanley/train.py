@@ -125,9 +125,7 @@ class TrainState:
     """What a step changes, and therefore what a checkpoint holds."""
 
     def __init__(self, config: TrainConfig, data: Dataset, device: torch.device) -> None:
-        energy = build_energy(
-            config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std
-        )
+        energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
         self.energy = energy.to(device)
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
         self.optimizer = config.optimizer.build(self.energy.parameters())
@@ -217,9 +215,7 @@ def train(
                 if state.step % config.save_every == 0 or state.step == config.steps or interrupts.seen:
                     save(config, run, state)
                 if interrupts.seen:
-                    raise KeyboardInterrupt(
-                        f"interrupted at step {state.step}; the same command resumes there"
-                    )
+                    raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
     finally:
         run.release()
     return run
@@ -294,7 +290,7 @@ def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Te
 
 @contextmanager
 def frozen(energy: nn.Module) -> Iterator[None]:
-    """The energy as a fixed function of x: evaluation mode, no parameter gradients, each spectral norm computed once."""
+    """The energy as a function of x: evaluation mode, no parameter gradients, each spectral norm computed once."""
     energy.eval().requires_grad_(False)
     try:
         with nn.utils.parametrize.cached():
@@ -344,8 +340,8 @@ def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
     noise_std = (record["step_size"] * config.temperature) ** 0.5
     if missing:
         return (
-            f"{missing[0]} is not finite ({record['nonfinite']:.0f} of {config.batch} chains are not): the chains or the "
-            "weights overflowed; take a smaller sampler.step-size or optimizer.lr, or an adjusted sampler"
+            f"{missing[0]} is not finite ({record['nonfinite']:.0f} of {config.batch} chains are not): the chains or "
+            "the weights overflowed; take a smaller sampler.step-size or optimizer.lr, or an adjusted sampler"
         )
     if abs(record["gap"]) > config.gap_limit:
         return (
@@ -355,19 +351,19 @@ def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
         )
     if record["spread"] > config.spread_limit:
         return (
-            f"the median chain is {record['spread']:.3g} data standard deviations from the data's mean, over spread_limit "
-            f"{config.spread_limit:g}: chains leave the data; take a smaller sampler.step-size, a reference_std, or restart 0.02"
+            f"the median chain is {record['spread']:.3g} data standard deviations from the data's mean, over "
+            f"spread_limit {config.spread_limit:g}: chains leave the data; take a smaller sampler.step-size, "
+            "a reference_std, or restart 0.02"
         )
     return None
 
 
-def recover(
-    config: TrainConfig, run: RunDirectory, state: TrainState, record: dict[str, Any], trouble: str
-) -> None:
+def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: dict[str, Any], trouble: str) -> None:
     """Stop with the last good checkpoint kept, or go back to it with half the step sizes, and say so."""
     step, rollbacks, slowdown = state.step, state.rollbacks + 1, state.slowdown / 2
     good = checkpoint.newest(run.checkpoints)
-    assert good is not None and good.path is not None  # step 0 is always saved
+    assert good is not None  # step 0 is always saved
+    assert good.path is not None
     if good.meta["rollbacks"] < state.rollbacks and len(checkpoint.saved(run.checkpoints)) > 1:
         good.path.unlink()  # it was gone back to before and led here again: it is not good, take the one before
         good = checkpoint.newest(run.checkpoints)
@@ -376,16 +372,12 @@ def recover(
     if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
         run.event(kind="diverged", **event)
         after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
-        raise DivergenceError(
-            f"diverged at step {step}{after}: {trouble}. Kept: {good.path} (step {good.step})"
-        )
+        raise DivergenceError(f"diverged at step {step}{after}: {trouble}. Kept: {good.path} (step {good.step})")
     state.restore(good)
     state.rollbacks, state.slowdown = rollbacks, slowdown
     run.truncate_records(good.step)
     run.event(kind="rollback", slowdown=slowdown, **event)
-    warnings.warn(
-        f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2
-    )
+    warnings.warn(f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2)
 
 
 def prepare(config: TrainConfig, run: RunDirectory) -> None:

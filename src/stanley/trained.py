@@ -64,9 +64,7 @@ class Trained:
         require(num >= 1, f"num is {num}, must be at least 1")
         if start == "noise":
             return self.noise.draw(num, generator)
-        require(
-            len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise"
-        )
+        require(len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise")
         require(
             num <= len(self.bank),
             f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
@@ -102,9 +100,7 @@ class Trained:
         )
 
 
-def load(
-    run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto"
-) -> Trained:
+def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
     """The newest readable checkpoint of a run directory; `weights` 'average' (EMA) or 'raw'."""
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)

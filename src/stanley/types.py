@@ -30,9 +30,7 @@ class Potential:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        require(
-            self.temperature > 0, f"temperature is {self.temperature}, must be > 0; use 1 for p ∝ exp(-E)"
-        )
+        require(self.temperature > 0, f"temperature is {self.temperature}, must be > 0; use 1 for p ∝ exp(-E)")
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         return self.energy(x) / self.temperature

@@ -108,9 +108,7 @@ def test_batch_requests_that_make_no_sense(refused) -> None:
     assert positive_batch(data, 2, gen(), device="cpu").device.type == "cpu"
 
 
-@pytest.mark.parametrize(
-    ("n", "held_out", "trained"), [(10, 0.1, 9), (11, 0.1, 9), (3, 0.1, 2), (100, 0.25, 75)]
-)
+@pytest.mark.parametrize(("n", "held_out", "trained"), [(10, 0.1, 9), (11, 0.1, 9), (3, 0.1, 2), (100, 0.25, 75)])
 def test_held_out_rows(n: int, held_out: float, trained: int) -> None:
     order, num_train = held_out_order(n, held_out, 0, "x")
     assert num_train == trained

@@ -75,9 +75,7 @@ def test_python(tmp_path: Path, protocol: int | None) -> None:
 
 def test_the_hand_written_pickle_is_a_pickle() -> None:
     x = pixels()[0].reshape(4, -1)
-    module = (
-        "numpy.core.multiarray" if np.lib.NumpyVersion(np.__version__) < "2.0.0" else "numpy._core.multiarray"
-    )
+    module = "numpy.core.multiarray" if np.lib.NumpyVersion(np.__version__) < "2.0.0" else "numpy._core.multiarray"
     stream = python2_pickle(x).replace(b"numpy.core.multiarray", module.encode())
     stream = stream.replace(b"K\x00K\x01\x87R", b"\x89\x88\x87R")  # booleans, which newer numpy asks for
     assert np.array_equal(pickle.loads(stream, encoding="bytes")[b"data"], x)

@@ -119,9 +119,7 @@ def test_hostile_and_damaged_archives(site: tuple[str, Path], tmp_path: Path, re
             fetch([Remote(url, f"b{i}.tgz", md5(folder / f"b{i}.tgz"))], tmp_path / "root")
 
 
-def test_progress_bar(
-    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+def test_progress_bar(site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     url, folder = site
     (folder / "a.bin").write_bytes(b"abc" * 1000)
     monkeypatch.setattr(download.sys.stderr, "isatty", lambda: True, raising=False)
@@ -129,9 +127,7 @@ def test_progress_bar(
     assert "a.bin" in capsys.readouterr().err
 
 
-def test_cifar10_downloads_itself(
-    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cifar10_downloads_itself(site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url, folder = site
     record = bytes(range(256)) * 13
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
@@ -147,9 +143,7 @@ def test_mnist_downloads_what_is_missing(
     site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, folder = site
-    content = gzip.compress(
-        struct.pack(">4i", 2051, 3, 28, 28) + np.zeros((3, 28, 28), np.uint8).tobytes(), mtime=0
-    )
+    content = gzip.compress(struct.pack(">4i", 2051, 3, 28, 28) + np.zeros((3, 28, 28), np.uint8).tobytes(), mtime=0)
     for remote in MNIST_FILES:
         (folder / remote.name).write_bytes(content)
     sums = hashlib.md5(content).hexdigest()

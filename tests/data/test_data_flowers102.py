@@ -35,9 +35,7 @@ def test_splits(root: Path) -> None:
     assert data.flip
     assert greys(data.train) == [1, 4, 3, 5, 7]
     assert greys(data.test) == [2, 6]
-    official = Flowers102(
-        root=str(root / "flowers-102"), size=8, train_splits=("trnid",), test_split="tstid"
-    ).load()
+    official = Flowers102(root=str(root / "flowers-102"), size=8, train_splits=("trnid",), test_split="tstid").load()
     assert greys(official.train) == [1, 4]
     assert greys(official.test) == [3, 5, 7]
     assert official.event_shape == (3, 8, 8)

@@ -163,9 +163,7 @@ def test_damaged_pictures_are_named(pictures: Path, refused) -> None:
         Folder(path=str(pictures), size=8).load()
 
 
-def test_cache_holds_the_same_pictures(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_holds_the_same_pictures(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache"
     spec = Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(cache))
     plain, written = Folder(path=str(pictures), size=8).load(), spec.load()
@@ -186,9 +184,7 @@ def test_cache_holds_the_same_pictures(
     assert file.read_bytes() == before
 
 
-def test_cache_goes_to_the_cache_folder(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_goes_to_the_cache_folder(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = Folder(path=str(pictures), size=8, memory_limit_mb=0)
     monkeypatch.setenv("STANLEY_CACHE", str(tmp_path / "own"))
     spec.load()
@@ -218,9 +214,7 @@ def test_cache_follows_the_files_and_the_request(pictures: Path, tmp_path: Path)
     assert load() == 6
 
 
-def test_an_interrupted_cache_leaves_nothing(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_cache_leaves_nothing(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 

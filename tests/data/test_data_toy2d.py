@@ -66,9 +66,7 @@ def test_rings_integrate_to_one_in_polar_coordinates(law: Rings) -> None:
     angle = 2 * math.pi * torch.arange(8, dtype=F64) / 8
     x = torch.stack([r[:, None] * angle.cos(), r[:, None] * angle.sin()], -1)  # (400, 8, 2)
     p = law.log_density(x.reshape(-1, 2)).exp().reshape(400, 8)
-    assert float((p.mean(1) * 2 * math.pi * r) @ torch.from_numpy(reach / 2 * weights)) == pytest.approx(
-        1, abs=1e-12
-    )
+    assert float((p.mean(1) * 2 * math.pi * r) @ torch.from_numpy(reach / 2 * weights)) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("law", CARTESIAN)
@@ -110,8 +108,7 @@ def test_negative_control_the_dkw_bound_sees_small_errors() -> None:
     assert dkw_gap(radius, r, radial_density(Rings(std=0.17), r)) > 0
     # dividing by 2πr_k instead of 2πr also integrates to one, but is another law
     wrong = sum(
-        0.25 * torch.exp(-((r - k) ** 2) / 0.045) / (0.15 * math.sqrt(2 * math.pi)) * r / k
-        for k in (1, 2, 3, 4)
+        0.25 * torch.exp(-((r - k) ** 2) / 0.045) / (0.15 * math.sqrt(2 * math.pi)) * r / k for k in (1, 2, 3, 4)
     )
     assert isinstance(wrong, Tensor)
     assert float(torch.trapezoid(wrong, r)) == pytest.approx(1, abs=1e-6)

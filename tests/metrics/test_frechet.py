@@ -44,9 +44,7 @@ def test_commuting_covariances(generator):
     d2 = frechet_distance(delta, q @ (s**2).diag() @ q.T, 0 * delta, q @ (t**2).diag() @ q.T)
     # the root of an eigenvalue 0 that rounding made 1e-16·9 is 3e-8; it meets a t of 2
     assert d2 == pytest.approx(1.5 + float((s - t).square().sum()), abs=1e-6)
-    assert d2 != pytest.approx(
-        1.5 + float((s**2 - t**2).square().sum()), abs=1e-2
-    )  # negative control: no roots
+    assert d2 != pytest.approx(1.5 + float((s**2 - t**2).square().sum()), abs=1e-2)  # negative control: no roots
 
 
 @pytest.mark.parametrize("rank", [1, 3, 20])
@@ -78,16 +76,12 @@ def test_running_statistics_are_those_of_all_points_at_once(generator):
     running = FeatureStatistics.empty("f", 4)
     for batch in f.split([1, 50, 2, 50, 0]):
         running = running.update(batch)
-    halves = (
-        FeatureStatistics.empty("f", 4).update(f[:40]).merge(FeatureStatistics.empty("f", 4).update(f[40:]))
-    )
+    halves = FeatureStatistics.empty("f", 4).update(f[:40]).merge(FeatureStatistics.empty("f", 4).update(f[40:]))
     for s in (running, halves):
         assert s.n == 103
         torch.testing.assert_close(s.mean, f.mean(0), rtol=1e-14, atol=0)
         torch.testing.assert_close(s.covariance, torch.cov(f.T), rtol=1e-10, atol=1e-11)
-    assert not torch.allclose(
-        running.covariance, torch.cov(f.T, correction=0), rtol=1e-3
-    )  # negative control: 1/n
+    assert not torch.allclose(running.covariance, torch.cov(f.T, correction=0), rtol=1e-3)  # negative control: 1/n
 
 
 def test_pixels(generator):

@@ -87,9 +87,7 @@ FIGURES = {
     "groups": lambda: labelled_grids(
         [("fresh", torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), ("bank", np.zeros((7, 1, 8, 8), np.uint8))]
     ),
-    "energies": lambda: energy_histograms(
-        {"data": rng.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}
-    ),
+    "energies": lambda: energy_histograms({"data": rng.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}),
     "equal energies": lambda: energy_histograms({"data": np.ones(3)}),
     "traces": lambda: chain_traces(rng.normal(size=(30, 20, 3, 4, 4))),
     "one draw, one chain": lambda: chain_traces(np.ones((1, 1))),

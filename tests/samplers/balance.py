@@ -50,22 +50,12 @@ class DetailedBalance(Invariants):
             oracle = formulas.Proposal(sampler, frozen=state.scale if frozen(sampler) else None, signs=signs)
             forward = oracle.log_alpha(potential, state.x, candidate.x)
             there = inner.log_ratio(potential, state, candidate, move)
-            back = inner.log_ratio(
-                potential, candidate, state, reverse_move(inner, potential, state, candidate, move)
-            )
+            back = inner.log_ratio(potential, candidate, state, reverse_move(inner, potential, state, candidate, move))
             torch.testing.assert_close(there, -back, rtol=1e-9, atol=1e-9)
-            torch.testing.assert_close(
-                state.potential - candidate.potential + there, forward, rtol=1e-9, atol=1e-9
-            )
-            flow = (
-                -potential(state.x) + oracle.log_prob(potential, state.x, candidate.x) + forward.clamp(max=0)
-            )
+            torch.testing.assert_close(state.potential - candidate.potential + there, forward, rtol=1e-9, atol=1e-9)
+            flow = -potential(state.x) + oracle.log_prob(potential, state.x, candidate.x) + forward.clamp(max=0)
             backward = oracle.log_alpha(potential, candidate.x, state.x)
-            counter = (
-                -potential(candidate.x)
-                + oracle.log_prob(potential, candidate.x, state.x)
-                + backward.clamp(max=0)
-            )
+            counter = -potential(candidate.x) + oracle.log_prob(potential, candidate.x, state.x) + backward.clamp(max=0)
             torch.testing.assert_close(flow, counter, rtol=1e-9, atol=1e-9)
 
             after, info = sampler.step(potential, state, rng)  # the same candidate, by the cloned generator

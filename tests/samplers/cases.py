@@ -50,6 +50,4 @@ def frozen(sampler) -> bool:
 
 def independent(sampler) -> bool:
     """One chain's law does not depend on another chain."""
-    return getattr(proposal_of(sampler), "refresh", "step") != "lagged" and not isinstance(
-        sampler, MatchedLangevin
-    )
+    return getattr(proposal_of(sampler), "refresh", "step") != "lagged" and not isinstance(sampler, MatchedLangevin)

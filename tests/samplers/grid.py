@@ -28,9 +28,7 @@ class Target1D:
 
 
 GAUSSIAN = Target1D(lambda x: x**2 / 2, lambda x: x, np.ones_like, -9.0, 9.0, lambda th: th)
-QUARTIC = Target1D(
-    lambda x: x**4, lambda x: 4 * x**3, lambda x: 12 * x**2, -3.6, 3.6, lambda th: (th / 4) ** (1 / 3)
-)
+QUARTIC = Target1D(lambda x: x**4, lambda x: 4 * x**3, lambda x: 12 * x**2, -3.6, 3.6, lambda th: (th / 4) ** (1 / 3))
 SKEWED = Target1D(lambda x: np.exp(x) - x, lambda x: np.exp(x) - 1, np.exp, -30.0, 4.0, np.log1p)
 
 
@@ -65,9 +63,7 @@ def stanley(target: Target1D, x: np.ndarray, h: float, threshold: float) -> tupl
     return x - h / 2 * g * target.du(x), h * g
 
 
-def stanley_drift(
-    target: Target1D, x: np.ndarray, h: float, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
+def stanley_drift(target: Target1D, x: np.ndarray, h: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Adds h·½γ', with γ' = -th·U''·sign(U')/U'² where |U'| > th."""
     mean, variance = stanley(target, x, h, threshold)
     du = target.du(x)
@@ -108,10 +104,7 @@ class Chain:
 
 def densities(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """log q(x_i → x_j) for all pairs."""
-    return (
-        -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None])
-        - np.log(2 * np.pi * variance[:, None]) / 2
-    )
+    return -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None]) - np.log(2 * np.pi * variance[:, None]) / 2
 
 
 def unadjusted(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> Chain:

@@ -44,9 +44,7 @@ def law(sampler, potential, x: torch.Tensor):
     if isinstance(sampler, MatchedLangevin):
         grad = formulas.gradient(potential, x)
         scale = formulas.gamma(grad, 1.0, sampler.scope)
-        return x - sampler.step_size / 2 * scale * grad, torch.full_like(
-            x, float(sampler.step_size * scale.mean())
-        )
+        return x - sampler.step_size / 2 * scale * grad, torch.full_like(x, float(sampler.step_size * scale.mean()))
     kept = sampler.init(potential, x).scale if frozen(sampler) else None
     return formulas.Proposal(sampler, frozen=kept).law(potential, x)
 
@@ -122,9 +120,7 @@ class Invariants:
         torch.random.set_rng_state(before)
         assert identical(a.x, b.x)
         if not isinstance(sampler, GradientDescent):
-            assert not identical(
-                a.x, run_chains(sampler, targets.coupled, starts(), 4, generator=generator(4)).x
-            )
+            assert not identical(a.x, run_chains(sampler, targets.coupled, starts(), 4, generator=generator(4)).x)
 
     def test_two_runs_are_one_run(self, sampler):
         if frozen(sampler):
@@ -150,9 +146,7 @@ class Invariants:
         for _ in range(5):
             state, _ = sampler.step(targets.coupled, state, rng)
             torch.testing.assert_close(state.potential, targets.coupled(state.x), rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(
-                state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10
-            )
+            torch.testing.assert_close(state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10)
 
     def test_counts_its_gradients(self, sampler):
         """Every backward pass to the input; a Hessian-vector product makes two.
@@ -196,9 +190,7 @@ class Invariants:
         if independent(sampler):
             assert identical(poisoned.x[others], healthy.x[others])
             for name in ("acceptance", "step_scale", "grad_norm", "invalid", "potential"):
-                assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), (
-                    name
-                )
+                assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), name
 
     # --- the step-size convention
 
@@ -254,16 +246,9 @@ class Invariants:
         x = points.repeat_interleave(copies, 0)
         here = formulas.gamma(formulas.gradient(potential, x), 1.0, sampler.scope, sampler.floor)
         mean = x - sampler.step_size / 2 * here * formulas.gradient(potential, x)
-        noise = (sampler.step_size * here).sqrt() * torch.randn(
-            x.shape, generator=generator(23), dtype=x.dtype
-        )
+        noise = (sampler.step_size * here).sqrt() * torch.randn(x.shape, generator=generator(23), dtype=x.dtype)
         there = formulas.gamma(formulas.gradient(potential, mean + noise), 1.0, sampler.scope, sampler.floor)
-        again = (
-            (mean + (1 + there / here) / 2 * noise)
-            .reshape(3, copies, *points.shape[1:])
-            .transpose(0, 1)
-            .numpy()
-        )
+        again = (mean + (1 + there / here) / 2 * noise).reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
         for power in (1, 2):
             a, b = draws**power, again**power
             error = np.abs(a.mean(0) - b.mean(0)) / np.sqrt((a.var(0) + b.var(0)) / copies)

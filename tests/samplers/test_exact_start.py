@@ -57,9 +57,7 @@ class Broken(Stanley):
     def log_ratio(self, potential, state, candidate, move):
         right = super().log_ratio(potential, state, candidate, move)
         reverse = self.law(potential, candidate, move.signs)
-        log_det = (
-            per_chain(reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()) / 2
-        )
+        log_det = per_chain(reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()) / 2
         return {"no ratio": 0 * right, "flipped": -right, "no log-determinant": right + log_det}[self.fault]
 
 

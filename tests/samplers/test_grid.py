@@ -53,9 +53,7 @@ def test_stationary_law_of_unadjusted_chains(target, law, h, th, second, fourth,
 def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
     def read(x):
         chain = grid.adjusted(target, x, *law(target, x, *arguments(law, h, th)))
-        np.testing.assert_allclose(
-            chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12
-        )  # π is left invariant
+        np.testing.assert_allclose(chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12)  # π is left invariant
         values = [
             chain.moment(2),
             chain.moment(4),

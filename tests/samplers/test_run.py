@@ -60,9 +60,7 @@ def test_generator_and_start_share_a_device():
 
 @pytest.mark.parametrize(("steps", "every", "kept"), [(6, 1, 6), (6, 2, 3), (7, 3, 2), (5, 5, 1)])
 def test_keeps_every_nth_state(steps, every, kept):
-    thin = run_chains(
-        Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=every
-    )
+    thin = run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=every)
     full = run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=1)
     assert identical(thin.draws, full.draws[every - 1 :: every][:kept])
     assert identical(full.draws[-1], full.x)

@@ -48,9 +48,7 @@ def test_quantile_of_zero_gradients_gives_full_steps():
 @pytest.mark.parametrize("scope", SCOPES)
 def test_magnitude(scope):
     grad = torch.randn(4, 2, 3, 2, generator=generator(), dtype=torch.float64)
-    torch.testing.assert_close(
-        magnitude(grad, scope).expand_as(grad), formulas.size(grad, scope), rtol=1e-13, atol=0
-    )
+    torch.testing.assert_close(magnitude(grad, scope).expand_as(grad), formulas.size(grad, scope), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.1, float("nan")])

@@ -47,8 +47,7 @@ def test_gamma_is_its_formula(scope, floor):
 def test_pixel_scope_of_one_channel_is_element_scope():
     x0 = starts((4, 1, 3, 2))
     runs = [
-        run_chains(Stanley(0.1, 0.7, s), targets.coupled, x0, 5, generator=generator()).x
-        for s in ("pixel", "element")
+        run_chains(Stanley(0.1, 0.7, s), targets.coupled, x0, 5, generator=generator()).x for s in ("pixel", "element")
     ]
     torch.testing.assert_close(*runs, rtol=1e-12, atol=1e-12)
 
@@ -119,9 +118,7 @@ def test_lagged_keeps_the_gamma_of_another_chain(scope, adjusted):
     state, rng = sampler.init(targets.coupled, starts()), generator()
     own = formulas.gamma(state.grad, 0.7, scope)
     kept = state.scale.expand_as(own)
-    givers = [
-        [j for j in range(len(own)) if torch.allclose(kept[i], own[j], rtol=1e-12)] for i in range(len(own))
-    ]
+    givers = [[j for j in range(len(own)) if torch.allclose(kept[i], own[j], rtol=1e-12)] for i in range(len(own))]
     assert all(len(g) == 1 and g[0] != i for i, g in enumerate(givers)), givers
     assert sorted(g[0] for g in givers) == list(range(len(own)))  # each γ is used once
     first = state.scale
@@ -141,9 +138,7 @@ def test_lagged_takes_nothing_from_a_non_finite_chain(bad):
 
 def test_lagged_needs_two_chains():
     with pytest.raises(StanleyError, match="1 chain was given, needs at least 2"):
-        run_chains(
-            Stanley(0.1, 1.0, refresh="lagged"), targets.gaussian, starts((1, 3)), 1, generator=generator()
-        )
+        run_chains(Stanley(0.1, 1.0, refresh="lagged"), targets.gaussian, starts((1, 3)), 1, generator=generator())
 
 
 @pytest.mark.parametrize("refresh", ["start", "lagged"])
@@ -153,9 +148,7 @@ def test_a_constant_gamma_takes_no_correction(refresh, correction):
         Stanley(0.1, 1.0, refresh=refresh, correction=correction)
 
 
-@pytest.mark.parametrize(
-    "change", [{"refresh": "never"}, {"correction": "ito"}, {"floor": -0.1}, {"floor": 1.1}]
-)
+@pytest.mark.parametrize("change", [{"refresh": "never"}, {"correction": "ito"}, {"floor": -0.1}, {"floor": 1.1}])
 def test_refuses_what_it_does_not_know(change):
     (name,) = change
     with pytest.raises(StanleyError, match=f"Stanley: {name} is"):
@@ -169,9 +162,7 @@ def test_quantile_threshold_is_resolved_once_and_recorded():
     result = run_chains(Stanley(0.1, Quantile(0.8)), targets.coupled, starts(), 3, generator=generator())
     sizes = formulas.gradient(targets.coupled, starts()).abs().flatten().numpy()
     assert float(result.info.threshold) == np.quantile(sizes, 0.8, method="nearest")
-    fixed = run_chains(
-        Stanley(0.1, float(result.info.threshold)), targets.coupled, starts(), 3, generator=generator()
-    )
+    fixed = run_chains(Stanley(0.1, float(result.info.threshold)), targets.coupled, starts(), 3, generator=generator())
     assert identical(result.x, fixed.x)
 
 
@@ -196,11 +187,7 @@ def test_divergence_is_the_derivative_of_gamma(scope, floor):
     patterns = list(itertools.product((-1.0, 1.0), repeat=int(np.prod(shape)))) if shape else [None]
     found = 0
     for pattern in patterns:
-        signs = (
-            None
-            if pattern is None
-            else torch.tensor(pattern, dtype=x.dtype).reshape(1, *shape).expand(3, *shape)
-        )
+        signs = None if pattern is None else torch.tensor(pattern, dtype=x.dtype).reshape(1, *shape).expand(3, *shape)
         found = found + sampler.divergence(targets.coupled, state, gamma, signs) / len(patterns)
     expected = formulas.divergence(targets.coupled, x, threshold, scope, floor)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -221,9 +208,7 @@ def test_one_probe_is_exact_on_a_diagonal_hessian():
     sampler = Stanley(0.1, 0.7, correction="drift")
     state = sampler.init(targets.quartic, x)
     for seed in range(5):
-        found = sampler.divergence(
-            targets.quartic, state, sampler.scale(state), sampler.signs(x, generator(seed))
-        )
+        found = sampler.divergence(targets.quartic, state, sampler.scale(state), sampler.signs(x, generator(seed)))
         torch.testing.assert_close(
             found, formulas.divergence(targets.quartic, x, 0.7, "element"), rtol=1e-10, atol=1e-12
         )
@@ -262,9 +247,7 @@ class Kinked(nn.Module):
 @pytest.mark.parametrize("wrap", [lambda s: s, Adjusted])
 def test_drift_refuses_kinked_potentials(potential, name, wrap):
     with pytest.raises(StanleyError, match=name) as error:
-        run_chains(
-            wrap(Stanley(0.1, 0.1, correction="drift")), potential, starts((4, 3)), 1, generator=generator()
-        )
+        run_chains(wrap(Stanley(0.1, 0.1, correction="drift")), potential, starts((4, 3)), 1, generator=generator())
     assert "correction='midpoint'" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -339,9 +322,7 @@ def test_midpoint_moves_by_half_of_one_plus_the_ratio():
     star, law, _ = plain.propose(targets.coupled, state, generator())
     moved, _, _ = midpoint.propose(targets.coupled, state, generator())
     ratio = plain.scale(star) / plain.scale(state)
-    torch.testing.assert_close(
-        moved.x, law.mean + (1 + ratio) / 2 * (star.x - law.mean), rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(moved.x, law.mean + (1 + ratio) / 2 * (star.x - law.mean), rtol=1e-12, atol=1e-12)
     assert (ratio != 1).any()
 
 

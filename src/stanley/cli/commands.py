@@ -25,20 +25,14 @@ def train(
     out: Annotated[
         str | None, Parameter(help="Run directory; runs/RECIPE unless given. Resumes what is there.")
     ] = None,
-    config: Annotated[
-        Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")
-    ] = None,
+    config: Annotated[Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")] = None,
     seed: Annotated[int | None, Parameter(help="Seed of weights, data order and chains.")] = None,
     steps: Annotated[int | None, Parameter(help="Training iterations.")] = None,
     batch: Annotated[int | None, Parameter(help="Data points, and chains, per iteration.")] = None,
     chain_steps: Annotated[int | None, Parameter(help="Sampler steps per iteration.")] = None,
     save_every: Annotated[int | None, Parameter(help="Iterations between checkpoints.")] = None,
-    data_root: Annotated[
-        str | None, Parameter(name="--data.root", help="Folder with the official files.")
-    ] = None,
-    data_path: Annotated[
-        str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")
-    ] = None,
+    data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
+    data_path: Annotated[str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")] = None,
     step_size: Annotated[
         float | None, Parameter(name="--sampler.step-size", help="Variance of the noise per chain step.")
     ] = None,
@@ -80,12 +74,8 @@ def sample(
     run: Run,
     *,
     num: Annotated[int, Parameter(help="How many samples.")] = 64,
-    start: Annotated[
-        Literal["noise", "bank"], Parameter(help="Fresh chains from noise, or the bank.")
-    ] = "noise",
-    steps: Annotated[
-        int | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")
-    ] = None,
+    start: Annotated[Literal["noise", "bank"], Parameter(help="Fresh chains from noise, or the bank.")] = "noise",
+    steps: Annotated[int | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")] = None,
     seed: int = 0,
     weights: Weights = "average",
     out: Annotated[Path | None, Parameter(help="Folder; RUN/samples unless given.")] = None,
@@ -110,9 +100,7 @@ def sample(
     }
     lines = [f"wrote {f}" for f in files]
     if lost:
-        lines.append(
-            f"{lost} of {num} chains are not finite; take fewer --steps, or train with an adjusted sampler"
-        )
+        lines.append(f"{lost} of {num} chains are not finite; take fewer --steps, or train with an adjusted sampler")
     show(summary, json_, lines)
 
 
@@ -129,9 +117,7 @@ def evaluate(
     """Judge a run: exact KL in two dimensions, sample metrics, energies; writes RUN/scores.json."""
     from stanley.evaluate import evaluate as judge
 
-    scores = judge(
-        run, num=num, steps=steps, seed=seed, weights=weights, device=device, progress=sys.stderr.isatty()
-    )
+    scores = judge(run, num=num, steps=steps, seed=seed, weights=weights, device=device, progress=sys.stderr.isatty())
     show(
         scores,
         json_,
@@ -171,9 +157,7 @@ def recipes(
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path("runs/demo"),
     seed: int = 0,
     steps: Annotated[int, Parameter(help="Training iterations of each sampler.")] = 2000,
     json_: Json = False,
@@ -200,13 +184,9 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     """The numbers a person asks for first."""
     lines = [f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"]
     if scores.get("kl") is not None:
-        lines.append(
-            f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)"
-        )
+        lines.append(f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)")
     if scores.get("nll_held_out"):
-        lines.append(
-            f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}"
-        )
+        lines.append(f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}")
     if "not_settled" in scores:
         lines.append(f"no exact density: {scores['not_settled']}")
     for name, chains in scores["chains"].items():
@@ -214,21 +194,15 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
         if chains["nonfinite"]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
-            parts.append(
-                f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.2f})"
-            )
+            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.2f})")
         if "frechet" in scores[name]:
-            parts.append(
-                f"Fréchet ({scores[name]['frechet']['feature']}) {scores[name]['frechet']['value']:.3g}"
-            )
+            parts.append(f"Fréchet ({scores[name]['frechet']['feature']}) {scores[name]['frechet']['value']:.3g}")
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
         lines.append("   ".join(parts))
     for name, energy in scores["energy"].items():
         if energy["mean"] is not None:
-            lines.append(
-                f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}"
-            )
+            lines.append(f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}")
     return lines
 
 

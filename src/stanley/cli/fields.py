@@ -1,4 +1,4 @@
-"""From a recipe, a file and flags to one checked configuration; the flags win over the file, the file over the recipe."""
+"""From a recipe, a file and flags to one checked configuration; flags win over the file, the file over the recipe."""
 
 from __future__ import annotations
 

@@ -56,9 +56,7 @@ def _read(path: Path, key: str | None) -> np.ndarray:
                 names = loaded.files
                 known = ", ".join(names)
                 require(names, f"{path} holds no array; save it with numpy.savez")
-                require(
-                    key is None or key in names, f"{path} holds no array {key!r}; data.key is one of: {known}"
-                )
+                require(key is None or key in names, f"{path} holds no array {key!r}; data.key is one of: {known}")
                 require(
                     key is not None or len(names) == 1,
                     f"{path} holds {len(names)} arrays; set data.key to one of: {known}",
@@ -79,16 +77,12 @@ def _read(path: Path, key: str | None) -> np.ndarray:
 def _images(array: np.ndarray, path: Path) -> np.ndarray:  # uint8 (N, C, H, W)
     wanted = "uint8 images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
     require(array.ndim in (3, 4), f"{path} has uint8 {array.shape}; {wanted}; vectors must be float")
-    require(
-        (array != array.flat[0]).any(), f"{path} has {array.flat[0]} in every pixel: nothing to learn from"
-    )
+    require((array != array.flat[0]).any(), f"{path} has {array.flat[0]} in every pixel: nothing to learn from")
     if array.ndim == 3:
         return array[:, None]
     first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
     require(first or last, f"{path} has uint8 {array.shape}; {wanted}")
-    require(
-        not (first and last), f"{path} has uint8 {array.shape}, where C can be axis 1 or 3; pad the images"
-    )
+    require(not (first and last), f"{path} has uint8 {array.shape}, where C can be axis 1 or 3; pad the images")
     return array if first else array.transpose(0, 3, 1, 2)
 
 
@@ -106,9 +100,7 @@ def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     bad = ~np.isfinite(x)
     if bad.any():
         row = int(bad.any(1).argmax())
-        raise StanleyError(
-            f"{path} has {bad.sum()} NaN or infinite values in float32, first in row {row}; remove them"
-        )
+        raise StanleyError(f"{path} has {bad.sum()} NaN or infinite values in float32, first in row {row}; remove them")
     constant = np.flatnonzero((x == x[0]).all(0))
     require(len(constant) < x.shape[1], f"{path} has the same row {len(x)} times: nothing to learn from")
     some = ", ".join(map(str, constant[:5])) + (", ..." if len(constant) > 5 else "")

@@ -85,9 +85,7 @@ def positive_batch(
     if device is not None:
         wanted = torch.device(device)
         same = wanted.type == place.type and wanted.index in (None, place.index)
-        require(
-            same, f"device is {wanted}, but the generator lives on {place}; make the generator on {wanted}"
-        )
+        require(same, f"device is {wanted}, but the generator lives on {place}; make the generator on {wanted}")
     rows = torch.randint(len(data), (batch,), generator=generator, device=place)
     x = data[rows.to(data.device)].to(place)
     if x.dtype == torch.uint8:

@@ -50,9 +50,7 @@ class CIFAR10:
         *batches, test = [read(folder / name) for name in layout.names]
         train = first_rows(torch.from_numpy(np.concatenate(batches)), self.limit, str(folder))
         held_out = torch.from_numpy(np.ascontiguousarray(test))
-        return Dataset(
-            area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip
-        )
+        return Dataset(area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip)
 
 
 def _read_binary(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
@@ -75,24 +73,15 @@ def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
         reason = " ".join(str(error).split())
         raise StanleyError(f"{path} is no CIFAR-10 batch: {reason}; delete it and fetch it again") from error
     data = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
-    good = (
-        isinstance(data, np.ndarray)
-        and data.dtype == np.uint8
-        and data.shape[1:] == (3072,)
-        and len(data) > 0
-    )
+    good = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,) and len(data) > 0
     if not isinstance(data, np.ndarray) or not good:
         got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
-        raise StanleyError(
-            f"{path} has {got} as b'data', must be uint8 (N, 3072); delete it and fetch it again"
-        )
+        raise StanleyError(f"{path} has {got} as b'data', must be uint8 (N, 3072); delete it and fetch it again")
     return data.reshape(-1, 3, 32, 32)
 
 
 def _dtype(spec: Any, align: object = False, copy: object = False) -> np.dtype:
-    return np.dtype(
-        spec, align=bool(align), copy=bool(copy)
-    )  # old pickles say 0 and 1 where numpy wants booleans
+    return np.dtype(spec, align=bool(align), copy=bool(copy))  # old pickles say 0 and 1 where numpy wants booleans
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -74,9 +74,7 @@ def _pictures(root: Path) -> list[Path]:
     for where, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-    require(
-        files, f"data.path {root} holds no picture; looked for {' '.join(SUFFIXES)} in it and its subfolders"
-    )
+    require(files, f"data.path {root} holds no picture; looked for {' '.join(SUFFIXES)} in it and its subfolders")
     return sorted(files)
 
 

@@ -276,9 +276,7 @@ def _confine(log_f: Callable[[float, int], Tensor], R: float, n: int, max_box: f
         R *= GROW_BOX
 
 
-def _resolve_data(
-    data: Callable[[float, int], Tensor], R: float, n: int, rel_tol: float, max_cells: int
-) -> int:
+def _resolve_data(data: Callable[[float, int], Tensor], R: float, n: int, rel_tol: float, max_cells: int) -> int:
     """The first n, 3n/2, ... on which ∫ p = 1 within rel_tol; the finest one if it is within 1e-5 there."""
     while True:
         log_p = data(R, n)

@@ -42,9 +42,7 @@ class PixelFeatures:
     def __call__(self, x: Tensor) -> Tensor:
         if self.size is not None:
             fits = x.ndim == 4 and min(x.shape[2:]) >= self.size
-            require(
-                fits, f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >= size"
-            )
+            require(fits, f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >= size")
             x = adaptive_avg_pool2d(x, self.size)
         return x.flatten(1)
 
@@ -154,9 +152,7 @@ def _root(cov: Tensor, name: str) -> Tensor:
     require(gap <= 1e-6 * scale, f"{name} differs from its transpose by {gap:.3g}, limit {1e-6 * scale:.3g}")
     eigenvalues, vectors = torch.linalg.eigh(cov)
     low, limit = float(eigenvalues.min()), -1e-6 * float(eigenvalues.abs().max())
-    require(
-        low >= limit, f"{name} has eigenvalue {low:.3g}, limit {limit:.3g}; a covariance has none below 0"
-    )
+    require(low >= limit, f"{name} has eigenvalue {low:.3g}, limit {limit:.3g}; a covariance has none below 0")
     return (vectors * eigenvalues.clamp_min(0).sqrt()) @ vectors.T
 
 

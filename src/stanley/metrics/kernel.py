@@ -60,9 +60,7 @@ def mmd_test(
     given, is the median distance of 2000 pooled points drawn without regard to which sample they are from, so
     that P(p <= α) <= α holds exactly. Rows of one Markov chain are not independent: thin first.
     """
-    require(
-        num_permutations >= 1, f"num_permutations is {num_permutations}, must be >= 1; 999 gives p >= 0.001"
-    )
+    require(num_permutations >= 1, f"num_permutations is {num_permutations}, must be >= 1; 999 gives p >= 0.001")
     x, y = _rows(x, y)
     pool, N = torch.cat([x, y]), len(x) + len(y)
 
@@ -100,9 +98,7 @@ def _kernel_rows(pool: Tensor, bandwidth: float) -> Iterator[tuple[slice, Tensor
     for start in range(0, len(pool), CHUNK):
         rows = slice(start, min(start + CHUNK, len(pool)))
         K = torch.exp(-torch.cdist(pool[rows], pool).square() / (2 * bandwidth**2))
-        K[torch.arange(len(K)), torch.arange(rows.start, rows.stop)] = (
-            1.0  # exactly, whatever cdist rounds to
-        )
+        K[torch.arange(len(K)), torch.arange(rows.start, rows.stop)] = 1.0  # exactly, whatever cdist rounds to
         yield rows, K
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Literal
 
@@ -28,7 +29,7 @@ class MLP:
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         sizes = [prod(event_shape), *[self.width] * self.depth]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), activation(self.activation)]
         return MLPEnergy(nn.Sequential(*layers, nn.Linear(self.width, 1)))
 

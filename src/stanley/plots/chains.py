@@ -79,9 +79,7 @@ def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] |
     return figure
 
 
-def autocorrelation(
-    draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None
-) -> Figure:
+def autocorrelation(draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None) -> Figure:
     """ρ(t) of chosen coordinates: the mean over chains as a line, the range over chains as a band.
 
     The definition, and what a band away from 1 at lag 0 means, is in `autocorrelation_by_chain`.
@@ -95,11 +93,7 @@ def autocorrelation(
 
     figure = new_figure(9.6 if len(chosen) > 1 else 6.4, 0.7 + 2.2 * ((len(chosen) + 1) // 2))
     columns = min(2, len(chosen))
-    axes = (
-        figure.subplots((len(chosen) + 1) // 2, columns, sharex=True, sharey=True, squeeze=False)
-        .ravel()
-        .tolist()
-    )
+    axes = figure.subplots((len(chosen) + 1) // 2, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
     drawn = rho[np.isfinite(rho)]
     for k, ax in enumerate(axes):
         if k >= len(chosen):
@@ -119,9 +113,7 @@ def autocorrelation(
             )
             continue
         if chains > 1:
-            ax.fill_between(
-                lag, rho[:, :, k].min(1), rho[:, :, k].max(1), color=BLUE, alpha=0.18, linewidth=0
-            )
+            ax.fill_between(lag, rho[:, :, k].min(1), rho[:, :, k].max(1), color=BLUE, alpha=0.18, linewidth=0)
         ax.plot(lag, rho[:, :, k].mean(1), color=BLUE, linewidth=1.7)
         ax.axhline(0, color=MUTED, linewidth=0.8)
         ax.set_xlim(0, max(1, len(rho) - 1))

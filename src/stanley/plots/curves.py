@@ -151,9 +151,7 @@ def _gap(ax: Axes, gap: Series) -> None:
     return None
 
 
-def _lines(
-    ax: Axes, title: str, ylabel: str, lines: list[tuple[str, Series, str]], log: bool = False
-) -> None:
+def _lines(ax: Axes, title: str, ylabel: str, lines: list[tuple[str, Series, str]], log: bool = False) -> None:
     if log:
         ax.set_yscale("log")
     dress(ax, title, ylabel=ylabel)
@@ -317,9 +315,7 @@ def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
         parts.append("learning rate " + (ends[0] if ends[0] == ends[1] else f"{ends[0]} → {ends[1]}"))
     if bad := series["nonfinite"]:
         steps = int((bad.value > 0).sum())
-        parts.append(
-            f"{bad.value.sum():,.0f} non-finite chains in {steps:,} steps" if steps else "every chain finite"
-        )
+        parts.append(f"{bad.value.sum():,.0f} non-finite chains in {steps:,} steps" if steps else "every chain finite")
     return joined(parts)
 
 

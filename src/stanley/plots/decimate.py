@@ -64,9 +64,7 @@ def _bin(step: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:  # (n,)
     return np.stack([at, low, middle, high])
 
 
-def running_median(
-    step: np.ndarray, value: np.ndarray, points: int = 400
-) -> tuple[np.ndarray, np.ndarray, int]:
+def running_median(step: np.ndarray, value: np.ndarray, points: int = 400) -> tuple[np.ndarray, np.ndarray, int]:
     """Medians over a window of about 1/40 of the run: steps (m,), medians (m,) and the odd window length.
 
     Centred; at the ends of the run, and of a hole as `decimate` sees it, the window is cut to what exists,

@@ -112,9 +112,7 @@ def samples_over_density(samples: Array, density_grid: Array, box: float, title:
     _frame(ax, box)
     _head(ax, Panel(title, samples=points), False)
     extent = (-box, box, -box, box)
-    ax.imshow(
-        grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.2 * grid.max() or 1.0, zorder=0
-    )
+    ax.imshow(grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.2 * grid.max() or 1.0, zorder=0)
     _scatter(ax, points, box, None)
     return figure
 
@@ -175,11 +173,7 @@ def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | Non
         drawn = drawn[np.linspace(0, len(drawn) - 1, MAX_POINTS).astype(int)]
     size, alpha = (8.0, 0.8) if len(drawn) <= 400 else (4.0, 0.7) if len(drawn) <= 1500 else (3.0, 0.55)
     ax.scatter(drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3)
-    count = (
-        f"{len(drawn):,} of {len(points):,} samples"
-        if len(drawn) < inside.sum()
-        else f"{len(points):,} samples"
-    )
+    count = f"{len(drawn):,} of {len(points):,} samples" if len(drawn) < inside.sum() else f"{len(points):,} samples"
     outside = int((~inside).sum())
     text = joined([count, f"{outside:,} outside the box" if outside else ""])
     _above(ax, text, 3, SMALL, VERMILION if outside else MUTED)

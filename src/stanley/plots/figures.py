@@ -60,15 +60,11 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 def png_path(path: str | os.PathLike[str]) -> Path:
     """The path, its folder made; an error in one line when it does not name a PNG that can be written."""
     path = Path(path)
-    require(
-        path.suffix.lower() == ".png", f"cannot write {path}: figures are PNG files; end the name in .png"
-    )
+    require(path.suffix.lower() == ".png", f"cannot write {path}: figures are PNG files; end the name in .png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(
-            f"cannot create {path.parent}: {error.strerror or error}; choose another folder"
-        ) from error
+        raise StanleyError(f"cannot create {path.parent}: {error.strerror or error}; choose another folder") from error
     return path
 
 

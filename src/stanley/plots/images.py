@@ -44,9 +44,7 @@ def labelled_grids(groups: Sequence[tuple[str, Array]], columns: int | None = No
     return _grids(groups, columns, counted=True)
 
 
-def write_grid_png(
-    images: Array, path: str | os.PathLike[str], columns: int | None = None, scale: int = 1
-) -> Path:
+def write_grid_png(images: Array, path: str | os.PathLike[str], columns: int | None = None, scale: int = 1) -> Path:
     """The grid alone as a PNG, without axes or loss; written atomically."""
     from PIL import Image
 

@@ -122,7 +122,7 @@ def adjustable_step(sampler: Sampler) -> bool:
 
 
 def step_size_of(sampler: Sampler) -> float:
-    return getattr(sampler.proposal if isinstance(sampler, Adjusted) else sampler, "step_size")
+    return (sampler.proposal if isinstance(sampler, Adjusted) else sampler).step_size
 
 
 def with_step_size(sampler: S, step_size: float) -> S:

@@ -45,14 +45,12 @@ class Adjusted:
 
     @property
     def step_size(self) -> float:
-        return getattr(self.proposal, "step_size")
+        return self.proposal.step_size
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return self.proposal.init(potential, x)
 
-    def step(
-        self, potential: Energy, state: ChainState, generator: torch.Generator
-    ) -> tuple[ChainState, StepInfo]:
+    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         candidate, move, info = self.proposal.propose(potential, state, generator)
         log_ratio = self.proposal.log_ratio(potential, state, candidate, move)
         gradients = info.num_gradients + getattr(self.proposal, "log_ratio_gradients", 0)

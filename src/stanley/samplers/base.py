@@ -25,7 +25,6 @@ from torch import Tensor
 from stanley.errors import StanleyError, require
 from stanley.types import Energy
 
-
 DETACHED = (
     "the potential's value does not depend on x through autograd; "
     "compute it with torch operations on x, without detach, numpy or no_grad"
@@ -56,9 +55,7 @@ class Sampler(Protocol):
 
     def init(self, potential: Energy, x: Tensor) -> ChainState: ...
 
-    def step(
-        self, potential: Energy, state: ChainState, generator: torch.Generator
-    ) -> tuple[ChainState, StepInfo]: ...
+    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]: ...
 
 
 class Proposal(Sampler, Protocol):
@@ -146,9 +143,7 @@ def require_positive(sampler: object, **values: float) -> None:
     """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
-            hint = (
-                "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
-            )
+            hint = "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

@@ -33,9 +33,7 @@ class MALA:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(
-        self, potential: Energy, state: ChainState, generator: torch.Generator
-    ) -> tuple[ChainState, StepInfo]:
+    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         langevin = Langevin(self.step_size)
         candidate, noise, info = langevin.propose(potential, state, generator)
         log_ratio = langevin.log_ratio(potential, state, candidate, noise)

@@ -41,9 +41,7 @@ class MatchedLangevin:
         state = evaluate(potential, x)
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, self.scope))
 
-    def step(
-        self, potential: Energy, state: ChainState, generator: torch.Generator
-    ) -> tuple[ChainState, StepInfo]:
+    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         assert state.threshold is not None
         h, gamma = self.step_size, scale(state.grad, state.threshold, self.scope)
         finite = state.grad.flatten(1).isfinite().all(1)

@@ -24,7 +24,9 @@ class ChainInfo:
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
     potential: Tensor  # (B,)    U at the last positions
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
-    num_gradients: int  # gradient evaluations per chain: the start's and the steps' (not drift's one check of the Hessian)
+    num_gradients: (
+        int  # gradient evaluations per chain: the start's and the steps' (not drift's one check of the Hessian)
+    )
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,7 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
     require(x0.is_floating_point(), f"x0 has type {x0.dtype}, must be floating point; use x0.float()")
     if generator.device.type != x0.device.type:
         raise StanleyError(
-            f"the generator is on {generator.device} and x0 on {x0.device}; "
-            f"use torch.Generator({str(x0.device)!r})"
+            f"the generator is on {generator.device} and x0 on {x0.device}; use torch.Generator({str(x0.device)!r})"
         )
     bad = int((~x0.flatten(1).isfinite().all(1)).sum())
     require(

@@ -62,9 +62,7 @@ def scale(grad: Tensor, threshold: Tensor, scope: Scope, floor: float = 0.0) -> 
 
 def check_scope(sampler: object, scope: str) -> None:
     known = ("element", "pixel", "sample")
-    require(
-        scope in known, f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}"
-    )
+    require(scope in known, f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}")
 
 
 def check_threshold(sampler: object, threshold: float | Quantile) -> None:

@@ -68,9 +68,7 @@ class Stanley:
     floor: float = 0.0
     kind: Literal["stanley"] = "stanley"
 
-    no_log_ratio: ClassVar[str] = (
-        "the midpoint move has no tractable density; use correction='none' or 'drift'"
-    )
+    no_log_ratio: ClassVar[str] = "the midpoint move has no tractable density; use correction='none' or 'drift'"
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
@@ -108,9 +106,7 @@ class Stanley:
             return state._replace(scale=of_another_chain(self.scale(state), state.grad))
         return state
 
-    def step(
-        self, potential: Energy, state: ChainState, generator: torch.Generator
-    ) -> tuple[ChainState, StepInfo]:
+    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -190,10 +186,8 @@ def log_normal(x: Tensor, law: Law) -> Tensor:
 
 
 def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
-    """Each chain gets the γ of the next one; a chain with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
-    require(
-        len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2"
-    )
+    """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
+    require(len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2")
     order = torch.arange(len(gamma), device=gamma.device)
     finite = grad.flatten(1).isfinite().all(1)
     donors = order[finite]
@@ -205,9 +199,7 @@ def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
 def refuse_kinked(potential: Energy, state: ChainState) -> None:
     """correction='drift' needs second derivatives that are not zero almost everywhere."""
     name = piecewise_linear(potential)
-    if name is None and bool(
-        (hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()
-    ):
+    if name is None and bool((hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()):
         name = "a potential whose Hessian is exactly zero at every chain"
     if name is not None:
         raise StanleyError(
