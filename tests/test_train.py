@@ -286,7 +286,8 @@ class TestBadValues:
         ("field", "value"),
         [
             ("steps", 0), ("batch", 0), ("chain_steps", 0), ("restart", 1.5), ("temperature", 0.0),
-            ("data_noise", -1.0), ("ema", 1.0), ("gap_limit", 0.0), ("seed", -1), ("bank_size", 10), ("save_every", 0), ("decay", 2.0),
+            ("data_noise", -1.0), ("ema", 1.0), ("gap_limit", 0.0), ("seed", -1), ("bank_size", 10),
+            ("save_every", 0), ("decay", 2.0),
         ],
     )  # fmt: skip
     def test_names_field_and_value(self, small: TrainConfig, field: str, value: float) -> None:

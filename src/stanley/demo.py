@@ -13,7 +13,7 @@ from stanley.evaluate import evaluate
 from stanley.files import write_json
 from stanley.plots import Panel, densities, save
 from stanley.recipes import recipe
-from stanley.samplers import Adjusted, Langevin, Sampler, Stanley
+from stanley.samplers import Adjusted, Langevin, Stanley
 from stanley.train import TrainConfig, train
 
 #: Step sizes tuned in the same way for each sampler: see benchmarks/demo_step_sizes.py and docs/results.md.
@@ -46,7 +46,7 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
     for name, sampler in SAMPLERS.items():
         config = demo_config(sampler, seed, steps)
         folder = out / name.lower().replace(", ", "-").replace(" ", "-")
-        row: dict[str, Any] = {"sampler": name, "step_size": float(step_of(sampler)), "seed": seed}
+        row: dict[str, Any] = {"sampler": name, "step_size": float(sampler.step_size), "seed": seed}
         row["gradients"] = config.steps * config.batch * (config.chain_steps + 1)
         try:
             run = train(config, str(folder), progress=progress, title=name)
@@ -66,10 +66,6 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
     table = {"rows": rows, "figure": figure}
     write_json(out / "demo.json", table)
     return table | {"lines": table_lines(rows, figure)}
-
-
-def step_of(sampler: Sampler) -> float:
-    return sampler.step_size
 
 
 def table_lines(rows: list[dict[str, Any]], figure: str | None) -> list[str]:

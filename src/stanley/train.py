@@ -28,7 +28,7 @@ from stanley.optim import Adam, AnyOptimizer, schedule, update_average
 from stanley.progress import Bar, training_note
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainInfo, RobbinsMonro, run_chains
-from stanley.samplers.adapt import adjustable_step, step_size_of, with_step_size
+from stanley.samplers.adapt import adjustable_step, with_step_size
 from stanley.signals import Interrupts
 from stanley.types import Potential
 
@@ -136,7 +136,7 @@ class TrainState:
         chains = config.bank_size if config.start == "bank" else 0
         self.bank = Bank(self.noise.draw(chains, self.chain_generator))
         self.step = 0
-        self.step_size = float(step_size_of(config.sampler))
+        self.step_size = float(config.sampler.step_size)
         self.rollbacks = 0
         self.slowdown = 1.0  # factor on both step sizes, halved by each rollback
 
@@ -260,7 +260,7 @@ def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bo
     if not adjustable_step(config.sampler):
         record["acceptance"] = None
     elif config.adapt is not None and record["acceptance"] is not None:
-        largest = step_size_of(config.sampler)
+        largest = config.sampler.step_size
         state.step_size = config.adapt.update(state.step_size, record["acceptance"], largest)
     record["seconds"] = round(time.perf_counter() - began, 6)
     return record

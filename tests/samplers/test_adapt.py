@@ -21,7 +21,7 @@ from stanley.samplers import (
     adapt,
     evaluate,
 )
-from stanley.samplers.adapt import DualAveraging, step_size_of
+from stanley.samplers.adapt import DualAveraging
 
 from . import targets
 from .bounds import hoeffding
@@ -57,7 +57,7 @@ def test_returns_a_new_sampler_and_leaves_the_old_one():
     tuned, _ = adapt(sampler, targets.gaussian, x0, 20, generator=generator())
     assert sampler == Adjusted(Stanley(0.02, 1.5, "sample", floor=0.1))
     assert torch.equal(x0, before)
-    h = step_size_of(tuned)
+    h = tuned.step_size
     assert h != 0.02
     assert tuned == Adjusted(replace(sampler.proposal, step_size=h))
     again, _ = adapt(sampler, targets.gaussian, x0, 20, generator=generator())

@@ -10,16 +10,11 @@ import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError, require
-from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import Sampler
-from stanley.samplers.mala import MALA
 from stanley.samplers.run import check_request
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
-
-#: Optimal acceptance of Langevin-type proposals in high dimension, Roberts & Rosenthal (1998).
-LANGEVIN_TARGET = 0.574
 
 
 @torch.no_grad()
@@ -30,7 +25,7 @@ def adapt(
     num_steps: int,
     *,
     generator: torch.Generator,
-    target_acceptance: float = LANGEVIN_TARGET,
+    target_acceptance: float | None = None,
 ) -> tuple[S, Tensor]:
     """The sampler with the step size at which its chains accept at the target rate, and where the chains ended.
 
@@ -40,7 +35,9 @@ def adapt(
         H̄_n = (1 - 1/(n + n₀))·H̄_{n-1} + (a* - a_n)/(n + n₀),   log h_n = μ - (√n/κ)·H̄_n,
         log h̄_n = n^{-c}·log h_n + (1 - n^{-c})·log h̄_{n-1},     μ = log 10h₀, n₀ = 10, κ = 0.05, c = 0.75.
 
-    Returns a new frozen sampler with h̄. The chain that adapts is not invariant; throw its draws away.
+    a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8 for HMC, 0.4 for
+    Barker, 0.234 for a random walk. Returns a new frozen sampler with h̄; the chain that adapts is not invariant,
+    throw its draws away.
     Raises StanleyError for a sampler that is not adjusted: nothing is rejected, so there is nothing to aim at.
     """
     require(
@@ -48,9 +45,10 @@ def adapt(
         f"adapt needs a Metropolis-adjusted sampler, got {type(sampler).__name__}, which never rejects; "
         f"use MALA or Adjusted({type(sampler).__name__}(...))",
     )
+    target_acceptance = target_of(sampler) if target_acceptance is None else target_acceptance
     require(0 < target_acceptance < 1, f"target_acceptance is {target_acceptance}, must lie between 0 and 1")
     check_request(x0, num_steps, generator, None)
-    first = float(step_size_of(sampler))
+    first = float(sampler.step_size)
     averaging = DualAveraging(target_acceptance, first)
     state = sampler.init(potential, x0)
     for _ in range(num_steps):
@@ -97,7 +95,7 @@ class RobbinsMonro:
     Robbins & Monro (1951).
     """
 
-    target_acceptance: float = LANGEVIN_TARGET
+    target_acceptance: float = 0.574
     rate: float = 0.05
 
     def __post_init__(self) -> None:
@@ -118,15 +116,17 @@ def mean_acceptance(acceptance: Tensor | None, potential: Tensor) -> float:
 
 def adjustable_step(sampler: Sampler) -> bool:
     """Whether the acceptance rate says anything about the step size."""
-    return isinstance(sampler, Adjusted | MALA) or getattr(sampler, "adjusted", False)
+    return getattr(sampler, "adjusted", False)
 
 
-def step_size_of(sampler: Sampler) -> float:
-    return (sampler.proposal if isinstance(sampler, Adjusted) else sampler).step_size
+def target_of(sampler: Sampler) -> float:
+    """The acceptance rate that is best, by theory, for this kind of move."""
+    return getattr(sampler, "target_acceptance", 0.574)
 
 
 def with_step_size(sampler: S, step_size: float) -> S:
-    """The same sampler with another h, also inside `Adjusted`."""
-    if isinstance(sampler, Adjusted):
-        return replace(sampler, proposal=replace(sampler.proposal, step_size=step_size))  # type: ignore[type-var]
+    """The same sampler with another h, also inside a sampler that wraps another."""
+    for name in ("proposal", "sampler"):
+        if hasattr(sampler, name):
+            return replace(sampler, **{name: with_step_size(getattr(sampler, name), step_size)})  # type: ignore[type-var]
     return replace(sampler, step_size=step_size)  # type: ignore[type-var]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,12 +36,19 @@ class Adjusted:
     proposal: Adjustable
     kind: Literal["adjusted"] = "adjusted"
 
+    adjusted: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         name = type(self.proposal).__name__
         adjustable = hasattr(self.proposal, "log_ratio") and getattr(self.proposal, "adjustable", True)
         if not adjustable:
             reason = getattr(self.proposal, "no_log_ratio", "it has no propose and log_ratio")
             raise StanleyError(f"Adjusted({name}): {reason}")
+
+    @property
+    def target_acceptance(self) -> float:
+        """The proposal's own, else 0.574, optimal for Langevin-type moves: Roberts & Rosenthal (1998)."""
+        return getattr(self.proposal, "target_acceptance", 0.574)
 
     @property
     def step_size(self) -> float:

@@ -11,7 +11,8 @@ State is for the next step, info is for the reader. A sampler that can be Metrop
     log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
 
 where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x, and an
-attribute `log_ratio_gradients` if the log-ratio costs gradients of its own.
+attribute `log_ratio_gradients` if the log-ratio costs gradients of its own. A sampler whose step ends in a Metropolis
+test says `adjusted = True` and the acceptance rate to aim at, `target_acceptance`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class ChainState(NamedTuple):
     grad: Tensor  # (B, *event)        ∇U(x)
     threshold: Tensor | None = None  # 0-d, STANLEY's th, resolved when the run starts
     scale: Tensor | None = None  # γ, only where it is frozen for the whole run
+    memory: Any = None  # what else a sampler carries from step to step (momentum, second moments, replicas)
 
 
 class StepInfo(NamedTuple):
@@ -48,10 +50,15 @@ class StepInfo(NamedTuple):
     scale: Tensor | None = None  # (B,)       mean of γ over the event
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
     num_gradients: int = 1  # per chain; a Hessian-vector product counts as 2
+    num_potentials: int = 0  # per chain: evaluations of U without its gradient
+    swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbouring temperatures
 
 
 class Sampler(Protocol):
     """Anything with `init` and `step`; see the top of this module."""
+
+    @property
+    def step_size(self) -> float: ...
 
     def init(self, potential: Energy, x: Tensor) -> ChainState: ...
 

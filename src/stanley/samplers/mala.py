@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ class MALA:
 
     step_size: float
     kind: Literal["mala"] = "mala"
+
+    adjusted: ClassVar[bool] = True
+    target_acceptance: ClassVar[float] = 0.574  # Roberts & Rosenthal (1998)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

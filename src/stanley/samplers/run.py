@@ -24,9 +24,9 @@ class ChainInfo:
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
     potential: Tensor  # (B,)    U at the last positions
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
-    num_gradients: (
-        int  # gradient evaluations per chain: the start's and the steps' (not drift's one check of the Hessian)
-    )
+    num_gradients: int  # per chain, the start's and the steps' (not drift's one check of the Hessian)
+    num_potentials: int = 0  # per chain, evaluations of U without its gradient
+    swap_acceptance: Tensor | None = None  # (R - 1,) between neighbouring temperatures of `ReplicaExchange`
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,16 @@ class Totals:
             zero,
         )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
-        self.num_gradients = 1
+        self.num_gradients, self.num_potentials = 1, 0
+        self.swaps: Tensor | None = None
         self.has_acceptance = self.has_scale = False
 
     def add(self, state: ChainState, info: StepInfo) -> None:
         self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
         self.num_gradients += info.num_gradients
+        self.num_potentials += info.num_potentials
+        if info.swap_acceptance is not None:
+            self.swaps = info.swap_acceptance if self.swaps is None else self.swaps + info.swap_acceptance
         if info.acceptance is not None:
             self.has_acceptance, self.acceptance = True, self.acceptance + info.acceptance
         if info.scale is not None:
@@ -137,4 +141,6 @@ class Totals:
             potential=state.potential,
             threshold=state.threshold,
             num_gradients=self.num_gradients,
+            num_potentials=self.num_potentials,
+            swap_acceptance=None if self.swaps is None else self.swaps / num_steps,
         )
