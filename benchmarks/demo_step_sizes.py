@@ -21,13 +21,12 @@ from typing import Any
 
 GRID = (0.005, 0.01, 0.02, 0.04, 0.09, 0.16)
 SEEDS = (101, 102)
-STEPS = 2000
 
 
 def score(job: tuple[str, float, int]) -> dict[str, Any]:
     import torch
 
-    from stanley.demo import SAMPLERS, demo_config
+    from stanley.demo import SAMPLERS, STEPS, demo_config
     from stanley.errors import StanleyError
     from stanley.metrics import judge_density
     from stanley.samplers.adapt import with_step_size
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
 
-    from stanley.demo import SAMPLERS
+    from stanley.demo import SAMPLERS, STEPS
 
     jobs = [(name, h, seed) for seed in SEEDS for h in GRID for name in SAMPLERS]
     with ProcessPoolExecutor(arguments.jobs) as pool:

@@ -23,6 +23,7 @@ SAMPLERS: dict[str, Langevin | Stanley | Adjusted] = {
     "STANLEY, Metropolis-adjusted": Adjusted(Stanley(step_size=0.09, threshold=1.0)),
 }
 
+STEPS = 1500  # training iterations of each sampler
 FRESH_STEPS = 500
 
 

@@ -10,8 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
     from stanley.records import RunDirectory
 
+
+def whole(kind: object, tokens: Sequence[Token]) -> int:
+    """The integer that is written; 3.5 is refused, not rounded."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number; write it like 100") from None
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object for machines.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …")]
 Run = Annotated[Path, Parameter(help="Run directory: the --out of a stanley train.")]
@@ -26,11 +41,11 @@ def train(
         str | None, Parameter(help="Run directory; runs/RECIPE unless given. Resumes what is there.")
     ] = None,
     config: Annotated[Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")] = None,
-    seed: Annotated[int | None, Parameter(help="Seed of weights, data order and chains.")] = None,
-    steps: Annotated[int | None, Parameter(help="Training iterations.")] = None,
-    batch: Annotated[int | None, Parameter(help="Data points, and chains, per iteration.")] = None,
-    chain_steps: Annotated[int | None, Parameter(help="Sampler steps per iteration.")] = None,
-    save_every: Annotated[int | None, Parameter(help="Iterations between checkpoints.")] = None,
+    seed: Annotated[Whole | None, Parameter(help="Seed of weights, data order and chains.")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Training iterations.")] = None,
+    batch: Annotated[Whole | None, Parameter(help="Data points, and chains, per iteration.")] = None,
+    chain_steps: Annotated[Whole | None, Parameter(help="Sampler steps per iteration.")] = None,
+    save_every: Annotated[Whole | None, Parameter(help="Iterations between checkpoints.")] = None,
     data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
     data_path: Annotated[str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")] = None,
     step_size: Annotated[
@@ -73,10 +88,10 @@ def train(
 def sample(
     run: Run,
     *,
-    num: Annotated[int, Parameter(help="How many samples.")] = 64,
+    num: Annotated[Whole, Parameter(help="How many samples.")] = 64,
     start: Annotated[Literal["noise", "bank"], Parameter(help="Fresh chains from noise, or the bank.")] = "noise",
-    steps: Annotated[int | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")] = None,
-    seed: int = 0,
+    steps: Annotated[Whole | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")] = None,
+    seed: Whole = 0,
     weights: Weights = "average",
     out: Annotated[Path | None, Parameter(help="Folder; RUN/samples unless given.")] = None,
     device: Device = "auto",
@@ -107,9 +122,9 @@ def sample(
 def evaluate(
     run: Run,
     *,
-    num: Annotated[int | None, Parameter(help="Samples of each kind; 2,000 vectors or 256 images.")] = None,
-    steps: Annotated[int | None, Parameter(help="Chain steps from noise.")] = None,
-    seed: int = 0,
+    num: Annotated[Whole | None, Parameter(help="Samples of each kind; 2,000 vectors or 256 images.")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Chain steps from noise.")] = None,
+    seed: Whole = 0,
     weights: Weights = "average",
     device: Device = "auto",
     json_: Json = False,
@@ -158,8 +173,8 @@ def recipes(
 def demo(
     *,
     out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path("runs/demo"),
-    seed: int = 0,
-    steps: Annotated[int, Parameter(help="Training iterations of each sampler.")] = 2000,
+    seed: Whole = 0,
+    steps: Annotated[Whole, Parameter(help="Training iterations of each sampler.")] = 1500,
     json_: Json = False,
 ) -> None:
     """Train rings with three samplers on one budget, and judge each exactly."""
