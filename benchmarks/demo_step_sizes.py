@@ -30,8 +30,8 @@ def score(job: tuple[str, float, int]) -> dict[str, Any]:
     from stanley.errors import StanleyError
     from stanley.metrics import judge_density
     from stanley.samplers.adapt import with_step_size
-    from stanley.train import train
     from stanley.trained import load
+    from stanley.training import train
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

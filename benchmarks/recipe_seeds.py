@@ -30,8 +30,8 @@ def score(job: tuple[str, int, int | None]) -> dict[str, Any]:
     from stanley.errors import StanleyError
     from stanley.metrics import judge_density
     from stanley.recipes import recipe
-    from stanley.train import train
     from stanley.trained import load
+    from stanley.training import train
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

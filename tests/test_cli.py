@@ -221,3 +221,32 @@ def test_sampling_more_than_the_bank(trained: Path) -> None:
     done = stanley("sample", "runs/a", "--start", "bank", "--num", "1000", cwd=trained, check=2)
     assert "the bank" in done.stderr
     assert "64" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--num", "3.5"], ["--num", "1e2"], ["--steps", "2.5"]])
+def test_a_fraction_is_refused_not_rounded(trained: Path, flags: list[str]) -> None:
+    done = stanley("sample", "runs/a", *flags, cwd=trained, check=2)
+    assert f"'{flags[1]}' is not a whole number" in done.stderr
+
+
+def test_an_out_that_cannot_be_made_for_samples(trained: Path) -> None:
+    done = stanley(
+        "sample", "runs/a", "--num", "2", "--steps", "2", "--out", "runs/a/config.json/x", cwd=trained, check=2
+    )
+    assert done.stderr.count("\n") == 1
+    assert "choose another --out" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--seed", str(2**64)], ["--seed", "-1"], ["--num", str(10**15)]])
+def test_numbers_beyond_reach(trained: Path, flags: list[str]) -> None:
+    done = stanley("sample", "runs/a", "--steps", "2", *flags, cwd=trained, check=2)
+    assert done.stderr.count("\n") == 1
+    assert "2^63" in done.stderr or "out of memory" in done.stderr
+
+
+def test_a_terminal_without_greek(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the encoding of the output lacks is shown as ?."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = stanley("evaluate", "runs/a", "--num", "20", "--steps", "5", cwd=trained)
+    assert "scores.json" in done.stdout
+    assert "?" in done.stdout

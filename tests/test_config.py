@@ -11,8 +11,8 @@ from stanley.cli.fields import parse_fields, read_config_file, resolve
 from stanley.config import apply, differences, from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.recipes import ABOUT, RECIPES, recipe
-from stanley.samplers import MALA, Adjusted, Langevin, Quantile, Stanley
-from stanley.train import TrainConfig
+from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped
+from stanley.training import TrainConfig
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -58,6 +58,23 @@ def test_tokens_are_read_as_values() -> None:
             },
             Adjusted(Stanley(0.2, 1.0)),
         ),
+        ({"sampler.kind": "replica-exchange", "sampler.sampler.kind": "mala"}, ReplicaExchange(MALA(0.09))),
+        (
+            {
+                "sampler.kind": "replica-exchange",
+                "sampler.sampler.kind": "adjusted",
+                "sampler.sampler.proposal.kind": "stanley",
+                "sampler.step_size": 0.2,  # through both
+                "sampler.threshold": 1,
+                "sampler.temperatures": [1, 3],
+                "sampler.power": 0.5,
+            },
+            ReplicaExchange(Adjusted(Stanley(0.2, 1.0)), (1.0, 3.0), 0.5),
+        ),
+        (
+            {"sampler.kind": "replica-exchange", "sampler.sampler.kind": "underdamped", "sampler.sampler.step_size": 1},
+            ReplicaExchange(Underdamped(1.0)),
+        ),
     ],
 )
 def test_sampler_flags(flags: dict[str, Any], sampler: object) -> None:
@@ -65,6 +82,27 @@ def test_sampler_flags(flags: dict[str, Any], sampler: object) -> None:
     config = to_dict(base)
     apply(config, flags)
     assert from_dict(TrainConfig, config).sampler == sampler
+
+
+def test_the_step_size_outlives_what_it_was_wrapped_in() -> None:
+    config = to_dict(recipe("rings"))
+    config["sampler"] = to_dict(ReplicaExchange(Adjusted(Stanley(0.3)), (1.0, 2.0)))
+    apply(config, {"sampler.kind": "barker"})
+    assert from_dict(TrainConfig, config).sampler == Barker(0.3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ({"sampler.kind": "hmc", "sampler.step_size": 0.3}, True),
+        ({"sampler.kind": "replica-exchange", "sampler.sampler.kind": "mala"}, True),
+        ({"sampler.kind": "replica-exchange", "sampler.sampler.kind": "langevin"}, False),
+        ({"sampler.kind": "underdamped", "sampler.step_size": 0.3}, False),
+    ],
+)
+def test_what_acceptance_drives_stays_where_something_is_rejected(flags: dict[str, Any], kept: bool) -> None:
+    assert recipe("rings").adapt is not None
+    assert (resolve("rings", {}, flags).adapt is not None) == kept
 
 
 def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_was_asked_for() -> None:
@@ -86,6 +124,19 @@ def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_wa
         ({"start": "nowhere"}, "start is 'nowhere', must be 'bank', 'data' or 'noise'"),
         ({"sampler.kind": "adjusted"}, "sampler.proposal.kind is missing"),
         ({"sampler.kind": "adjusted", "sampler.proposal.kind": "mala"}, "sampler.proposal.kind is 'mala'"),
+        ({"sampler.kind": "replica-exchange"}, "sampler.sampler.kind is missing"),
+        (
+            {"sampler.kind": "replica-exchange", "sampler.sampler.kind": "replica-exchange"},
+            "sampler.sampler.kind is 'replica-exchange'",
+        ),
+        (
+            {
+                "sampler.kind": "replica-exchange",
+                "sampler.sampler.kind": "mala",
+                "sampler.temperatures": [2, 1],
+            },
+            "temperatures are",
+        ),
         ({"sampler.kind": "stanley", "sampler.scope": "row"}, "sampler.scope is 'row'"),
         ({"sampler.kind": "stanley", "sampler.threshold.quantile": 2}, "quantile is 2"),
     ],
@@ -128,3 +179,57 @@ def test_differences_are_leaves() -> None:
     assert differences(a, b) == {}
     b["network"]["width"] = 7
     assert differences(a, b) == {"network.width": (128, 7)}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("gap_limit", "inf"), ("temperature", "inf"), ("energy_l2", ".inf"), ("optimizer.lr", "inf")]
+)
+def test_infinite_numbers_are_refused_because_json_has_none(field: str, value: str) -> None:
+    with pytest.raises(StanleyError, match=f"{field} is inf, must be a finite number"):
+        resolve("rings", {}, parse_fields([f"--{field}", value]))
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "true"])
+def test_a_word_that_yaml_takes_for_true_is_no_number(word: str) -> None:
+    with pytest.raises(StanleyError, match="keep is True, must be a number"):
+        resolve("rings", {}, parse_fields(["--keep", word]))
+    assert resolve("cifar10", {}, parse_fields(["--data.flip", word])).data.flip is True  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [[1], {"a": 1}, 5, None])
+def test_a_kind_that_is_no_word(kind: Any) -> None:
+    with pytest.raises(StanleyError, match=r"kind"):
+        resolve("rings", {}, {"sampler.kind": kind})
+
+
+def test_a_field_given_twice() -> None:
+    with pytest.raises(StanleyError, match=r"network\.width is given twice"):
+        parse_fields(["--network.width", "4", "--network.width=8"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1: 2\n", "field named 1"),
+        (b"network:\n  null: 2\n", "network has a field named None"),
+        (b"network: &a\n  b: *a\n", "nested over"),
+        (b"start: \xe9\n", "not UTF-8"),
+    ],
+)
+def test_odd_files(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(StanleyError, match=message) as error:
+        resolve("rings", read_config_file(tmp_path / "a.yaml"), {})
+    assert "\n" not in str(error.value)
+
+
+def test_a_time_step_is_not_taken_for_a_variance():
+    """HMC's ε is the square root of the h of the same move: the new sampler must be given its own."""
+    config = to_dict(recipe("rings"))
+    apply(config, {"sampler.kind": "hmc"})
+    with pytest.raises(StanleyError, match="step_size is missing"):
+        from_dict(TrainConfig, config)
+    apply(config, {"sampler.step_size": 0.3})
+    assert from_dict(TrainConfig, config).sampler == HMC(0.3)
+    apply(config, {"sampler.kind": "barker"})
+    assert "step_size" not in config["sampler"]

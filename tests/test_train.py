@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,8 @@ from stanley.networks import MLP, build_energy
 from stanley.optim import Adam
 from stanley.records import RunDirectory
 from stanley.samplers import MALA, Adjusted, Langevin, Quantile, Stanley, run_chains
-from stanley.train import TrainConfig, train
+from stanley.trained import load
+from stanley.training import TrainConfig, train
 from tests.conftest import without_time
 
 
@@ -94,7 +96,7 @@ SCRIPT = """
 import sys, json, torch
 torch.set_num_threads(1)
 from stanley.config import from_dict
-from stanley.train import TrainConfig, train
+from stanley.training import TrainConfig, train
 train(from_dict(TrainConfig, json.loads(sys.argv[1])), sys.argv[2])
 """
 
@@ -227,6 +229,15 @@ class TestResumeWithAnotherConfiguration:
             run = train(replace(small, steps=30), tmp_path / "run")
         assert [r["step"] for r in run.records()] == list(range(1, 31))
 
+    def test_data_that_moved_after_the_last_step_are_found(self, small: TrainConfig, tmp_path: Path) -> None:
+        """The last checkpoint knows the old place; the run that was told of the new one goes by that."""
+        np.save(tmp_path / "old.npy", np.random.default_rng(0).normal(size=(100, 2)))
+        train(replace(small, data=Array(path=str(tmp_path / "old.npy"))), tmp_path / "run")
+        moved = (tmp_path / "old.npy").rename(tmp_path / "new.npy")
+        with pytest.warns(UserWarning, match=r"data\.path"):
+            run = train(replace(small, data=Array(path=str(moved))), tmp_path / "run")
+        assert len(load(run).config.data.load().train) == 90
+
     def test_a_finished_run_is_left_as_it_is(self, small: TrainConfig, tmp_path: Path) -> None:
         run = train(small, tmp_path / "run")
         before = run.records_file.read_bytes()
@@ -253,6 +264,18 @@ class TestBrokenCheckpoints:
             resumed = train(small, tmp_path / "run")
         same_state(newest(unbroken), newest(resumed))
         assert without_time(unbroken.records()) == without_time(resumed.records())
+
+    def test_a_damaged_header_is_told_like_damaged_weights(self, small: TrainConfig, tmp_path: Path) -> None:
+        """Every byte of the metadata in turn: one line that names the file, whatever JSON makes of it."""
+        run = train(replace(small, steps=1), tmp_path / "run")
+        path = checkpoint.saved(run.checkpoints)[-1]
+        whole = path.read_bytes()
+        start = whole.index(b'"stanley"')
+        for at in range(start, min(start + 400, whole.index(b"{", start + 400))):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 2]) + whole[at + 1 :])
+            with pytest.raises(StanleyError, match=path.name) as error:
+                checkpoint.load(path)
+            assert "\n" not in str(error.value)
 
     def test_all_broken_is_an_error(self, small: TrainConfig, tmp_path: Path) -> None:
         run = train(small, tmp_path / "run")
@@ -364,3 +387,71 @@ def test_data_spec_is_part_of_the_run(tmp_path: Path, small: TrainConfig) -> Non
     train(small, tmp_path / "run")
     with pytest.raises(StanleyError, match=r"data\.std"):
         train(replace(small, data=Rings(num=2000, std=0.2)), tmp_path / "run")
+
+
+class TestRecords:
+    def steps(self, folder: Path) -> list[int]:
+        return [r["step"] for r in RunDirectory(folder).records()]
+
+    def write(self, folder: Path, *lines: str) -> RunDirectory:
+        run = RunDirectory(folder)
+        run.create()
+        run.records_file.write_text("".join(line + "\n" for line in lines))
+        return run
+
+    def test_damage_after_the_checkpoint_is_dropped(self, tmp_path: Path) -> None:
+        run = self.write(tmp_path, '{"step": 1}', '{"step": 2}', "\0\0\0", '{"step": 4}')
+        run.truncate_records(2)
+        assert self.steps(tmp_path) == [1, 2]
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ('{"step": 1}', '{"step": 3}', '{"step": 4}'),
+            ('{"step": 1}', '{"step": 1}', '{"step": 2}'),
+            ('{"step": 1}', "\0\0\0", '{"step": 3}'),
+            ('{"step": 1}',),
+        ],
+    )
+    def test_a_missing_doubled_or_damaged_step_before_it_is_an_error(
+        self, tmp_path: Path, lines: tuple[str, ...]
+    ) -> None:
+        run = self.write(tmp_path, *lines)
+        before = run.records_file.read_bytes()
+        with pytest.raises(StanleyError, match=r"records\.jsonl has no record of step 2 in line 2.*step 3"):
+            run.truncate_records(3)
+        assert run.records_file.read_bytes() == before
+
+    def test_a_damaged_line_is_named_where_all_are_read(self, tmp_path: Path) -> None:
+        run = self.write(tmp_path, '{"step": 1}', '{"step": ')
+        with pytest.raises(StanleyError, match=r"records\.jsonl line 2 is damaged"):
+            run.records()
+
+    def test_an_event_after_a_torn_one(self, tmp_path: Path) -> None:
+        run = self.write(tmp_path)
+        run.event(kind="resumed", step=1)
+        with run.events_file.open("a") as file:
+            file.write('{"kind": "resu')
+        run.event(kind="resumed", step=2)
+        assert [e["step"] for e in run.events()] == [1, 2]
+
+    def test_what_a_killed_writer_left_is_removed_and_no_reason_to_refuse(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "run"
+        (out / "checkpoints").mkdir(parents=True)
+        left = [out / ".config.json.abc.tmp", out / "checkpoints" / ".step-00000006.safetensors.abc.tmp"]
+        for path in left:
+            path.write_bytes(b"half")
+        train(replace(small, steps=1), out)
+        assert not any(path.exists() for path in left)
+
+    def test_a_full_disk_is_one_line(self, small: TrainConfig, tmp_path: Path) -> None:
+        if not Path("/dev/full").exists():
+            pytest.skip("needs /dev/full")
+        run = self.write(tmp_path)
+        run.records_file.unlink()
+        run.records_file.symlink_to("/dev/full")
+        with pytest.raises(StanleyError, match=r"cannot write .*records\.jsonl: No space left"):
+            run.append({"step": 1})
+        run.close()  # what the failed write left in the buffer is not reported a second time

@@ -14,18 +14,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stanley import data, metrics, networks, plots, samplers, targets
+    from stanley import data, diagnostics, metrics, networks, plots, samplers, targets
     from stanley.checkpoint import Checkpoint
     from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
     from stanley.errors import DivergenceError, StanleyError
-    from stanley.evaluate import evaluate
+    from stanley.evaluation import evaluate
     from stanley.networks import MLP, ConvNet, ResNet, WithReference
     from stanley.optim import SGD, Adam
     from stanley.recipes import recipe
     from stanley.records import RunDirectory
     from stanley.samplers import (
+        AMALA,
+        HMC,
         MALA,
         Adjusted,
+        Barker,
         ChainInfo,
         ChainResult,
         ChainState,
@@ -33,30 +36,37 @@ if TYPE_CHECKING:
         GradientDescent,
         Langevin,
         MatchedLangevin,
+        Preconditioned,
+        PreconditionedLangevin,
         Quantile,
+        RandomWalk,
+        ReplicaExchange,
         RobbinsMonro,
         Stanley,
         StepInfo,
+        TamedLangevin,
+        Underdamped,
         adapt,
         run_chains,
     )
-    from stanley.train import TrainConfig, train
     from stanley.trained import Trained, load
+    from stanley.training import TrainConfig, train
     from stanley.types import Energy, Potential
 
 _HOME = {
-    "stanley": "data metrics networks plots samplers targets",
+    "stanley": "data diagnostics metrics networks plots samplers targets",
     "stanley.checkpoint": "Checkpoint",
     "stanley.data": "CIFAR10 GMM MNIST Array Dataset Flowers102 Folder Moons Rings",
     "stanley.errors": "DivergenceError StanleyError",
-    "stanley.evaluate": "evaluate",
+    "stanley.evaluation": "evaluate",
     "stanley.networks": "MLP ConvNet ResNet WithReference",
     "stanley.optim": "SGD Adam",
     "stanley.recipes": "recipe",
     "stanley.records": "RunDirectory",
-    "stanley.samplers": "MALA Adjusted ChainInfo ChainResult ChainState ClippedLangevin GradientDescent Langevin "
-    "MatchedLangevin Quantile RobbinsMonro Stanley StepInfo adapt run_chains",
-    "stanley.train": "TrainConfig train",
+    "stanley.samplers": "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin "
+    "GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile RandomWalk "
+    "ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt run_chains",
+    "stanley.training": "TrainConfig train",
     "stanley.trained": "Trained load",
     "stanley.types": "Energy Potential",
 }

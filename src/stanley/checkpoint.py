@@ -62,10 +62,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, OSError) as error:
+        meta: Any = json.loads(header.get("stanley", "null"))
+    except PermissionError as error:
+        raise StanleyError(f"{path} may not be read ({error.strerror}); change its permissions") from error
+    except (SafetensorError, OSError, ValueError) as error:
         raise StanleyError(f"{path} is truncated or corrupt ({error})") from error
-    require("stanley" in header, f"{path} is not a stanley checkpoint: its header has no 'stanley' entry")
-    meta = json.loads(header["stanley"])
+    require(isinstance(meta, dict), f"{path} is not a stanley checkpoint: its header has no 'stanley' entry")
+    require(isinstance(meta.get("format"), int), f"{path} is corrupt: its header names no format")
     require(
         meta["format"] <= FORMAT,
         f"{path} has format {meta['format']}, this version of stanley reads up to {FORMAT}; update stanley",

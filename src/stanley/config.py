@@ -5,20 +5,25 @@ The classes are frozen dataclasses that check themselves; pydantic converts and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
-from stanley.errors import StanleyError, did_you_mean
+from stanley.errors import StanleyError, did_you_mean, require
 
 T = TypeVar("T")
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """The configuration as JSON-ready values, each part with its `kind`."""
+    """The configuration as JSON-ready values, each part with its `kind`; JSON has no infinite numbers."""
     assert is_dataclass(config)
     assert not isinstance(config, type)
-    return _plain(asdict(config))
+    values = _plain(asdict(config))
+    for path, value in leaves(values):
+        finite = not isinstance(value, float) or math.isfinite(value)
+        require(finite, f"{'.'.join(path)} is {value}, must be a finite number")
+    return values
 
 
 def _plain(value: Any) -> Any:
@@ -74,8 +79,14 @@ def field_name(location: tuple[Any, ...]) -> str:
     )
 
 
+MAX_DEPTH = 10
+
+
 def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    where = ".".join(prefix) or "the configuration"
+    require(len(prefix) < MAX_DEPTH, f"{where} is nested over {MAX_DEPTH} levels deep; an alias may hold itself")
     for key, value in values.items():
+        require(isinstance(key, str), f"{where} has a field named {key!r}, which is no word; names are words")
         if isinstance(value, dict) and value:
             yield from leaves(value, (*prefix, key))
         else:
@@ -90,6 +101,8 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
             field = ".".join(path[: depth + 1])
             raise StanleyError(f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}")
         at = at[name]
+    number = isinstance(value, bool) and isinstance(at, int | float) and not isinstance(at, bool)
+    require(not number, f"{'.'.join(path)} is {value}, must be a number")
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
@@ -104,8 +117,9 @@ def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "
 def override(config: dict[str, Any], path: str, value: Any) -> None:
     """Set `a.b.c` in place.
 
-    Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over.
-    A field of an adjusted sampler that is not its own is its proposal's: sampler.step_size works for all samplers.
+    Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over;
+    not between a variance and a time step, which are not the same number.
+    A field that a sampler made of another does not have is the other's: sampler.step_size works for all samplers.
     """
     *parents, last = path.split(".")
     at = config
@@ -116,15 +130,28 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         at = at[name]
     at = inner(at, last)
     if last == "kind" and at.get("kind") != value:
-        carried = {name: at[name] for name in ("step_size", "lr") if name in at}
+        carried = {name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)}
+        if (inner(at, "step_size").get("kind") in TIME_STEP) != (value in TIME_STEP):
+            carried.pop("step_size", None)
         at.clear()
-        at.update({"proposal": carried} if value == "adjusted" else carried)
+        at.update({WRAPPED[str(value)]: carried} if str(value) in WRAPPED else carried)
     at[last] = value
 
 
+#: Samplers whose step size is a time step, not the variance of the noise.
+TIME_STEP = ("hmc", "underdamped")
+
+#: The field in which a sampler of this kind holds the one that it is made of, and its other fields.
+WRAPPED = {"adjusted": "proposal", "replica-exchange": "sampler"}
+BESIDES = ("kind", "temperatures", "power")
+
+
 def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
-    """The part itself, or its proposal where only that can have such a field."""
-    return part["proposal"] if "proposal" in part and name not in ("kind", "proposal") else part
+    """The part itself, or the sampler it is made of where only that can have such a field."""
+    wrapped = WRAPPED.get(str(part.get("kind")))
+    if wrapped is None or wrapped not in part or name in (wrapped, *BESIDES):
+        return part
+    return inner(part[wrapped], name)
 
 
 def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:

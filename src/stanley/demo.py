@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from stanley.errors import DivergenceError
-from stanley.evaluate import evaluate
+from stanley.evaluation import evaluate
 from stanley.files import write_json
 from stanley.plots import Panel, densities, save
 from stanley.recipes import recipe
 from stanley.samplers import Adjusted, Langevin, Stanley
-from stanley.train import TrainConfig, train
+from stanley.training import TrainConfig, train
 
 #: Step sizes tuned in the same way for each sampler: see benchmarks/demo_step_sizes.py and docs/results.md.
 SAMPLERS: dict[str, Langevin | Stanley | Adjusted] = {

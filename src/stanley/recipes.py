@@ -9,7 +9,7 @@ from stanley.errors import StanleyError, did_you_mean
 from stanley.networks import MLP, ConvNet, ResNet
 from stanley.optim import Adam
 from stanley.samplers import MALA, Langevin, RobbinsMonro, Stanley
-from stanley.train import TrainConfig
+from stanley.training import TrainConfig
 
 RINGS = TrainConfig(
     data=Rings(),
@@ -20,7 +20,7 @@ RINGS = TrainConfig(
     steps=10_000,
     batch=256,
     chain_steps=10,
-    bank_size=5_000,
+    bank_size=1_000,
     decay=1.0,
     ema=0.995,
     gap_limit=50.0,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -55,7 +56,8 @@ class RunDirectory:
                 f"cannot create the run directory {self.path}: {error.strerror}; choose another --out"
             ) from error
         require(os.access(self.path, os.W_OK), f"{self.path} is not writable; choose another --out")
-        others = [p.name for p in self.path.iterdir() if p.name not in {"checkpoints", ".lock"}]
+        ours = {self.checkpoints, self.path / ".lock", *self.leftovers()}
+        others = [p.name for p in self.path.iterdir() if p not in ours]
         require(
             self.config_file.exists() or not others,
             f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and no config.json; "
@@ -68,7 +70,8 @@ class RunDirectory:
             return
         import fcntl
 
-        self._lock = (self.path / ".lock").open("w")
+        with writing(self.path / ".lock"):
+            self._lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -76,20 +79,29 @@ class RunDirectory:
             raise StanleyError(
                 f"{self.path} is in use by another training process; wait for it or choose another --out"
             ) from error
+        for path in self.leftovers():
+            path.unlink(missing_ok=True)
+
+    def leftovers(self) -> list[Path]:
+        """Files that never got their name, because their writer was killed."""
+        kinds = (".config.json.*.tmp", ".records.jsonl.*.tmp", ".events.jsonl.*.tmp", "checkpoints/.step-*.tmp")
+        return [path for kind in kinds for path in self.path.glob(kind)]
 
     def read_config(self) -> dict[str, Any]:
         try:
-            return json.loads(self.config_file.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            config = json.loads(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise StanleyError(
                 f"{self.config_file} cannot be read as JSON ({error}); restore it or use a new --out"
             ) from error
+        require(isinstance(config, dict), f"{self.config_file} holds no fields; restore it or use a new --out")
+        return config
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_file, config)
 
     def truncate_records(self, last_step: int) -> None:
-        """Keep the records of steps 1 … last_step: what comes after will be computed again."""
+        """Keep the records of steps 1 … last_step, each once: what comes after will be computed again."""
         self.close()
         if not self.records_file.exists():
             require(
@@ -97,42 +109,50 @@ class RunDirectory:
                 f"{self.records_file} is missing but a checkpoint is at step {last_step}; restore it",
             )
             return
-        kept = [r for r in complete_lines(self.records_file) if json.loads(r)["step"] <= last_step]
+        kept: list[str] = []
+        for line in complete_lines(self.records_file):
+            if len(kept) == last_step or step_of(line) != len(kept) + 1:
+                break
+            kept.append(line)
+        require(
+            len(kept) == last_step,
+            f"{self.records_file} has no record of step {len(kept) + 1} in line {len(kept) + 1}, but a checkpoint is "
+            f"at step {last_step}; restore the file, or start anew with another --out",
+        )
         write_atomic(self.records_file, "".join(line + "\n" for line in kept).encode())
 
     def append(self, record: dict[str, Any]) -> None:
         """One line, handed to the operating system at once: it survives the death of the process."""
-        try:
+        with writing(self.records_file):
             if self._records is None:
                 self._records = self.records_file.open("a")
             self._records.write(json.dumps(record) + "\n")
             self._records.flush()
-        except OSError as error:
-            raise StanleyError(
-                f"cannot write {self.records_file}: {error.strerror}; free some space, the same command then resumes"
-            ) from error
 
     def sync(self) -> None:
         """Records reach the disk before the checkpoint that vouches for them."""
         if self._records is not None:
-            os.fsync(self._records.fileno())
+            with writing(self.records_file):
+                os.fsync(self._records.fileno())
 
     def event(self, **event: Any) -> None:
-        with self.events_file.open("a") as file:
-            file.write(json.dumps(event) + "\n")
+        """One line more; events are few, so all are written anew, without what a killed process left of its last."""
+        before = complete_lines(self.events_file) if self.events_file.exists() else ()
+        write_atomic(self.events_file, "".join(line + "\n" for line in (*before, json.dumps(event))).encode())
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in complete_lines(self.records_file)] if self.records_file.exists() else []
+        return json_lines(self.records_file) if self.records_file.exists() else []
 
     def last_record(self) -> dict[str, Any] | None:
         return next(iter(self.records()[-1:]), None)
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in complete_lines(self.events_file)] if self.events_file.exists() else []
+        return json_lines(self.events_file) if self.events_file.exists() else []
 
     def close(self) -> None:
         if self._records is not None:
-            self._records.close()
+            with suppress(OSError):  # what could not be written was reported when it was handed over
+                self._records.close()
             self._records = None
 
     def release(self) -> None:
@@ -142,9 +162,39 @@ class RunDirectory:
             self._lock = None
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An error of the operating system in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise StanleyError(
+            f"cannot write {path}: {error.strerror or error}; free some space or set its permissions, "
+            "the same command then resumes"
+        ) from error
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    values: list[dict[str, Any]] = []
+    for number, line in enumerate(complete_lines(path), 1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise StanleyError(f"{path} line {number} is damaged ({error}); restore the file") from error
+        require(isinstance(values[-1], dict), f"{path} line {number} is damaged (no fields); restore the file")
+    return values
+
+
+def step_of(line: str) -> int | None:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def complete_lines(path: Path) -> Iterator[str]:
     """The lines of a file that end in a newline; a torn last line of a killed process is left out."""
-    with path.open() as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.endswith("\n"):
                 yield line.rstrip("\n")

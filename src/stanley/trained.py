@@ -14,13 +14,13 @@ from stanley import checkpoint
 from stanley.bank import Bank, StartNoise
 from stanley.config import from_dict
 from stanley.device import pick_device
-from stanley.errors import require
+from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
 from stanley.networks import build_energy
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
 from stanley.samplers.adapt import with_step_size
-from stanley.train import TrainConfig
+from stanley.training import TrainConfig
 from stanley.types import Potential
 
 Weights = Literal["average", "raw"]
@@ -86,6 +86,7 @@ class Trained:
         steps: `default_steps` of the start unless given. Unadjusted samplers carry their bias into the samples,
         and no number of steps proves convergence.
         """
+        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
         generator = torch.Generator(self.noise.mean.device).manual_seed(seed)
         x0 = self.starts(num, start, generator)
         num_steps = self.default_steps(start) if steps is None else steps
@@ -108,7 +109,8 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
     saved = checkpoint.newest(directory.checkpoints)
     require(saved is not None, f"{directory.path} holds no checkpoint yet; train it first")
     assert saved is not None
-    config = from_dict(TrainConfig, saved.meta["config"])
+    data = directory.read_config().get("data", saved.meta["config"]["data"])  # where they lie now, if they were moved
+    config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
     energy = build_energy(
         config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
     )
@@ -137,7 +139,10 @@ def write_samples(model: Trained, chains: ChainResult, folder: Path, name: str) 
     from stanley.data import to_bytes
     from stanley.plots import Panel, densities, save, write_grid_png
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(f"cannot create {folder}: {error.strerror or error}; choose another --out") from error
     buffer = io.BytesIO()
     np.save(buffer, chains.x.cpu().numpy())
     write_atomic(folder / f"{name}.npy", buffer.getvalue())

@@ -41,7 +41,9 @@ def piecewise_linear(potential: Energy) -> str | None:
 
     A network whose only non-linearities are kinked has a Hessian of zero almost everywhere.
     """
-    energy = potential.energy if isinstance(potential, Potential) else potential
+    energy = potential
+    while not isinstance(energy, nn.Module) and hasattr(energy, "energy"):  # `Potential` and other wrappings
+        energy = energy.energy  # type: ignore[attr-defined]
     if not isinstance(energy, nn.Module):
         return None
     kinked = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.Hardshrink, nn.Softshrink)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stanley.data import Array
+from stanley.errors import StanleyError
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.standard_normal((50, 3))
@@ -132,3 +133,50 @@ def test_refused_files(tmp_path: Path, refused) -> None:
         (tmp_path / name).write_bytes(content)
         with refused(f"cannot read {tmp_path / name}"):
             Array(path=str(tmp_path / name)).load()
+
+
+def test_any_damage_is_told_in_one_line(tmp_path: Path) -> None:
+    """Bytes of a header, and of a compressed archive, changed at random: the array, or one line that names the file."""
+    rng = np.random.default_rng()
+    plain, packed = tmp_path / "x.npy", tmp_path / "x.npz"
+    np.save(plain, VECTORS)
+    np.savez_compressed(packed, x=VECTORS)
+    refusals: list[str] = []
+    for path, reach in ((plain, 128), (packed, packed.stat().st_size)):
+        whole = path.read_bytes()
+        for _ in range(200):
+            damaged = bytearray(whole)
+            for at in rng.integers(0, reach, 3):
+                damaged[at] = rng.integers(256)
+            path.write_bytes(damaged)
+            try:
+                Array(path=str(path)).load()
+            except StanleyError as error:
+                refusals.append(str(error))
+    assert refusals
+    assert all(("x.npy" in told or "x.npz" in told) and "\n" not in told for told in refusals)
+
+
+def test_a_header_that_claims_more_than_there_is_memory(tmp_path: Path, refused) -> None:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000, 3), }"
+    padded = header.ljust(117) + b"\n"
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded)
+    with refused(path, "cannot read", "numpy.save"):
+        Array(path=str(path)).load()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e15])
+def test_a_scale_that_float32_cannot_square(tmp_path: Path, refused, scale: float) -> None:
+    path = save(tmp_path / "x.npy", scale * VECTORS)
+    with refused(path, "standard deviations", "rescale"):
+        Array(path=str(path)).load()
+
+
+def test_seed_out_of_range_and_an_unknown_home(tmp_path: Path, refused) -> None:
+    path = save(tmp_path / "x.npy", VECTORS)
+    for seed in (-1, 2**63):
+        with refused(f"data.seed is {seed}", "2^63"):
+            Array(path=str(path), seed=seed).load()
+    with refused("~nobody-of-this-name/x.npy", "home folder"):
+        Array(path="~nobody-of-this-name/x.npy").load()

@@ -180,3 +180,32 @@ def test_a_pickle_cut_short_anywhere_is_refused(tmp_path: Path, refused) -> None
         (folder / "data_batch_1").write_bytes(whole[:length])
         with refused("data_batch_1", "delete it"):
             CIFAR10(root=str(tmp_path)).load()
+
+
+def test_a_folder_in_the_place_of_a_batch(tmp_path: Path, refused) -> None:
+    write_binary(tmp_path / "a", pixels())
+    (tmp_path / "a" / "data_batch_3.bin").unlink()
+    (tmp_path / "a" / "data_batch_3.bin").mkdir()
+    with refused("data_batch_3.bin", "cannot be read"):
+        CIFAR10(root=str(tmp_path / "a")).load()
+
+
+def test_black_images_only(tmp_path: Path, refused) -> None:
+    write_binary(tmp_path / "a", [0 * x for x in pixels()])
+    with refused("the same image 20 times"):
+        CIFAR10(root=str(tmp_path / "a")).load()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04\x8d" + b"\xff" * 8 + b"text",  # a string of 2^64 - 1 bytes
+        b"\x80\x04r\xff\xff\xff\x7f.",  # memo entry 2^31 - 1 of an empty stack
+        b"",
+    ],
+)
+def test_pickles_that_claim_the_impossible(tmp_path: Path, refused, content: bytes) -> None:
+    write_python(tmp_path / "a", pixels(), 2)
+    (tmp_path / "a" / "data_batch_2").write_bytes(content)
+    with refused("data_batch_2", "no CIFAR-10 batch", "fetch it again"):
+        CIFAR10(root=str(tmp_path / "a")).load()

@@ -67,3 +67,12 @@ def test_errors(root: Path, refused, tmp_path: Path) -> None:
         Flowers102(root=str(root)).load()
     with refused("holds no Flowers-102", "flowers-102/setid.mat"):
         Flowers102(root=str(tmp_path / "nowhere")).load()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"\x0f\0\0\0\x09\0\0\0not zlib!"]
+)
+def test_damaged_splits(root: Path, refused, content: bytes) -> None:
+    (root / "flowers-102" / "setid.mat").write_bytes(content)
+    with refused("setid.mat", "cannot be read", "fetch it again"):
+        Flowers102(root=str(root)).load()

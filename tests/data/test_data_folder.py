@@ -241,3 +241,48 @@ def test_cache_errors(pictures: Path, tmp_path: Path, refused, monkeypatch: pyte
     monkeypatch.setattr(folder_module.shutil, "disk_usage", lambda _: usage)
     with refused("data.cache", "MB free", "choose another"):
         spec.load()
+
+
+@pytest.mark.parametrize("limit", [0, 2048])
+def test_a_link_to_nothing(pictures: Path, tmp_path: Path, refused, limit: int) -> None:
+    (pictures / "gone.png").symlink_to("nowhere.png")
+    with refused("gone.png", "No such file", "replace"):
+        Folder(path=str(pictures), size=8, memory_limit_mb=limit, cache=str(tmp_path / "cache")).load()
+
+
+@pytest.mark.parametrize("limit", [0, 2048])
+def test_one_picture_again_and_again(tmp_path: Path, refused, limit: int) -> None:
+    for i in range(9):
+        flat("RGB", (9, 9, 9), path=tmp_path / "flat" / f"{i}.png")
+    with refused("flat", "the same image 9 times"):
+        Folder(path=str(tmp_path / "flat"), size=8, memory_limit_mb=limit, cache=str(tmp_path / "cache")).load()
+
+
+def test_a_cache_that_cannot_be_made_or_written(
+    pictures: Path, tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with refused("data.cache", "file", "cannot be made", "choose another"):
+        Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(tmp_path / "file")).load()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder_module.os, "fsync", full)
+    with refused("data.cache", "cannot be written", "No space left", "choose another"):
+        Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(tmp_path / "cache")).load()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_subfolder_that_cannot_be_listed(pictures: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, not left out; the error is made here, because root may list everything."""
+    scan = os.scandir
+
+    def locked(path):
+        if str(path).endswith("deep1"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(folder_module.os, "scandir", locked)
+    with refused("deep1", "cannot be listed", "Permission denied"):
+        Folder(path=str(pictures), size=8).load()

@@ -36,7 +36,7 @@ def raw(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_reads_both_layouts(raw: Path) -> None:
-    for root in (raw, raw.parent.parent):
+    for root in (raw, raw.parent, raw.parent.parent):
         data = MNIST(root=str(root)).load()
         assert data.train.dtype == torch.uint8
         assert not data.flip
@@ -88,7 +88,7 @@ def test_damaged_gzip(tmp_path: Path, refused) -> None:
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
     for content in (whole[:100], b"plain text, no gzip", flipped, whole[:-8] + b"\0" * 8):
         (tmp_path / f"{TEST}.gz").write_bytes(content)
-        with refused(f"{TEST}.gz", "cannot be unpacked", "delete it"):
+        with refused(f"{TEST}.gz", "cannot be read", "delete it"):
             MNIST(root=str(tmp_path)).load()
 
 
@@ -100,3 +100,18 @@ def test_missing(tmp_path: Path, refused) -> None:
         MNIST(root=str(tmp_path)).load()
     with refused("data.size is 0"):
         MNIST(size=0)
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path, refused) -> None:
+    for name in (TRAIN, TEST):
+        (tmp_path / name).mkdir()
+    with refused(TRAIN, "cannot be read"):
+        MNIST(root=str(tmp_path)).load()
+
+
+def test_one_digit_again_and_again(raw: Path, refused) -> None:
+    same = idx(np.repeat(pixels(1, 0), 300, 0))
+    path = next(raw.glob("train*"))
+    path.write_bytes(gzip.compress(same) if path.suffix == ".gz" else same)
+    with refused("the same image 300 times", "nothing to learn"):
+        MNIST(root=str(raw)).load()

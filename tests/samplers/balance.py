@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stanley.samplers import MALA, Langevin, Stanley
+from stanley.samplers import AMALA, Barker, Stanley
 from stanley.samplers.stanley import Law
 
 from . import formulas, targets
 from .bounds import hoeffding
-from .cases import frozen, proposal_of, scope_of
+from .cases import density_of, frozen, scope_of
 from .invariants import Invariants, generator, identical, starts
 
 TARGETS = {"skewed": targets.skewed, "coupled": targets.coupled, "quartic": targets.quartic}
@@ -27,8 +27,11 @@ def reverse_move(inner, potential, state, candidate, move):
     """What `log_ratio` must be handed for the way back, y → x."""
     if isinstance(inner, Stanley):
         return inner.law(potential, candidate, move.signs)
+    if isinstance(inner, Barker):
+        return state.x - candidate.x
     mean, variance = formulas.Proposal(inner).law(potential, candidate.x)
-    return (state.x - mean) / variance.sqrt()  # the ξ that leads back
+    noise = state.x - mean
+    return noise if isinstance(inner, AMALA) else noise / variance.sqrt()  # the ξ that leads back
 
 
 class DetailedBalance(Invariants):
@@ -41,7 +44,7 @@ class DetailedBalance(Invariants):
         if scope_of(sampler) == "pixel" and shape == "vector":
             pytest.skip("pixels are of images")
         potential, x0 = TARGETS[target], starts(SHAPES[shape], seed=7)
-        inner = Langevin(sampler.step_size) if isinstance(sampler, MALA) else proposal_of(sampler)
+        inner = density_of(sampler)
         rng = generator(5)
         state = sampler.init(potential, x0)
         for _ in range(3):

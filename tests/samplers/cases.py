@@ -9,7 +9,11 @@ from stanley.samplers import (
     GradientDescent,
     Langevin,
     MatchedLangevin,
+    PreconditionedLangevin,
+    ReplicaExchange,
     Stanley,
+    TamedLangevin,
+    Underdamped,
 )
 
 SCOPES = ("element", "pixel", "sample")
@@ -28,6 +32,7 @@ STANLEYS["stanley-floor-drift"] = Stanley(0.1, 1.0, floor=0.3, correction="drift
 
 ADJUSTED = {f"adjusted-{name}": Adjusted(s) for name, s in STANLEYS.items() if s.correction != "midpoint"}
 ADJUSTED |= {f"adjusted-clipped-{scope}": Adjusted(ClippedLangevin(0.1, 1.0, scope)) for scope in SCOPES}
+ADJUSTED |= {f"adjusted-tamed-{scope}": Adjusted(TamedLangevin(0.1, scope)) for scope in ("sample", "element")}
 ADJUSTED |= {"mala": MALA(0.1), "adjusted-langevin": Adjusted(Langevin(0.1))}
 
 UNADJUSTED = {"langevin": Langevin(0.1), "descent": GradientDescent(0.1), **STANLEYS}
@@ -36,7 +41,29 @@ UNADJUSTED |= {f"matched-{scope}": MatchedLangevin(0.1, 1.0, scope) for scope in
 
 
 def proposal_of(sampler):
-    return sampler.proposal if isinstance(sampler, Adjusted) else sampler
+    for name in ("proposal", "sampler"):
+        if hasattr(sampler, name):
+            return proposal_of(getattr(sampler, name))
+    return sampler
+
+
+def remembers(sampler) -> bool:
+    """Something besides x goes from step to step, and a new run starts without it."""
+    return isinstance(sampler, Underdamped | PreconditionedLangevin | ReplicaExchange)
+
+
+def density_of(sampler):
+    """What has `propose` and `log_ratio` for the move that the sampler makes; None where the move has no density."""
+    inner = Langevin(sampler.step_size) if isinstance(sampler, MALA) else proposal_of(sampler)
+    return inner if hasattr(inner, "log_ratio") else None
+
+
+def adjusted(sampler) -> bool:
+    return getattr(sampler, "adjusted", False)
+
+
+def gradient_free(sampler) -> bool:
+    return getattr(sampler, "init_gradients", 1) == 0
 
 
 def scope_of(sampler) -> str:

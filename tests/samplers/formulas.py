@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal
+from torch.nn.functional import logsigmoid
 
 from stanley import samplers
 from stanley.types import Energy
@@ -59,9 +61,47 @@ def probe(potential: Energy, x: Tensor, threshold: float, scope: str, floor: flo
     return torch.where((norm > threshold) & (here > floor), -here * curvature / norm**2 / 2, 0.0)
 
 
+def normal(w: Tensor, h: float) -> Tensor:
+    """log N(w; 0, h), in the type of w."""
+    return Normal(torch.zeros_like(w), h**0.5).log_prob(w)
+
+
+def barker_moments(grad: Tensor, h: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of w with density 2·N(w; 0, h)·σ(-w·g), by the trapezoid rule on ±10√h.
+
+    The integrand is analytic up to |Im w| = π/|g|: at spacing √h/100 the error is below e^{-200π²/(|g|√h)} ~ 0.
+    """
+    w = h**0.5 * torch.linspace(-10, 10, 2001, dtype=grad.dtype)
+    density = 2 * normal(w, h).exp() * torch.sigmoid(-w * grad[..., None]) * (w[1] - w[0])
+    mean = (density * w).sum(-1)
+    return mean, (density * w**2).sum(-1) - mean**2
+
+
+def truncated(grad: Tensor, threshold: float) -> Tensor:
+    """D = -∇U, or as long as the threshold: AMALA's drift."""
+    return -gamma(grad, threshold, "sample") * grad
+
+
+def stretched(sampler, drift: Tensor) -> Tensor:
+    """h(εI + DDᵀ), dense: (B, d, d)."""
+    flat = drift.flatten(1)
+    return sampler.step_size * (
+        sampler.epsilon * torch.eye(flat.shape[1], dtype=flat.dtype) + flat[:, :, None] * flat[:, None]
+    )
+
+
+def first_metric(sampler, grad: Tensor) -> Tensor:
+    """G of preconditioned SGLD at its first step."""
+    weight = 1.0 if sampler.bias_correction else 1 - sampler.beta
+    return 1 / (sampler.epsilon + weight**0.5 * grad.abs())
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """N(mean(x), diag variance(x)) of a library sampler, from the formulas above."""
+    """The law of a library sampler's proposal, from the formulas above.
+
+    `law` is its mean and the variance of each component, all there is to know where it is N(mean, diag variance).
+    """
 
     sampler: object
     threshold: float = 1.0
@@ -74,6 +114,28 @@ class Proposal:
         h, grad = s.step_size, gradient(potential, x)
         if isinstance(s, samplers.Langevin | samplers.MALA):
             return x - h / 2 * grad, torch.full_like(x, h)
+        if isinstance(s, samplers.Underdamped):  # the first step, p ~ N(0, I)
+            keep = math.exp(-s.friction * h)
+            return x - h**2 * (1 + keep) / 4 * grad, torch.full_like(x, h**2 * (1 + keep) / 2)
+        if isinstance(s, samplers.PreconditionedLangevin):  # the first step
+            metric = first_metric(s, grad)
+            mean = x - h / 2 * metric * grad
+            if s.correction == "drift":
+                rows = torch.func.jacrev(lambda z: first_metric(s, gradient(potential, z)).sum(0))(x)
+                slope = torch.einsum("ibi->bi", rows.reshape(x[0].numel(), len(x), -1)).reshape(x.shape)
+                mean = mean + h / 2 * slope
+            return mean, h * metric
+        if isinstance(s, samplers.RandomWalk):
+            return x, torch.full_like(x, h)
+        if isinstance(s, samplers.Barker):
+            mean, variance = barker_moments(grad, h)
+            return x + mean, variance
+        if isinstance(s, samplers.AMALA):
+            drift = truncated(grad, self.threshold)
+            variance = stretched(s, drift).diagonal(dim1=1, dim2=2).reshape(x.shape)
+            return x + h / 2 * drift, variance
+        if isinstance(s, samplers.TamedLangevin):
+            return x - h / 2 * grad / (1 + h / 2 * size(grad, s.scope)), torch.full_like(x, h)
         if isinstance(s, samplers.ClippedLangevin):
             return x - h / 2 * gamma(grad, self.threshold, s.scope) * grad, torch.full_like(x, h)
         assert isinstance(s, samplers.Stanley)
@@ -89,7 +151,15 @@ class Proposal:
 
     def log_prob(self, potential: Energy, x: Tensor, y: Tensor) -> Tensor:
         """log q(x → y)."""
+        s, grad = self.sampler, gradient(potential, x)
+        if isinstance(s, samplers.Barker):
+            w = y - x
+            signed = normal(w, s.step_size) + math.log(2) + logsigmoid(-w * grad)
+            return signed.flatten(1).sum(1)
         mean, variance = self.law(potential, x)
+        if isinstance(s, samplers.AMALA):
+            covariance = stretched(s, truncated(grad, self.threshold))
+            return MultivariateNormal(mean.flatten(1), covariance).log_prob(y.flatten(1))
         return Normal(mean, variance.sqrt()).log_prob(y).flatten(1).sum(1)
 
     def log_alpha(self, potential: Energy, x: Tensor, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Step sizes from the acceptance rate."""
+"""Step sizes from the acceptance rate, scales from the chains."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ import torch
 
 from stanley.errors import StanleyError
 from stanley.samplers import (
+    AMALA,
+    HMC,
     MALA,
     Adjusted,
     ClippedLangevin,
     GradientDescent,
     Langevin,
     MatchedLangevin,
+    Preconditioned,
+    Quantile,
+    RandomWalk,
+    ReplicaExchange,
     RobbinsMonro,
     Stanley,
     adapt,
     evaluate,
 )
-from stanley.samplers.adapt import DualAveraging
+from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, split, with_threshold
+from stanley.samplers.scale import resolve_threshold
 
 from . import targets
-from .bounds import hoeffding
-from .invariants import generator, starts
+from .bounds import SIGMAS, hoeffding
+from .invariants import generator, identical, starts
 
 
 @pytest.mark.parametrize("target", [0.4, 0.8])
@@ -126,3 +133,175 @@ def test_robbins_monro_finds_the_step_that_accepts_at_its_target():
     for _ in range(200):
         h = rule.update(h, acceptance(h, 4000), 100.0)
     assert abs(acceptance(h, 20_000) - 0.6) < 0.036 + hoeffding(20_000)
+
+
+# --- scales
+
+WIDE = torch.tensor([0.03, 0.3, 3.0, 30.0], dtype=torch.float64)
+
+
+def ill_conditioned(x):
+    return ((x / WIDE) ** 2).sum(1) / 2
+
+
+@pytest.mark.parametrize("kind", ["draws", "gradients", "both"])
+@pytest.mark.parametrize("sampler", [MALA(1e-4), HMC(1e-2, 3)], ids=["mala", "hmc"])
+def test_finds_the_widths_of_a_gaussian(sampler, kind):
+    """Exact starts, B = 1000 chains: s_i within six standard errors of the width, on the log scale.
+
+    The mean of Var x over steps varies no more than at one step, where log s has sd ½√(2/B) = 0.022 for each of the
+    first two, 6·0.022 = 0.134. With ∂_iU = x_i/σ_i², 'both' gives (Var x/E x²)^{1/4}·σ: off by (mean/σ)²/4 alone,
+    mean/σ < 6/√B: 0.009. The step size, which all chains share, makes O(1/B) of it.
+    """
+    x0 = WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
+    tuned, x = adapt(sampler, ill_conditioned, x0, 200, generator=generator(1), precondition=kind)
+    assert isinstance(tuned, Preconditioned)
+    assert x.shape == x0.shape
+    bound = 0.01 if kind == "both" else SIGMAS * 0.5 * (2 / 1000) ** 0.5
+    assert float((tuned.scale / WIDE).log().abs().max()) < bound
+    assert type(tuned.sampler) is type(sampler)
+    assert tuned.step_size > 0.1  # a natural step in units of the widths; without a scale below 0.03² · 4 or 0.03 · 2
+
+
+@pytest.mark.parametrize("kind", ["draws", "gradients", "both"])
+def test_the_step_size_belongs_to_the_scale(kind):
+    """The acceptance of the returned sampler from exact starts against its target.
+
+    The last window is 300 of 1000 steps; tolerances as in `test_reaches_its_target_on_a_gaussian`.
+    """
+    x0 = WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
+    tuned, _ = adapt(MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1), precondition=kind)
+    fresh = WIDE * torch.randn(20_000, 4, generator=generator(2), dtype=torch.float64)
+    _, info = tuned.step(ill_conditioned, tuned.init(ill_conditioned, fresh), generator(3))
+    assert abs(float(info.acceptance.mean()) - 0.574) < 0.015 + 0.015 + hoeffding(20_000)
+
+
+def test_finds_the_widths_from_a_point_off_the_target():
+    """All chains start within 0.1 of one width: windows refine the scale until it is the target's; same bound.
+
+    The last of the scales is measured over steps 500-700 of 1000, each of O(1) in units of the widths.
+    """
+    x0 = 0.1 * WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
+    tuned, _ = adapt(MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1), precondition="draws")
+    assert float((tuned.scale / WIDE).log().abs().max()) < SIGMAS * 0.5 * (2 / 1000) ** 0.5
+    plain, _ = adapt(MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1))
+    assert plain.step_size < 4 * 0.03**2  # negative control: bound to the narrowest width
+
+
+def test_a_scale_is_what_its_formula_says_over_finite_chains():
+    x, grad = torch.randn(50, 2, 3, generator=generator()) + 100, torch.randn(50, 2, 3, generator=generator(1))
+    seen = Moments(x)
+    dead = grad.clone()
+    dead[3] = float("nan")
+    u = torch.zeros(50)
+    u[3] = float("nan")
+    for shift in (0.0, 1.0):
+        seen.add(evaluate(targets.gaussian, x)._replace(x=x + shift, potential=u, grad=dead))
+    kept = torch.arange(50) != 3
+    both = torch.cat([x[kept], x[kept] + 1]).double()
+    variance, steepness = both.var(0, correction=0), (grad[kept].double() ** 2).mean(0)
+    for kind, expected in {
+        "draws": variance**0.5,
+        "gradients": steepness**-0.5,
+        "both": (variance / steepness) ** 0.25,
+    }.items():
+        assert seen.scale(kind).dtype == x.dtype
+        torch.testing.assert_close(seen.scale(kind).double(), expected, rtol=1e-6, atol=0)
+
+
+def test_a_preconditioned_sampler_gets_a_new_scale_and_no_second_wrapping():
+    x0 = WIDE * torch.randn(200, 4, generator=generator(), dtype=torch.float64)
+    once = Preconditioned(MALA(0.1), 3 * WIDE)
+    kept, _ = adapt(once, ill_conditioned, x0, 60, generator=generator(1))
+    assert identical(kept.scale, once.scale)
+    assert kept.step_size != 0.1
+    renewed, _ = adapt(once, ill_conditioned, x0, 60, generator=generator(1), precondition="both")
+    assert isinstance(renewed.sampler, MALA)
+    assert float((renewed.scale / WIDE).log().abs().max()) < 0.1
+
+
+def test_a_ladder_is_wrapped_as_a_whole():
+    x0 = WIDE * torch.randn(100, 4, generator=generator(), dtype=torch.float64)
+    ladder = ReplicaExchange(MALA(1e-3), (1.0, 2.0))
+    tuned, _ = adapt(ladder, ill_conditioned, x0, 60, generator=generator(1), precondition="both")
+    assert tuned.sampler == ReplicaExchange(MALA(tuned.step_size), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("num_steps", [20, 21, 33, 1000])
+def test_windows_add_up(num_steps):
+    windows = split(num_steps, WINDOWS)
+    assert sum(windows) == num_steps
+    assert min(windows) >= 2
+    assert split(num_steps, (1.0,)) == [num_steps]
+    assert split(1, (0.5, 0.5)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "request_", "says"),
+    [
+        (MALA(0.1), {"precondition": "fisher"}, "precondition is 'fisher'"),
+        (MALA(0.1), {"precondition": "draws", "num_steps": 19}, "num_steps is 19, must be at least 20"),
+        (Langevin(0.1), {"precondition": "draws"}, "adapt needs a Metropolis-adjusted sampler"),
+        (Preconditioned(Langevin(0.1), torch.ones(3)), {}, "adapt needs a Metropolis-adjusted sampler"),
+        (ReplicaExchange(Langevin(0.1)), {}, "adapt needs a Metropolis-adjusted sampler"),
+        (RandomWalk(0.1), {"precondition": "both"}, "3 of 3 coordinates have no gradient"),
+    ],
+)
+def test_refuses_in_one_line(sampler, request_, says):
+    request = {"num_steps": 20} | request_
+    with pytest.raises(StanleyError, match=says) as error:
+        adapt(sampler, targets.gaussian, starts((4, 3)), generator=generator(), **request)
+    assert "\n" not in str(error.value)
+
+
+def test_a_coordinate_without_gradient_has_draws_and_no_steepness():
+    def flat(x):
+        return (x[:, :2] ** 2).sum(1) / 2
+
+    with pytest.raises(StanleyError, match="1 of 3 coordinates have no gradient"):
+        adapt(MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="gradients")
+    tuned, _ = adapt(MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="draws")
+    assert tuned.scale.isfinite().all()
+
+
+# --- thresholds
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Adjusted(Stanley(0.1, Quantile(0.7), "sample")),
+        Adjusted(ClippedLangevin(0.1, Quantile(0.7))),
+        AMALA(0.1, Quantile(0.7)),
+        Preconditioned(Adjusted(Stanley(0.1, Quantile(0.7))), torch.tensor([0.5, 1.0, 2.0])),
+        ReplicaExchange(Adjusted(Stanley(0.1, Quantile(0.7))), (1.0, 2.0)),
+    ],
+    ids=["stanley", "clipped", "amala", "preconditioned", "replicas"],
+)
+@pytest.mark.parametrize("precondition", [None, "draws"])
+def test_a_quantile_becomes_a_number(sampler, precondition):
+    """After adaptation, what a run resolves no longer depends on where it starts."""
+    tuned, _ = adapt(sampler, targets.coupled, starts((50, 3)), 40, generator=generator(), precondition=precondition)
+    near, far = (tuned.init(targets.coupled, scale * starts((50, 3), 4)).threshold for scale in (0.1, 2.0))
+    assert near == far
+    loose = [sampler.init(targets.coupled, scale * starts((50, 3), 4)).threshold for scale in (0.1, 2.0)]
+    assert loose[0] != loose[1]  # negative control
+
+
+def test_the_number_is_the_quantile_where_the_last_window_begins():
+    """Half the steps are one run of dual averaging from a quantile; the number is its last state's."""
+    sampler, x0 = Adjusted(Stanley(0.1, Quantile(0.7))), starts((50, 3))
+    tuned, _ = adapt(sampler, targets.coupled, x0, 41, generator=generator())
+    state, rng, averaging = sampler.init(targets.coupled, x0), generator(), DualAveraging(0.574, 0.1)
+    for _ in range(20):
+        here = Adjusted(replace(sampler.proposal, step_size=averaging.step_size))
+        state, info = here.step(targets.coupled, state, rng)
+        averaging.update(float(info.acceptance.mean()))
+    expected = resolve_threshold(Quantile(0.7), state.grad, "element")
+    assert tuned.proposal.threshold == pytest.approx(float(expected), rel=1e-9)
+    assert with_threshold(sampler, expected).proposal.threshold == tuned.proposal.threshold
+
+
+def test_a_given_threshold_is_left_alone():
+    tuned, _ = adapt(Adjusted(Stanley(0.1, 1.5)), targets.coupled, starts((50, 3)), 20, generator=generator())
+    assert tuned.proposal.threshold == 1.5

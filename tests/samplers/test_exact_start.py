@@ -7,12 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
-from stanley.samplers import MALA, Adjusted, ClippedLangevin, Langevin, Stanley, run_chains
-from stanley.samplers.base import per_chain
+from stanley.samplers import (
+    AMALA,
+    HMC,
+    MALA,
+    Adjusted,
+    Barker,
+    ClippedLangevin,
+    Langevin,
+    RandomWalk,
+    Stanley,
+    StepInfo,
+    TamedLangevin,
+    run_chains,
+)
+from stanley.samplers.base import metropolis, normal_like, per_chain
+from stanley.samplers.hmc import leapfrog
 
 from . import targets
-from .bounds import cdf_distance, dkw
+from .bounds import ALPHA, cdf_distance, dkw
 from .invariants import generator
 
 N, STEPS = 40_000, 6
@@ -39,6 +54,13 @@ EXACT = {
     "drift-sample": Adjusted(Stanley(0.5, 1.0, "sample", correction="drift")),
     "lagged": Adjusted(Stanley(0.5, 1.0, refresh="lagged")),
     "clipped": Adjusted(ClippedLangevin(0.5, 1.0)),
+    "tamed-sample": Adjusted(TamedLangevin(0.5)),
+    "tamed-element": Adjusted(TamedLangevin(0.5, "element")),
+    "amala": AMALA(0.5, 1.5, 0.5),
+    "barker": Barker(1.0),
+    "random-walk": RandomWalk(0.5),
+    "hmc": HMC(0.4, 3, jitter=False),
+    "hmc-jitter": HMC(0.4, 3),
 }
 
 
@@ -68,6 +90,50 @@ def test_negative_control_wrong_ratio(fault, target, scope):
     assert not leaves_invariant(Adjusted(Broken(0.5, 1.0, scope, fault=fault)), TARGETS[target])
 
 
+@dataclass(frozen=True)
+class BrokenBarker(Barker):
+    """Accepts by U(x) - U(y) alone."""
+
+    def log_ratio(self, potential, state, candidate, move):
+        return 0 * super().log_ratio(potential, state, candidate, move)
+
+
+@dataclass(frozen=True)
+class BrokenAMALA(AMALA):
+    """Forgets log|Σ|."""
+
+    def log_normal(self, v, drift):
+        return super().log_normal(v, drift) + (per_chain(drift**2) / self.epsilon).log1p() / 2
+
+
+@dataclass(frozen=True)
+class BrokenHMC(HMC):
+    fault: str = ""
+
+    def step(self, potential, state, generator):
+        momentum = normal_like(state.x, generator)
+        candidate, end = leapfrog(potential, state, momentum, self.step_size, self.num_leapfrog)
+        if self.fault == "no test":
+            return candidate, StepInfo(num_gradients=self.num_leapfrog)
+        log_ratio = -per_chain(momentum**2 - end**2) / 2  # the kinetic term upside down
+        return metropolis(state, candidate, log_ratio, generator, StepInfo(num_gradients=self.num_leapfrog))
+
+
+BROKEN = {
+    "barker without its ratio": BrokenBarker(1.0),
+    "amala without its log-determinant": BrokenAMALA(0.5, 1.5, 0.5),
+    "hmc without its test": BrokenHMC(1.0, 1, fault="no test"),
+    "hmc with the wrong sign": BrokenHMC(1.0, 1, fault="sign"),
+}
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+@pytest.mark.parametrize("name", list(BROKEN))
+def test_negative_control_broken_kernels(name, target):
+    """Three steps: enough to see, too few to overflow where nothing is rejected."""
+    assert not leaves_invariant(BROKEN[name], TARGETS[target], steps=3)
+
+
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_negative_control_unadjusted(target):
     assert not leaves_invariant(Stanley(0.5, 1.0), TARGETS[target])
@@ -84,3 +150,51 @@ def test_negative_control_wrong_temperature(target, name):
 def test_frozen_start_is_not_exact_from_the_first_step():
     """Documented: γ is a function of the start, so a run from π leaves π at its first steps."""
     assert not leaves_invariant(Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1, n=N)
+
+
+# --- ranks, for reversible kernels
+
+
+def rank_is_uniform(sampler, exact: targets.Exact, n: int = 20_000, length: int = 8) -> bool:
+    """Besag & Clifford (1989): a draw of π at a random place M of a chain, run from there to both of its ends.
+
+    A reversible kernel runs backwards as it runs forwards, so given the chain its start is any of its `length` states
+    with equal chance, and the rank of U + x₁ at the start is uniform; ties, from rejections, are broken by a coin.
+    Each of the counts is Bin(n, 1/length): two tails and `length` counts share a false-positive rate of 1e-7.
+    """
+    rng = np.random.default_rng(9)
+    x0 = torch.from_numpy(exact.draw(rng, 2 * n).reshape(n, 2))
+    backward, forward = (
+        run_chains(sampler, exact.potential, x0, length - 1, generator=generator(seed), keep_every=1).draws
+        for seed in (10, 11)
+    )
+    place = rng.integers(0, length, n)
+    steps = np.arange(1, length)[:, None]
+    chain = torch.cat([backward, forward])  # (2·(length - 1), n, 2)
+    inside = np.concatenate([steps <= place, steps <= length - 1 - place])
+
+    def statistic(x):
+        return (exact.potential(x) + x[:, 0]).numpy()
+
+    start, others = statistic(x0), np.stack([statistic(x) for x in chain])
+    below = (inside & (others < start)).sum(0)
+    ties = (inside & (others == start)).sum(0)
+    counts = np.bincount(below + rng.integers(0, ties + 1), minlength=length)
+    low, high = binom.ppf([ALPHA / (2 * length), 1 - ALPHA / (2 * length)], n, 1 / length)
+    return bool((counts >= low).all() and (counts <= high).all())
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+@pytest.mark.parametrize("name", ["mala", "element", "amala", "barker", "hmc-jitter"])
+def test_rank_of_an_exact_start_is_uniform(name, target):
+    assert rank_is_uniform(EXACT[name], TARGETS[target])
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+@pytest.mark.parametrize(
+    "sampler",
+    [*BROKEN.values(), Langevin(1.0), Adjusted(Broken(1.0, 0.5, fault="no log-determinant"))],
+    ids=[*BROKEN, "unadjusted", "no log-determinant"],
+)
+def test_negative_control_ranks(sampler, target):
+    assert not rank_is_uniform(sampler, TARGETS[target])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -32,6 +33,9 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit code 0, 2 for a request that cannot be carried out, 130 after Ctrl-C."""
     warnings.showwarning = lambda message, *_, **__: print(f"stanley: warning: {message}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console or pipe that lacks γ or ‖ shows ? in its place
+            stream.reconfigure(errors="replace")
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -41,9 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interrupt:
         print(f"stanley: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None
+    except (MemoryError, RuntimeError) as error:  # torch reports what it cannot allocate as a RuntimeError
+        if not out_of_memory(error):
+            raise
+        told = " ".join(str(error).split())[:200]
+        stop(f"out of memory ({told}); lower batch, bank_size, network.width, --num, or the size of the data")
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+
+
+def out_of_memory(error: Exception) -> bool:
+    words = ("can't allocate memory", "Storage size calculation overflowed", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def stop(message: str) -> None:

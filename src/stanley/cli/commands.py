@@ -65,7 +65,7 @@ def train(
     stanley recipes NAME prints all of them.
     """
     from stanley.cli.fields import parse_fields, read_config_file, resolve
-    from stanley.train import train as run_training
+    from stanley.training import train as run_training
 
     named = {
         "seed": seed,
@@ -130,7 +130,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Judge a run: exact KL in two dimensions, sample metrics, energies; writes RUN/scores.json."""
-    from stanley.evaluate import evaluate as judge
+    from stanley.evaluation import evaluate as judge
 
     scores = judge(run, num=num, steps=steps, seed=seed, weights=weights, device=device, progress=sys.stderr.isatty())
     show(

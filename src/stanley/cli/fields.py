@@ -11,7 +11,9 @@ import yaml
 from stanley.config import apply, flatten, from_dict, to_dict
 from stanley.errors import StanleyError, require
 from stanley.recipes import recipe as named_recipe
-from stanley.train import TrainConfig
+from stanley.samplers import AnySampler
+from stanley.samplers.adapt import adjustable_step
+from stanley.training import TrainConfig
 
 
 def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:
@@ -25,7 +27,11 @@ def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> Tr
 
 def leave_out_acceptance(config: dict[str, Any]) -> None:
     """A recipe for an adjusted sampler, asked for with one that never rejects, does without what acceptance drives."""
-    if config["sampler"].get("kind") not in ("mala", "adjusted"):
+    try:
+        sampler = from_dict(AnySampler, config["sampler"])  # type: ignore[arg-type]  # a union is a type to pydantic
+    except StanleyError:  # left for the whole configuration to say, with nothing in its way
+        sampler = None
+    if sampler is None or not adjustable_step(sampler):
         config["adapt"], config["free_stuck"] = None, 0.0
 
 
@@ -40,8 +46,10 @@ def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
         if not given:
             require(rest, f"--{name} needs a value, for example --{name} 1")
             value = rest.pop(0)
+        field = name.replace("-", "_")
+        require(field not in flags, f"--{name} is given twice; give it once")
         try:
-            flags[name.replace("-", "_")] = yaml.safe_load(value)
+            flags[field] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise StanleyError(f"--{name} is {value!r}, which is not a number, word, list or null") from error
     return flags
@@ -50,9 +58,11 @@ def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
 def read_config_file(path: Path) -> dict[str, Any]:
     """A .yaml, .yml or .toml file of fields."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise StanleyError(f"--config {path}: {error.strerror}; give a .yaml or .toml file") from error
+    except UnicodeDecodeError as error:
+        raise StanleyError(f"--config {path} is not UTF-8 text ({error}); save it as UTF-8") from error
     try:
         if path.suffix == ".toml":
             values = load_toml(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +10,11 @@ import numpy as np
 import torch
 
 from stanley.data.base import Dataset, held_out_order
+from stanley.data.download import expand
 from stanley.errors import StanleyError, require
+
+#: Standard deviations whose squares, and products with gradients, float32 can hold.
+SCALE = (1e-12, 1e12)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Array:
 
     def load(self) -> Dataset:
         require(self.path is not None, "data.path is not set; pass --data.path FILE.npy or FILE.npz")
-        path = Path(self.path or "").expanduser()
+        path = expand(self.path or "", "data.path")
         array = _read(path, self.key)
         require(array.size > 0, f"{path} has shape {array.shape}, which is empty; pass an array with rows")
         x = _images(array, path) if array.dtype == np.uint8 else _vectors(array, path)
@@ -64,7 +66,7 @@ def _read(path: Path, key: str | None) -> np.ndarray:
                 return loaded[names[0] if key is None else key]
     except StanleyError:
         raise
-    except (ValueError, OSError, EOFError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever the parsers of headers and archives trip over in a damaged file
         if "Object arrays" in str(error):
             reason = "it holds Python objects, which are never loaded; save a plain array of numbers"
         elif "allow_pickle" in str(error):  # numpy takes whatever it does not know for a pickle
@@ -107,5 +109,11 @@ def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     require(
         len(constant) == 0,
         f"{path} has {len(constant)} constant column(s) of {x.shape[1]}: {some}; remove them",
+    )
+    std = x.std(0, dtype=np.float64)
+    require(
+        std.min() > SCALE[0] and std.max() < SCALE[1],
+        f"{path} has columns with standard deviations {std.min():.2g} to {std.max():.2g}, must lie in "
+        f"{SCALE[0]:g} to {SCALE[1]:g}; rescale them, best to about 1",
     )
     return x

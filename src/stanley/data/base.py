@@ -100,11 +100,22 @@ def positive_batch(
     return x
 
 
+def require_variety(images: Tensor, source: str) -> None:
+    """Refuse images that are all the same; looks no further than the first that differs."""
+    varied = any(bool((part != images[0]).any()) for part in images.split(256))
+    require(varied, f"{source} has the same image {len(images)} times: nothing to learn from")
+
+
+def require_seed(seed: int) -> None:
+    require(0 <= seed < 2**63, f"data.seed is {seed}, must lie in [0, 2^63); use 0")
+
+
 def held_out_order(n: int, held_out: float, seed: int, source: str) -> tuple[Tensor, int]:
     """A seeded permutation of n rows and the number of them, from its start, to train on.
 
     ⌈held_out·n⌉ rows at its end are for testing; at least two must remain to train on.
     """
+    require_seed(seed)
     require(0 < held_out < 1, f"data.held_out is {held_out}, must lie between 0 and 1; use 0.1")
     num_train = n - math.ceil(held_out * n)
     require(

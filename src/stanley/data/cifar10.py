@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from stanley.data.base import Dataset, first_rows
+from stanley.data.base import Dataset, first_rows, require_variety
 from stanley.data.download import CIFAR10_FILES, Layout, locate
 from stanley.data.images import area_downsample
 from stanley.errors import StanleyError, require
@@ -49,12 +49,16 @@ class CIFAR10:
         read = _read_binary if layout.names is _BINARY else _read_python
         *batches, test = [read(folder / name) for name in layout.names]
         train = first_rows(torch.from_numpy(np.concatenate(batches)), self.limit, str(folder))
+        require_variety(train, str(folder))
         held_out = torch.from_numpy(np.ascontiguousarray(test))
         return Dataset(area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip)
 
 
 def _read_binary(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
-    data = np.fromfile(path, np.uint8)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise StanleyError(f"{path} cannot be read: {error.strerror or error}; see that it is a file") from error
     require(
         len(data) > 0 and len(data) % _RECORD == 0,
         f"{path} has {len(data)} bytes, not a multiple of {_RECORD} (official: {10_000 * _RECORD}); "
@@ -69,8 +73,8 @@ def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
             batch = _ArrayUnpickler(file, encoding="bytes").load()
     except StanleyError as error:
         raise StanleyError(f"{path} {error}") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # a damaged pickle can ask for anything: a missing attribute, too much memory
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise StanleyError(f"{path} is no CIFAR-10 batch: {reason}; delete it and fetch it again") from error
     data = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
     good = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,) and len(data) > 0

@@ -47,11 +47,21 @@ MNIST_FILES = (
 )
 
 
+def expand(path: str, name: str) -> Path:
+    """The path with its ~ replaced by a home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise StanleyError(
+            f"{name} {path}: that home folder is not known; write the path in full, or set HOME"
+        ) from error
+
+
 def cache_dir() -> Path:
     """$STANLEY_CACHE, else $XDG_CACHE_HOME/stanley, else ~/.cache/stanley."""
     if own := os.environ.get("STANLEY_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "stanley"
+        return expand(own, "$STANLEY_CACHE")
+    return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "the cache folder") / "stanley"
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ def locate(
 
     `root` None means the cache folder. A complete layout wins over a partial one, an earlier over a later.
     """
-    base = Path(root).expanduser() if root is not None else cache_dir()
+    base = expand(root, "data.root") if root is not None else cache_dir()
     found = min(layouts, key=lambda layout: len(layout.missing(base)) / len(layout.names))
     if found.missing(base) and download:
         fetch(files, base)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from stanley.data.base import Dataset
+from stanley.data.base import Dataset, require_variety
 from stanley.data.download import FLOWERS102_FILES, Layout, locate
 from stanley.data.images import read_squares
 from stanley.errors import StanleyError, require
@@ -59,6 +59,7 @@ class Flowers102:
             f"{missing[0] if missing else ''}; add them, or delete {folder} and pass --data.download true",
         )
         images = _decode(paths, self.size)
+        require_variety(images, str(folder))
         return Dataset(images[: len(train)], images[len(train) :], flip=self.flip)
 
 
@@ -70,14 +71,13 @@ def _decode(paths: Sequence[Path], size: int) -> torch.Tensor:  # uint8 (N, 3, s
 
 def _read_splits(path: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     names = ("trnid", "valid", "tstid")
     try:
-        mat = loadmat(path)
+        mat = loadmat(path, variable_names=names)
         ids = {name: np.asarray(mat[name]).ravel() for name in names}
-    except (MatReadError, OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # whatever the parser trips over in a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise StanleyError(f"{path} cannot be read: {reason}; delete it and fetch it again") from error
     for name, values in ids.items():
         require(

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from stanley.data.base import Dataset, held_out_order
-from stanley.data.download import cache_dir
+from stanley.data.base import Dataset, held_out_order, require_variety
+from stanley.data.download import cache_dir, expand
 from stanley.data.images import read_squares
 from stanley.errors import StanleyError, require
 
@@ -52,7 +52,7 @@ class Folder:
 
     def load(self) -> Dataset:
         require(self.path is not None, "data.path is not set; pass --data.path FOLDER of pictures")
-        root = Path(self.path or "").expanduser()
+        root = expand(self.path or "", "data.path")
         files = _pictures(root)
         order, num_train = held_out_order(len(files), self.held_out, self.seed, f"data.path {root}")
         files = [files[i] for i in order.tolist()]
@@ -62,16 +62,23 @@ class Folder:
             images = np.empty(shape, np.uint8)
             read_squares(files, images, root.name)
         else:
-            folder = Path(self.cache).expanduser() if self.cache is not None else cache_dir()
+            folder = expand(self.cache, "data.cache") if self.cache is not None else cache_dir()
             images = _cached(files, shape, folder, root)
         rows = torch.from_numpy(images)
+        require_variety(rows, f"data.path {root}")
         return Dataset(rows[:num_train], rows[num_train:], flip=self.flip, streamed=streamed)
 
 
 def _pictures(root: Path) -> list[Path]:
     require(root.is_dir(), f"data.path {root} is no folder; pass --data.path FOLDER of pictures")
     files = []
-    for where, folders, names in os.walk(root):
+
+    def refuse(error: OSError) -> None:
+        raise StanleyError(
+            f"data.path {root}: {error.filename} cannot be listed: {error.strerror}; see its permissions"
+        )
+
+    for where, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
     require(files, f"data.path {root} holds no picture; looked for {' '.join(SUFFIXES)} in it and its subfolders")
@@ -80,7 +87,7 @@ def _pictures(root: Path) -> list[Path]:
 
 def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: Path) -> np.ndarray:
     """The decoded files as a copy-on-write memory map of a .npy file, written first if it is not there."""
-    stats = [(str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [f.stat()]]
+    stats = [(str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [_stat(f)]]
     key = hashlib.sha256(json.dumps([1, str(root.resolve()), shape, stats]).encode()).hexdigest()
     path = folder / f"folder-{key[:24]}.npy"
     if not path.exists():
@@ -94,21 +101,34 @@ def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: P
     return images
 
 
+def _stat(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:  # a link to nothing, for one
+        raise StanleyError(f"{file} cannot be used: {error.strerror}; remove or replace it") from error
+
+
 def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name: str) -> None:
     """Decode into a temporary file, flush it to disk, then give it its name: the cache is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(f"data.cache {path.parent} cannot be made: {error.strerror}; choose another") from error
     need, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
     require(
         need < free,
         f"data.cache {path.parent} has {free / 2**20:.0f} MB free, the pictures take {need / 2**20:.0f} MB; "
         "choose another folder or a smaller data.size",
     )
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as scratch:
-        part = Path(scratch) / path.name
-        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        read_squares(files, images, name)
-        images.flush()
-        del images
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as scratch:
+            part = Path(scratch) / path.name
+            images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+            read_squares(files, images, name)
+            images.flush()
+            del images
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+    except OSError as error:
+        raise StanleyError(f"data.cache {path.parent} cannot be written: {error.strerror}; choose another") from error

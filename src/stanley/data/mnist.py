@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stanley.data.base import Dataset, first_rows
+from stanley.data.base import Dataset, first_rows, require_variety
 from stanley.data.download import MNIST_FILES, Layout, locate
 from stanley.data.images import area_downsample
 from stanley.errors import StanleyError, require
 
 _GZ = ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
 _PLAIN = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
-_LAYOUTS = tuple(Layout(folder, names) for folder in ("MNIST/raw", "") for names in (_PLAIN, _GZ))
+_LAYOUTS = tuple(Layout(folder, names) for folder in ("MNIST/raw", "raw", "") for names in (_PLAIN, _GZ))
 _MAGIC = 2051  # unsigned bytes in three dimensions
 
 
@@ -29,7 +29,7 @@ _MAGIC = 2051  # unsigned bytes in three dimensions
 class MNIST:
     """60,000 + 10,000 handwritten digits, 1×28×28.
 
-    `root` holds `MNIST/raw`, or is that folder. `size` below 28 averages over areas, above pads with black;
+    `root` holds `MNIST/raw` or `raw`, or is that folder. `size` below 28 averages over areas, above pads with black;
     32 suits networks that halve their input. `limit` trains on that many images only: the first of a
     permutation that is always the same. A mirrored digit is no digit: the data's `flip` is off.
     """
@@ -46,7 +46,9 @@ class MNIST:
     def load(self) -> Dataset:
         folder, layout = locate("MNIST", self.root, self.download, _LAYOUTS, MNIST_FILES)
         train, test = (_read_idx(folder / name) for name in layout.names)
-        return Dataset(self._resize(first_rows(train, self.limit, str(folder))), self._resize(test))
+        train = first_rows(train, self.limit, str(folder))
+        require_variety(train, str(folder))
+        return Dataset(self._resize(train), self._resize(test))
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.size <= 28:
@@ -68,8 +70,8 @@ def _read_idx(path: Path) -> Tensor:  # uint8 (N, 1, 28, 28)
                 "no MNIST images; delete it and fetch it again",
             )
             data = file.read()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise StanleyError(f"{path} cannot be unpacked: {error}; delete it and fetch it again") from error
+    except (EOFError, zlib.error, OSError) as error:
+        raise StanleyError(f"{path} cannot be read: {error}; delete it and fetch it again") from error
     require(
         len(data) == count * 784,
         f"{path} holds {len(data)} bytes of pixels, its header's {count} images take {count * 784}; "

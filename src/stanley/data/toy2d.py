@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stanley.data.base import Dataset
+from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
 
 
@@ -36,7 +36,7 @@ class Rings:
     kind: Literal["rings"] = "rings"
 
     def __post_init__(self) -> None:
-        _check(self.num, self.std)
+        _check(self.num, self.std, self.seed)
         good = len(self.radii) > 0 and all(0 <= r < math.inf for r in self.radii)
         require(good, f"data.radii is {self.radii}, must be one or more numbers >= 0; try 1 2 3 4")
         if self.weights is not None:
@@ -85,7 +85,7 @@ class GMM:
     kind: Literal["gmm"] = "gmm"
 
     def __post_init__(self) -> None:
-        _check(self.num, self.std)
+        _check(self.num, self.std, self.seed)
         require(self.modes >= 1, f"data.modes is {self.modes}, must be >= 1; try 8")
         require(0 <= self.radius < math.inf, f"data.radius is {self.radius}, must be >= 0; try 2")
 
@@ -127,7 +127,7 @@ class Moons:
     kind: Literal["moons"] = "moons"
 
     def __post_init__(self) -> None:
-        _check(self.num, self.std)
+        _check(self.num, self.std, self.seed)
         require(self.std >= 0.01, f"data.std is {self.std}, must be >= 0.01 for moons; try 0.1")
 
     def load(self) -> Dataset:
@@ -166,7 +166,8 @@ def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(n)
 
 
-def _check(num: int, std: float) -> None:
+def _check(num: int, std: float, seed: int) -> None:
+    require_seed(seed)
     require(num >= 20, f"data.num is {num}, must be >= 20 (a tenth is drawn for testing); try 100000")
     require(0 < std < math.inf, f"data.std is {std}, must be > 0; try 0.1")
 

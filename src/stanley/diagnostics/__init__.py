@@ -1,0 +1,57 @@
+"""Whether to believe a chain: convergence from its draws, and what the theorems ask for, measured."""
+
+from __future__ import annotations
+
+from stanley.diagnostics.chains import (
+    ChainSummary,
+    autocorrelation,
+    autocorrelation_by_chain,
+    ess_bulk,
+    ess_mean,
+    ess_quantile,
+    ess_tail,
+    mcse_mean,
+    mcse_quantile,
+    mcse_sd,
+    nested_rhat,
+    rhat,
+    summarise,
+    verdict,
+)
+from stanley.diagnostics.ergodicity import (
+    Bias,
+    Comparison,
+    DriftRatio,
+    RayGrowth,
+    bias_against_adjusted,
+    drift_ratio,
+    exponential_norm,
+    h1_on_rays,
+    points_on_rays,
+)
+
+__all__ = [
+    "Bias",
+    "ChainSummary",
+    "Comparison",
+    "DriftRatio",
+    "RayGrowth",
+    "autocorrelation",
+    "autocorrelation_by_chain",
+    "bias_against_adjusted",
+    "drift_ratio",
+    "ess_bulk",
+    "ess_mean",
+    "ess_quantile",
+    "ess_tail",
+    "exponential_norm",
+    "h1_on_rays",
+    "mcse_mean",
+    "mcse_quantile",
+    "mcse_sd",
+    "nested_rhat",
+    "points_on_rays",
+    "rhat",
+    "summarise",
+    "verdict",
+]

@@ -7,7 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from stanley.diagnostics import chains as diagnostics
 from stanley.errors import require
 from stanley.plots.decimate import extreme_indices
 from stanley.plots.figures import (
@@ -80,9 +82,10 @@ def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] |
 
 
 def autocorrelation(draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None) -> Figure:
-    """ρ(t) of chosen coordinates: the mean over chains as a line, the range over chains as a band.
+    """ρ(t) of chosen coordinates: the mean over chains as a line, the middle half of the chains as a band.
 
-    The definition, and what a band away from 1 at lag 0 means, is in `autocorrelation_by_chain`.
+    Mean and variance are pooled over chains (`autocorrelation_by_chain`): the band at lag 0 is the chains' share of
+    the spread, and the line falls to 0 only where the chains have mixed.
     """
     x = _draws(draws, 2)
     n, chains, _ = x.shape
@@ -113,16 +116,17 @@ def autocorrelation(draws: Array, max_lag: int | None = None, coordinates: Seque
             )
             continue
         if chains > 1:
-            ax.fill_between(lag, rho[:, :, k].min(1), rho[:, :, k].max(1), color=BLUE, alpha=0.18, linewidth=0)
+            low, high = np.quantile(rho[:, :, k], [0.25, 0.75], axis=1)
+            ax.fill_between(lag, low, high, color=BLUE, alpha=0.18, linewidth=0)
         ax.plot(lag, rho[:, :, k].mean(1), color=BLUE, linewidth=1.7)
         ax.axhline(0, color=MUTED, linewidth=0.8)
         ax.set_xlim(0, max(1, len(rho) - 1))
     if len(drawn):
-        axes[0].set_ylim(min(-0.1, float(drawn.min()) - 0.05), max(1.05, float(drawn.max()) + 0.05))
+        axes[0].set_ylim(min(-0.1, float(np.nanmin(rho.mean(1))) - 0.05), 1.05)
     for ax in axes[-columns:] if len(chosen) % 2 == 0 or columns == 1 else axes[-3:-1]:
         ax.tick_params(labelbottom=True)
     band = (
-        f"line: mean of {chains:,} chains of {n:,} draws; band: least to greatest chain"
+        f"line: mean of {chains:,} chains of {n:,} draws; band: middle half of the chains"
         if chains > 1
         else f"1 chain of {n:,} draws"
     )
@@ -131,30 +135,8 @@ def autocorrelation(draws: Array, max_lag: int | None = None, coordinates: Seque
 
 
 def autocorrelation_by_chain(draws: Array, max_lag: int | None = None) -> np.ndarray:
-    """ρ_b(t) = c_b(t) / c̄(0): draws (n, B, *event) -> (max_lag + 1, B, d), float64.
-
-    c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over i and b.
-
-    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall to 0; with
-    a mean of its own each, a chain stuck in one mode would look mixed. The mean over chains is exactly 1 at
-    lag 0; one chain's value there is its share of the spread about m. The divisor is n, not n - t: ρ shrinks
-    by (1 - t/n), and stays a positive definite sequence. A constant coordinate has no autocorrelation: NaN.
-    `max_lag` is min(n - 1, 200, n // 2) but at least 1 when left out.
-    """
-    x = _draws(draws, 2)
-    n = len(x)
-    lags = max(1, min(n - 1, 200, n // 2)) if max_lag is None else max_lag
-    require(1 <= lags < n, f"max_lag is {lags}, must be between 1 and {n - 1} for {n} draws")
-    centred = x - x.mean(axis=(0, 1))
-    spectrum = np.fft.rfft(centred, n=_fast_length(n + lags), axis=0)
-    covariance = np.fft.irfft(np.abs(spectrum) ** 2, n=_fast_length(n + lags), axis=0)[: lags + 1] / n
-    variance = (centred**2).mean(axis=(0, 1))
-    constant = (x == x[:1, :1]).all(axis=(0, 1))
-    return covariance / np.where(constant, np.nan, variance)
-
-
-def _fast_length(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    """`stanley.diagnostics.autocorrelation_by_chain` for arrays: draws (n, B, *event) -> (max_lag + 1, B, d)."""
+    return diagnostics.autocorrelation_by_chain(torch.from_numpy(_draws(draws, 2)), max_lag).numpy()
 
 
 def _draws(draws: Array, least: int) -> np.ndarray:

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 from stanley.samplers.adapt import RobbinsMonro, adapt
 from stanley.samplers.adjusted import Adjusted
+from stanley.samplers.amala import AMALA
+from stanley.samplers.barker import Barker
 from stanley.samplers.base import ChainState, Proposal, Sampler, StepInfo, evaluate, metropolis
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.descent import GradientDescent
+from stanley.samplers.hmc import HMC
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.matched import MatchedLangevin
+from stanley.samplers.preconditioned import Preconditioned
+from stanley.samplers.preconditioned_langevin import PreconditionedLangevin
+from stanley.samplers.random_walk import RandomWalk
+from stanley.samplers.replica import ReplicaExchange
 from stanley.samplers.run import ChainInfo, ChainResult, run_chains
 from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Stanley
+from stanley.samplers.tamed import TamedLangevin
+from stanley.samplers.underdamped import Underdamped
 
 #: What a configuration can name.
-AnySampler = Langevin | Stanley | ClippedLangevin | MatchedLangevin | GradientDescent | MALA | Adjusted
+AnySampler = (
+    Langevin
+    | Stanley
+    | ClippedLangevin
+    | MatchedLangevin
+    | TamedLangevin
+    | GradientDescent
+    | PreconditionedLangevin
+    | Underdamped
+    | MALA
+    | AMALA
+    | Barker
+    | HMC
+    | RandomWalk
+    | Adjusted
+    | ReplicaExchange
+)
 
 __all__ = [
+    "AMALA",
+    "HMC",
     "MALA",
     "Adjusted",
     "AnySampler",
+    "Barker",
     "ChainInfo",
     "ChainResult",
     "ChainState",
@@ -28,12 +56,18 @@ __all__ = [
     "GradientDescent",
     "Langevin",
     "MatchedLangevin",
+    "Preconditioned",
+    "PreconditionedLangevin",
     "Proposal",
     "Quantile",
+    "RandomWalk",
+    "ReplicaExchange",
     "RobbinsMonro",
     "Sampler",
     "Stanley",
     "StepInfo",
+    "TamedLangevin",
+    "Underdamped",
     "adapt",
     "evaluate",
     "metropolis",

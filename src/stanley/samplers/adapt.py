@@ -1,23 +1,29 @@
-"""Step sizes for adjusted samplers, found from the acceptance rate."""
+"""Step sizes for adjusted samplers, found from the acceptance rate, and scales from the chains."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError, require
-from stanley.samplers.base import Sampler
+from stanley.samplers.base import ChainState, Sampler
+from stanley.samplers.preconditioned import Preconditioned, plain
 from stanley.samplers.run import check_request
+from stanley.samplers.scale import Quantile
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
+Precondition = Literal["draws", "gradients", "both"]
+
+#: Shares of the steps: each of the first three windows ends in a new scale, the last finds the step size alone.
+WINDOWS = (0.1, 0.2, 0.4, 0.3)
 
 
-@torch.no_grad()
+@overload
 def adapt(
     sampler: S,
     potential: Energy,
@@ -26,7 +32,34 @@ def adapt(
     *,
     generator: torch.Generator,
     target_acceptance: float | None = None,
-) -> tuple[S, Tensor]:
+    precondition: None = None,
+) -> tuple[S, Tensor]: ...
+
+
+@overload
+def adapt(
+    sampler: Sampler,
+    potential: Energy,
+    x0: Tensor,
+    num_steps: int,
+    *,
+    generator: torch.Generator,
+    target_acceptance: float | None = None,
+    precondition: Precondition,
+) -> tuple[Preconditioned, Tensor]: ...
+
+
+@torch.no_grad()
+def adapt(
+    sampler: Sampler,
+    potential: Energy,
+    x0: Tensor,
+    num_steps: int,
+    *,
+    generator: torch.Generator,
+    target_acceptance: float | None = None,
+    precondition: Precondition | None = None,
+) -> tuple[Sampler, Tensor]:
     """The sampler with the step size at which its chains accept at the target rate, and where the chains ended.
 
     Dual averaging (Hoffman & Gelman 2014, section 3.2.1) on log h, with the acceptance averaged over all finite
@@ -36,8 +69,24 @@ def adapt(
         log h̄_n = n^{-c}·log h_n + (1 - n^{-c})·log h̄_{n-1},     μ = log 10h₀, n₀ = 10, κ = 0.05, c = 0.75.
 
     a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8 for HMC, 0.4 for
-    Barker, 0.234 for a random walk. Returns a new frozen sampler with h̄; the chain that adapts is not invariant,
-    throw its draws away.
+    Barker, 0.234 for a random walk.
+
+    With `precondition` the sampler comes back inside `Preconditioned`, with a scale per coordinate measured over all
+    finite chains and the second half of a window of steps:
+
+        'draws'      s_i = (Var x_i)^{1/2}
+        'gradients'  s_i = (E (∂_iU)²)^{-1/2}             Titsias (2023), the diagonal of the Fisher matrix
+        'both'       s_i = (Var x_i / E (∂_iU)²)^{1/4}    as in nutpie
+
+    The three agree on independent Gaussians; elsewhere 'draws' looks at the widths of the target, 'gradients' at its
+    steepness. Windows of 10, 20 and 40 % of the steps each end in a new scale, and the search for h starts again
+    from 1, a natural step where every width is 1; the last 30 % find h at the final scale.
+
+    A `Quantile` threshold becomes a number, resolved where the chains are when the last window begins (without
+    `precondition`: after half the steps), so that h belongs to it. In a `ReplicaExchange` it is the cold chains'
+    number, for all temperatures.
+    Returns a new frozen sampler with h̄: nothing adapts while it draws. The chain that adapts is not invariant,
+    throw its draws away. Not true: that the scale is right before the chains have found the target.
     Raises StanleyError for a sampler that is not adjusted: nothing is rejected, so there is nothing to aim at.
     """
     require(
@@ -45,21 +94,84 @@ def adapt(
         f"adapt needs a Metropolis-adjusted sampler, got {type(sampler).__name__}, which never rejects; "
         f"use MALA or Adjusted({type(sampler).__name__}(...))",
     )
-    target_acceptance = target_of(sampler) if target_acceptance is None else target_acceptance
-    require(0 < target_acceptance < 1, f"target_acceptance is {target_acceptance}, must lie between 0 and 1")
+    target = target_of(sampler) if target_acceptance is None else target_acceptance
+    require(0 < target < 1, f"target_acceptance is {target}, must lie between 0 and 1")
+    known = (None, "draws", "gradients", "both")
+    require(precondition in known, f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'")
     check_request(x0, num_steps, generator, None)
+    require(
+        precondition is None or num_steps >= 20,
+        f"num_steps is {num_steps}, must be at least 20 with precondition; a few hundred are usual",
+    )
+    x, *windows = x0, *split(num_steps, WINDOWS if precondition else (0.5, 0.5) if has_quantile(sampler) else (1.0,))
+    for n, steps in enumerate(windows, 1):
+        if n == len(windows) and has_quantile(sampler):
+            sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
+        sampler, x, seen = tune(sampler, potential, x, steps, target, generator)
+        if precondition and n < len(windows):
+            sampler = Preconditioned(with_step_size(plain(sampler), 1.0), seen.scale(precondition))
+    return sampler, x
+
+
+def split(num_steps: int, shares: tuple[float, ...]) -> list[int]:
+    """Windows of at least one step that add up to num_steps; the last takes what rounding leaves."""
+    windows = [max(1, int(share * num_steps)) for share in shares[:-1]] if num_steps >= len(shares) else []
+    return [*windows, num_steps - sum(windows)]
+
+
+def tune(
+    sampler: S, potential: Energy, x: Tensor, num_steps: int, target: float, generator: torch.Generator
+) -> tuple[S, Tensor, Moments]:
+    """One window of dual averaging: the sampler with h̄, where the chains ended, what their second half looked like."""
     first = float(sampler.step_size)
-    averaging = DualAveraging(target_acceptance, first)
-    state = sampler.init(potential, x0)
-    for _ in range(num_steps):
+    averaging, seen = DualAveraging(target, first), Moments(x)
+    state = sampler.init(potential, x)
+    for n in range(num_steps):
         state, info = with_step_size(sampler, averaging.step_size).step(potential, state, generator)
         averaging.update(mean_acceptance(info.acceptance, state.potential))
+        if n >= num_steps // 2:
+            seen.add(state)
     if not math.isfinite(averaging.mean_step_size) or averaging.mean_step_size < 1e-30 * first:
         raise StanleyError(
             f"adapt: the step size fell from {first:g} to {averaging.mean_step_size:g} in {num_steps} steps and "
             "nothing was accepted; check that the potential is finite where the chains start"
         )
-    return with_step_size(sampler, averaging.mean_step_size), state.x
+    return with_step_size(sampler, averaging.mean_step_size), state.x, seen
+
+
+class Moments:
+    """Var x_i and E (∂_iU)² over finite chains and steps, in float64, x about where the window began."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.exact = torch.float32 if x.device.type == "mps" else torch.float64
+        self.type, self.centre = x.dtype, x.to(self.exact).mean(0)
+        self.count = self.first = self.second = self.steepness = torch.zeros_like(self.centre)
+
+    def add(self, state: ChainState) -> None:
+        finite = (state.x.flatten(1).isfinite().all(1) & state.potential.isfinite()).view(
+            -1, *[1] * (state.x.dim() - 1)
+        )
+        x = torch.where(finite, state.x - self.centre, 0.0)
+        self.count = self.count + finite.sum(0)
+        self.first, self.second = self.first + x.sum(0), self.second + (x**2).sum(0)
+        self.steepness = self.steepness + torch.where(finite, state.grad.to(self.exact) ** 2, 0.0).sum(0)
+
+    def scale(self, kind: Precondition) -> Tensor:
+        variance = self.second / self.count - (self.first / self.count) ** 2
+        steepness = self.steepness / self.count
+        for name, value, needed in (
+            ("draws", variance, kind != "gradients"),
+            ("gradients", steepness, kind != "draws"),
+        ):
+            bad = int((~((value > 0) & value.isfinite())).sum()) if needed else 0
+            what = "do not move" if name == "draws" else "have no gradient, or a non-finite one"
+            require(
+                bad == 0,
+                f"adapt: precondition={kind!r}, but {bad} of {value.numel()} coordinates {what}; "
+                "give it more chains or steps, another precondition, or None",
+            )
+        square = {"draws": variance, "gradients": 1 / steepness, "both": (variance / steepness).sqrt()}[kind]
+        return square.sqrt().to(self.type)
 
 
 class DualAveraging:
@@ -126,7 +238,26 @@ def target_of(sampler: Sampler) -> float:
 
 def with_step_size(sampler: S, step_size: float) -> S:
     """The same sampler with another h, also inside a sampler that wraps another."""
-    for name in ("proposal", "sampler"):
-        if hasattr(sampler, name):
-            return replace(sampler, **{name: with_step_size(getattr(sampler, name), step_size)})  # type: ignore[type-var]
-    return replace(sampler, step_size=step_size)  # type: ignore[type-var]
+    return replace_inside(sampler, step_size=step_size)
+
+
+def with_threshold(sampler: S, threshold: Tensor | None) -> S:
+    """The same sampler with its threshold a number."""
+    assert threshold is not None
+    return replace_inside(sampler, threshold=float(threshold))
+
+
+def has_quantile(sampler: Sampler) -> bool:
+    """Whether the threshold depends on where the chains are when a run starts."""
+    inner = wrapped_by(sampler)
+    return isinstance(getattr(sampler, "threshold", None), Quantile) if inner is None else has_quantile(inner[1])
+
+
+def replace_inside(sampler: Any, **fields: float) -> Any:
+    inner = wrapped_by(sampler)
+    return replace(sampler, **(fields if inner is None else {inner[0]: replace_inside(inner[1], **fields)}))
+
+
+def wrapped_by(sampler: Sampler) -> tuple[str, Sampler] | None:
+    """The field that holds another sampler, and that sampler."""
+    return next(((name, getattr(sampler, name)) for name in ("proposal", "sampler") if hasattr(sampler, name)), None)

@@ -13,12 +13,13 @@ from stanley.samplers.base import ChainState, Proposal, StepInfo, metropolis
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.stanley import Stanley
+from stanley.samplers.tamed import TamedLangevin
 from stanley.types import Energy
 
 if TYPE_CHECKING:
     Adjustable = Proposal  # anything with propose and log_ratio, also one defined elsewhere
 else:
-    Adjustable = Langevin | Stanley | ClippedLangevin  # what a configuration file can name
+    Adjustable = Langevin | Stanley | ClippedLangevin | TamedLangevin  # what a configuration file can name
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Adjusted:
 
     def __post_init__(self) -> None:
         name = type(self.proposal).__name__
+        if getattr(self.proposal, "adjusted", False):
+            raise StanleyError(f"Adjusted({name}): {name} is adjusted already; use it as it is")
         adjustable = hasattr(self.proposal, "log_ratio") and getattr(self.proposal, "adjustable", True)
         if not adjustable:
             reason = getattr(self.proposal, "no_log_ratio", "it has no propose and log_ratio")

@@ -12,7 +12,8 @@ State is for the next step, info is for the reader. A sampler that can be Metrop
 
 where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x, and an
 attribute `log_ratio_gradients` if the log-ratio costs gradients of its own. A sampler whose step ends in a Metropolis
-test says `adjusted = True` and the acceptance rate to aim at, `target_acceptance`.
+test says `adjusted = True` and the acceptance rate to aim at, `target_acceptance`. One whose `init` costs anything but
+one gradient per chain says so with `init_gradients` and `init_potentials`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class StepInfo(NamedTuple):
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
     num_gradients: int = 1  # per chain; a Hessian-vector product counts as 2
     num_potentials: int = 0  # per chain: evaluations of U without its gradient
-    swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbouring temperatures
+    swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
 
 
 class Sampler(Protocol):
@@ -99,14 +100,19 @@ def hessian_vector(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
 
 
 def check_potential(u: Tensor, x: Tensor) -> Tensor:
-    """U itself if it can drive a chain; costs no device time."""
+    """U itself if it can drive a chain by its gradient; costs no device time."""
+    if not check_shape(u, x).requires_grad:
+        raise StanleyError(DETACHED)
+    return u
+
+
+def check_shape(u: Tensor, x: Tensor) -> Tensor:
+    """U itself if it is one number per chain."""
     if u.shape != x.shape[:1]:
         raise StanleyError(
             f"the potential returned shape {tuple(u.shape)} for points of shape {tuple(x.shape)}, "
             f"must be ({len(x)},): one number per chain; sum over the event dimensions"
         )
-    if not u.requires_grad:
-        raise StanleyError(DETACHED)
     return u
 
 
@@ -150,7 +156,9 @@ def require_positive(sampler: object, **values: float) -> None:
     """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
-            hint = "it is the variance of the noise per step" if name == "step_size" else "use a positive number"
+            hint = "use a positive number"
+            if name == "step_size":
+                hint = getattr(sampler, "step_size_hint", "it is the variance of the noise per step")
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

@@ -19,14 +19,14 @@ class ChainInfo:
 
     acceptance: Tensor  # (B,)   mean probability of accepting; 1 where nothing is rejected by design
     step_scale: Tensor  # (B,)   mean γ over steps and event; 1 for isotropic samplers
-    grad_norm: Tensor  # (B,)    mean |∇U|₂ at the states the steps led to
+    grad_norm: Tensor  # (B,)    mean |∇U|₂ at the states the steps led to; NaN where no gradient is computed
     invalid: Tensor  # (B,)      proposals rejected because log α was NaN or infinite
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
     potential: Tensor  # (B,)    U at the last positions
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
     num_gradients: int  # per chain, the start's and the steps' (not drift's one check of the Hessian)
     num_potentials: int = 0  # per chain, evaluations of U without its gradient
-    swap_acceptance: Tensor | None = None  # (R - 1,) between neighbouring temperatures of `ReplicaExchange`
+    swap_acceptance: Tensor | None = None  # (R - 1,) mean over the swaps tried between neighbours; NaN if none was
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ def run_chains(
     A chain that turns non-finite stays so, touches no other chain, and is marked in `info.nonfinite`.
     Memory does not grow with num_steps unless draws are kept. n steps and then m steps from there with the same
     generator equal n + m steps, except for what a sampler resolves at its start (a quantile threshold, a frozen γ).
-    Raises StanleyError for a non-finite start, num_steps < 1, a potential of the wrong shape or without gradient.
+    Raises StanleyError for a non-finite start, num_steps < 1, a potential of the wrong shape, or without
+    the gradient that every sampler but `RandomWalk` needs.
     """
     check_request(x0, num_steps, generator, keep_every)
     state = sampler.init(potential, x0)
-    totals = Totals(state)
+    totals = Totals(sampler, state)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
     with Bar("chains", num_steps, enabled=progress) as bar:
         for n in range(1, num_steps + 1):
@@ -101,7 +102,7 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
 class Totals:
     """Running sums on the device; nothing is read back before the run ends."""
 
-    def __init__(self, state: ChainState) -> None:
+    def __init__(self, sampler: Sampler, state: ChainState) -> None:
         zero = torch.zeros_like(state.potential)
         self.acceptance, self.scale, self.grad_norm = (
             zero.double() if zero.device.type != "mps" else zero,
@@ -109,8 +110,10 @@ class Totals:
             zero,
         )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
-        self.num_gradients, self.num_potentials = 1, 0
+        self.num_gradients = getattr(sampler, "init_gradients", 1)
+        self.num_potentials = getattr(sampler, "init_potentials", 0)
         self.swaps: Tensor | None = None
+        self.swap_rounds: Tensor | int = 0
         self.has_acceptance = self.has_scale = False
 
     def add(self, state: ChainState, info: StepInfo) -> None:
@@ -118,7 +121,10 @@ class Totals:
         self.num_gradients += info.num_gradients
         self.num_potentials += info.num_potentials
         if info.swap_acceptance is not None:
-            self.swaps = info.swap_acceptance if self.swaps is None else self.swaps + info.swap_acceptance
+            tried = ~info.swap_acceptance.isnan()  # a pair of temperatures takes part in every other round
+            rates = info.swap_acceptance.where(tried, 0.0)
+            self.swaps = rates if self.swaps is None else self.swaps + rates
+            self.swap_rounds = self.swap_rounds + tried
         if info.acceptance is not None:
             self.has_acceptance, self.acceptance = True, self.acceptance + info.acceptance
         if info.scale is not None:
@@ -142,5 +148,5 @@ class Totals:
             threshold=state.threshold,
             num_gradients=self.num_gradients,
             num_potentials=self.num_potentials,
-            swap_acceptance=None if self.swaps is None else self.swaps / num_steps,
+            swap_acceptance=None if self.swaps is None else self.swaps / self.swap_rounds,
         )

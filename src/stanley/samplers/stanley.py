@@ -196,7 +196,7 @@ def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
     return gamma[source]
 
 
-def refuse_kinked(potential: Energy, state: ChainState) -> None:
+def refuse_kinked(potential: Energy, state: ChainState, instead: str = "correction='midpoint'") -> None:
     """correction='drift' needs second derivatives that are not zero almost everywhere."""
     name = piecewise_linear(potential)
     if name is None and bool((hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()):
@@ -204,5 +204,5 @@ def refuse_kinked(potential: Energy, state: ChainState) -> None:
     if name is not None:
         raise StanleyError(
             f"correction='drift' with {name}: the Hessian of a piecewise-linear energy is zero almost everywhere, "
-            "so the correction would vanish and the bias stay; use correction='midpoint' or a smooth activation (SiLU)"
+            f"so the correction would vanish and the bias stay; use {instead} or a smooth activation (SiLU)"
         )

@@ -1,0 +1,430 @@
+"""How far a chain is from its invariant law after t steps, from pairs of chains that meet.
+
+Two copies of a chain, X and Y, start independently from the same law, X runs L steps ahead (the lag), and from then
+on both move together, each with exactly the law of the sampler's step, in a way that lets them meet:
+τ = inf{t ≥ L : X_t = Y_{t-L}}. Once met they move as one. How long they take bounds the distance to equilibrium:
+
+    |π_t - π|_TV ≤ E max(0, ⌈(τ - L - t)/L⌉),        W₁(π_t, π) ≤ E Σ_{j≥1} |X_{t+jL} - Y_{t+(j-1)L}|.
+
+Both hold for every L ≥ 1 and every coupling; a larger lag gives a tighter curve and costs L more steps a pair.
+π is whatever the sampler leaves invariant: exp(-U) for an adjusted one, a biased law for another.
+
+Biswas, Jacob & Vanetti (2019), Estimating convergence of Markov chains with L-lag couplings, theorems 2.5 and 2.6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stanley.errors import require
+from stanley.samplers.adapt import adjustable_step
+from stanley.samplers.adjusted import Adjusted
+from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, evaluate, metropolis, normal_like, per_chain
+from stanley.samplers.clipped import ClippedLangevin
+from stanley.samplers.langevin import Langevin
+from stanley.samplers.mala import MALA
+from stanley.samplers.random_walk import RandomWalk, evaluate_only
+from stanley.samplers.run import check_request
+from stanley.samplers.scale import Quantile
+from stanley.samplers.stanley import Law, Stanley, log_normal
+from stanley.samplers.tamed import TamedLangevin
+from stanley.types import Energy
+
+Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)
+
+NEAR = 0.7  # overlap beyond which a pair with different covariances tries to meet
+CEILING = 0.9  # C: such a pair meets with probability min(C, q/p) at most, so that the rest of q is found quickly
+LEVEL = 0.25  # of total variation, the usual definition of a mixing time
+TAIL = 10  # meetings beyond the median that a slope needs
+
+KNOWN = (
+    "Langevin, ClippedLangevin, TamedLangevin, MALA, RandomWalk and Stanley with refresh='step' and correction='none' "
+    "or 'drift', alone or in Adjusted"
+)
+
+
+class Curve(NamedTuple):
+    """A bound against the step of the marginal chain."""
+
+    times: Tensor  # (T,) t
+    value: Tensor  # (T,) mean over pairs
+    standard_error: Tensor  # (T,) of that mean; 0 where no pair is left
+    valid: bool  # False: the curve is too low by an unknown amount and bounds nothing
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """When P pairs of chains met, and what follows from it."""
+
+    times: Tensor  # (P,) τ as float64; ∞ where the pair had not met after max_steps coupled steps
+    distances: Tensor  # (S, P) |X_{L+k} - Y_k|, Euclidean over the event, k = 0 … S-1; ∞ once diverged
+    diverged: Tensor  # (P,) bool: a chain of the pair left the finite numbers
+    lag: int
+    max_steps: int
+    exact: bool  # the sampler is adjusted: π is exp(-U)
+
+    @property
+    def unmet(self) -> float:
+        """Share of the pairs that had not met."""
+        return float(self.times.isinf().double().mean())
+
+    @property
+    def never_apart(self) -> float:
+        """Share of the pairs that started at one point and that X had not left after its first L steps."""
+        return float((self.times == self.lag).double().mean())
+
+    @property
+    def valid(self) -> bool:
+        """All pairs have met, and at least half of them had been apart."""
+        return self.unmet == 0 and self.never_apart <= 0.5
+
+    def total_variation(self, times: Tensor | None = None) -> Curve:
+        """E max(0, ⌈(τ - L - t)/L⌉) ≥ |π_t - π|_TV ∈ [0, 1] at steps t, or at up to 1001 of them to where it ends.
+
+        A pair that has not met counts as if it met just after the cap: the curve is then not valid.
+        Above 1 it says nothing. Not true: that 0 means arrived; P pairs see nothing much below 1/P.
+        """
+        t = self.steps(times)
+        tau = self.times.clamp(max=self.lag + self.max_steps + 1)
+        count = ((tau - self.lag - t[:, None]) / self.lag).ceil().clamp(min=0)
+        return self.curve(t, count)
+
+    def wasserstein(self, times: Tensor | None = None) -> Curve:
+        """E Σ_{j≥1} |X_{t+jL} - Y_{t+(j-1)L}| ≥ W₁(π_t, π), for the Euclidean norm over the event.
+
+        For laws with a finite mean. Pairs that have not met are summed up to the cap: the curve is then not valid.
+        """
+        t, lag, (size, pairs) = self.steps(times), self.lag, self.distances.shape
+        fill = torch.where(self.diverged, math.inf, 0.0).double()
+        rows = torch.cat([self.distances, fill.expand(-size % lag, pairs)]).view(-1, lag, pairs)
+        sums = rows.flip(0).cumsum(0).flip(0).view(-1, pairs)  # sums[k] = D[k] + D[k+L] + …
+        beyond = t >= len(sums)
+        return self.curve(t, torch.where(beyond[:, None], fill, sums[t.where(~beyond, 0)]))
+
+    def slope(self) -> tuple[float, float]:
+        """d log TV/dt of the tail of the curve, negative, and its standard error; NaN with too few meetings.
+
+        Beyond the median meeting time u every step meets with probability p (a geometric tail), for which
+        P(τ > t) and the curve fall like (1-p)^t. p is estimated by meetings over steps, Σ 1{τ > u} / Σ (τ - u)₊, where
+        pairs that have not met count with the steps that they made: the maximum-likelihood estimate under censoring.
+        Not true: that it is the chain's own rate; the coupling may meet more slowly than the chain forgets.
+        """
+        met = self.times[self.times.isfinite()].sort().values
+        if len(met) < 2 * TAIL:
+            return math.nan, math.nan
+        u = met[len(met) // 2 - 1]
+        steps = float((self.times.clamp(max=self.lag + self.max_steps) - u)[~self.diverged].clamp(min=0).sum())
+        meetings = float((met > u).sum())
+        if meetings < TAIL or steps <= meetings:
+            return math.nan, math.nan
+        p = meetings / steps
+        return math.log1p(-p), math.sqrt(p / (1 - p) / steps)
+
+    def mixing_time(self, level: float = LEVEL) -> int | None:
+        """First t at which the curve and two standard errors are below the level; None if the curve is not valid."""
+        require(0 < level < 1, f"mixing_time: level is {level}, must lie between 0 and 1; 0.25 is usual")
+        if not self.valid:
+            return None
+        for block in torch.arange(int(self.times.max()) - self.lag + 1).split(1000):
+            t, value, error, _ = self.total_variation(block)
+            below = value + 2 * error < level
+            if below.any():
+                return int(t[below][0])
+        raise AssertionError("the curve is 0 at its last step")
+
+    def verdict(self) -> str:
+        """What was seen, in one sentence with its numbers."""
+        pairs, missing, diverged = len(self.times), int(self.times.isinf().sum()), int(self.diverged.sum())
+        law = "exp(-U)" if self.exact else "the sampler's own invariant law, which is not exp(-U)"
+        if diverged:
+            return f"{diverged} of {pairs} pairs left the finite numbers: the chain diverges, use a smaller step size"
+        if missing:
+            return (
+                f"{missing} of {pairs} pairs had not met after {self.max_steps} coupled steps: the curves are too low "
+                "by an unknown amount and bound nothing; give more max_steps, or take it that the chain does not mix "
+                "from there"
+            )
+        if not self.valid:
+            return (
+                f"{int((self.times == self.lag).sum())} of {pairs} pairs were never apart: they started at one point "
+                f"that X had not left after {self.lag} steps, so nothing is known of convergence; spread the starts or "
+                "use a larger lag"
+            )
+        slope, error = self.slope()
+        pace = f", falling by a factor e every {-1 / slope:.3g} ± {error / slope**2:.1g} steps"
+        return (
+            f"all {pairs} pairs met, the last at step {int(self.times.max())}: the chain is within total variation "
+            f"{LEVEL} of {law} after {self.mixing_time()} steps{'' if math.isnan(slope) else pace}"
+        )
+
+    def steps(self, times: Tensor | None) -> Tensor:
+        """The steps asked for, or 0 … where the curve ends, at most 1001 of them."""
+        if times is None:
+            last = len(self.distances) - 1
+            return torch.linspace(0, last, min(last, 1000) + 1, dtype=torch.float64).round().long()
+        t = torch.as_tensor(times).cpu()
+        require(
+            t.dim() == 1 and not t.is_floating_point() and bool((t >= 0).all()),
+            f"times are {t.tolist() if t.numel() < 9 else tuple(t.shape)}, must be a vector of whole numbers >= 0",
+        )
+        return t
+
+    def curve(self, times: Tensor, values: Tensor) -> Curve:
+        """Mean over the pairs and its standard error: (T, P) -> (T,)."""
+        return Curve(times, values.mean(1), values.std(1) / values.shape[1] ** 0.5, self.valid)
+
+
+@torch.no_grad()
+def couple(
+    sampler: Sampler,
+    potential: Energy,
+    initial: Initial | tuple[Tensor, Tensor],
+    *,
+    generator: torch.Generator,
+    num_pairs: int | None = None,
+    lag: int = 1,
+    max_steps: int = 10_000,
+) -> Meeting:
+    """Run pairs (X_t, Y_{t-L}) until each has met, or for `max_steps` coupled steps.
+
+    initial      π_0: a function (n, generator) -> (n, *event), or two tensors (num_pairs, *event) of independent
+                 draws, for X and for Y; it decides what the curves are about
+    num_pairs    with a function only; 500 give a curve that can be read down to about 0.01
+    lag          L, steps that X makes alone first; raise it until the curve starts near 1
+    max_steps    if pairs are left then, the curves are not valid, and say so
+
+    Proposals are Gaussian, N(μ, diag v), and coupled as `coupled_draw` says; adjusted kernels share the accept
+    uniform, and random signs of a drift are shared too. Cost: L steps of P chains, then the sampler's step for 2P
+    chains, pairs that have met being dropped; memory for one number per pair and coupled step.
+    The kernel must depend on the chain's position alone, so a quantile threshold and a kept γ are refused.
+    Not true: that chains that meet have seen all of π. A mode that neither chain visits leaves no trace, unless the
+    starts are spread over it.
+    Biswas, Jacob & Vanetti (2019), algorithm 1.
+    """
+    move = coupled_move(sampler)
+    require(lag >= 1, f"couple: lag is {lag}, must be at least 1; 1 is the usual start")
+    require(max_steps >= 1, f"couple: max_steps is {max_steps}, must be at least 1; 10000 is usual")
+    x0, y0 = starts(initial, num_pairs, generator)
+    x, y = sampler.init(potential, x0), sampler.init(potential, y0)
+    for _ in range(lag):
+        x, _ = sampler.step(potential, x, generator)
+
+    times = torch.full((len(x0),), math.inf, dtype=torch.float64)
+    diverged = torch.zeros_like(times, dtype=torch.bool)
+    apart, distances = torch.arange(len(x0)), []
+    for k in range(max_steps + 1):
+        met, lost = same(x, y).cpu(), ~(finite(x) & finite(y)).cpu()
+        times[apart[met]] = lag + k
+        diverged[apart[lost]] = True
+        row = torch.where(diverged, math.inf, 0.0).double()
+        row[apart[~lost]] = torch.linalg.vector_norm((x.x - y.x).flatten(1), dim=1).cpu().double()[~lost]
+        distances.append(row)
+        left = ~(met | lost)
+        apart, x, y = apart[left], rows(x, left), rows(y, left)
+        if k == max_steps or len(apart) == 0:
+            break
+        x, y = coupled_step(sampler, move, potential, x, y, generator)
+    return Meeting(times, torch.stack(distances), diverged, lag, max_steps, adjustable_step(sampler))
+
+
+def coupled_step(
+    sampler: Sampler, move: Sampler, potential: Energy, x: ChainState, y: ChainState, generator: torch.Generator
+) -> tuple[ChainState, ChainState]:
+    """One step of both chains, each with the law of the sampler's own; a pair that has met moves as one.
+
+    x accepts where log u < log α_x and y where log u < log α_y, u the same, with
+
+        log α = U(x) - U(x') + log N(x; μ(x'), v(x')) - log N(x'; μ(x), v(x)).
+    """
+    both = stacked(x, y)
+    signs = random_signs(move, x, generator)
+    law = gaussian_law(move, potential, both, signs)
+    p, q = (Law(*half, None) for half in zip(law.mean.chunk(2), law.variance.chunk(2), strict=True))
+    points = torch.cat(coupled_draw(p, q, generator))
+    evaluation = evaluate_only if isinstance(move, RandomWalk) else evaluate
+    candidate = evaluation(potential, points)._replace(threshold=both.threshold)
+    x_next, y_next = halves(candidate)
+    if adjustable_step(sampler):
+        back = gaussian_law(move, potential, candidate, signs)
+        x_ratio, y_ratio = (log_normal(both.x, back) - log_normal(points, law)).chunk(2)
+        coins = generator.get_state()
+        x_next, _ = metropolis(x, x_next, x_ratio, generator, StepInfo())
+        generator.set_state(coins)  # the same u
+        y_next, _ = metropolis(y, y_next, y_ratio, generator, StepInfo())
+    return x_next, choose(same(x, y) | same(x_next, y_next), x_next, y_next)
+
+
+def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """x ~ p = N(μ₁, v₁) and y ~ q = N(μ₂, v₂), pair by pair, each exactly, equal as often as can be afforded.
+
+        x = μ₁ + √v₁ ξ;   y = x where log u < log q(x) - log p(x), u uniform; elsewhere
+        y = μ₂ + √v₂ (ξ - 2e⟨e, ξ⟩),   e = Δ/|Δ|,   Δ = (μ₁ - μ₂)/√v
+
+    v₁ = v₂    both lines: the reflection-maximal coupling. P(x = y) = 2Φ(-|Δ|/2), as large as it can be.
+    otherwise  near, where the overlap ∫√(pq) is at least 0.7: y = x with probability min(C, q(x)/p(x)), C = 0.9, else
+               y from what is left of q, ∝ q - min(Cp, q), by rejection. Each try succeeds with probability at least
+               1 - C, so that the number of tries has a geometric tail; with C = 1 its variance would be infinite.
+               Far: only the last line, the reflected noise with v = (v₁ + v₂)/2.
+
+    Near or far depends on the two laws, not on what is drawn, so both marginals stay exact.
+    Bou-Rabee, Eberle & Zimmer (2020), section 2.3; Jacob, O'Leary & Atchadé (2020), section 4;
+    Gerber & Lee (2020) for C.
+    """
+    noise = normal_like(p.mean, generator)
+    x = p.mean + p.variance.sqrt() * noise
+    delta = (p.mean - q.mean) / ((p.variance + q.variance) / 2).sqrt()
+    along = per_chain(delta * noise) / per_chain(delta**2).clamp(min=torch.finfo(delta.dtype).tiny)  # 0 where Δ = 0
+    reflected = noise - 2 * delta * along.to(delta).view(-1, *[1] * (delta.dim() - 1))
+    y = q.mean + q.variance.sqrt() * reflected
+
+    equal = (p.variance == q.variance).flatten(1).all(1)
+    near = ~equal & (overlap(p, q) >= NEAR)
+    ratio = log_normal(x, q) - log_normal(x, p)
+    together = log_uniform(ratio, generator) < torch.where(equal, ratio, ratio.clamp(max=math.log(CEILING)))
+    y = torch.where((together & (equal | near)).view(-1, *[1] * (x.dim() - 1)), x, y)
+    rest = (near & ~together).nonzero()[:, 0]
+    return x, y.index_copy(0, rest, rest_of(at(p, rest), at(q, rest), generator))
+
+
+def rest_of(p: Law, q: Law, generator: torch.Generator) -> Tensor:
+    """y ∝ q - min(Cp, q): draws of q, each kept with probability 1 - min(1, C p(y)/q(y)), until all are found."""
+    y, left = torch.empty_like(q.mean), torch.arange(len(q.mean), device=q.mean.device)
+    while len(left):
+        draw = q.mean + q.variance.sqrt() * normal_like(q.mean, generator)
+        share = math.log(CEILING) + log_normal(draw, p) - log_normal(draw, q)
+        kept = log_uniform(share, generator) >= share
+        y[left[kept]] = draw[kept]
+        left, p, q = left[~kept], at(p, ~kept), at(q, ~kept)
+    return y
+
+
+def overlap(p: Law, q: Law) -> Tensor:
+    """∫√(pq) = Π_i √(2√(v₁v₂)/(v₁+v₂)) · exp(-¼ Σ_i (μ₁-μ₂)²/(v₁+v₂)), in [P(x = y)/2, 1]; NaN beyond the finite."""
+    total = p.variance + q.variance
+    spread = (2 * p.variance.sqrt() * q.variance.sqrt() / total).log() / 2
+    return per_chain(spread - (p.mean - q.mean) ** 2 / total / 4).exp()
+
+
+def gaussian_law(move: Sampler, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+    """N(μ(x), diag v(x)), what the move draws its proposal from.
+
+    RandomWalk        N(x, h)
+    Langevin          N(x - (h/2)·∇U, h)
+    ClippedLangevin   N(x - (h/2)·γ⊙∇U, h)
+    TamedLangevin     N(x - (h/2)·∇U/(1 + (h/2)|∇U|), h)
+    Stanley           N(x - (h/2)·γ⊙∇U (+ hΓ), hγ), Γ by the signs given
+    """
+    if isinstance(move, Stanley):
+        law = move.law(potential, state, signs)
+        return law._replace(variance=law.variance.expand_as(law.mean))
+    h, scale = move.step_size, 1.0
+    if isinstance(move, ClippedLangevin):
+        scale = move.scale(state)
+    if isinstance(move, TamedLangevin):
+        scale = move.taming(state)
+    mean = state.x if isinstance(move, RandomWalk) else state.x - h / 2 * scale * state.grad
+    return Law(mean, torch.full_like(mean, h), None)
+
+
+def random_signs(move: Sampler, x: ChainState, generator: torch.Generator) -> Tensor | None:
+    """The signs of a random drift, the same for both chains of a pair: (2P, …)."""
+    signs = move.signs(x.x, generator) if isinstance(move, Stanley) else None
+    return None if signs is None else torch.cat([signs, signs])
+
+
+def coupled_move(sampler: Sampler) -> Sampler:
+    """The proposal of a sampler that has a coupling."""
+    move = Langevin(sampler.step_size) if type(sampler) is MALA else sampler
+    if type(sampler) is Adjusted:
+        move = sampler.proposal
+    name, refresh, correction = (
+        type(move).__name__,
+        getattr(move, "refresh", "step"),
+        getattr(move, "correction", "none"),
+    )
+    options = "" if refresh == "step" and correction in ("none", "drift") else f"({refresh=}, {correction=})"
+    require(
+        type(move) in (Langevin, ClippedLangevin, TamedLangevin, RandomWalk, Stanley) and not options,
+        f"couple: {name}{options} has no coupling here; those with one are {KNOWN}",
+    )
+    require(
+        not isinstance(getattr(move, "threshold", None), Quantile),
+        f"couple: the threshold of {name} is a quantile, resolved over the chains that a run starts from; "
+        "use a number, such as info.threshold of a run",
+    )
+    return move
+
+
+def starts(
+    initial: Initial | tuple[Tensor, Tensor], num_pairs: int | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """x0 and y0, checked: (P, *event) each."""
+    if callable(initial):
+        require(
+            num_pairs is not None and num_pairs >= 2,
+            f"couple: num_pairs is {num_pairs}, must be at least 2 with an initial law; 500 is usual",
+        )
+        assert num_pairs is not None
+        x0, y0 = initial(num_pairs, generator), initial(num_pairs, generator)
+        for z in (x0, y0):
+            require(
+                z.shape[:1] == (num_pairs,),
+                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, must be ({num_pairs}, *event)",
+            )
+    else:
+        require(
+            num_pairs is None,
+            f"couple: num_pairs is {num_pairs} and the starts are tensors; leave it out, they say how many pairs",
+        )
+        require(
+            len(initial) == 2,
+            f"couple: {len(initial)} tensors of starts, must be 2, (num_pairs, *event) for X and the same for Y",
+        )
+        x0, y0 = initial
+    for z in (x0, y0):
+        check_request(z, 1, generator, None)
+    require(
+        x0.shape == y0.shape and x0.dtype == y0.dtype and len(x0) >= 2,
+        f"couple: starts of shape {tuple(x0.shape)}, {x0.dtype} and {tuple(y0.shape)}, {y0.dtype}, must be alike and "
+        "of at least 2 pairs",
+    )
+    return x0, y0
+
+
+def log_uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    """log u, u uniform on [0, 1), one per chain."""
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device).log()
+
+
+def same(x: ChainState, y: ChainState) -> Tensor:
+    """X = Y, bit for bit: (P,)."""
+    return (x.x == y.x).flatten(1).all(1)
+
+
+def finite(x: ChainState) -> Tensor:
+    return x.x.flatten(1).isfinite().all(1)
+
+
+def rows(state: ChainState, chosen: Tensor) -> ChainState:
+    return state._replace(x=state.x[chosen], potential=state.potential[chosen], grad=state.grad[chosen])
+
+
+def at(law: Law, chosen: Tensor) -> Law:
+    return Law(law.mean[chosen], law.variance[chosen], None)
+
+
+def stacked(x: ChainState, y: ChainState) -> ChainState:
+    """P pairs as 2P chains, to be evaluated in one batch."""
+    pairs = zip(x[:3], y[:3], strict=True)
+    return ChainState(*(torch.cat([a, b]) for a, b in pairs), threshold=x.threshold)
+
+
+def halves(both: ChainState) -> tuple[ChainState, ChainState]:
+    (x, y), (u, v), (g, k) = (part.chunk(2) for part in both[:3])
+    return both._replace(x=x, potential=u, grad=g), both._replace(x=y, potential=v, grad=k)

@@ -1,0 +1,124 @@
+"""The public names, the direction of imports, and every Python block and example that a reader may copy."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import stanley
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "stanley"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+#: From what stands on others to what others stand on; a module may import those of later rows, and its own row.
+LAYERS = [
+    "cli __main__",
+    "demo",
+    "evaluation",
+    "recipes trained",
+    "training",
+    "plots",
+    "diagnostics metrics bank losses optim networks checkpoint records config",
+    "data targets samplers",
+    "types device files signals progress",
+    "errors",
+]
+LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}
+
+
+def test_every_public_name_is_there_and_is_itself_after_every_module_was_imported():
+    """A submodule with the name of a public function would take its place when it is imported."""
+    for module in pkgutil.walk_packages(stanley.__path__, "stanley."):
+        if module.name != "stanley.__main__":
+            importlib.import_module(module.name)
+    modules = {name for name in stanley.__all__ if isinstance(getattr(stanley, name), ModuleType)}
+    assert modules == {"data", "diagnostics", "metrics", "networks", "plots", "samplers", "targets"}
+
+
+def test_names_for_type_checkers_are_the_names_at_run_time():
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    declared = {a.name for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert declared == set(stanley.__all__)
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "stanley":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path):
+    own = path.relative_to(SOURCE).with_suffix("").parts[0]
+    if own == "__init__":
+        return
+    for name in imports(path):
+        assert LAYER[name] >= LAYER[own], f"{own} imports {name}, which stands on it"
+
+
+def test_the_core_imports_nothing_heavy():
+    """A GPU machine without the command-line packages can import all but cli; importing the package costs no torch."""
+    code = (
+        "import sys, stanley; assert 'torch' not in sys.modules; "
+        "import stanley.training, stanley.evaluation, stanley.recipes, stanley.demo; "
+        "heavy = {'cyclopts', 'pydantic', 'rich', 'matplotlib', 'pooch', 'yaml', 'PIL'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def blocks():
+    for page in PAGES:
+        for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)):
+            yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+@pytest.mark.parametrize("block", blocks())
+def test_python_in_the_documents_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In an empty folder, as it stands, but for shorter runs."""
+    monkeypatch.chdir(tmp_path)
+    real = stanley.recipe
+
+    def short(name: str):
+        from dataclasses import replace
+
+        return replace(real(name), steps=20, save_every=20)
+
+    monkeypatch.setattr(stanley, "recipe", short)
+    exec(compile(block, "document", "exec"), {})  # the documents are ours
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_recipe_has_a_line_and_is_a_configuration():
+    from stanley.config import from_dict, to_dict
+    from stanley.recipes import ABOUT, RECIPES
+    from stanley.training import TrainConfig
+
+    assert set(ABOUT) == set(RECIPES)
+    for config in RECIPES.values():
+        assert from_dict(TrainConfig, to_dict(config)) == config
