@@ -455,3 +455,44 @@ class TestRecords:
         with pytest.raises(StanleyError, match=r"cannot write .*records\.jsonl: No space left"):
             run.append({"step": 1})
         run.close()  # what the failed write left in the buffer is not reported a second time
+
+
+class TestSecondTry:
+    """A run that failed before its first step can be asked for again with another configuration."""
+
+    def test_a_configuration_that_cannot_start_may_be_corrected(self, small: TrainConfig, tmp_path: Path) -> None:
+        wrong = replace(small, sampler=Stanley(0.01, 1.0, correction="drift"), network=MLP(8, 1, "relu"), adapt=None)
+        with pytest.raises(StanleyError, match="drift"):
+            train(wrong, tmp_path / "run")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run = train(replace(small, steps=2), tmp_path / "run")
+        again = train(replace(small, steps=2), tmp_path / "other")
+        a, b = checkpoint.newest(run.checkpoints), checkpoint.newest(again.checkpoints)
+        assert a is not None
+        assert b is not None
+        assert a.step == b.step == 2
+        assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in b.tensors)
+
+    def test_after_one_step_it_may_not(self, small: TrainConfig, tmp_path: Path) -> None:
+        train(replace(small, steps=1, save_every=1), tmp_path / "run")
+        with pytest.raises(StanleyError, match="another configuration"):
+            train(replace(small, steps=1, save_every=1, batch=small.batch // 2), tmp_path / "run")
+
+    def test_records_without_a_checkpoint_are_not_thrown_away(self, small: TrainConfig, tmp_path: Path) -> None:
+        run = train(replace(small, steps=2), tmp_path / "run")
+        for file in run.checkpoints.iterdir():
+            file.unlink()
+        before = run.records_file.read_bytes()
+        with pytest.raises(StanleyError, match="records but no checkpoint"):
+            train(replace(small, steps=2), tmp_path / "run")
+        assert run.records_file.read_bytes() == before
+
+    @pytest.mark.parametrize("device", ["meta", "cuda:99", "nonsense"])
+    def test_a_device_that_cannot_compute(self, small: TrainConfig, tmp_path: Path, device: str) -> None:
+        with pytest.raises(StanleyError, match="is not there"):
+            train(small, tmp_path / "run", device=device)
+
+    def test_a_reference_that_is_no_width(self, small: TrainConfig) -> None:
+        with pytest.raises(StanleyError, match="reference_std is 0"):
+            replace(small, reference_std=0.0)

@@ -14,6 +14,8 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         gpus = torch.cuda.device_count()
         there = f"{gpus} CUDA device(s) and the CPU" if gpus else "no CUDA device, only the CPU"

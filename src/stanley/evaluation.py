@@ -65,7 +65,7 @@ def evaluate(
         data.event_shape == model.event_shape,
         f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
     )
-    num = num or (256 if model.is_image else 2000)
+    num = (256 if model.is_image else 2000) if num is None else num
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
 

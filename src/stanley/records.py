@@ -87,6 +87,11 @@ class RunDirectory:
         kinds = (".config.json.*.tmp", ".records.jsonl.*.tmp", ".events.jsonl.*.tmp", "checkpoints/.step-*.tmp")
         return [path for kind in kinds for path in self.path.glob(kind)]
 
+    def has_begun(self) -> bool:
+        """Whether a step was computed; until then the configuration may change freely, as after a mistyped field."""
+        later = [p for p in self.checkpoints.glob("step-*") if p.stem != "step-00000000"]
+        return bool(later) or (self.records_file.exists() and self.records_file.stat().st_size > 0)
+
     def read_config(self) -> dict[str, Any]:
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))

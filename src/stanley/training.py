@@ -96,6 +96,10 @@ class TrainConfig:
         for name in ("temperature", "gap_limit", "spread_limit"):
             value = getattr(self, name)
             require(value > 0, f"{name} is {value}, must be > 0")
+        require(
+            self.reference_std is None or self.reference_std > 0,
+            f"reference_std is {self.reference_std}, must be > 0; null means no reference",
+        )
         require(0 <= self.ema < 1, f"ema is {self.ema}, must lie in [0, 1); 0 keeps the raw weights")
         require(0 <= self.seed < 2**63, f"seed is {self.seed}, must lie in [0, 2^63)")
         require(
@@ -385,7 +389,7 @@ def prepare(config: TrainConfig, run: RunDirectory) -> None:
     new = to_dict(config)
     run.create()
     run.lock()
-    if run.config_file.exists():
+    if run.has_begun():
         changed = differences(run.read_config(), new)
         told = "; ".join(f"{name}: {old!r} → {now!r}" for name, (old, now) in changed.items())
         require(
@@ -400,9 +404,12 @@ def prepare(config: TrainConfig, run: RunDirectory) -> None:
 
 def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:
     """Restore the newest readable checkpoint, or save step 0 so that there always is a good one."""
-    saved = checkpoint.newest(run.checkpoints)
+    saved = checkpoint.newest(run.checkpoints) if run.has_begun() else None
     if saved is None:
-        run.truncate_records(0)
+        require(
+            not run.records(),
+            f"{run.path} holds records but no checkpoint; restore {run.checkpoints}, or start anew with another --out",
+        )
         save(config, run, state)
         return
     state.restore(saved)
