@@ -16,7 +16,7 @@ from scipy.special import log_ndtr
 from stanley import diagnostics
 from stanley.diagnostics import ergodicity
 from stanley.errors import StanleyError
-from stanley.networks import MLP, ConvNet, WithReference
+from stanley.networks import MLP, ConvNet, WithReference, build_energy
 from stanley.samplers import (
     MALA,
     Adjusted,
@@ -59,7 +59,7 @@ GROWTH = {  # potential -> radial derivative and its exponent, as functions of r
     "radial quartic": (lambda x: radius(x) ** 4, lambda r: 4 * r**3, 3.0),
     "barely superlinear": (lambda x: radius(x) ** 1.2, lambda r: 1.2 * r**0.2, 0.2),
     "laplace": (radius, np.ones_like, 0.0),
-    "student": (student, lambda r: 6 * r / (3 + r**2), -1.0),
+    "student": (student, lambda r: 9 * r / (3 + r**2), -1.0),  # d = 6
 }
 
 
@@ -92,13 +92,13 @@ def test_the_quartic_passes_with_a_cosine_below_one():
 def test_a_piecewise_linear_network_fails_and_a_reference_repairs_it(activation):
     """Far out E is linear along every ray; E + |x|²/2s² has radial derivative a + r/s². float32 weights."""
     shape = (1, 8, 8)
-    network = ConvNet(width=4, activation=activation).build(shape)
+    network = build_energy(ConvNet(width=4, activation=activation), shape, seed=0)
     bare = rays(network, shape)
     assert bare.radial.dtype == DOUBLE
     assert not bare.holds
     assert "H1 fails" in bare.verdict
     a = bare.radial[-1]
-    torch.testing.assert_close(bare.radial[-4], a, rtol=1e-3, atol=1e-5)  # the same a decade earlier
+    assert float((bare.radial[-4] - a).abs().max()) < 1e-2 * float(a.abs().max())  # the same earlier: biases are O(1/r)
     assert diagnostics.h1_on_rays(WithReference(network, 2.0), shape, generator=fresh()).holds
     assert rays(Potential(WithReference(network, 2.0), 3.0), shape).holds
 
@@ -174,8 +174,10 @@ def test_drift_ratio_on_the_line_is_the_integral(name, target, s):
     expected = log_folded(s, *law(x, slope(x))) - s * x
     off = np.abs(np.expm1(found.log_ratio.numpy() - expected))
     assert (off <= SIGMAS * found.relative_error.numpy() + 1e-9).all()
-    other = log_folded(s, *law(x, 0.5 * slope(x))) - s * x  # negative control: half the drift
-    assert (np.abs(np.expm1(found.log_ratio.numpy() - other)) > SIGMAS * found.relative_error.numpy()).any()
+    mean, variance = law(x, slope(x))
+    other = log_folded(s, 2 * x - mean, variance) - s * x  # negative control: the drift points outwards
+    with np.errstate(over="ignore"):
+        assert (np.abs(np.expm1(found.log_ratio.numpy() - other)) > SIGMAS * found.relative_error.numpy()).any()
 
 
 def test_stanley_contracts_at_the_known_rate_where_the_gradient_grows():
@@ -236,7 +238,7 @@ def test_langevin_overshoots_and_is_reported_in_logarithms():
 
 
 def test_a_step_out_of_the_finite_numbers_is_no_drift():
-    found = drift(Langevin(0.2), lambda x: (x**4).exp().sum(1), torch.tensor([[0.1], [5.0]], dtype=DOUBLE))
+    found = drift(Langevin(0.2), lambda x: (x**4).exp().sum(1), torch.tensor([[0.1], [6.0]], dtype=DOUBLE))
     assert found.beyond is None
     assert float(found.log_ratio[1]) == math.inf
     assert "left the finite numbers" in found.verdict

@@ -18,6 +18,7 @@ from stanley.diagnostics.chains import (
     summarise,
     verdict,
 )
+from stanley.diagnostics.coupling import Curve, Meeting, couple
 from stanley.diagnostics.ergodicity import (
     Bias,
     Comparison,
@@ -34,11 +35,14 @@ __all__ = [
     "Bias",
     "ChainSummary",
     "Comparison",
+    "Curve",
     "DriftRatio",
+    "Meeting",
     "RayGrowth",
     "autocorrelation",
     "autocorrelation_by_chain",
     "bias_against_adjusted",
+    "couple",
     "drift_ratio",
     "ess_bulk",
     "ess_mean",
