@@ -9,7 +9,7 @@ on both move together, each with exactly the law of the sampler's step, in a way
 Both hold for every L ≥ 1 and every coupling; a larger lag gives a tighter curve and costs L more steps a pair.
 π is whatever the sampler leaves invariant: exp(-U) for an adjusted one, a biased law for another.
 
-Biswas, Jacob & Vanetti (2019), Estimating convergence of Markov chains with L-lag couplings, theorems 2.5 and 2.6.
+Biswas, Jacob & Vanetti (2019), Estimating convergence of Markov chains with L-lag couplings, section 2.
 """
 
 from __future__ import annotations
@@ -273,8 +273,8 @@ def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Te
                Far: only the last line, the reflected noise with v = (v₁ + v₂)/2.
 
     Near or far depends on the two laws, not on what is drawn, so both marginals stay exact.
-    Bou-Rabee, Eberle & Zimmer (2020), section 2.3; Jacob, O'Leary & Atchadé (2020), section 4;
-    Gerber & Lee (2020) for C.
+    Thorisson (2000) for the rest of q; Bou-Rabee, Eberle & Zimmer (2020) for reflection; Jacob, O'Leary & Atchadé
+    (2020), with the discussion by Gerber & Lee, for both and for C.
     """
     noise = normal_like(p.mean, generator)
     x = p.mean + p.variance.sqrt() * noise

@@ -4,6 +4,7 @@ Every function returns a matplotlib `Figure`; `save(figure, path)` writes it as 
 """
 
 from stanley.plots.chains import autocorrelation, autocorrelation_by_chain, chain_traces
+from stanley.plots.convergence import tv_curve
 from stanley.plots.curves import learning_curves
 from stanley.plots.density import Panel, densities, energy_landscape, samples_over_density
 from stanley.plots.energies import energy_histograms
@@ -24,5 +25,6 @@ __all__ = [
     "samples_over_density",
     "save",
     "tile",
+    "tv_curve",
     "write_grid_png",
 ]
