@@ -140,7 +140,7 @@ def near_by_draw(p, q, generator):
         (always_together, "different, near"),
         (all_of_q, "equal, near"),
         (all_of_q, "different, near"),
-        (near_by_draw, "equal, far"),
+        (near_by_draw, "equal, near"),
     ],
 )
 def test_negative_control_a_broken_draw_is_refused(draw, name):
