@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -162,8 +163,7 @@ def main() -> None:
     print("\npeak memory: " + ", ".join(f"K = {p['chain_steps']}: {p['peak_mib']:.0f} MiB" for p in peaks))
     if arguments.json:
         report = {"torch": torch.__version__, "threads": threads, "machine": machine, "rows": rows, "memory": peaks}
-        with open(arguments.json, "w") as file:  # noqa: PTH123
-            json.dump(report, file, indent=1)
+        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -223,6 +223,11 @@ def test_sampling_more_than_the_bank(trained: Path) -> None:
     assert "64" in done.stderr
 
 
+def test_evaluating_no_samples_is_refused(trained: Path) -> None:
+    done = stanley("evaluate", "runs/a", "--num", "0", cwd=trained, check=2)
+    assert "num is 0, must be at least 1" in done.stderr
+
+
 @pytest.mark.parametrize("flags", [["--num", "3.5"], ["--num", "1e2"], ["--steps", "2.5"]])
 def test_a_fraction_is_refused_not_rounded(trained: Path, flags: list[str]) -> None:
     done = stanley("sample", "runs/a", *flags, cwd=trained, check=2)

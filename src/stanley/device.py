@@ -13,9 +13,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-        if device.type == "meta":
-            raise RuntimeError("it holds no numbers")
+        torch.ones(1, device=device).item()  # it holds numbers, which 'meta' does not
     except (RuntimeError, AssertionError) as error:
         gpus = torch.cuda.device_count()
         there = f"{gpus} CUDA device(s) and the CPU" if gpus else "no CUDA device, only the CPU"

@@ -66,6 +66,7 @@ def evaluate(
         f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
     )
     num = (256 if model.is_image else 2000) if num is None else num
+    require(num >= 1, f"num is {num}, must be at least 1")
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
 

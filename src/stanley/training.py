@@ -264,8 +264,7 @@ def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bo
     if not adjustable_step(config.sampler):
         record["acceptance"] = None
     elif config.adapt is not None and record["acceptance"] is not None:
-        largest = config.sampler.step_size
-        state.step_size = config.adapt.update(state.step_size, record["acceptance"], largest)
+        state.step_size = config.adapt.update(state.step_size, record["acceptance"], config.sampler)
     record["seconds"] = round(time.perf_counter() - began, 6)
     return record
 

@@ -14,6 +14,7 @@ from stanley.samplers import (
     HMC,
     MALA,
     Adjusted,
+    Barker,
     ClippedLangevin,
     GradientDescent,
     Langevin,
@@ -27,7 +28,7 @@ from stanley.samplers import (
     adapt,
     evaluate,
 )
-from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, split, with_threshold
+from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, split, target_of, with_threshold
 from stanley.samplers.scale import resolve_threshold
 
 from . import targets
@@ -109,12 +110,39 @@ def test_dual_averaging_balances_its_books():
 
 def test_robbins_monro_rests_at_its_target_and_moves_the_right_way():
     rule = RobbinsMonro(0.6, 0.1)
-    assert rule.update(0.3, 0.6, 1.0) == 0.3
-    assert rule.update(0.3, 1.0, 1.0) == pytest.approx(0.3 * math.exp(0.04))
-    assert rule.update(0.3, 0.0, 1.0) == pytest.approx(0.3 * math.exp(-0.06))
-    assert rule.update(0.3, 1.0, 0.3) == 0.3  # never above the sampler's own step
+    assert rule.update(0.3, 0.6, MALA(1.0)) == 0.3
+    assert rule.update(0.3, 1.0, MALA(1.0)) == pytest.approx(0.3 * math.exp(0.04))
+    assert rule.update(0.3, 0.0, MALA(1.0)) == pytest.approx(0.3 * math.exp(-0.06))
+    assert rule.update(0.3, 1.0, MALA(0.3)) == 0.3  # never above the sampler's own step
     with pytest.raises(StanleyError, match="rate is 0"):
         RobbinsMonro(rate=0)
+
+
+TARGETS = [
+    (MALA(1.0), 0.574),
+    (HMC(1.0), 0.8),
+    (Barker(1.0), 0.4),
+    (RandomWalk(1.0), 0.234),
+    (Adjusted(Stanley(1.0)), 0.574),
+]
+
+
+@pytest.mark.parametrize(("sampler", "target"), TARGETS, ids=[type(s).__name__ for s, _ in TARGETS])
+def test_each_sampler_aims_at_its_own_acceptance(sampler, target):
+    """Both rules stand still at the rate that theory gives for the move, and only there."""
+    assert target_of(sampler) == target
+    assert RobbinsMonro().update(0.3, target, sampler) == 0.3
+    assert RobbinsMonro().update(0.3, target + 0.01, sampler) > 0.3 > RobbinsMonro().update(0.3, target - 0.01, sampler)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "told"),
+    [(Langevin(0.1), "use MALA or Adjusted(Langevin(...))"), (GradientDescent(0.1), "never rejects; use MALA")],
+)
+def test_what_is_suggested_can_be_done(sampler, told):
+    with pytest.raises(StanleyError) as error:
+        adapt(sampler, targets.gaussian, starts((4, 3)), 5, generator=generator())
+    assert str(error.value).endswith(told)
 
 
 def test_robbins_monro_finds_the_step_that_accepts_at_its_target():
@@ -131,7 +159,7 @@ def test_robbins_monro_finds_the_step_that_accepts_at_its_target():
         return float(info.acceptance.mean())
 
     for _ in range(200):
-        h = rule.update(h, acceptance(h, 4000), 100.0)
+        h = rule.update(h, acceptance(h, 4000), MALA(100.0))
     assert abs(acceptance(h, 20_000) - 0.6) < 0.036 + hoeffding(20_000)
 
 

@@ -13,6 +13,7 @@ from stanley.samplers.hmc import HMC
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.matched import MatchedLangevin
+from stanley.samplers.named import SingleSampler
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.preconditioned_langevin import PreconditionedLangevin
 from stanley.samplers.random_walk import RandomWalk
@@ -24,23 +25,7 @@ from stanley.samplers.tamed import TamedLangevin
 from stanley.samplers.underdamped import Underdamped
 
 #: What a configuration can name.
-AnySampler = (
-    Langevin
-    | Stanley
-    | ClippedLangevin
-    | MatchedLangevin
-    | TamedLangevin
-    | GradientDescent
-    | PreconditionedLangevin
-    | Underdamped
-    | MALA
-    | AMALA
-    | Barker
-    | HMC
-    | RandomWalk
-    | Adjusted
-    | ReplicaExchange
-)
+AnySampler = SingleSampler | ReplicaExchange
 
 __all__ = [
     "AMALA",

@@ -89,10 +89,11 @@ def adapt(
     throw its draws away. Not true: that the scale is right before the chains have found the target.
     Raises StanleyError for a sampler that is not adjusted: nothing is rejected, so there is nothing to aim at.
     """
+    name = type(sampler).__name__
+    instead = f"MALA or Adjusted({name}(...))" if getattr(sampler, "log_ratio", None) else "MALA"
     require(
         adjustable_step(sampler),
-        f"adapt needs a Metropolis-adjusted sampler, got {type(sampler).__name__}, which never rejects; "
-        f"use MALA or Adjusted({type(sampler).__name__}(...))",
+        f"adapt needs a Metropolis-adjusted sampler, got {name}, which never rejects; use {instead}",
     )
     target = target_of(sampler) if target_acceptance is None else target_acceptance
     require(0 < target < 1, f"target_acceptance is {target}, must lie between 0 and 1")
@@ -204,19 +205,22 @@ class RobbinsMonro:
     The target moves with the weights, so the rate ρ = `rate` is constant and never averaged. h never exceeds the
     sampler's own step size h₀: early in training the energy is smooth and any step is accepted, but noise wider
     than the finest scale of the data cannot see that scale, and training then diverges.
+    a* is `target_acceptance`, the sampler's own unless given, as in `adapt`.
     Robbins & Monro (1951).
     """
 
-    target_acceptance: float = 0.574
+    target_acceptance: float | None = None
     rate: float = 0.05
 
     def __post_init__(self) -> None:
         a = self.target_acceptance
-        require(0 < a < 1, f"adapt.target_acceptance is {a}, must lie between 0 and 1")
+        require(a is None or 0 < a < 1, f"adapt.target_acceptance is {a}, must lie between 0 and 1")
         require(self.rate > 0, f"adapt.rate is {self.rate}, must be > 0; 0.05 is usual")
 
-    def update(self, step_size: float, acceptance: float, largest: float) -> float:
-        return min(largest, step_size * math.exp(self.rate * (acceptance - self.target_acceptance)))
+    def update(self, step_size: float, acceptance: float, sampler: Sampler) -> float:
+        """The next h of `sampler`, whose own step size is the largest allowed."""
+        target = target_of(sampler) if self.target_acceptance is None else self.target_acceptance
+        return min(float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target)))
 
 
 def mean_acceptance(acceptance: Tensor | None, potential: Tensor) -> float:

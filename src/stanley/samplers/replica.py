@@ -12,43 +12,15 @@ from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.samplers.adapt import with_step_size
-from stanley.samplers.adjusted import Adjusted
-from stanley.samplers.amala import AMALA
-from stanley.samplers.barker import Barker
 from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, per_chain
-from stanley.samplers.clipped import ClippedLangevin
-from stanley.samplers.descent import GradientDescent
-from stanley.samplers.hmc import HMC
-from stanley.samplers.langevin import Langevin
-from stanley.samplers.mala import MALA
-from stanley.samplers.matched import MatchedLangevin
+from stanley.samplers.named import SingleSampler
 from stanley.samplers.preconditioned import Preconditioned
-from stanley.samplers.preconditioned_langevin import PreconditionedLangevin
-from stanley.samplers.random_walk import RandomWalk
-from stanley.samplers.stanley import Stanley
-from stanley.samplers.tamed import TamedLangevin
-from stanley.samplers.underdamped import Underdamped
 from stanley.types import Energy, Potential
 
 if TYPE_CHECKING:
     Replicated = Sampler  # anything whose positions are x, potential and grad of its state, also one defined elsewhere
 else:
-    Replicated = (  # what a configuration file can name
-        Langevin
-        | Stanley
-        | ClippedLangevin
-        | MatchedLangevin
-        | TamedLangevin
-        | GradientDescent
-        | PreconditionedLangevin
-        | Underdamped
-        | MALA
-        | AMALA
-        | Barker
-        | HMC
-        | RandomWalk
-        | Adjusted
-    )
+    Replicated = SingleSampler  # what a configuration file can name
 
 
 class Replicas(NamedTuple):

@@ -1,0 +1,36 @@
+"""The samplers that a configuration can name, but for the one that is made of several of them."""
+
+from __future__ import annotations
+
+from stanley.samplers.adjusted import Adjusted
+from stanley.samplers.amala import AMALA
+from stanley.samplers.barker import Barker
+from stanley.samplers.clipped import ClippedLangevin
+from stanley.samplers.descent import GradientDescent
+from stanley.samplers.hmc import HMC
+from stanley.samplers.langevin import Langevin
+from stanley.samplers.mala import MALA
+from stanley.samplers.matched import MatchedLangevin
+from stanley.samplers.preconditioned_langevin import PreconditionedLangevin
+from stanley.samplers.random_walk import RandomWalk
+from stanley.samplers.stanley import Stanley
+from stanley.samplers.tamed import TamedLangevin
+from stanley.samplers.underdamped import Underdamped
+
+#: Told apart by `kind`.
+SingleSampler = (
+    Langevin
+    | Stanley
+    | ClippedLangevin
+    | MatchedLangevin
+    | TamedLangevin
+    | GradientDescent
+    | PreconditionedLangevin
+    | Underdamped
+    | MALA
+    | AMALA
+    | Barker
+    | HMC
+    | RandomWalk
+    | Adjusted
+)
