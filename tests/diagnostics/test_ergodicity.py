@@ -24,8 +24,11 @@ from stanley.samplers import (
     GradientDescent,
     Langevin,
     MatchedLangevin,
+    Preconditioned,
     Quantile,
+    ReplicaExchange,
     Stanley,
+    Underdamped,
 )
 from stanley.types import Potential
 
@@ -120,6 +123,22 @@ def test_a_gradient_that_turns_away_fails_though_it_grows():
     growth = rays(lambda x: x[:, 0] ** 4 - x[:, 1] ** 4, (2,))
     assert not growth.holds
     assert "does not grow outward" in growth.verdict
+
+
+def test_rays_that_have_only_just_turned_outward_have_no_exponent():
+    """U = r⁴/4 - 50²r²/2 falls up to r = 50 and grows like r³ from there: at radii 10 and 100 nothing is known of p."""
+    growth = rays(lambda x: radius(x) ** 4 / 4 - 1250 * radius(x) ** 2, radii=(10.0, 100.0))
+    assert growth.exponent.isnan().all()
+    assert not growth.holds
+    assert "use larger radii" in growth.verdict
+    assert rays(lambda x: radius(x) ** 4 / 4 - 1250 * radius(x) ** 2, radii=(1e3, 1e4)).holds
+
+
+def test_a_scale_carries_nothing_that_matters():
+    """Preconditioned keeps z = x/s in its memory, which is x again: with s = 1 the ratio is the sampler's own."""
+    x = torch.tensor([[1.0], [5.0]], dtype=DOUBLE)
+    plain, scaled = (drift(s, gaussian, x) for s in (MALA(0.3), Preconditioned(MALA(0.3), torch.ones(1))))
+    assert (plain.log_ratio - scaled.log_ratio).abs().max() <= SIGMAS * 2 * plain.relative_error.max() + 1e-12
 
 
 def test_points_on_rays_are_the_radii_on_the_same_directions():
@@ -365,6 +384,12 @@ BAD = {
     "log V per coordinate": (lambda: drift(Langevin(0.1), gaussian, X, log_v=torch.abs), "log_v returned shape"),
     "s = 0": (lambda: diagnostics.exponential_norm(0.0), "s is 0"),
     "a quantile": (lambda: drift(Stanley(0.1, Quantile(0.9)), gaussian, X), "quantile"),
+    "a quantile inside a scale": (
+        lambda: drift(Preconditioned(Adjusted(Stanley(0.1, Quantile(0.9))), torch.ones(1)), gaussian, X),
+        "quantile",
+    ),
+    "momentum": (lambda: drift(Underdamped(0.1), gaussian, X), "Underdamped carries momentum"),
+    "replicas": (lambda: drift(ReplicaExchange(MALA(0.1)), gaussian, X), "ReplicaExchange carries"),
     "a frozen γ": (lambda: drift(Adjusted(Stanley(0.1, 1.0, refresh="start")), gaussian, X), "refresh='start'"),
     "no log-ratio": (lambda: bias(GradientDescent(0.1)), "reference=MALA"),
     "noise of all chains": (lambda: bias(MatchedLangevin(0.1, 1.0)), "reference=MALA"),

@@ -16,9 +16,10 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
-from stanley.samplers.adapt import adjustable_step
+from stanley.samplers.adapt import adjustable_step, wrapped_by
 from stanley.samplers.adjusted import Adjusted
-from stanley.samplers.base import Proposal, Sampler, evaluate
+from stanley.samplers.base import ChainState, Proposal, Sampler, evaluate
+from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.run import check_request
 from stanley.samplers.scale import Quantile
 from stanley.types import Energy, Potential
@@ -105,10 +106,10 @@ def judge_growth(radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor
     inward = int((last <= 0).sum())
     if inward:
         return False, f"the potential does not grow outward on {inward} of {n} rays ({spread}): H1 fails"
-    known = exponent[~exponent.isnan()]
-    if not len(known):
-        return False, f"the radial derivative was negative a decade before ({spread}): use larger radii"
-    least = float(known.min())
+    turned = int(exponent.isnan().sum())
+    if turned:
+        return False, f"{turned} of {n} rays still fell a decade before ({spread}): no exponent yet, use larger radii"
+    least = float(exponent.min())
     if least < -LEAST_EXPONENT:
         return False, f"the radial derivative falls like r^{least:.2f} ({spread}): less than linear growth, H1 fails"
     if least <= LEAST_EXPONENT:
@@ -120,7 +121,7 @@ def judge_growth(radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor
     if lowest <= 0:
         return False, f"the gradient turns away from the ray: least cosine {lowest:.3g} at radius {far:g}, H1 fails"
     return True, (
-        f"the radial derivative grows like r^p, p = {least:.2f} to {float(known.max()):.2f} ({spread}), "
+        f"the radial derivative grows like r^p, p = {least:.2f} to {float(exponent.max()):.2f} ({spread}), "
         f"and the cosine is at least {lowest:.3g}: superlinear on all {n} rays, nothing contradicts H1"
     )
 
@@ -186,6 +187,7 @@ def drift_ratio(
         copies = x0[point].detach().expand(num_copies, *x0.shape[1:]).clone()
         with torch.no_grad():
             state, _ = sampler.step(potential, sampler.init(potential, copies), generator)
+            refuse_memory(sampler, state)
             change = (log_v_at(log_v, state.x) - log_v_at(log_v, copies)).double()
         rows.append(torch.stack([copies[0].double().norm(), *log_mean(change)]))
     radius, log_ratio, error, largest = torch.stack(rows).unbind(1)
@@ -218,8 +220,19 @@ def judge_drift(radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tenso
     return beyond, f"ΠV/V is at most {most:.4g} from |x| = {beyond:.4g} on and {ratio} at {far:.4g}: below 1{note}"
 
 
-def refuse_history(sampler: object) -> None:
-    inner = getattr(sampler, "proposal", sampler)
+def refuse_memory(sampler: Sampler, state: ChainState) -> None:
+    carried = state.memory.memory if isinstance(sampler, Preconditioned) else state.memory
+    require(
+        carried is None,
+        f"drift_ratio: {type(sampler).__name__} carries momentum, moments or replicas from step to step, so a step "
+        "does not depend on x alone; use Langevin, MALA or STANLEY",
+    )
+
+
+def refuse_history(sampler: Sampler) -> None:
+    inner = sampler
+    while (wrapped := wrapped_by(inner)) is not None:
+        inner = wrapped[1]
     name, refresh = type(inner).__name__, getattr(inner, "refresh", "step")
     require(
         refresh == "step",
