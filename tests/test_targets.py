@@ -15,6 +15,7 @@ from stanley.errors import StanleyError
 from stanley.targets import (
     Banana,
     DoubleWell,
+    EightSchools,
     ExpSkew,
     Funnel,
     Gaussian,
@@ -50,6 +51,7 @@ ALL = PLANE | {
     "wells5": DoubleWell(5, 0.4),
     "wells1": DoubleWell(1, 8.0),
     "student3": StudentT(9.0, 3),
+    "schools": EightSchools(),
 }
 
 
