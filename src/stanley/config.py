@@ -120,6 +120,7 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
     Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over;
     not between a variance and a time step, which are not the same number.
     A field that a sampler made of another does not have is the other's: sampler.step_size works for all samplers.
+    A word given for a part that has a kind names its kind, and a kind `adjusted-x` is x in `adjusted`.
     """
     *parents, last = path.split(".")
     at = config
@@ -129,6 +130,11 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
             at[name] = {}
         at = at[name]
     at = inner(at, last)
+    if isinstance(value, str) and (last in WRAPPED.values() or "kind" in as_dict(at.get(last))):
+        return override(config, f"{path}.kind", value)
+    if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):
+        override(config, path, "adjusted")
+        return override(config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-"))
     if last == "kind" and at.get("kind") != value:
         carried = {name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)}
         if (inner(at, "step_size").get("kind") in TIME_STEP) != (value in TIME_STEP):
@@ -136,6 +142,11 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         at.clear()
         at.update({WRAPPED[str(value)]: carried} if str(value) in WRAPPED else carried)
     at[last] = value
+    return None
+
+
+def as_dict(part: Any) -> dict[str, Any]:
+    return part if isinstance(part, dict) else {}
 
 
 #: Samplers whose step size is a time step, not the variance of the noise.
@@ -156,7 +167,9 @@ def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
 
 def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:
     """Override every `a.b.c` of `changes`: kinds first, from the outside in, because a new kind starts a part anew."""
-    for path in sorted(changes, key=lambda p: (p.split(".")[-1] != "kind", p.count("."))):
+    parts = [name for name, part in config.items() if "kind" in as_dict(part)]
+    names_kind = {p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts}
+    for path in sorted(changes, key=lambda p: (p not in names_kind, p.count("."))):
         override(config, path, changes[path])
 
 

@@ -14,8 +14,7 @@ from stanley import checkpoint
 from stanley.bank import Bank, StartNoise
 from stanley.config import from_dict
 from stanley.device import pick_device
-from stanley.errors import StanleyError, require
-from stanley.files import write_atomic
+from stanley.errors import require
 from stanley.networks import build_energy
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
@@ -128,29 +127,3 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         noise=noise,
         path=directory.path,
     )
-
-
-def write_samples(model: Trained, chains: ChainResult, folder: Path, name: str) -> list[Path]:
-    """NAME.npy, (num, *event) float32 in the model's units, and NAME.png: a grid of images, or points in the plane."""
-    import io
-
-    import numpy as np
-
-    from stanley.data import to_bytes
-    from stanley.plots import Panel, densities, save, write_grid_png
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StanleyError(f"cannot create {folder}: {error.strerror or error}; choose another --out") from error
-    buffer = io.BytesIO()
-    np.save(buffer, chains.x.cpu().numpy())
-    write_atomic(folder / f"{name}.npy", buffer.getvalue())
-    files = [folder / f"{name}.npy"]
-    finite = chains.x[~chains.info.nonfinite].cpu()
-    if model.is_image and len(finite):
-        files.append(write_grid_png(to_bytes(finite).numpy(), folder / f"{name}.png", scale=2))
-    elif model.event_shape == (2,) and len(finite):
-        box = 1.1 * float(finite.abs().max())
-        files.append(save(densities([Panel(name, None, finite.numpy(), box)]), folder / f"{name}.png"))
-    return files

@@ -22,9 +22,11 @@ app = App(
 for command in (
     commands.train,
     commands.sample,
+    commands.diagnose,
     commands.evaluate,
     commands.plot,
     commands.recipes,
+    commands.targets,
     commands.demo,
 ):
     app.command(command)

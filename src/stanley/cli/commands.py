@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cyclopts import Token
 
+    from stanley.cli.subject import Subject
     from stanley.records import RunDirectory
 
 
@@ -30,7 +31,19 @@ Whole = Annotated[int, Parameter(converter=whole)]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object for machines.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …")]
 Run = Annotated[Path, Parameter(help="Run directory: the --out of a stanley train.")]
-Weights = Annotated[Literal["average", "raw"], Parameter(help="Averaged (EMA) or raw weights.")]
+Weights = Literal["average", "raw"]
+WhichWeights = Annotated[Weights, Parameter(help="Averaged (EMA) or raw weights.")]
+RunOrNone = Annotated[
+    Path | None, Parameter(allow_leading_hyphen=True, help="Run directory, or leave it out and give --target.")
+]
+Target = Annotated[str | None, Parameter(help="A name (stanley targets), module:function or file.py:function.")]
+WarmUp = Annotated[Whole, Parameter(help="Steps thrown away, in which a step size is found if none is given.")]
+Scale = Annotated[
+    Literal["draws", "gradients", "both"] | None, Parameter(help="Find a scale per coordinate besides the step size.")
+]
+Shape = Annotated[str | None, Parameter(help="Of one point of your own density: 10, or 3,32,32.")]
+StartStd = Annotated[float | None, Parameter(help="Chains on a density start from N(0, s² I); 1.")]
+DTypeFlag = Annotated[Literal["float32", "float64"] | None, Parameter(name="--dtype", help="Of a density; float64.")]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
@@ -86,37 +99,221 @@ def train(
 
 
 def sample(
-    run: Run,
-    *,
-    num: Annotated[Whole, Parameter(help="How many samples.")] = 64,
-    start: Annotated[Literal["noise", "bank"], Parameter(help="Fresh chains from noise, or the bank.")] = "noise",
-    steps: Annotated[Whole | None, Parameter(help="Chain steps; from the bank K, from noise 10 K or more.")] = None,
+    run: RunOrNone = None,
+    *fields: Extra,
+    target: Target = None,
+    num: Annotated[Whole, Parameter(help="How many chains, one sample of each.")] = 64,
+    start: Annotated[
+        Literal["noise", "bank"] | None, Parameter(help="Of a run: fresh chains from noise, or the bank.")
+    ] = None,
+    steps: Annotated[
+        Whole | None, Parameter(help="Chain steps. A run: from the bank K, from noise 10 K or more; a density: 1,000.")
+    ] = None,
+    warm_up: WarmUp = 500,
+    precondition: Scale = None,
+    keep_every: Annotated[Whole | None, Parameter(help="Also keep every n-th state, as NAME-draws.npy.")] = None,
+    shape: Shape = None,
+    start_std: StartStd = None,
+    dtype: DTypeFlag = None,
     seed: Whole = 0,
-    weights: Weights = "average",
-    out: Annotated[Path | None, Parameter(help="Folder; RUN/samples unless given.")] = None,
+    weights: Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder; RUN/samples or samples/TARGET unless given.")] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Draw samples of a trained energy: an .npy array and a picture."""
-    from stanley.trained import load, write_samples
+    """Sample a trained energy (RUN) or any density (--target): an .npy array, a picture, and how it was made.
 
-    model = load(run, weights=weights, device=device)
-    chains = model.sample(num, steps=steps, start=start, seed=seed, progress=sys.stderr.isatty())
-    folder = out or run / "samples"
-    files = write_samples(model, chains, folder, f"{start}-n{num}-seed{seed}")
+    --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
+    potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
+    --sampler.step-size, --sampler.threshold, … choose the sampler (stanley, mala, hmc, adjusted-stanley, …);
+    without a step size one is found in the warm-up.
+    """
+    from stanley.cli.subject import described, file_name, in_words
+    from stanley.files import write_json
+    from stanley.sample_files import write_array, write_samples
+
+    subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
+    bar = sys.stderr.isatty()
+    if subject.model is not None and not subject.tune:
+        from dataclasses import replace
+
+        refuse_unused(precondition=precondition)
+        model = replace(subject.model, sampler=subject.sampler)
+        start = start or "noise"
+        steps = model.default_steps(start) if steps is None else steps
+        chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
+        sampler, how = model.sampler, "its own step size"
+    else:
+        from stanley.samplers import run_chains
+
+        refuse_unused(start=start)
+        steps, start = 1000 if steps is None else steps, "noise"
+        ready, generator = subject.start(num, warm_up, seed, precondition)
+        chains = run_chains(
+            ready.sampler, subject.potential, ready.x, steps, generator=generator, keep_every=keep_every, progress=bar
+        )
+        sampler, how = ready.sampler, ready.how
+    model, density = subject.model, None if subject.model else subject.potential
+    folder = out or (model.path / "samples" if model else Path("samples") / file_name(subject.name))
+    name = f"{start if model else file_name(in_words(sampler).split(',')[0])}-n{num}-seed{seed}"
+    files = write_samples(chains.x, folder, name, density=density)
+    if chains.draws is not None:
+        files.append(write_array(chains.draws, folder, f"{name}-draws"))
     lost = int(chains.info.nonfinite.sum())
     summary = {
-        "files": [str(f) for f in files],
+        "sampled": subject.name,
         "num": num,
         "start": start,
-        "steps": steps or model.default_steps(start),
+        "steps": steps,
+        "seed": seed,
+        "sampler": described(sampler),
+        "step_size": how,
         "acceptance": float(chains.info.acceptance.mean()),
+        "gradients_per_chain": chains.info.num_gradients,
         "nonfinite": lost,
     }
-    lines = [f"wrote {f}" for f in files]
+    write_json(folder / f"{name}.json", summary)
+    lines = [
+        f"{in_words(sampler)} ({how}); acceptance {summary['acceptance']:.2f}",
+        *(f"wrote {f}" for f in (*files, folder / f"{name}.json")),
+    ]
     if lost:
-        lines.append(f"{lost} of {num} chains are not finite; take fewer --steps, or train with an adjusted sampler")
-    show(summary, json_, lines)
+        lines.append(
+            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
+        )
+    show(summary | {"files": [str(f) for f in files]}, json_, lines)
+
+
+def diagnose(
+    run: RunOrNone = None,
+    *fields: Extra,
+    target: Target = None,
+    num: Annotated[Whole | None, Parameter(help="Chains; 64, for images 16.")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Steps of each chain; 2,000, for images 500.")] = None,
+    warm_up: WarmUp = 500,
+    precondition: Scale = None,
+    pairs: Annotated[Whole | None, Parameter(help="Coupled pairs, 0 for none; 200, for images none.")] = None,
+    coupled_steps: Annotated[Whole | None, Parameter(help="Steps after which pairs are given up; 5,000.")] = None,
+    rays: Annotated[Whole | None, Parameter(help="Rays for the growth of U, 0 for none; 64, for images 16.")] = None,
+    copies: Annotated[
+        Whole | None, Parameter(help="Copies a point for the drift condition, 0 for none; 1,000, for images none.")
+    ] = None,
+    shape: Shape = None,
+    start_std: StartStd = None,
+    dtype: DTypeFlag = None,
+    seed: Whole = 0,
+    weights: Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder; RUN/diagnosis or diagnosis/TARGET unless given.")] = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Whether to believe a sampler on a trained energy (RUN) or any density (--target): table, verdict, figures.
+
+    R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium from coupled chains; growth of U
+    on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against its adjusted twin. Samplers and
+    targets are chosen as for stanley sample; a run is judged with its own sampler unless --sampler names another.
+    """
+    from dataclasses import replace
+
+    from stanley.cli.subject import described, file_name, in_words
+    from stanley.cli.tables import diagnosis_json, diagnosis_lines
+    from stanley.diagnosis import IMAGES, VECTORS
+    from stanley.diagnosis import diagnose as judge
+    from stanley.files import write_json
+    from stanley.plots.diagnosis import plot_diagnosis
+    from stanley.sample_files import make_folder
+
+    subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
+    wanted = {
+        "chains": num, "steps": steps, "pairs": pairs, "coupled_steps": coupled_steps, "rays": rays, "copies": copies
+    }  # fmt: skip
+    usual = VECTORS if len(subject.event_shape) == 1 else IMAGES
+    effort = replace(usual, **{name: value for name, value in wanted.items() if value is not None})
+    model = subject.model
+    folder = out or (model.path / "diagnosis" if model else Path("diagnosis") / file_name(subject.name))
+    make_folder(folder)
+    ready, generator = subject.start(effort.chains, warm_up, seed, precondition)
+    found = judge(
+        ready.sampler,
+        subject.potential,
+        subject.initial,
+        ready.x,
+        generator=generator,
+        effort=effort,
+        progress=sys.stderr.isatty(),
+    )
+    how = {"sampled": subject.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
+    value = how | {"sampler": described(ready.sampler), "step_size": ready.how} | diagnosis_json(found)
+    write_json(folder / "diagnosis.json", value)
+    files = plot_diagnosis(found, folder, in_words(ready.sampler))
+    lines = [
+        f"{subject.name}: {in_words(ready.sampler)}",
+        f"({ready.how})",
+        *diagnosis_lines(found),
+        f"wrote {folder / 'diagnosis.json'} and {', '.join(f.name for f in files)}",
+    ]
+    show(value | {"files": [str(f) for f in files]}, json_, lines)
+
+
+def targets(*, json_: Json = False) -> None:
+    """List the densities that stanley sample and stanley diagnose know by name."""
+    from stanley.targets.named import ABOUT
+
+    width = max(map(len, ABOUT))
+    show(dict(ABOUT), json_, [f"{name:<{width}}  {about}" for name, about in ABOUT.items()])
+
+
+def subject_of(
+    run: Path | None,
+    fields: tuple[str, ...],
+    target: str | None,
+    shape: str | None,
+    start_std: float | None,
+    dtype: Literal["float32", "float64"] | None,
+    weights: Weights | None,
+    device: str,
+) -> Subject:
+    """A run or a density; a flag that means nothing for the one or the other is refused."""
+    from stanley.cli.subject import density_subject, run_subject, shape_of
+    from stanley.errors import require
+
+    if run is not None and str(run).startswith("--"):  # a flag of the sampler stands where RUN would
+        run, fields = None, (str(run), *fields)
+    require(run is None or target is None, f"both a run ({run}) and --target {target} are given; give one")
+    require(run is not None or target is not None, "give a run directory, or --target; stanley targets lists names")
+    if run is not None:
+        refuse_unused(shape=shape, start_std=start_std, dtype=dtype)
+        return run_subject(run, fields, weights or "average", device)
+    assert target is not None
+    refuse_unused(weights=weights)
+    return density_subject(
+        target,
+        fields,
+        shape=shape_of(shape),
+        start_std=1.0 if start_std is None else start_std,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def refuse_unused(**flags: object) -> None:
+    """Each of the flags was left out: here it would change nothing."""
+    from stanley.errors import require
+
+    for name, value in flags.items():
+        flag = name.replace("_", "-")
+        require(value is None, f"--{flag} {value} changes nothing here: {USES[name]}; leave it out")
+
+
+#: What the flags are for that not every sample or diagnose can use.
+USES = {
+    "shape": "a run knows the shape of its points",
+    "start_std": "a run starts its chains from noise of the width of its data",
+    "dtype": "a run has the type of its weights",
+    "weights": "only a run has averaged and raw weights",
+    "start": "only a run with its own sampler can start from its bank",
+    "precondition": "it is found along with the step size, and this run's is kept",
+}
 
 
 def evaluate(
@@ -125,7 +322,7 @@ def evaluate(
     num: Annotated[Whole | None, Parameter(help="Samples of each kind; 2,000 vectors or 256 images.")] = None,
     steps: Annotated[Whole | None, Parameter(help="Chain steps from noise.")] = None,
     seed: Whole = 0,
-    weights: Weights = "average",
+    weights: WhichWeights = "average",
     device: Device = "auto",
     json_: Json = False,
 ) -> None:

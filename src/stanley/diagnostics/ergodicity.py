@@ -209,7 +209,7 @@ def judge_drift(radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tenso
     below = log_ratio.exp() * (1 + ERRORS * error) < 1  # NaN is not below
     trailing = int(below.flip(0).long().cumprod(0).sum())
     far, last = float(radius[-1]), float(log_ratio[-1])
-    ratio = f"{math.exp(last):.4g} ± {math.exp(last) * float(error[-1]):.1g}" if last < 50 else f"e^{last:.3g}"
+    ratio = f"{math.exp(last):.4g} ± {math.exp(last) * float(error[-1]):.1g}" if -9 < last < 50 else f"e^{last:.3g}"
     if not trailing:
         if not math.isfinite(last):
             return None, f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with this V"

@@ -10,18 +10,24 @@ from stanley.plots.density import Panel, densities, energy_landscape, samples_ov
 from stanley.plots.energies import energy_histograms
 from stanley.plots.figures import save
 from stanley.plots.images import image_grid, labelled_grids, tile, write_grid_png
+from stanley.plots.mixing import mixing
+from stanley.plots.theory import bias_dots, drift_curve, ray_growth
 
 __all__ = [
     "Panel",
     "autocorrelation",
     "autocorrelation_by_chain",
+    "bias_dots",
     "chain_traces",
     "densities",
+    "drift_curve",
     "energy_histograms",
     "energy_landscape",
     "image_grid",
     "labelled_grids",
     "learning_curves",
+    "mixing",
+    "ray_growth",
     "samples_over_density",
     "save",
     "tile",

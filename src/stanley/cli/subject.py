@@ -1,0 +1,144 @@
+"""What a command samples: a trained run, or a density by its name, with the sampler that the flags ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stanley.cli.fields import parse_fields
+from stanley.config import apply, flatten, from_dict, to_dict
+from stanley.density import DType, find
+from stanley.device import pick_device
+from stanley.diagnostics.coupling import Initial
+from stanley.errors import StanleyError, require
+from stanley.samplers import AnySampler, Preconditioned, Sampler
+from stanley.samplers.adapt import Precondition
+from stanley.trained import Trained, Weights, load
+from stanley.types import Energy
+from stanley.warm_up import Ready, warm_up
+
+FIRST_STEP = 0.1  # where the search for a step size begins
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A potential, the law its chains start from, and a sampler whose step size may be still to be found."""
+
+    name: str
+    potential: Energy
+    event_shape: tuple[int, ...]
+    initial: Initial
+    sampler: Sampler
+    tune: bool
+    device: torch.device
+    model: Trained | None  # None for a density
+
+    def start(
+        self, num: int, steps: int, seed: int, precondition: Precondition | None
+    ) -> tuple[Ready, torch.Generator]:
+        """`num` chains after the warm-up, and the generator to go on with."""
+        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
+        require(num >= 1, f"num is {num}, must be at least 1")
+        generator = torch.Generator(self.device).manual_seed(seed)
+        x0 = self.initial(num, generator)
+        ready = warm_up(
+            self.sampler,
+            self.potential,
+            x0,
+            steps,
+            generator=generator,
+            tune=self.tune,
+            precondition=precondition,
+        )
+        return ready, generator
+
+
+def density_subject(
+    target: str,
+    fields: Sequence[str],
+    *,
+    shape: tuple[int, ...] | None,
+    start_std: float,
+    dtype: DType | None,
+    device: str,
+) -> Subject:
+    """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say otherwise."""
+    density = find(target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device))
+    sampler, tune = sampler_of(None, fields)
+    return Subject(target, density.potential, density.event_shape, density.initial, sampler, tune, density.device, None)
+
+
+def run_subject(run: Path, fields: Sequence[str], weights: Weights, device: str) -> Subject:
+    """A run's energy and its own sampler at its last step size, or the one that the flags make of it."""
+    model = load(run, weights=weights, device=device)
+    sampler, tune = sampler_of(model.sampler, fields)
+
+    def initial(n: int, generator: torch.Generator) -> Tensor:
+        return model.starts(n, "noise", generator)
+
+    return Subject(str(run), model.potential, model.event_shape, initial, sampler, tune, model.noise.mean.device, model)
+
+
+def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:
+    """The sampler that --sampler and its fields make of a run's own, and whether its step size is to be found.
+
+    It is to be found where no flag gives it and the run, if there is one, has it for another kind of sampler.
+    """
+    flags = parse_fields(fields)
+    stray = [name.replace("_", "-") for name in flags if name.split(".")[0] != "sampler"]
+    require(not stray, f"unknown flag --{''.join(stray[:1])}: beside the flags of --help only --sampler and its fields")
+    base = {"kind": "stanley"} if own is None else to_dict(own)
+    config: dict[str, Any] = {"sampler": dict(base)}
+    apply(config, flags)
+    given = any(name.split(".")[-1] == "step_size" for name in flags)
+    tune = not given and (own is None or kinds(config["sampler"]) != kinds(base))
+    if tune:
+        apply(config, {"sampler.step_size": FIRST_STEP})
+    return from_dict(AnySampler, config["sampler"]), tune  # type: ignore[arg-type]  # a union is a type to pydantic
+
+
+def kinds(sampler: dict[str, Any]) -> dict[str, Any]:
+    """Of the sampler and of those inside it."""
+    return {name: value for name, value in flatten(sampler).items() if name.split(".")[-1] == "kind"}
+
+
+def described(sampler: Sampler) -> dict[str, Any]:
+    """JSON-ready, with the scale that a configuration file cannot hold."""
+    if isinstance(sampler, Preconditioned):
+        return {"kind": "preconditioned", "sampler": described(sampler.sampler), "scale": sampler.scale.tolist()}
+    return to_dict(sampler)
+
+
+def in_words(sampler: Sampler) -> str:
+    """`adjusted stanley, step size 0.43, threshold 1.6`."""
+    if isinstance(sampler, Preconditioned):
+        return f"preconditioned {in_words(sampler.sampler)}"
+    names, numbers, part = [], [], to_dict(sampler)
+    while True:
+        names.append(part["kind"])
+        numbers += [f"{key.replace('_', ' ')} {part[key]:.3g}" for key in ("step_size", "threshold") if key in part]
+        inside = part.get("proposal", part.get("sampler"))
+        if inside is None:
+            return ", ".join([" ".join(names), *numbers])
+        part = inside
+
+
+def shape_of(text: str | None) -> tuple[int, ...] | None:
+    """`10` or `3,32,32`."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(n) for n in text.replace("×", ",").replace("x", ",").split(","))
+    except ValueError:
+        raise StanleyError(f"--shape is {text!r}, must be whole numbers such as 10 or 3,32,32") from None
+
+
+def file_name(name: str) -> str:
+    """The name of a density as the name of a folder."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")

@@ -1,0 +1,94 @@
+"""What a person reads of a diagnosis, and what a machine reads."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import textwrap
+from typing import Any
+
+from torch import Tensor
+
+from stanley.diagnosis import Diagnosis, rows
+
+
+def diagnosis_lines(found: Diagnosis) -> list[str]:
+    """The table, then a verdict per part."""
+    s, info = found.summary, found.info
+    d = s.mean.numel()
+    head = f"{s.num_chains} chains × {s.num_draws:,} draws   acceptance {float(info.acceptance.mean()):.2f}   "
+    lines = [
+        head + f"{info.num_gradients:,} gradients a chain",
+        "",
+        f"{'':<12}{'mean':>10}{'sd':>10}{'mcse':>10}{'R̂':>9}{'ESS bulk':>10}{'tail':>10}",
+    ]
+    for row in rows(found):
+        numbers = (f"{row[k]:>10.4g}" for k in ("mean", "sd", "mcse"))
+        lines.append(
+            f"{row['name']:<12}{''.join(numbers)}{row['rhat']:>8.3f}{row['ess_bulk']:>10,.0f}{row['ess_tail']:>10,.0f}"
+        )
+    if d > 6:
+        lines.append(f"(the 6 of {d:,} coordinates with the largest R̂)")
+    lines.append("")
+    for name, said in found.verdicts().items():
+        lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
+    lines += [hanging(name, reason) for name, reason in found.left_out.items()]
+    return [*lines, ""]
+
+
+def hanging(name: str, line: str) -> str:
+    """The name in a column of its own, the sentence beside it as wide as the terminal."""
+    width = max(80, shutil.get_terminal_size((100, 24)).columns)
+    return textwrap.fill(f"{name:<14}{line}", width, subsequent_indent=" " * 14)
+
+
+def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
+    """Every number of the figures that is not a draw; null where there is none."""
+    s, info, m, g, r, b = found.summary, found.info, found.coupling, found.growth, found.drift, found.bias
+    value: dict[str, Any] = {
+        "num_draws": s.num_draws,
+        "num_chains": s.num_chains,
+        "acceptance": float(info.acceptance.mean()),
+        "gradients_per_chain": info.num_gradients,
+        "nonfinite": int(s.nonfinite.sum()),
+        "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},
+        "table": rows(found),
+        "verdicts": found.verdicts(),
+        "left_out": found.left_out,
+    }
+    if m is not None:
+        slope, error = m.slope()
+        value["coupling"] = {
+            "pairs": len(m.times),
+            "lag": m.lag,
+            "unmet": m.unmet,
+            "valid": m.valid,
+            "mixing_time": m.mixing_time(),
+            "slope": slope,
+            "slope_error": error,
+            "meeting_times": m.times,
+        }
+    if g is not None:
+        value["growth"] = {"holds": g.holds, "radii": g.radii, "exponent": g.exponent}
+    if r is not None:
+        value["drift"] = {"beyond": r.beyond, "radius": r.radius, "log_ratio": r.log_ratio}
+    if b is not None:
+        value["bias"] = {
+            name: {
+                "largest": c.difference.abs().max(),
+                "standard_errors": (c.difference / c.standard_error).abs().max(),
+            }
+            for name, c in b.functions.items()
+        }
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """Tensors as lists; NaN and infinities, which JSON does not have, as null."""
+    if isinstance(value, Tensor):
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

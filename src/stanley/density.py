@@ -1,0 +1,155 @@
+"""A density to sample: a target with a name, or a Python function that the user names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stanley.errors import StanleyError, did_you_mean, require
+from stanley.targets import Target, named
+from stanley.targets.named import TARGETS
+from stanley.types import Energy
+
+DType = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Density:
+    """U, the shape of its points, and the law N(0, s²I) that chains start from."""
+
+    name: str
+    potential: Energy
+    event_shape: tuple[int, ...]
+    start_std: float  # s
+    dtype: torch.dtype
+    device: torch.device
+
+    def initial(self, n: int, generator: torch.Generator) -> Tensor:
+        """n independent starts (n, *event)."""
+        noise = torch.randn(n, *self.event_shape, generator=generator, dtype=self.dtype, device=self.device)
+        return self.start_std * noise
+
+
+def find(
+    name: str,
+    *,
+    shape: tuple[int, ...] | None = None,
+    start_std: float = 1.0,
+    dtype: DType | None = None,
+    device: torch.device | str = "cpu",
+) -> Density:
+    """The density that `name` stands for.
+
+    name       a name of `stanley.targets.named`; or `module:function`, `file.py:function`, which is imported now:
+               anything that is called as U, (B, *event) -> (B,), with p ∝ exp(-U)
+    shape      of one point; a named target knows its own, and so does a function with an attribute `event_shape`
+    start_std  s > 0; with starts spread wider than the density, R̂ sees more
+    dtype      float64 unless given, but float32 for a module with float32 weights
+
+    The function is tried on two starts. Raises StanleyError for an unknown name, a module or function that cannot be
+    imported, a shape that is missing or of no use, and whatever the function itself raises.
+    """
+    require(start_std > 0, f"start_std is {start_std}, must be > 0; the width of the law that chains start from")
+    place = torch.device(device)
+    if ":" in name:
+        potential = imported(name)
+        event = shape or getattr(potential, "event_shape", None)
+        require(
+            event is not None,
+            f"{name} has no attribute event_shape, so the shape of one point is not known; "
+            "give it, for example --shape 10 or --shape 3,32,32",
+        )
+    else:
+        known = [*TARGETS, "module:function"]
+        require(name in TARGETS, f"unknown target {name!r}: {did_you_mean(name, known)}")
+        require(shape is None, f"shape is {shape}, but target {name!r} has a shape of its own; leave it out")
+        potential = named(name)
+        event = potential.event_shape
+    if isinstance(potential, nn.Module | Target):
+        potential = potential.to(place)
+    if isinstance(potential, nn.Module):
+        potential = potential.eval().requires_grad_(False)
+    weight = next(potential.parameters(), None) if isinstance(potential, nn.Module) else None
+    kind = getattr(torch, dtype) if dtype else torch.float64 if weight is None else weight.dtype
+    density = Density(name, potential, checked_shape(event), start_std, kind, place)
+    probe(density)
+    return density
+
+
+def imported(name: str) -> Callable[..., Any]:
+    """What `module:function` or `path/file.py:function` names; the current folder is searched first, as python does."""
+    where, _, attribute = name.rpartition(":")
+    require(where and attribute, f"target {name!r} must be module:function or file.py:function")
+    try:
+        module = from_file(Path(where)) if where.endswith(".py") else from_path(where)
+    except StanleyError:
+        raise
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise StanleyError(f"cannot import {where}: {told(error)}") from error
+    try:
+        found = getattr(module, attribute)
+    except AttributeError:
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise StanleyError(f"{where} has no {attribute!r}: {did_you_mean(attribute, public)}") from None
+    require(
+        callable(found) and not isinstance(found, type),
+        f"{name} is {type(found).__name__}, must be a function or object called as U: (B, *event) -> (B,)",
+    )
+    return found
+
+
+def from_path(module: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return importlib.import_module(module)
+
+
+def from_file(path: Path) -> Any:
+    require(path.is_file(), f"{path} is not a file; give module:function or file.py:function")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def checked_shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, list | tuple) else (shape,)  # torch.Size is a tuple
+    require(
+        len(sizes) >= 1 and all(isinstance(n, int) and n >= 1 for n in sizes),
+        f"shape is {shape}, must be the whole numbers of one point's shape, such as 10 or 3,32,32",
+    )
+    return sizes
+
+
+def probe(density: Density) -> None:
+    """U of two starts: one number each."""
+    x = density.initial(2, torch.Generator(density.device).manual_seed(0))
+    try:
+        u = density.potential(x)
+    except StanleyError:
+        raise
+    except Exception as error:  # whatever a user's function does
+        raise StanleyError(
+            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}: {told(error)}"
+        ) from error
+    require(
+        isinstance(u, Tensor) and u.shape == (2,),
+        f"{density.name} returned {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for "
+        f"points of shape {tuple(x.shape)}, must be (2,), one number per point",
+    )
+
+
+def told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

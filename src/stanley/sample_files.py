@@ -1,0 +1,53 @@
+"""Samples as files: an array for programs, a picture for people."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from stanley.data import to_bytes
+from stanley.errors import StanleyError
+from stanley.files import write_atomic
+from stanley.metrics import density_on_grid
+from stanley.plots import Panel, densities, save, write_grid_png
+from stanley.types import Energy
+
+GRID = 200  # cells a side of a density in a picture
+
+
+def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None = None) -> list[Path]:
+    """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or 3, or points in the
+    plane, over the `density` exp(-U) where one is given; the picture leaves out what lies beyond 1.1 times the
+    farthest of 99.5 % of the points."""
+    files = [write_array(x, folder, name)]
+    finite = x[x.flatten(1).isfinite().all(1)].cpu()
+    event = tuple(x.shape[1:])
+    if len(finite) == 0:
+        return files
+    if len(event) == 3 and event[0] in (1, 3):
+        files.append(write_grid_png(to_bytes(finite).numpy(), folder / f"{name}.png", scale=2))
+    elif event == (2,):
+        box = 1.1 * float(finite.abs().amax(1).double().quantile(0.995)) or 1.0
+        grid = None if density is None else density_on_grid(density, box, GRID).numpy()
+        files.append(save(densities([Panel(name, grid, finite.numpy(), box)]), folder / f"{name}.png"))
+    return files
+
+
+def write_array(x: Tensor, folder: Path, name: str) -> Path:
+    """NAME.npy, atomically; the folder is made when it is missing."""
+    make_folder(folder)
+    buffer = io.BytesIO()
+    np.save(buffer, x.cpu().numpy())
+    path = folder / f"{name}.npy"
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(f"cannot create {folder}: {error.strerror or error}; choose another --out") from error
