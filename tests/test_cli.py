@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from stanley.cli import main
 
 SMALL = [
     *("--steps", "12", "--batch", "32", "--chain-steps", "3", "--save-every", "6"),
@@ -40,7 +43,7 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
     """--help of the program and of every command imports neither torch nor numpy nor pydantic."""
     script = (
         "import sys\nfrom stanley.cli import main\n"
-        "for words in ([], *([c] for c in 'train sample evaluate plot recipes demo'.split())):\n"
+        "for words in ([], *([c] for c in 'train sample diagnose evaluate plot recipes targets demo'.split())):\n"
         "    try: main([*words, '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\n"
@@ -49,7 +52,7 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     flags = "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path"
-    for flag in [*flags.split(), "--sampler.step-size", "--sampler.threshold"]:
+    for flag in [*flags.split(), "--sampler.step-size", "--sampler.threshold", "--target", "--shape", "--pairs"]:
         assert flag in done.stdout
 
 
@@ -157,6 +160,75 @@ def test_ctrl_c_leaves_a_checkpoint_and_exits_130(tmp_path: Path) -> None:
     assert int(last.stem.split("-")[1]) == records.read_text().count("\n")
 
 
+MINE = """
+def U(x):
+    return (x**2).sum(-1) / 2
+
+def steps(x):
+    return x.detach().abs().sum(-1)
+"""
+QUICK = ["--steps", "40", "--warm-up", "30", "--num", "20"]
+
+
+def test_sample_of_a_density(tmp_path: Path) -> None:
+    """Twice the same file; the step size as it was found stands beside it."""
+    (tmp_path / "mine.py").write_text(MINE)
+    first = stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
+    assert "step size found by adapt" in first.stdout
+    path = tmp_path / "samples/banana/adjusted-stanley-n20-seed0.npy"
+    x = np.load(path)
+    assert x.shape == (20, 2)
+    how = json.loads(path.with_suffix(".json").read_text())
+    assert how["sampler"]["kind"] == "adjusted"
+    assert path.with_suffix(".png").exists()
+    stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
+    np.testing.assert_array_equal(x, np.load(path))
+    flags = ["--shape", "3", "--sampler", "hmc", "--sampler.num-leapfrog", "3", "--keep-every", "10", "--json"]
+    told = json.loads(stanley("sample", "--target", "mine.py:U", *flags, *QUICK, cwd=tmp_path).stdout)
+    assert told["sampler"]["num_leapfrog"] == 3
+    draws = [f for f in told["files"] if f.endswith("-draws.npy")]
+    assert np.load(tmp_path / draws[0]).shape == (4, 20, 3)
+
+
+def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
+    flags = ["--sampler", "underdamped", "--sampler.step-size", "0.3", "--json"]
+    told = json.loads(stanley("sample", "--target", "gaussian", *flags, *QUICK, cwd=tmp_path).stdout)
+    assert told["sampler"]["step_size"] == 0.3
+    assert "its own step size" in told["step_size"]
+
+
+def test_diagnose_a_density(tmp_path: Path) -> None:
+    few = ["--pairs", "20", "--rays", "4", "--copies", "20"]
+    done = stanley("diagnose", "--target", "quartic", *QUICK, *few, cwd=tmp_path)
+    for word in ("R̂", "ESS bulk", "chains", "exact moments", "bias", "coupling", "growth", "drift"):
+        assert word in done.stdout
+    folder = tmp_path / "diagnosis/quartic"
+    figures = {p.stem for p in folder.glob("*.png")}
+    assert figures == {"mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias"}
+    assert json.loads((folder / "diagnosis.json").read_text())["sampler"]["kind"] == "stanley"
+    done = stanley("diagnose", "--target", "quartic", "--sampler", "hmc", *QUICK, *few, cwd=tmp_path)
+    assert "has no coupling here" in done.stdout
+    figures = {p.stem for p in folder.glob("*.png")}
+    assert figures == {"mixing", "traces", "autocorrelation", "growth", "drift"}  # none of the run before is left
+
+
+def test_diagnose_a_run(trained: Path) -> None:
+    few = ["--pairs", "5", "--coupled-steps", "20", "--rays", "4", "--copies", "20", "--json"]
+    told = json.loads(stanley("diagnose", "runs/a", *QUICK, *few, cwd=trained).stdout)
+    assert told["sampler"]["kind"] == "mala"
+    assert told["num_chains"] == 20
+    assert "its own step size" in told["step_size"]
+    other = json.loads(stanley("diagnose", "runs/a", "--sampler", "barker", *QUICK, *few, cwd=trained).stdout)
+    assert other["sampler"]["kind"] == "barker"
+    assert "found by adapt" in other["step_size"]
+
+
+def test_targets_are_listed(tmp_path: Path) -> None:
+    from stanley.targets import ABOUT
+
+    assert json.loads(stanley("targets", "--json", cwd=tmp_path).stdout) == ABOUT
+
+
 BAD = [
     (["train", "ring"], "did you mean 'rings'"),
     (["trian", "rings"], "train"),
@@ -182,21 +254,60 @@ BAD = [
     (["plot", "nowhere"], "no such run"),
     (["recipes", "ring"], "did you mean 'rings'"),
     (["demo", "--steps", "0"], "steps is 0"),
+    (["sample"], "or --target"),
+    (["sample", "a", "--target", "banana"], "give one"),
+    (["sample", "--target", "bananna"], "did you mean 'banana'"),
+    (["sample", "--target", "banana", "--weights", "raw"], "changes nothing here"),
+    (["sample", "--target", "banana", "--sampler", "stanleyy"], "did you mean 'stanley'"),
+    (["sample", "--target", "banana", "--samplr", "mala"], "unknown flag --samplr"),
+    (["sample", "--target", "banana", "--steps", "0"], "num_steps is 0"),
+    (["sample", "--target", "banana", "--num", "0"], "num is 0"),
+    (["sample", "--target", "banana", "--sampler", "underdamped"], "none can be found"),
+    (["sample", "--target", "banana", "--sampler", "langevin"], "left the finite numbers"),
+    (["sample", "--target", "mine:U"], "--shape"),
+    (["sample", "--target", "mine:U", "--shape", "two"], "--shape is 'two'"),
+    (["sample", "--target", "mine:steps", "--shape", "2", "--sampler", "mala"], "does not depend on x"),
+    (["diagnose"], "or --target"),
+    (["diagnose", "nowhere"], "no such run"),
+    (["diagnose", "--target", "banana", "--steps", "3"], "steps is 3"),
+    (["diagnose", "--target", "banana", "--num", "1"], "at least 2"),
+    (["diagnose", "--target", "banana", "--out", "flat.npy"], "choose another --out"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: starting Python and torch for each would take most of the suite's time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "mine.py").write_text(MINE)
     x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     np.save(tmp_path / "flat.npy", x[:, 0])
     np.save(tmp_path / "constant.npy", np.ones_like(x))
     x[7, 1] = np.nan
     np.save(tmp_path / "nan.npy", x)
-    done = stanley(*arguments, cwd=tmp_path, check=2)
-    assert done.stderr.startswith("stanley: error: ")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert message in done.stderr
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    told = capsys.readouterr()
+    assert end.value.code == 2
+    assert told.out == ""
+    assert told.err.startswith("stanley: error: ")
+    assert told.err.count("\n") == 1, told.err
+    assert message in told.err
+
+
+def test_an_error_of_the_process_is_the_same(tmp_path: Path) -> None:
+    done = stanley("train", "ring", cwd=tmp_path, check=2)
+    assert done.stderr == "stanley: error: unknown recipe 'ring': did you mean 'rings'?\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

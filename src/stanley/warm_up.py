@@ -40,6 +40,7 @@ def warm_up(
                 test would accept at the usual rate. Its bias is then not gone; one that has no twin is refused.
 
     A quantile threshold becomes a number where the chains are in the end. With 0 steps the chains stay at x0.
+    Raises StanleyError if a chain diverges: what follows could only start at finite points.
     """
     require(num_steps >= 0, f"warm-up is {num_steps} steps, must be at least 0")
     twin = sampler if adjustable_step(sampler) or not tune else adjusted_twin(sampler)
@@ -58,6 +59,12 @@ def warm_up(
         how = f"step size of its adjusted twin, found by adapt in {num_steps} steps, then {num_steps} of its own"
     if num_steps:
         x = run_chains(sampler, potential, x, num_steps, generator=generator).x
+        lost = int((~x.flatten(1).isfinite().all(1)).sum())
+        require(
+            lost == 0,
+            f"{lost} of {len(x)} chains of {type(sampler).__name__} left the finite numbers in the warm-up, at "
+            f"step size {float(sampler.step_size):.3g}; use a smaller step size, or an adjusted sampler",
+        )
     if has_quantile(sampler):
         sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
     return Ready(sampler, x, how)
