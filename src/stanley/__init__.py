@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stanley import data, diagnostics, metrics, networks, plots, samplers, targets
     from stanley.checkpoint import Checkpoint
     from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
+    from stanley.diagnosis import diagnose
     from stanley.errors import DivergenceError, StanleyError
     from stanley.evaluation import evaluate
     from stanley.networks import MLP, ConvNet, ResNet, WithReference
@@ -57,6 +58,7 @@ _HOME = {
     "stanley": "data diagnostics metrics networks plots samplers targets",
     "stanley.checkpoint": "Checkpoint",
     "stanley.data": "CIFAR10 GMM MNIST Array Dataset Flowers102 Folder Moons Rings",
+    "stanley.diagnosis": "diagnose",
     "stanley.errors": "DivergenceError StanleyError",
     "stanley.evaluation": "evaluate",
     "stanley.networks": "MLP ConvNet ResNet WithReference",
