@@ -29,7 +29,7 @@ def score(job: tuple[str, float, int]) -> dict[str, Any]:
     from stanley.demo import SAMPLERS, STEPS, demo_config
     from stanley.errors import StanleyError
     from stanley.metrics import judge_density
-    from stanley.samplers.adapt import with_step_size
+    from stanley.samplers.inside import with_step_size
     from stanley.trained import load
     from stanley.training import train
 

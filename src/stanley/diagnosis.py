@@ -28,7 +28,7 @@ from stanley.diagnostics import (
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, require
 from stanley.samplers import ChainInfo, Sampler, run_chains
-from stanley.samplers.adapt import adjustable_step
+from stanley.samplers.inside import adjustable_step
 from stanley.targets import Target
 from stanley.types import Energy
 

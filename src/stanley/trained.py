@@ -18,7 +18,7 @@ from stanley.errors import require
 from stanley.networks import build_energy
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
-from stanley.samplers.adapt import with_step_size
+from stanley.samplers.inside import with_step_size
 from stanley.training import TrainConfig
 from stanley.types import Potential
 

@@ -28,7 +28,8 @@ from stanley.optim import Adam, AnyOptimizer, schedule, update_average
 from stanley.progress import Bar, training_note
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainInfo, RobbinsMonro, run_chains
-from stanley.samplers.adapt import adjustable_step, with_step_size
+from stanley.samplers.execution import Execution
+from stanley.samplers.inside import adjustable_step, with_step_size
 from stanley.signals import Interrupts
 from stanley.types import Potential
 
@@ -128,7 +129,8 @@ MAY_CHANGE = {
 class TrainState:
     """What a step changes, and therefore what a checkpoint holds."""
 
-    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device, execution: Execution = "auto") -> None:
+        self.execution: Execution = execution
         energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
         self.energy = energy.to(device)
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
@@ -188,6 +190,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     device: str = "auto",
+    execution: Execution = "auto",
     progress: bool = False,
     title: str = "training",
 ) -> RunDirectory:
@@ -196,14 +199,15 @@ def train(
     Each step descends L = mean E(x⁺) - mean E(z) + penalties, with z from K sampler steps on U = E/T. Resumed equals
     unbroken, bit for bit on CPU with the same number of threads. Ctrl-C (or SIGTERM) finishes the step, saves, and
     raises KeyboardInterrupt. A divergence raises DivergenceError with the last good checkpoint kept, unless
-    config.on_divergence is 'rollback'.
+    config.on_divergence is 'rollback'. How a chain step is carried out (`execution`, see `run_chains`) is not part of
+    the configuration: it changes the rounding at most.
     """
     place = pick_device(device)
     run = RunDirectory(out)
     try:
         prepare(config, run)
         data = config.data.load()
-        state = TrainState(config, data, place)
+        state = TrainState(config, data, place, execution)
         resume(config, run, state)
         rows = data.train if data.streamed else data.train.to(place)  # the one copy, uint8 for images
         with Interrupts() as interrupts, Bar(title, config.steps, state.step, enabled=progress) as bar:
@@ -282,7 +286,7 @@ def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Te
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
         potential = Potential(state.energy, config.temperature)
-        chains = run_chains(sampler, potential, x0, config.chain_steps, generator=generator)
+        chains = run_chains(sampler, potential, x0, config.chain_steps, generator=generator, execution=state.execution)
     lost = chains.info.nonfinite
     if config.free_stuck > 0:
         lost = lost | (chains.info.acceptance < config.free_stuck)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.samplers import Adjusted, Sampler, adapt, run_chains
-from stanley.samplers.adapt import Precondition, adjustable_step, has_quantile, with_threshold
+from stanley.samplers.adapt import Precondition
+from stanley.samplers.inside import adjustable_step, has_quantile, with_threshold
 from stanley.types import Energy
 
 

@@ -14,7 +14,7 @@ import torch
 
 from stanley.errors import StanleyError
 from stanley.samplers import GradientDescent, MatchedLangevin, run_chains
-from stanley.samplers.adapt import with_step_size
+from stanley.samplers.inside import with_step_size
 
 from . import formulas, targets
 from .bounds import SIGMAS, assert_mean, assert_variance

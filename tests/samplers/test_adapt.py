@@ -28,7 +28,8 @@ from stanley.samplers import (
     adapt,
     evaluate,
 )
-from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, split, target_of, with_threshold
+from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, split
+from stanley.samplers.inside import target_of, with_threshold
 from stanley.samplers.scale import resolve_threshold
 
 from . import targets

@@ -23,8 +23,9 @@ from stanley.samplers import (
     TamedLangevin,
     run_chains,
 )
-from stanley.samplers.base import metropolis, normal_like, per_chain
+from stanley.samplers.base import metropolis, per_chain
 from stanley.samplers.hmc import leapfrog
+from stanley.samplers.noise import normal_like
 
 from . import targets
 from .bounds import ALPHA, cdf_distance, dkw

@@ -22,7 +22,7 @@ from stanley.samplers import (
     Underdamped,
     run_chains,
 )
-from stanley.samplers.adapt import with_step_size
+from stanley.samplers.inside import with_step_size
 from stanley.samplers.preconditioned import Stretched
 
 from . import formulas, targets

@@ -30,6 +30,10 @@ def whole(kind: object, tokens: Sequence[Token]) -> int:
 Whole = Annotated[int, Parameter(converter=whole)]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object for machines.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …")]
+Execution = Annotated[
+    Literal["auto", "eager", "compile", "graph"],
+    Parameter(help="How a chain step is carried out; see docs/performance.md."),
+]
 Run = Annotated[Path, Parameter(help="Run directory: the --out of a stanley train.")]
 Weights = Literal["average", "raw"]
 WhichWeights = Annotated[Weights, Parameter(help="Averaged (EMA) or raw weights.")]
@@ -68,6 +72,7 @@ def train(
         float | None, Parameter(name="--sampler.threshold", help="STANLEY's threshold, in units of |∇U|.")
     ] = None,
     device: Device = "auto",
+    execution: Execution = "auto",
     quiet: Annotated[bool, Parameter(negative="", help="No progress bar.")] = False,
     json_: Json = False,
 ) -> None:
@@ -94,7 +99,7 @@ def train(
     flags = {**parse_fields(fields), **{name: value for name, value in named.items() if value is not None}}
     resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
     out = out or f"runs/{recipe}"
-    run = run_training(resolved, out, device=device, progress=not quiet and sys.stderr.isatty())
+    run = run_training(resolved, out, device=device, execution=execution, progress=not quiet and sys.stderr.isatty())
     report_training(run, json_)
 
 

@@ -12,7 +12,7 @@ from stanley.config import apply, flatten, from_dict, to_dict
 from stanley.errors import StanleyError, require
 from stanley.recipes import recipe as named_recipe
 from stanley.samplers import AnySampler
-from stanley.samplers.adapt import adjustable_step
+from stanley.samplers.inside import adjustable_step
 from stanley.training import TrainConfig
 
 

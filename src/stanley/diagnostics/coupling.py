@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.adapt import adjustable_step
 from stanley.samplers.adjusted import Adjusted
-from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, evaluate, metropolis, normal_like, per_chain
+from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, evaluate, metropolis, per_chain
 from stanley.samplers.clipped import ClippedLangevin
+from stanley.samplers.inside import adjustable_step
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
+from stanley.samplers.noise import normal_like, uniform_like
 from stanley.samplers.random_walk import RandomWalk, evaluate_only
 from stanley.samplers.run import check_request
 from stanley.samplers.scale import Quantile
@@ -399,7 +400,7 @@ def starts(
 
 def log_uniform(like: Tensor, generator: torch.Generator) -> Tensor:
     """log u, u uniform on [0, 1), one per chain."""
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device).log()
+    return uniform_like(like, generator).log()
 
 
 def same(x: ChainState, y: ChainState) -> Tensor:

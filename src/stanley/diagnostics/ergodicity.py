@@ -16,9 +16,9 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
-from stanley.samplers.adapt import adjustable_step, wrapped_by
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import ChainState, Proposal, Sampler, evaluate
+from stanley.samplers.inside import adjustable_step, wrapped_by
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.run import check_request
 from stanley.samplers.scale import Quantile

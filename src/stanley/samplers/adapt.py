@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, overload
+from dataclasses import dataclass
+from typing import Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
+from stanley.samplers.inside import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
 from stanley.samplers.preconditioned import Preconditioned, plain
 from stanley.samplers.run import check_request
-from stanley.samplers.scale import Quantile
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
@@ -228,40 +228,3 @@ def mean_acceptance(acceptance: Tensor | None, potential: Tensor) -> float:
     assert acceptance is not None
     finite = potential.isfinite()
     return float((acceptance * finite).sum() / finite.sum().clamp(min=1))
-
-
-def adjustable_step(sampler: Sampler) -> bool:
-    """Whether the acceptance rate says anything about the step size."""
-    return getattr(sampler, "adjusted", False)
-
-
-def target_of(sampler: Sampler) -> float:
-    """The acceptance rate that is best, by theory, for this kind of move."""
-    return getattr(sampler, "target_acceptance", 0.574)
-
-
-def with_step_size(sampler: S, step_size: float) -> S:
-    """The same sampler with another h, also inside a sampler that wraps another."""
-    return replace_inside(sampler, step_size=step_size)
-
-
-def with_threshold(sampler: S, threshold: Tensor | None) -> S:
-    """The same sampler with its threshold a number."""
-    assert threshold is not None
-    return replace_inside(sampler, threshold=float(threshold))
-
-
-def has_quantile(sampler: Sampler) -> bool:
-    """Whether the threshold depends on where the chains are when a run starts."""
-    inner = wrapped_by(sampler)
-    return isinstance(getattr(sampler, "threshold", None), Quantile) if inner is None else has_quantile(inner[1])
-
-
-def replace_inside(sampler: Any, **fields: float) -> Any:
-    inner = wrapped_by(sampler)
-    return replace(sampler, **(fields if inner is None else {inner[0]: replace_inside(inner[1], **fields)}))
-
-
-def wrapped_by(sampler: Sampler) -> tuple[str, Sampler] | None:
-    """The field that holds another sampler, and that sampler."""
-    return next(((name, getattr(sampler, name)) for name in ("proposal", "sampler") if hasattr(sampler, name)), None)

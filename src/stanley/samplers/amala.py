@@ -13,10 +13,10 @@ from stanley.samplers.base import (
     StepInfo,
     evaluate,
     metropolis,
-    normal_like,
     per_chain,
     require_positive,
 )
+from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, check_threshold, resolve_threshold, scale
 from stanley.types import Energy
 

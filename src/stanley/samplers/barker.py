@@ -14,10 +14,10 @@ from stanley.samplers.base import (
     StepInfo,
     evaluate,
     metropolis,
-    normal_like,
     per_chain,
     require_positive,
 )
+from stanley.samplers.noise import normal_like, uniform_like
 from stanley.types import Energy
 
 
@@ -55,7 +55,7 @@ class Barker:
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Tensor, StepInfo]:
         z = self.step_size**0.5 * normal_like(state.x, generator)
-        coin = torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+        coin = uniform_like(z, generator)
         move = torch.where(coin < torch.sigmoid(-z * state.grad), z, -z)  # w = b⊙z
         return evaluate(potential, state.x + move), move, StepInfo()
 

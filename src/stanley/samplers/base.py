@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError, require
+from stanley.samplers.noise import uniform_like
 from stanley.types import Energy
 
 DETACHED = (
@@ -116,11 +117,6 @@ def check_shape(u: Tensor, x: Tensor) -> Tensor:
     return u
 
 
-def normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    """ξ ~ N(0, I) with the shape, type and device of x."""
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-
-
 def per_chain(values: Tensor) -> Tensor:
     """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B, *event) -> (B,)."""
     exact = torch.float32 if values.device.type == "mps" else torch.float64
@@ -136,7 +132,7 @@ def metropolis(
     """
     log_alpha = state.potential.to(log_ratio) - candidate.potential.to(log_ratio) + log_ratio
     valid = log_alpha.isfinite()
-    coin = torch.rand(log_alpha.shape, generator=generator, dtype=log_alpha.dtype, device=log_alpha.device)
+    coin = uniform_like(log_alpha, generator)
     accept = valid & (coin.log() < log_alpha)
     acceptance = torch.where(valid, log_alpha.clamp(max=0).exp(), 0.0)
     return choose(accept, candidate, state), info._replace(acceptance=acceptance, invalid=~valid)

@@ -14,10 +14,10 @@ from stanley.samplers.base import (
     StepInfo,
     evaluate,
     metropolis,
-    normal_like,
     per_chain,
     require_positive,
 )
+from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
 
@@ -52,6 +52,11 @@ class HMC:
             isinstance(num, int) and num >= 1,
             f"HMC: num_leapfrog is {num!r}, must be a whole number of at least 1; 10 is a good start",
         )
+
+    @property
+    def not_traceable(self) -> str | None:
+        """Why `execution` cannot compile or capture it."""
+        return "HMC with jitter draws its number of leapfrog steps anew; jitter=False keeps it" if self.jitter else None
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)

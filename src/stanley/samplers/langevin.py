@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, per_chain, require_positive
+from stanley.samplers.base import ChainState, StepInfo, evaluate, per_chain, require_positive
+from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
 

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, require_positive
+from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
+from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
 from stanley.types import Energy
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, StepInfo, evaluate, hessian_vector, normal_like, require_positive
+from stanley.samplers.base import ChainState, StepInfo, evaluate, hessian_vector, require_positive
+from stanley.samplers.noise import normal_like, signs_like
 from stanley.samplers.stanley import Law, refuse_kinked
 from stanley.types import Energy
 
@@ -111,5 +112,4 @@ class PreconditionedLangevin:
         """Random ±1 per element for the drift's estimate of diag H."""
         if self.correction != "drift":
             return None
-        bits = torch.randint(0, 2, x.shape, generator=generator, device=x.device)
-        return (2 * bits - 1).to(x.dtype)
+        return signs_like(x, generator)

@@ -14,10 +14,10 @@ from stanley.samplers.base import (
     StepInfo,
     check_shape,
     metropolis,
-    normal_like,
     per_chain,
     require_positive,
 )
+from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
 

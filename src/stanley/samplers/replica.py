@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError, require
-from stanley.samplers.adapt import with_step_size
 from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, per_chain
+from stanley.samplers.inside import with_step_size
 from stanley.samplers.named import SingleSampler
+from stanley.samplers.noise import uniform_like
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.types import Energy, Potential
 
@@ -134,7 +135,7 @@ def swap(
     """The two states after each chain's swap was accepted or refused, and min(1, α): (B,)."""
     log_alpha = log_swap(low, high, t_low, t_high)
     valid = log_alpha.isfinite()
-    coin = torch.rand(log_alpha.shape, generator=generator, dtype=log_alpha.dtype, device=log_alpha.device)
+    coin = uniform_like(log_alpha, generator)
     accept = valid & (coin.log() < log_alpha)
     ratio = t_high / t_low  # U/T_high to U/T_low
     down = low._replace(x=high.x, potential=high.potential * ratio, grad=high.grad * ratio)

@@ -10,6 +10,7 @@ from torch import Tensor
 from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.samplers.execution import Execution, stepper
 from stanley.types import Energy
 
 
@@ -45,6 +46,7 @@ def run_chains(
     *,
     generator: torch.Generator,
     keep_every: int | None = None,
+    execution: Execution = "auto",
     progress: bool = False,
 ) -> ChainResult:
     """Run B independent chains for `num_steps` steps from x0.
@@ -53,6 +55,7 @@ def run_chains(
     x0           (B, *event), finite; it fixes type and device, and is left as it is
     generator    the only source of randomness, on the device of x0
     keep_every   keep every n-th state in `draws`
+    execution    'eager', 'compile', 'graph' (CUDA) or 'auto': how a step is carried out, see `execution.py`
     progress     show a bar with the acceptance
 
     A chain that turns non-finite stays so, touches no other chain, and is marked in `info.nonfinite`.
@@ -62,12 +65,12 @@ def run_chains(
     the gradient that every sampler but `RandomWalk` needs.
     """
     check_request(x0, num_steps, generator, keep_every)
-    state = sampler.init(potential, x0)
+    step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     totals = Totals(sampler, state)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
     with Bar("chains", num_steps, enabled=progress) as bar:
         for n in range(1, num_steps + 1):
-            state, info = sampler.step(potential, state, generator)
+            state, info = step(state, generator)
             totals.add(state, info)
             if draws is not None and keep_every and n % keep_every == 0:
                 draws[n // keep_every - 1] = state.x

@@ -14,10 +14,10 @@ from stanley.samplers.base import (
     StepInfo,
     evaluate,
     hessian_vector,
-    normal_like,
     per_chain,
     require_positive,
 )
+from stanley.samplers.noise import normal_like, signs_like
 from stanley.samplers.scale import (
     Quantile,
     Scope,
@@ -151,9 +151,8 @@ class Stanley:
         """Random ±1 per element or pixel for the drift's diagonal estimate; none where the drift is exact."""
         if self.correction != "drift" or self.scope == "sample":
             return None
-        shape = x.shape if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])
-        bits = torch.randint(0, 2, shape, generator=generator, device=x.device)
-        return (2 * bits - 1).to(x.dtype)
+        shape = tuple(x.shape) if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])
+        return signs_like(x, generator, shape)
 
     def divergence(self, potential: Energy, state: ChainState, gamma: Tensor, signs: Tensor | None) -> Tensor:
         """Γ = ½∇·γ with H = ∇²U, where th < |g| and γ is above its floor; 0 elsewhere.

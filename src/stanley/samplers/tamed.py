@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, per_chain, require_positive
+from stanley.samplers.base import ChainState, StepInfo, evaluate, per_chain, require_positive
+from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import magnitude
 from stanley.types import Energy
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, StepInfo, evaluate, normal_like, require_positive
+from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
+from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
 

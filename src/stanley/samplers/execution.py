@@ -1,0 +1,245 @@
+"""How the step of a chain is carried out: eagerly, compiled, or as a replayed CUDA graph.
+
+eager    Python and autograd, operation by operation.
+compile  the step is traced once into a graph of tensor operations, gradient included, and compiled.
+graph    the same traced step, captured as a CUDA graph: one launch a step.
+auto     graph where the chains are on CUDA, eager elsewhere.
+
+Why not compile by default on a CPU: it takes 5 to 40 s and saves a third of the time of networks so small that Python
+is felt, and nothing of convolutions; `docs/performance.md` has the numbers.
+
+All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same operations as the
+eager one, so `graph` differs by nothing but the order of the device's sums, and `compile` by the rounding of fused
+operations. Weights are read where they lie: an optimiser that updates them in place, as those of torch do, is seen.
+
+The step must be a function of tensors: what is read as a Python number while tracing (a temperature, an attribute of
+a user's function) is kept. The step size is an input, so adaptation traces nothing anew. A sampler that reads a number
+back (HMC with jitter) or counts its steps (replica exchange, bias-corrected RMSprop) cannot be traced: the run falls
+back to eager and says so once, as it does when the compiler fails.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from stanley.errors import StanleyError, require
+from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.samplers.inside import with_step_size, wrapped_by
+from stanley.samplers.noise import Draw, Recorder, Tape
+from stanley.samplers.preconditioned import Preconditioned
+from stanley.types import Energy, Potential
+
+Execution = Literal["auto", "eager", "compile", "graph"]
+Step = Callable[[ChainState, torch.Generator], tuple[ChainState, StepInfo]]
+
+KEPT = 8  # traced steps that are remembered, the last used
+CACHE: OrderedDict[Any, Traced | str] = OrderedDict()  # a traced step, or why there is none
+
+
+def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tensor) -> Step:
+    """The sampler's step on this potential, carried out as asked.
+
+    Raises StanleyError for an unknown `execution`, and for 'graph' where the chains are not on CUDA.
+    """
+    known = ("auto", "eager", "compile", "graph")
+    require(execution in known, f"execution is {execution!r}, must be one of {', '.join(known)}")
+    cuda = x0.device.type == "cuda"
+    require(
+        execution != "graph" or cuda,
+        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile' or 'eager'",
+    )
+
+    def eager(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+        return sampler.step(potential, state, generator)
+
+    if execution == "eager" or (execution == "auto" and not cuda):
+        return eager
+    rung = "compile" if execution == "compile" else "graph"
+    found: list[Step] = []  # what the run goes on with, from the first step that settles it
+
+    def step(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+        if not found:
+            try:
+                traced = lookup(rung, sampler, potential, state, generator)
+            except NewMemory:  # only the first step of a run is like this
+                return eager(state, generator)
+            found.append(eager if traced is None else traced.of(sampler))
+        return found[0](state, generator)
+
+    return step
+
+
+def lookup(
+    rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
+) -> Traced | None:
+    """The traced step for chains like these, traced now if it is the first time; None where it cannot be had."""
+    key = (rung, *key_of(sampler, potential, state))
+    if key not in CACHE:
+        try:
+            CACHE[key] = trace(rung, sampler, potential, state, generator)
+        except NewMemory:
+            raise
+        except Exception as error:  # the compiler's, the tracer's or the user's: eager does without
+            known = isinstance(error, NotTraceable)
+            CACHE[key] = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            warnings.warn(f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=5)
+        while len(CACHE) > KEPT:
+            CACHE.popitem(last=False)
+    CACHE.move_to_end(key)
+    found = CACHE[key]
+    return None if isinstance(found, str) else found
+
+
+def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any, ...]:
+    """What a traced step depends on: all but the step size and the values of tensors.
+
+    The network itself is part of the key, so that it lives as long as its graph. Its training mode is, too.
+    """
+    kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
+    energy, temperature = potential, 1.0
+    if isinstance(potential, Potential):  # made anew in every training iteration
+        energy, temperature = potential.energy, potential.temperature
+    leaves, structure = pytree.tree_flatten(state)
+    like = tuple((tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves)
+    return kind, energy, temperature, getattr(energy, "training", None), structure, like
+
+
+class NotTraceable(StanleyError):
+    """The step is no function of tensors; the message says why."""
+
+
+class NewMemory(Exception):
+    """The state after this step has parts that the state before it has not."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A step as a function of tensors: those of the state, the step size, the random numbers -> state and info."""
+
+    run: Callable[..., list[Tensor]]
+    draws: list[Draw]
+    structure: Any  # of (state, info)
+    constants: dict[int, Any]  # what is no tensor among the leaves of (state, info)
+
+    def of(self, sampler: Sampler) -> Step:
+        """The step of a sampler that differs from the traced one in nothing but its step size."""
+        places = range(self.structure.num_leaves)
+        size: list[Tensor] = []  # read once a run
+
+        def step(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+            if not size:
+                size.append(step_size_of(sampler, state))
+            numbers = [draw.draw(generator) for draw in self.draws]
+            outputs = iter(self.run(*tensors_of(state), size[0], *numbers))
+            leaves = [self.constants[i] if i in self.constants else next(outputs) for i in places]
+            return pytree.tree_unflatten(leaves, self.structure)
+
+        return step
+
+
+def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator) -> Traced:
+    """Run the step to see what it draws and returns, and again as tensor operations; the generator is put back."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    reason = refused(sampler)
+    if reason is not None:
+        raise NotTraceable(reason)
+    before, recorder = generator.get_state(), Recorder(generator)
+    try:
+        result = sampler.step(potential, state, recorder)  # type: ignore[arg-type]  # it has what `noise` asks of it
+    finally:
+        generator.set_state(before)
+    leaves, structure = pytree.tree_flatten(result)
+    old, old_structure = pytree.tree_flatten(state)
+    new, new_structure = pytree.tree_flatten(result[0])
+    if old_structure != new_structure or [isinstance(v, Tensor) for v in old] != [isinstance(v, Tensor) for v in new]:
+        raise NewMemory
+    if any(not isinstance(a, Tensor) and a != b for a, b in zip(old, new, strict=True)):
+        raise NotTraceable(f"{type(sampler).__name__} carries a number of its own from step to step")
+
+    def step(*inputs: Tensor) -> list[Tensor]:
+        held = iter(inputs)
+        again = pytree.tree_unflatten([next(held) if isinstance(v, Tensor) else v for v in old], old_structure)
+        return tensors_of(taken_at(sampler, next(held)).step(potential, again, Tape(held)))  # type: ignore[arg-type]
+
+    numbers = [draw.draw(torch.Generator(draw.device)) for draw in recorder.draws]
+    inputs = (*tensors_of(state), step_size_of(sampler, state), *numbers)
+    with weights_computed_anew():
+        graph = make_fx(step)(*inputs)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    run = {"trace": lambda: graph, "compile": lambda: compiled(graph), "graph": lambda: captured(graph, inputs)}[rung]()
+    run(*inputs)  # compiles now, so that a failure is seen here
+    return Traced(run, recorder.draws, structure, {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)})
+
+
+@contextmanager
+def weights_computed_anew() -> Iterator[None]:
+    """Without the cache of `nn.utils.parametrize.cached`: a normalised weight that lies in it would be a constant of
+    the graph, and stay what it was when the weights move."""
+    held, parametrize._cache_enabled = parametrize._cache_enabled, 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = held
+
+
+def compiled(graph: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    return torch.compile(graph, fullgraph=True, dynamic=False)
+
+
+def captured(graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]) -> Callable[..., list[Tensor]]:
+    """The graph with static inputs: a replay copies the inputs in, launches once, and copies the outputs out."""
+    static = [v.clone() for v in inputs]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # warm up outside the capture: libraries allocate their workspaces
+        for _ in range(3):
+            graph(*static)
+    torch.cuda.current_stream().wait_stream(side)
+    replay = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(replay):
+        outputs = graph(*static)
+
+    def run(*values: Tensor) -> list[Tensor]:
+        torch._foreach_copy_(static, list(values))  # pyright: ignore[reportPrivateImportUsage]
+        replay.replay()
+        return [v.clone() for v in outputs]
+
+    return run
+
+
+def refused(sampler: Sampler) -> str | None:
+    """Why the sampler, or one inside it, is no function of tensors, if it says so."""
+    inner = wrapped_by(sampler)
+    return getattr(sampler, "not_traceable", None) or (None if inner is None else refused(inner[1]))
+
+
+def taken_at(sampler: Sampler, step_size: Tensor) -> Sampler:
+    """The sampler with a tensor for a step size, unchecked: a check would read numbers back."""
+    other, inner = copy.copy(sampler), wrapped_by(sampler)
+    field, value = ("step_size", step_size) if inner is None else (inner[0], taken_at(inner[1], step_size))
+    object.__setattr__(other, field, value)  # it is frozen, and ours alone
+    return other
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    return [v for v in pytree.tree_leaves(tree) if isinstance(v, Tensor)]
+
+
+def step_size_of(sampler: Sampler, state: ChainState) -> Tensor:
+    """h as a 0-d tensor on the device of the chains, in float64 where there is one."""
+    h, x = sampler.step_size, state.x
+    kind = torch.float32 if x.device.type == "mps" else torch.float64
+    return torch.as_tensor(h, dtype=kind, device=x.device)
