@@ -26,7 +26,7 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py
 
 # stale when the requirements are newer than the environment
 .venv/ready: pyproject.toml constraints.txt

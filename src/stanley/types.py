@@ -35,16 +35,48 @@ class Potential:
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         return self.energy(x) / self.temperature
 
+    @property
+    def chunk_size(self) -> int | None:
+        return getattr(self.energy, "chunk_size", None)
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """The same energy, whose gradients are taken for at most `chunk_size` chains at a time.
+
+    Samplers look at `chunk_size`: activations of that many chains are in memory at once, whatever the number of
+    chains. Positions and noise are those of all chains, so the numbers are the same up to the rounding of kernels of
+    another size; it costs a launch of the network per chunk.
+    """
+
+    energy: Energy
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.chunk_size, int) and self.chunk_size >= 1,
+            f"chunk_size is {self.chunk_size}, must be a whole number of at least 1; leave it out for no chunks",
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
+        return self.energy(x)
+
+
+def network_of(potential: Energy) -> nn.Module | None:
+    """The network inside `Potential` and other wrappings that hold theirs as `energy`; None where there is none."""
+    energy = potential
+    while not isinstance(energy, nn.Module) and hasattr(energy, "energy"):
+        energy = energy.energy  # type: ignore[attr-defined]
+    return energy if isinstance(energy, nn.Module) else None
+
 
 def piecewise_linear(potential: Energy) -> str | None:
     """Name of the first kinked activation in the network behind a potential, or None.
 
     A network whose only non-linearities are kinked has a Hessian of zero almost everywhere.
     """
-    energy = potential
-    while not isinstance(energy, nn.Module) and hasattr(energy, "energy"):  # `Potential` and other wrappings
-        energy = energy.energy  # type: ignore[attr-defined]
-    if not isinstance(energy, nn.Module):
+    energy = network_of(potential)
+    if energy is None:
         return None
     kinked = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.Hardshrink, nn.Softshrink)
     return next((type(m).__name__ for m in energy.modules() if isinstance(m, kinked)), None)

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import torch
 from scipy.special import stdtrit
-from torch import Tensor, nn
+from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.samplers.adjusted import Adjusted
@@ -22,7 +22,7 @@ from stanley.samplers.inside import adjustable_step, wrapped_by
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.run import check_request
 from stanley.samplers.scale import Quantile
-from stanley.types import Energy, Potential
+from stanley.types import Energy, network_of
 
 Function = Callable[[Tensor], Tensor]
 
@@ -441,8 +441,8 @@ def check_radii(radii: Sequence[float], least: int) -> None:
 
 def dtype_of(potential: Energy, generator: torch.Generator) -> torch.dtype:
     """Of the weights of the network behind a potential, float64 for anything else."""
-    energy = potential.energy if isinstance(potential, Potential) else potential
-    weights = energy.parameters() if isinstance(energy, nn.Module) else ()
+    network = network_of(potential)
+    weights = network.parameters() if network is not None else ()
     weight = next((w for w in weights if w.is_floating_point()), None)
     if weight is None:
         return torch.float64

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
-from stanley.types import Energy, Potential
+from stanley.types import Energy, Potential, network_of
 
 LogDensity = Callable[[Tensor], Tensor]  # (B, 2) -> (B,)
 
@@ -182,8 +182,8 @@ class _Evaluator:
 
     @classmethod
     def of(cls, potential: Energy) -> _Evaluator:
-        energy = potential.energy if isinstance(potential, Potential) else potential
-        tensors = [*energy.parameters(), *energy.buffers()] if isinstance(energy, nn.Module) else []
+        network = network_of(potential)
+        tensors = [*network.parameters(), *network.buffers()] if network is not None else []
         device = tensors[0].device if tensors else torch.device("cpu")
         return cls(_as_float64(potential, device), device)
 

@@ -78,18 +78,33 @@ class Proposal(Sampler, Protocol):
 
 
 def evaluate(potential: Energy, x: Tensor) -> ChainState:
-    """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone."""
+    """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone, for each chunk."""
+    x = x.detach()
+    parts = [value_and_gradient(potential, part) for part in chunks(potential, x)]
+    if len(parts) == 1:
+        return ChainState(x, *parts[0])
+    u, grad = zip(*parts, strict=True)
+    return ChainState(x, torch.cat(u), torch.cat(grad))
+
+
+def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         u = check_potential(potential(x), x)
         (grad,) = torch.autograd.grad(u.sum(), x, allow_unused=True)
     if grad is None:  # U has a gradient, but only with respect to the weights
         raise StanleyError(DETACHED)
-    return ChainState(x.detach(), u.detach(), grad)
+    return u.detach(), grad
 
 
 def hessian_vector(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     """∇²U(x)·v for each chain, exactly, by differentiating v·∇U once more."""
+    pairs = zip(chunks(potential, x), chunks(potential, vector), strict=True)
+    products = [hessian_vector_of(potential, *pair) for pair in pairs]
+    return products[0] if len(products) == 1 else torch.cat(products)
+
+
+def hessian_vector_of(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         u = check_potential(potential(x), x)
@@ -98,6 +113,12 @@ def hessian_vector(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
             return torch.zeros_like(x)
         (product,) = torch.autograd.grad(grad, x, vector, materialize_grads=True)
     return product.detach()
+
+
+def chunks(potential: Energy, x: Tensor) -> tuple[Tensor, ...]:
+    """x, or its rows in turn where the potential says how many it takes at a time: see `types.Chunked`."""
+    size = getattr(potential, "chunk_size", None)
+    return (x,) if size is None else x.split(size)
 
 
 def check_potential(u: Tensor, x: Tensor) -> Tensor:

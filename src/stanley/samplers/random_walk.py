@@ -13,6 +13,7 @@ from stanley.samplers.base import (
     ChainState,
     StepInfo,
     check_shape,
+    chunks,
     metropolis,
     per_chain,
     require_positive,
@@ -66,4 +67,5 @@ class RandomWalk:
 def evaluate_only(potential: Energy, x: Tensor) -> ChainState:
     """U(x) for all chains, and NaN where ∇U(x) would stand."""
     x = x.detach()
-    return ChainState(x, check_shape(potential(x), x), x.new_full((), math.nan).expand_as(x))
+    u = torch.cat([check_shape(potential(part), part) for part in chunks(potential, x)])
+    return ChainState(x, u, x.new_full((), math.nan).expand_as(x))

@@ -1,0 +1,240 @@
+"""What one chain step costs, as ratios of interleaved runs: here, in other libraries, and the floor below both.
+
+    make bench                                              # prints the tables
+    python benchmarks/chain_speed.py --json FILE --quick    # fewer cases; keeps the numbers
+
+floor       network forward and torch.autograd.grad to the input, nothing else: what no eager sampler can beat
+script      the loop of common training scripts: E.sum().backward() with the weights' gradients left on
+Each round times every contender once, in a shuffled order, in CPU seconds of this process; a ratio is the median over
+rounds of contender / floor of the same round, with its quartiles. Peers (the `bench` extra) are timed where they are
+installed, at the same number of gradients. Compilation is timed apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import stanley
+from stanley.data.base import Dataset
+from stanley.training import TrainState, train_step
+
+H = 1e-4
+Run = Callable[[Any, Tensor, int], Any]  # (energy, x0, gradients)
+
+#: name -> network, event shape, chains, gradients per timing, rounds as a share of --rounds
+CASES = {
+    "MLP, 128 chains": (stanley.MLP(width=128, depth=3), (2,), 128, 100, 1.0),
+    "MLP, 1,024 chains": (stanley.MLP(width=128, depth=3), (2,), 1024, 30, 1.0),
+    "MLP, 16,384 chains": (stanley.MLP(width=128, depth=3), (2,), 16_384, 5, 0.7),
+    "ConvNet, 100 × 3×32×32": (stanley.ConvNet(width=32), (3, 32, 32), 100, 6, 0.7),
+    "ResNet, 128 × 3×32×32": (stanley.ResNet(width=16), (3, 32, 32), 128, 4, 0.5),
+}
+QUICK = ("MLP, 128 chains", "MLP, 1,024 chains")
+
+
+def floor(energy: Any, x0: Tensor, gradients: int) -> None:
+    for _ in range(gradients):
+        x = x0.detach().requires_grad_(True)
+        torch.autograd.grad(energy(x).sum(), x)
+
+
+def script(energy: Any, x0: Tensor, gradients: int) -> None:
+    energy.requires_grad_(True)
+    x = x0.clone()
+    for _ in range(gradients):
+        x = x.detach().requires_grad_(True)
+        energy(x).sum().backward()
+        x = x - H / 2 * x.grad + H**0.5 * torch.randn_like(x)
+    energy.zero_grad(set_to_none=True)
+    energy.requires_grad_(False)
+
+
+def chains(sampler: Any, execution: str = "eager") -> Run:
+    def run(energy: Any, x0: Tensor, gradients: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        stanley.run_chains(sampler, energy, x0, gradients - 1, generator=generator, execution=execution)
+
+    return run
+
+
+def contenders() -> dict[str, Run]:
+    ours: dict[str, Run] = {
+        "floor": floor,
+        "script": script,
+        "Langevin": chains(stanley.Langevin(H)),
+        "Langevin, compiled": chains(stanley.Langevin(H), "compile"),
+        "Stanley": chains(stanley.Stanley(H, 1.0)),
+        "Stanley, compiled": chains(stanley.Stanley(H, 1.0), "compile"),
+        "MALA": chains(stanley.MALA(H)),
+        "Adjusted(Stanley)": chains(stanley.Adjusted(stanley.Stanley(H, 1.0))),
+    }
+    return ours | peers()
+
+
+def peers() -> dict[str, Run]:
+    """The same Langevin chain by the libraries that are installed; their step size is h/2."""
+    found: dict[str, Run] = {}
+    try:
+        import ebm
+
+        def with_ebmkit(energy: Any, x0: Tensor, gradients: int) -> None:
+            ebm.LangevinDynamics(step_size=H / 2, steps=gradients).sample(energy, x0)
+
+        found["ebmkit Langevin"] = with_ebmkit
+    except ImportError:
+        pass
+    try:
+        from torchebm.core import BaseModel
+        from torchebm.samplers import LangevinDynamics
+
+        class Model(BaseModel):
+            def __init__(self, energy: Any) -> None:
+                super().__init__()
+                self.energy = energy
+
+            def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+                return self.energy(x)
+
+        def with_torchebm(energy: Any, x0: Tensor, gradients: int) -> None:
+            LangevinDynamics(Model(energy), step_size=H / 2).sample(x=x0, n_steps=gradients)
+
+        found["torchebm Langevin"] = with_torchebm
+    except ImportError:
+        pass
+    return found
+
+
+def built(case: str) -> tuple[Any, Tensor]:
+    """The energy with its weights frozen, as they are while chains run, and the chains' start."""
+    network, shape, chains_, *_ = CASES[case]
+    g = torch.Generator().manual_seed(0)
+    energy = stanley.networks.build_energy(network, shape, seed=0).eval().requires_grad_(False)
+    return energy, torch.randn(chains_, *shape, generator=g)
+
+
+def timed(run: Run, *arguments: Any) -> float:
+    """CPU seconds of the process: what else the machine is doing does not count."""
+    began = time.process_time()
+    run(*arguments)
+    return time.process_time() - began
+
+
+def ratios(names: list[str], rounds: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for case in names:
+        (energy, x0), (*_, gradients, share) = built(case), CASES[case]
+        runs, first = contenders(), {}
+        for name, run in runs.items():  # warm up; the first compiled step compiles
+            began = time.perf_counter()
+            run(energy, x0, 2)
+            first[name] = time.perf_counter() - began
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(max(3, round(share * rounds))):
+            for name in random.sample(list(runs), len(runs)):
+                times[name].append(timed(runs[name], energy, x0, gradients))
+        for name, found in times.items():
+            low, median, high = statistics.quantiles([t / b for t, b in zip(found, times["floor"], strict=True)])
+            row = {"case": case, "run": name, "ratio": median, "q1": low, "q3": high, "rounds": len(found)}
+            row |= {"ms_per_gradient": 1e3 * statistics.median(found) / gradients, "first_call_s": first[name]}
+            rows.append(row)
+            show(row)
+        print()
+    return rows
+
+
+def show(row: dict[str, Any]) -> None:
+    spread = f"{row['ratio']:.2f} ({row['q1']:.2f}-{row['q3']:.2f})"
+    first = f"   first call {row['first_call_s']:.0f} s" if "compiled" in row["run"] else ""
+    print(f"{row['case']:<24}{row['run']:<22}{row['ms_per_gradient']:>9.3f}{spread:>22}{first}", flush=True)
+
+
+CHAINS = """
+import resource, sys, time, torch, stanley
+width, chains, steps, chunk = map(int, sys.argv[1:])
+energy = stanley.networks.build_energy(stanley.ConvNet(width=width), (3, 32, 32), seed=0).requires_grad_(False)
+x = torch.rand(chains, 3, 32, 32) * 2 - 1
+potential = stanley.Chunked(energy, chunk) if chunk else energy
+began = time.process_time()
+stanley.run_chains(stanley.Langevin(1e-4), potential, x, steps, generator=torch.Generator().manual_seed(0))
+print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def growth() -> list[dict[str, float]]:
+    """CPU seconds and peak resident MiB of a process of its own: against K, chains, width, and in chunks."""
+    found = []
+    base = {"width": 32, "chains": 64, "steps": 10, "chunk": 0}
+    changes = [{}, {"steps": 1}, {"steps": 50}, {"chains": 16}, {"chains": 256}, {"width": 16}, {"width": 64}]
+    changes += [{"chains": 256, "chunk": 64}, {"chains": 256, "chunk": 16}]
+    for change in changes:
+        case = base | change
+        command = [sys.executable, "-c", CHAINS, *(str(v) for v in case.values())]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds, mib = map(float, done.stdout.split())
+        found.append(case | {"seconds": round(seconds, 2), "peak_mib": round(mib)})
+        print("  ".join(f"{k} {v}" for k, v in found[-1].items()), flush=True)
+    return found
+
+
+def training(iterations: int = 3) -> dict[str, float]:
+    """CPU seconds an iteration of the published CIFAR-10 setting, K = 50 and batch 100, on made images."""
+    images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    config = replace(stanley.recipe("cifar10"), chain_steps=50, batch=100, bank_size=1000)
+    state = TrainState(config, Dataset(train=images, test=images[:100]), torch.device("cpu"))
+    seconds = []
+    for _ in range(iterations):
+        began = time.process_time()
+        train_step(config, state, images, flip=True)
+        seconds.append(time.process_time() - began)
+    return {"iterations": iterations, "seconds": statistics.median(seconds)}
+
+
+def machine() -> str:
+    """The processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{cpu} ({platform.machine()}, {platform.system()})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="the small cases alone")
+    parser.add_argument("--json", help="keep the numbers in this file")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    report: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": machine(),
+        "command": "python benchmarks/chain_speed.py " + " ".join(sys.argv[1:]),
+    }
+    print(f"torch {report['torch']}, {report['threads']} thread(s), {report['machine']}\n")
+    print(f"{'case':<24}{'run':<22}{'ms/step':>9}{'/ floor (quartiles)':>22}")
+    report["rows"] = ratios([c for c in CASES if not arguments.quick or c in QUICK], arguments.rounds)
+    if not arguments.quick:
+        report["growth"] = growth()
+        report["training"] = training()
+        print(f"\ncifar10 as published (K = 50, batch 100): {report['training']['seconds']:.1f} s an iteration")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
