@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from stanley.trained import Trained, load
     from stanley.training import TrainConfig, train
-    from stanley.types import Chunked, Energy, Potential
+    from stanley.types import Bf16, Chunked, Energy, Potential
 
 _HOME = {
     "stanley": "data diagnostics metrics networks plots samplers targets",
@@ -70,7 +70,7 @@ _HOME = {
     "ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt run_chains",
     "stanley.training": "TrainConfig train",
     "stanley.trained": "Trained load",
-    "stanley.types": "Chunked Energy Potential",
+    "stanley.types": "Bf16 Chunked Energy Potential",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stanley import checkpoint
 from stanley.bank import Bank, StartNoise, restart
 from stanley.checkpoint import Checkpoint
-from stanley.config import differences, to_dict
+from stanley.config import differences, from_dict, to_dict
 from stanley.data import AnyData, Dataset, positive_batch
 from stanley.device import pick_device
 from stanley.errors import DivergenceError, require
@@ -31,7 +31,7 @@ from stanley.samplers import AnySampler, ChainInfo, RobbinsMonro, run_chains
 from stanley.samplers.execution import Execution
 from stanley.samplers.inside import adjustable_step, with_step_size
 from stanley.signals import Interrupts
-from stanley.types import Potential
+from stanley.types import Bf16, Chunked, Energy, Potential
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class TrainConfig:
     free_stuck          a chain whose mean acceptance over its K steps is below this restarts from noise; 0 never
     data_noise          standard deviation of Gaussian noise added to data, in data units
     temperature         T in p ∝ exp(-E/T)
+    precision           of the network while chains run: 'float32', or 'bf16' for unadjusted samplers
+    chunk_size          chains whose gradients are taken at a time, for less memory; null for all
     energy_l2           α of the penalty α·(E(x⁺)² + E(z)²)
     reference_std       s of a Gaussian reference |x|²/(2s²) added to the energy; null for none
     warmup, decay       steps of linear warm-up; last share of the run over which the rate falls to 0 as a cosine
@@ -69,6 +71,8 @@ class TrainConfig:
     free_stuck: float = 0.0
     data_noise: float = 0.0
     temperature: float = 1.0
+    precision: Literal["float32", "bf16"] = "float32"
+    chunk_size: int | None = None
     energy_l2: float = 0.0
     reference_std: float | None = None
     warmup: int = 0
@@ -107,7 +111,17 @@ class TrainConfig:
             self.start != "bank" or self.bank_size >= self.batch,
             f"bank_size is {self.bank_size}, must be at least batch = {self.batch}: chains of one batch are distinct",
         )
+        require(self.precision in ("float32", "bf16"), f"precision is {self.precision!r}, must be 'float32' or 'bf16'")
+        require(
+            self.chunk_size is None or self.chunk_size >= 1,
+            f"chunk_size is {self.chunk_size}, must be at least 1; null takes all chains at once",
+        )
         adjusted = adjustable_step(self.sampler)
+        require(
+            not (adjusted and self.precision == "bf16"),
+            f"precision is 'bf16' but sampler {self.sampler.kind!r} tests differences of U, which bfloat16 knows to "
+            "three digits only; use float32, or an unadjusted sampler",
+        )
         require(
             self.adapt is None or adjusted,
             f"adapt is set but sampler {self.sampler.kind!r} never rejects; use mala or adjusted, or adapt null",
@@ -121,7 +135,7 @@ class TrainConfig:
 #: Fields that a resumed run may change: they decide how long, where from and how it is kept, not what a step computes
 #: (more `steps` also stretch the learning-rate decay).
 MAY_CHANGE = {
-    *("steps", "save_every", "keep", "gap_limit", "spread_limit", "on_divergence", "max_rollbacks"),
+    *("steps", "save_every", "keep", "chunk_size", "gap_limit", "spread_limit", "on_divergence", "max_rollbacks"),
     *("data.root", "data.path", "data.download", "data.cache", "data.memory_limit_mb"),
 }
 
@@ -285,7 +299,7 @@ def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Te
 
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
-        potential = Potential(state.energy, config.temperature)
+        potential = potential_of(config, state.energy)
         chains = run_chains(sampler, potential, x0, config.chain_steps, generator=generator, execution=state.execution)
     lost = chains.info.nonfinite
     if config.free_stuck > 0:
@@ -293,6 +307,12 @@ def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Te
     if slots is not None:
         state.bank.write(slots, restart(chains.x, lost, state.noise, generator))
     return chains.x, chains.info, lost.sum()
+
+
+def potential_of(config: TrainConfig, energy: nn.Module) -> Potential:
+    """U = E/T as the chains see it."""
+    seen: Energy = Bf16(energy) if config.precision == "bf16" else energy
+    return Potential(seen if config.chunk_size is None else Chunked(seen, config.chunk_size), config.temperature)
 
 
 @contextmanager
@@ -393,7 +413,7 @@ def prepare(config: TrainConfig, run: RunDirectory) -> None:
     run.create()
     run.lock()
     if run.has_begun():
-        changed = differences(run.read_config(), new)
+        changed = differences(to_dict(from_dict(TrainConfig, run.read_config())), new)  # fields that it lacks: usual
         told = "; ".join(f"{name}: {old!r} → {now!r}" for name, (old, now) in changed.items())
         require(
             set(changed) <= MAY_CHANGE,

@@ -207,6 +207,17 @@ def test_the_compiler_keeps_the_numbers():
     torch.testing.assert_close(eager.draws, other.draws, rtol=0, atol=1e-13)
 
 
+def test_a_potential_without_a_hash_is_refused(traced):
+    class Own:
+        __hash__ = None
+
+        def __call__(self, x):
+            return targets.coupled(x)
+
+    with pytest.raises(StanleyError, match="has no hash"):
+        run(Langevin(0.1), "compile", Own())
+
+
 @pytest.mark.parametrize(("how", "told"), [("graph", "captures CUDA graphs"), ("fast", "execution is 'fast'")])
 def test_bad_requests(how, told):
     with pytest.raises(StanleyError, match=told):

@@ -38,7 +38,7 @@ from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.inside import with_step_size, wrapped_by
 from stanley.samplers.noise import Draw, Recorder, Tape
 from stanley.samplers.preconditioned import Preconditioned
-from stanley.types import Energy, Potential
+from stanley.types import Energy, network_of
 
 Execution = Literal["auto", "eager", "compile", "graph"]
 Step = Callable[[ChainState, torch.Generator], tuple[ChainState, StepInfo]]
@@ -85,6 +85,13 @@ def lookup(
 ) -> Traced | None:
     """The traced step for chains like these, traced now if it is the first time; None where it cannot be had."""
     key = (rung, *key_of(sampler, potential, state))
+    try:
+        hash(key)
+    except TypeError as error:
+        raise StanleyError(
+            f"execution={rung!r} remembers what it traced, and this potential or sampler has no hash ({error}); "
+            "use a function, a module or a frozen dataclass, or execution='eager'"
+        ) from None
     if key not in CACHE:
         try:
             CACHE[key] = trace(rung, sampler, potential, state, generator)
@@ -104,15 +111,13 @@ def lookup(
 def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any, ...]:
     """What a traced step depends on: all but the step size and the values of tensors.
 
-    The network itself is part of the key, so that it lives as long as its graph. Its training mode is, too.
+    The network itself is part of the key, so that it lives as long as its graph. Its training mode is, too. Two
+    wrappings (`Potential`, made anew in every training iteration) of one network at one temperature are equal.
     """
     kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
-    energy, temperature = potential, 1.0
-    if isinstance(potential, Potential):  # made anew in every training iteration
-        energy, temperature = potential.energy, potential.temperature
     leaves, structure = pytree.tree_flatten(state)
     like = tuple((tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves)
-    return kind, energy, temperature, getattr(energy, "training", None), structure, like
+    return kind, potential, getattr(network_of(potential), "training", None), structure, like
 
 
 class NotTraceable(StanleyError):

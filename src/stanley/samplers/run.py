@@ -11,7 +11,8 @@ from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.types import Energy
+from stanley.samplers.inside import adjustable_step
+from stanley.types import Energy, rounded
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ def run_chains(
     the gradient that every sampler but `RandomWalk` needs.
     """
     check_request(x0, num_steps, generator, keep_every)
+    require(
+        not (adjustable_step(sampler) and rounded(potential)),
+        f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
+        "unadjusted sampler, float32, or Bf16(energy, force=True)",
+    )
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     totals = Totals(sampler, state)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
