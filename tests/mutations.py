@@ -75,7 +75,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *breakages(
         "samplers/base.py",
-        "samplers/test_mala.py",
+        "samplers/test_base.py samplers/test_mala.py",
         (
             "energies the wrong way round",
             "state.potential.to(log_ratio) - candidate.potential.to(log_ratio)",
