@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stanley.errors import StanleyError
-from stanley.samplers import MALA, Langevin, run_chains
+from stanley.samplers import MALA, Langevin, Stanley, run_chains
 
 from . import targets
 from .invariants import generator, identical, starts
@@ -78,6 +78,17 @@ def test_reports_means_over_the_steps():
     torch.testing.assert_close(result.info.grad_norm, norm)
     assert (result.info.step_scale == 1).all()
     assert result.info.threshold is None
+
+
+def test_reports_the_mean_scale_over_steps_and_event():
+    sampler, rng = Stanley(0.3, 1.0), generator()
+    result = run_chains(sampler, targets.coupled, starts(), 5, generator=generator())
+    state, scale = sampler.init(targets.coupled, starts()), 0
+    for _ in range(5):  # γ of the states that were left
+        scale = scale + (1.0 / state.grad.abs()).clamp(max=1).flatten(1).mean(1) / 5
+        state, _ = sampler.step(targets.coupled, state, rng)
+    torch.testing.assert_close(result.info.step_scale, scale)
+    assert ((scale > 0) & (scale < 1)).all()
 
 
 def test_progress_changes_nothing(capsys):
