@@ -212,11 +212,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("lagged γ is the chain's own", "donors.roll(-1)", "donors"),
         ("lagged γ from a lost chain", "finite = grad.flatten(1).isfinite().all(1)", "finite = order >= 0"),
-        (
-            "largest γ reported for the mean",
-            "self.scale(state).flatten(1).mean(1)",
-            "self.scale(state).flatten(1).amax(1)",
-        ),
         ("a gradient of the drift not counted", '"drift": 3}', '"drift": 2}'),
     ),
     *breakages(
@@ -245,6 +240,15 @@ MUTATIONS: tuple[Mutation, ...] = (
             ") / 2 - per_chain(law.variance.log()) / 2",
         ),
         ("gradients of the ratio not counted", "return 2 if self.correction", "return 0 if self.correction"),
+    ),
+    *breakages(
+        "samplers/stanley.py",
+        "samplers/test_run.py",
+        (
+            "largest γ reported for the mean",
+            "self.scale(state).flatten(1).mean(1)",
+            "self.scale(state).flatten(1).amax(1)",
+        ),
     ),
     # The controls of its claim.
     *breakages(
