@@ -1,6 +1,7 @@
 # make demo   the main job on an embedded default        make test    the test suite
 # make check  lint, format and types                     make slow    the slow tests as well
 # make bench  speed ratios against a bare loop and installed peers
+# make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check bench mutations clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -27,6 +28,9 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py
+
+mutations: .venv/ready
+	$(BIN)/python tests/mutations.py --jobs 2
 
 # stale when the requirements are newer than the environment
 .venv/ready: pyproject.toml constraints.txt

@@ -276,6 +276,13 @@ def test_another_v_and_a_mean_that_hangs_on_one_copy():
     assert "one copy makes up" in far.verdict
 
 
+def test_below_one_means_by_four_standard_errors():
+    """0.9·(1 + 4·0.02) < 1 < 0.9·(1 + 4·0.03); from the first point on after which all are below."""
+    at, ratio, share = torch.tensor([1.0, 2.0, 3.0]), torch.full((3,), math.log(0.9)), torch.zeros(3)
+    for error, beyond in (([0.02] * 3, 1.0), ([0.02, 0.03, 0.02], 3.0), ([0.02, 0.02, 0.03], None)):
+        assert ergodicity.judge_drift(at, ratio, torch.tensor(error), share)[0] == beyond
+
+
 # --- the bias of unadjusted chains
 
 GOLD = {  # E x² of exp(-x²/2), on a grid; the exact value is 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -28,7 +29,7 @@ from stanley.samplers import (
     adapt,
     evaluate,
 )
-from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, split
+from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, mean_acceptance, split, tune
 from stanley.samplers.inside import target_of, with_threshold
 from stanley.samplers.scale import resolve_threshold
 
@@ -107,6 +108,28 @@ def test_dual_averaging_balances_its_books():
         log_mean = n**-0.75 * log_step + (1 - n**-0.75) * log_mean
         assert math.log(averaging.step_size) == pytest.approx(log_step, rel=1e-9)
         assert math.log(averaging.mean_step_size) == pytest.approx(log_mean, rel=1e-9)
+
+
+def test_what_comes_back_is_the_mean_of_the_recursion_and_its_second_half():
+    """30 steps of MALA by hand: h̄, not the last h; where the chains ended; moments of steps 15-29."""
+    x0, rng, averaging = starts((50, 3)), generator(), DualAveraging(0.574, 0.3)
+    state, moments = MALA(0.3).init(targets.coupled, x0), Moments(x0)
+    for n in range(30):
+        state, info = MALA(averaging.step_size).step(targets.coupled, state, rng)
+        averaging.update(float(info.acceptance.mean()))
+        if n >= 15:
+            moments.add(state)
+    tuned, x, seen = tune(MALA(0.3), targets.coupled, x0, 30, 0.574, generator())
+    assert tuned.step_size == pytest.approx(averaging.mean_step_size, rel=1e-9)
+    assert tuned.step_size != pytest.approx(averaging.step_size, rel=1e-3)  # negative control
+    torch.testing.assert_close(x, state.x, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(seen.scale("draws"), moments.scale("draws"), rtol=1e-9, atol=0)
+
+
+def test_the_mean_acceptance_is_over_finite_chains():
+    lost = torch.tensor([0.0, float("nan"), 1.0, float("inf")])
+    assert mean_acceptance(torch.tensor([0.5, 0.0, 1.0, 0.0]), lost) == 0.75
+    assert mean_acceptance(torch.zeros(2), lost[1::2]) == 0
 
 
 def test_robbins_monro_rests_at_its_target_and_moves_the_right_way():
@@ -291,6 +314,19 @@ def test_a_coordinate_without_gradient_has_draws_and_no_steepness():
         adapt(MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="gradients")
     tuned, _ = adapt(MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="draws")
     assert tuned.scale.isfinite().all()
+
+
+def test_each_search_starts_from_the_step_it_says(monkeypatch):
+    """From the sampler's own h, and from 1 whenever there is a new scale."""
+    seen = []
+
+    def watched(sampler, *arguments):
+        seen.append(sampler.step_size)
+        return tune(sampler, *arguments)
+
+    monkeypatch.setattr(sys.modules[adapt.__module__], "tune", watched)
+    adapt(MALA(0.03), targets.coupled, starts((50, 3)), 40, generator=generator(), precondition="draws")
+    assert seen == [0.03, 1.0, 1.0, 1.0]
 
 
 # --- thresholds

@@ -13,7 +13,7 @@ from stanley.samplers import Barker, run_chains
 
 from . import formulas, targets
 from .balance import DetailedBalance
-from .bounds import cdf_distance, dkw
+from .bounds import cdf_distance, dkw, hoeffding
 from .invariants import generator, starts
 
 
@@ -43,6 +43,19 @@ def test_the_size_of_a_move_does_not_depend_on_the_energy():
         torch.testing.assert_close(move.abs(), 0.4**0.5 * noise.abs(), rtol=1e-12, atol=0)
     flat = run_chains(sampler, lambda x: 0 * x.flatten(1).sum(1), starts(), 3, generator=generator())
     assert (flat.info.acceptance == 1).all()
+
+
+def test_each_component_tosses_its_own_coin():
+    """On a flat potential b_i = w_i/z_i are fair and independent: E b = 0 and E b_1·b_2 = 0, within Hoeffding's bound.
+
+    z is drawn first, so a generator in the same state gives it back. One coin for both would make b_1·b_2 = 1.
+    """
+    sampler, n = Barker(0.4), 20_000
+    z = 0.4**0.5 * torch.randn(n, 2, generator=generator(), dtype=torch.float64)
+    state = sampler.init(lambda x: 0 * x.sum(1), torch.zeros(n, 2, dtype=torch.float64))
+    _, w, _ = sampler.propose(lambda x: 0 * x.sum(1), state, generator())
+    for signs in (*(w / z).sign().T, (w / z).sign().prod(1)):
+        assert abs(float(((signs + 1) / 2).mean()) - 0.5) <= hoeffding(n)
 
 
 @pytest.mark.parametrize("steepness", [1e-3, 1e3, 1e8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import pytest
@@ -24,6 +25,7 @@ from stanley.samplers import (
     replica,
     run_chains,
 )
+from stanley.samplers.base import ChainState
 from stanley.samplers.replica import Replicas, log_swap, swap, tempered
 
 from . import formulas, targets
@@ -117,6 +119,22 @@ def test_a_non_finite_ratio_is_refused(outside, where):
     assert identical(after_high.x[2], high.x[2])
     assert acceptance[2] == 0
     assert acceptance.isfinite().all()
+
+
+@pytest.mark.parametrize("log_alpha", [-2.0, -0.3, 1.0])
+def test_a_swap_happens_as_often_as_it_says(log_alpha):
+    """U_1 = 0 on U/1 and U_2 = -2·log α on U/2 make the ratio α; the share of N chains within Hoeffding's bound.
+
+    One coin for all chains would swap all of them or none.
+    """
+    n = 50_000
+    x = torch.zeros(n, 1, dtype=torch.float64)
+    low = ChainState(x, x[:, 0], x)
+    high = ChainState(x + 1, x[:, 0] - log_alpha, x)  # U_2/2
+    after_low, after_high, acceptance = swap(low, high, 1.0, 2.0, generator())
+    torch.testing.assert_close(acceptance, torch.full_like(acceptance, min(1.0, math.exp(log_alpha))))
+    assert identical(after_low.x, 1 - after_high.x)
+    assert abs(float(after_low.x.mean()) - min(1.0, math.exp(log_alpha))) <= hoeffding(n)
 
 
 # --- the ladder

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from stanley.errors import StanleyError
-from stanley.samplers import MALA, Langevin, run_chains
+from stanley.samplers import AMALA, MALA, ClippedLangevin, Langevin, MatchedLangevin, Stanley, run_chains
 
-from . import targets
+from . import formulas, targets
 from .invariants import generator, identical, starts
 
 LINEAR = nn.Linear(3, 1, dtype=torch.float64)
@@ -78,6 +78,27 @@ def test_reports_means_over_the_steps():
     torch.testing.assert_close(result.info.grad_norm, norm)
     assert (result.info.step_scale == 1).all()
     assert result.info.threshold is None
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scope"),
+    [
+        (Stanley(0.3, 1.0), "element"),
+        (Stanley(0.3, 1.0, "pixel"), "pixel"),
+        (ClippedLangevin(0.3, 1.0), "element"),
+        (MatchedLangevin(0.3, 1.0), "element"),
+        (AMALA(0.3, 1.0), "sample"),
+    ],
+)
+def test_reports_the_mean_scale_over_steps_and_event(sampler, scope):
+    rng = generator()
+    result = run_chains(sampler, targets.coupled, starts(), 5, generator=generator())
+    state, scale = sampler.init(targets.coupled, starts()), 0
+    for _ in range(5):  # γ of the states that were left
+        scale = scale + formulas.gamma(state.grad, 1.0, scope).flatten(1).mean(1) / 5
+        state, _ = sampler.step(targets.coupled, state, rng)
+    torch.testing.assert_close(result.info.step_scale, scale)
+    assert ((scale > 0) & (scale < 1)).all()
 
 
 def test_progress_changes_nothing(capsys):

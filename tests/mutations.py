@@ -1,0 +1,749 @@
+"""Whether the tests notice: deliberate breakages of the mathematics, one at a time, each of which a test must catch.
+
+    python tests/mutations.py [--only SUBSTRING] [--jobs 2] [--list]
+
+A copy of src and tests is broken, never the tree itself. First the named test files run on the untouched copy and must
+pass, else a failure would say nothing. Then each mutation replaces one piece of text, and its test files must fail.
+Caught means that a test failed, or that it ran beyond the time limit; a module that no longer imports, or a name or a
+type that does not fit, is no breakage of the mathematics and counts as missed. Not true: that what is caught was caught
+for the right reason, nor that a suite which catches all of these catches every error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import queue
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CRASHES = ("NameError", "TypeError", "AttributeError", "SyntaxError", "ImportError", "UnboundLocalError")
+SAID = "said.txt"
+#: Processes forked from one that has loaded torch already, which saves half of the time; started afresh on Windows.
+WARM = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+LEAST_LIMIT = 60.0  # seconds; a mutation may take so long, or five times what its untouched tests took
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One breakage: `old` occurs exactly once in the file, and `tests` must fail where `new` stands instead."""
+
+    name: str
+    file: str  # in src/stanley
+    old: str
+    new: str
+    tests: tuple[str, ...]  # in tests
+
+    def applied(self, text: str) -> str:
+        """The broken text; stops where the mutation no longer fits the file."""
+        found = text.count(self.old)
+        if found != 1 or self.old == self.new:
+            sys.exit(f"stale mutation {self.name!r}: {self.old!r} occurs {found} times in {self.file}, must be once")
+        return text.replace(self.old, self.new)
+
+
+def breakages(file: str, tests: str, *changes: tuple[str, str, str]) -> Iterator[Mutation]:
+    """(what is wrong, old, new) in one file, to be caught by the same test files."""
+    for what, old, new in changes:
+        yield Mutation(f"{Path(file).stem}: {what}", file, old, new, tuple(tests.split()))
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    # What all samplers share.
+    *breakages(
+        "samplers/base.py",
+        "samplers/test_langevin.py",
+        (
+            "twice the gradient",
+            "ChainState(x.detach(), u.detach(), grad)",
+            "ChainState(x.detach(), u.detach(), 2 * grad)",
+        ),
+        (
+            "uniform noise of the right variance",
+            "return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)",
+            "return 12**0.5 * (torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) - 0.5)",
+        ),
+    ),
+    *breakages(
+        "samplers/base.py",
+        "samplers/test_base.py samplers/test_mala.py",
+        (
+            "energies the wrong way round",
+            "state.potential.to(log_ratio) - candidate.potential.to(log_ratio)",
+            "candidate.potential.to(log_ratio) - state.potential.to(log_ratio)",
+        ),
+        (
+            "proposal ratio subtracted",
+            "candidate.potential.to(log_ratio) + log_ratio",
+            "candidate.potential.to(log_ratio) - log_ratio",
+        ),
+        (
+            "proposal ratio left out",
+            "candidate.potential.to(log_ratio) + log_ratio",
+            "candidate.potential.to(log_ratio)",
+        ),
+        ("NaN accepted", "valid & (coin.log() < log_alpha)", "~(coin.log() >= log_alpha)"),
+        ("an infinite ratio is taken", "valid = log_alpha.isfinite()", "valid = ~log_alpha.isnan()"),
+        ("coin squared", "(coin.log() < log_alpha)", "(2 * coin.log() < log_alpha)"),
+        ("one coin for all chains", "torch.rand(log_alpha.shape, generator", "torch.rand((1,), generator"),
+        (
+            "the coin reported for its probability",
+            "acceptance = torch.where(valid, log_alpha.clamp(max=0).exp(), 0.0)",
+            "acceptance = accept.to(log_alpha)",
+        ),
+        (
+            "a refused chain keeps the new gradient",
+            "grad=torch.where(rows, candidate.grad, state.grad)",
+            "grad=candidate.grad",
+        ),
+        (
+            "a refused chain keeps the new potential",
+            "potential=torch.where(accept, candidate.potential, state.potential)",
+            "potential=candidate.potential",
+        ),
+        ("log-ratio a mean over the event", ".sum(1, dtype=exact)", ".mean(1, dtype=exact)"),
+        ("log-ratio summed in the type of x", ".sum(1, dtype=exact)", ".sum(1).to(exact)"),
+    ),
+    *breakages(
+        "samplers/base.py",
+        "samplers/test_stanley.py",
+        ("twice the Hessian", "return product.detach()", "return 2 * product.detach()"),
+    ),
+    # Langevin and its Metropolis test.
+    *breakages(
+        "samplers/langevin.py",
+        "samplers/test_langevin.py",
+        ("drift uphill", "state.x - h / 2 * state.grad", "state.x + h / 2 * state.grad"),
+        ("drift h", "state.x - h / 2 * state.grad", "state.x - h * state.grad"),
+        ("noise h for √h", "h**0.5 * noise", "h * noise"),
+        ("noise √(2h)", "h**0.5 * noise", "(2 * h) ** 0.5 * noise"),
+    ),
+    *breakages(
+        "samplers/langevin.py",
+        "samplers/test_mala.py",
+        ("ratio flipped", "per_chain(noise**2 - back**2 / h) / 2", "per_chain(back**2 / h - noise**2) / 2"),
+        ("ratio without its half", "per_chain(noise**2 - back**2 / h) / 2", "per_chain(noise**2 - back**2 / h)"),
+        ("way back over h²", "back**2 / h)", "back**2 / h**2)"),
+        ("way back with the gradient of x", "h / 2 * candidate.grad", "h / 2 * state.grad"),
+        ("way back without drift", "state.x - candidate.x + h / 2 * candidate.grad", "state.x - candidate.x"),
+        ("way back uphill", "state.x - candidate.x + h / 2", "state.x - candidate.x - h / 2"),
+    ),
+    *breakages(
+        "samplers/mala.py",
+        "samplers/test_mala.py",
+        ("no proposal ratio", "metropolis(state, candidate, log_ratio,", "metropolis(state, candidate, 0 * log_ratio,"),
+        ("half the step size", "Langevin(self.step_size)", "Langevin(self.step_size / 2)"),
+        ("ratio of the way back", "langevin.log_ratio(", "-langevin.log_ratio("),
+    ),
+    # STANLEY.
+    *breakages(
+        "samplers/stanley.py",
+        "samplers/test_stanley.py",
+        ("noise not scaled", "return Law(mean, h * gamma, signs)", "return Law(mean, h * gamma**0, signs)"),
+        ("noise scaled by γ, not √γ", "return Law(mean, h * gamma, signs)", "return Law(mean, h * gamma**2, signs)"),
+        ("drift not scaled", "h / 2 * gamma * state.grad", "h / 2 * state.grad"),
+        ("drift scaled by √γ", "h / 2 * gamma * state.grad", "h / 2 * gamma**0.5 * state.grad"),
+        (
+            "floor ignored",
+            "scale(state.grad, state.threshold, self.scope, self.floor)",
+            "scale(state.grad, state.threshold, self.scope)",
+        ),
+        ("correction with the wrong sign", "mean + h * self.divergence", "mean - h * self.divergence"),
+        ("half the correction", "mean + h * self.divergence", "mean + h / 2 * self.divergence"),
+        ("divergence without its half", "-gamma * curvature / square / 2", "-gamma * curvature / square"),
+        ("divergence over |g|", "torch.where(active, size, 1.0) ** 2", "torch.where(active, size, 1.0)"),
+        ("divergence also where γ = 1", "(size > state.threshold) & (gamma > self.floor)", "gamma > self.floor"),
+        ("divergence also on the floor", "(size > state.threshold) & (gamma > self.floor)", "size > state.threshold"),
+        (
+            "pixel curvature of all pixels",
+            "signs * hessian_vector(potential, state.x, signs * g)",
+            "hessian_vector(potential, state.x, g)",
+        ),
+        (
+            "element curvature of all elements",
+            "signs * hessian_vector(potential, state.x, signs) * g",
+            "hessian_vector(potential, state.x, g)",
+        ),
+        (
+            "element probe with one sign",
+            "signs * hessian_vector(potential, state.x, signs) * g",
+            "hessian_vector(potential, state.x, signs) * g",
+        ),
+        (
+            "sample curvature by row sums",
+            "curvature = hessian_vector(potential, state.x, g)",
+            "curvature = g * hessian_vector(potential, state.x, g**0)",
+        ),
+        ("signs always +1", "(2 * bits - 1)", "(0 * bits + 1)"),
+        ("pixel signs per element", 'x.shape if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])', "x.shape"),
+        (
+            "midpoint without its half",
+            "(1 + self.scale(there) / self.scale(state)) / 2 * noise",
+            "(1 + self.scale(there) / self.scale(state)) * noise",
+        ),
+        (
+            "midpoint by the ratio alone",
+            "(1 + self.scale(there) / self.scale(state)) / 2 * noise",
+            "self.scale(there) / self.scale(state) * noise",
+        ),
+        (
+            "midpoint with √ of the ratio",
+            "self.scale(there) / self.scale(state))",
+            "(self.scale(there) / self.scale(state)).sqrt())",
+        ),
+        (
+            "midpoint from where the chain is",
+            "evaluate(potential, law.mean + noise)._replace",
+            "evaluate(potential, state.x + noise)._replace",
+        ),
+        (
+            "kept γ forgotten after a step",
+            "threshold=state.threshold, scale=state.scale)",
+            "threshold=state.threshold)",
+        ),
+        ("lagged γ is the chain's own", "donors.roll(-1)", "donors"),
+        ("lagged γ from a lost chain", "finite = grad.flatten(1).isfinite().all(1)", "finite = order >= 0"),
+        ("a gradient of the drift not counted", '"drift": 3}', '"drift": 2}'),
+    ),
+    *breakages(
+        "samplers/stanley.py",
+        "samplers/test_adjusted.py",
+        (
+            "ratio flipped",
+            "log_normal(state.x, reverse) - log_normal(candidate.x, move)",
+            "log_normal(candidate.x, move) - log_normal(state.x, reverse)",
+        ),
+        (
+            "way back with the γ of x",
+            "self.law(potential, candidate, move.signs)",
+            "self.law(potential, candidate, move.signs)._replace(variance=move.variance)",
+        ),
+        (
+            "way back with other signs",
+            "self.law(potential, candidate, move.signs)",
+            "self.law(potential, candidate, None if move.signs is None else move.signs**0)",
+        ),
+        ("no log-determinant", "(x - law.mean) ** 2 / variance + variance.log()", "(x - law.mean) ** 2 / variance"),
+        ("log-determinant twice", "variance + variance.log()", "variance + 2 * variance.log()"),
+        (
+            "log-determinant of one element a sample",
+            "+ variance.log()) / 2",
+            ") / 2 - per_chain(law.variance.log()) / 2",
+        ),
+        ("gradients of the ratio not counted", "return 2 if self.correction", "return 0 if self.correction"),
+    ),
+    *breakages(
+        "samplers/stanley.py",
+        "samplers/test_run.py",
+        (
+            "largest γ reported for the mean",
+            "self.scale(state).flatten(1).mean(1)",
+            "self.scale(state).flatten(1).amax(1)",
+        ),
+    ),
+    # The controls of its claim.
+    *breakages(
+        "samplers/clipped.py",
+        "samplers/test_clipped.py",
+        ("drift not clipped", "h / 2 * gamma * state.grad", "h / 2 * state.grad"),
+        ("drift h", "h / 2 * gamma * state.grad", "h * gamma * state.grad"),
+        ("noise scaled as well", "h**0.5 * noise", "(h * gamma) ** 0.5 * noise"),
+    ),
+    *breakages(
+        "samplers/clipped.py",
+        "samplers/test_adjusted.py",
+        ("way back not clipped", "self.scale(candidate) * candidate.grad", "candidate.grad"),
+        ("way back clipped as at x", "self.scale(candidate) * candidate.grad", "self.scale(state) * candidate.grad"),
+    ),
+    *breakages(
+        "samplers/matched.py",
+        "samplers/test_matched.py",
+        ("full noise", "(h * mean_gamma) ** 0.5", "h**0.5"),
+        ("noise by γ̄, not √γ̄", "(h * mean_gamma) ** 0.5", "h**0.5 * mean_gamma"),
+        ("noise anisotropic", "(h * mean_gamma) ** 0.5", "(h * gamma) ** 0.5"),
+        ("mean of √γ", "mean_gamma = gamma.flatten(1)", "mean_gamma = gamma.sqrt().flatten(1)"),
+        ("γ̄ of each chain alone", ".where(finite, torch.nan).nanmean()", ".view(-1, *[1] * (gamma.dim() - 1))"),
+        ("γ̄ over lost chains too", ".where(finite, torch.nan).nanmean()", ".mean()"),
+        ("drift by γ̄", "h / 2 * gamma * state.grad", "h / 2 * mean_gamma * state.grad"),
+    ),
+    *breakages(
+        "samplers/adjusted.py",
+        "samplers/test_adjusted.py",
+        ("no proposal ratio", "metropolis(state, candidate, log_ratio,", "metropolis(state, candidate, 0 * log_ratio,"),
+        ("ratio subtracted", "log_ratio = self.proposal", "log_ratio = -self.proposal"),
+        (
+            "gradients of the ratio not counted",
+            'info.num_gradients + getattr(self.proposal, "log_ratio_gradients", 0)',
+            "info.num_gradients",
+        ),
+    ),
+    # The other moves.
+    *breakages(
+        "samplers/hmc.py",
+        "samplers/test_hmc.py",
+        (
+            "last half kick missing",
+            "        momentum = momentum - step_size / 2 * state.grad\n    return state, momentum",
+            "    return state, momentum",
+        ),
+        (
+            "first kick whole",
+            "for _ in range(num):\n        momentum = momentum - step_size / 2 *",
+            "for _ in range(num):\n        momentum = momentum - step_size *",
+        ),
+        ("half a drift", "state.x + step_size * momentum", "state.x + step_size / 2 * momentum"),
+        (
+            "gradient not refreshed",
+            "state.x + step_size * momentum)",
+            "state.x + step_size * momentum)._replace(grad=state.grad)",
+        ),
+        ("kinetic energies flipped", "per_chain(momentum**2 - end**2) / 2", "per_chain(end**2 - momentum**2) / 2"),
+        ("kinetic energy without its half", "per_chain(momentum**2 - end**2) / 2", "per_chain(momentum**2 - end**2)"),
+        (
+            "momenta of variance 2",
+            "self.length(generator), normal_like(state.x, generator)",
+            "self.length(generator), 2**0.5 * normal_like(state.x, generator)",
+        ),
+        ("one step too many", "for _ in range(num)", "for _ in range(num + 1)"),
+        (
+            "jitter up to the mean only",
+            "torch.randint(1, 2 * self.num_leapfrog,",
+            "torch.randint(1, self.num_leapfrog + 1,",
+        ),
+        ("jitter from 0", "torch.randint(1, 2", "torch.randint(0, 2"),
+        ("jitter the wrong way round", "if not self.jitter:", "if self.jitter:"),
+        ("jitter from the global generator", "(), generator=generator, device", "(), device"),
+    ),
+    *breakages(
+        "samplers/random_walk.py",
+        "samplers/test_random_walk.py",
+        ("noise h for √h", "self.step_size**0.5 * noise", "self.step_size * noise"),
+        ("a ratio that is not 1", "state.x.new_zeros(", "state.x.new_ones("),
+        ("noise one-sided", "noise = normal_like(state.x, generator)", "noise = normal_like(state.x, generator).abs()"),
+    ),
+    *breakages(
+        "samplers/barker.py",
+        "samplers/test_barker.py",
+        ("uphill", "torch.sigmoid(-z * state.grad)", "torch.sigmoid(z * state.grad)"),
+        ("noise h for √h", "self.step_size**0.5 *", "self.step_size *"),
+        (
+            "way back with the sign of the way there",
+            "logsigmoid(move * candidate.grad)",
+            "logsigmoid(-move * candidate.grad)",
+        ),
+        ("way back with the gradient of x", "logsigmoid(move * candidate.grad)", "logsigmoid(move * state.grad)"),
+        ("ratio flipped", "per_chain(logsigmoid(move", "-per_chain(logsigmoid(move"),
+        ("logarithm after the sigmoid", "logsigmoid(-move * state.grad)", "torch.sigmoid(-move * state.grad).log()"),
+        (
+            "one sign for all components",
+            "torch.rand(z.shape, generator",
+            "torch.rand((len(z), *[1] * (z.dim() - 1)), generator",
+        ),
+    ),
+    *breakages(
+        "samplers/tamed.py",
+        "samplers/test_tamed.py",
+        ("not tamed", "h / 2 * taming * state.grad", "h / 2 * state.grad"),
+        ("tamed by h", "self.step_size / 2 * magnitude", "self.step_size * magnitude"),
+        ("noise tamed as well", "h**0.5 * noise", "(h * taming) ** 0.5 * noise"),
+    ),
+    *breakages(
+        "samplers/tamed.py",
+        "samplers/test_adjusted.py",
+        ("way back tamed as at x", "self.taming(candidate)", "self.taming(state)"),
+    ),
+    *breakages(
+        "samplers/amala.py",
+        "samplers/test_amala.py",
+        ("no log-determinant", "-(form + (square / epsilon).log1p()) / 2", "-form / 2"),
+        ("noise not stretched", "+ drift * zeta)", "+ 0 * drift * zeta)"),
+        ("drift h", "state.x + h / 2 * drift + noise", "state.x + h * drift + noise"),
+        ("drift uphill", "drift = -gamma * state.grad", "drift = gamma * state.grad"),
+        ("way back with the drift of x", "self.log_normal(reverse, back)", "self.log_normal(reverse, there)"),
+        ("ε for √ε", "self.epsilon**0.5 * xi", "self.epsilon * xi"),
+        ("a stretch per element", "normal_like(gamma, generator)", "normal_like(state.x, generator)"),
+        ("stretch of 1 in the density", "h * (epsilon + square))", "h * (epsilon + 1))"),
+        ("h for √h", "noise = h**0.5 *", "noise = h *"),
+    ),
+    *breakages(
+        "samplers/underdamped.py",
+        "samplers/test_underdamped.py",
+        ("last half kick missing", "memory=p - dt / 2 * after.grad", "memory=p"),
+        ("last kick with the old gradient", "memory=p - dt / 2 * after.grad", "memory=p - dt / 2 * state.grad"),
+        ("first kick whole", "p = p - dt / 2 * state.grad", "p = p - dt * state.grad"),
+        ("first drift whole", "x = state.x + dt / 2 * p", "x = state.x + dt * p"),
+        ("noise 1 - c", "(1 - keep**2) ** 0.5", "(1 - keep)"),
+        ("noise √(1 - c)", "(1 - keep**2) ** 0.5", "(1 - keep) ** 0.5"),
+        ("c by Euler", "math.e ** (-self.friction * self.step_size)", "1 - self.friction * self.step_size"),
+        (
+            "momenta redrawn at each step",
+            "normal_like(state.x, generator) if state.memory is None else state.memory",
+            "normal_like(state.x, generator)",
+        ),
+    ),
+    *breakages(
+        "samplers/preconditioned_langevin.py",
+        "samplers/test_preconditioned_langevin.py",
+        (
+            "metric of V, not √V",
+            "(self.epsilon + self.corrected(moment).sqrt())",
+            "(self.epsilon + self.corrected(moment))",
+        ),
+        (
+            "bias corrected as at the first step",
+            "moment.value / (1 - self.beta**moment.steps)",
+            "moment.value / (1 - self.beta)",
+        ),
+        ("noise not scaled", "Law(mean, h * metric, signs)", "Law(mean, h * metric**0, signs)"),
+        ("noise by G, not √G", "Law(mean, h * metric, signs)", "Law(mean, h * metric**2, signs)"),
+        ("drift not scaled", "h / 2 * metric * state.grad", "h / 2 * state.grad"),
+        ("β and 1 - β exchanged", "self.beta * value + (1 - self.beta) *", "(1 - self.beta) * value + self.beta *"),
+        ("past forgotten", "candidate._replace(memory=moment)", "candidate._replace(memory=state.memory)"),
+        ("first moment", "* state.grad**2, steps + 1", "* state.grad.abs(), steps + 1"),
+        ("correction with the wrong sign", "mean + h / 2 * self.divergence", "mean - h / 2 * self.divergence"),
+        ("correction h", "mean + h / 2 * self.divergence", "mean + h * self.divergence"),
+        ("correction by G", "self.metric(moment) ** 2 * direction", "self.metric(moment) * direction"),
+        ("correction without its weight", "return -weight * self.metric", "return -self.metric"),
+    ),
+    *breakages(
+        "samplers/preconditioned.py",
+        "samplers/test_preconditioned.py",
+        ("gradient times s", "grad=inner.grad / scale", "grad=inner.grad * scale"),
+        ("gradient in z", "grad=inner.grad / scale", "grad=inner.grad"),
+        ("stretched the wrong way", "self.energy(self.scale * z)", "self.energy(z / self.scale)"),
+        ("start in x", "x.detach() / s)", "x.detach())"),
+        ("what stayed is recomputed", "torch.where(after.x == before.x, state.x, s * after.x)", "s * after.x"),
+        (
+            "the old state in z",
+            "return outer(after, x, s), info",
+            "return outer(after._replace(x=before.x), x, s), info",
+        ),
+    ),
+    *breakages(
+        "samplers/replica.py",
+        "samplers/test_replica.py",
+        ("swap with the wrong sign", "(1 / t_low - 1 / t_high) *", "(1 / t_high - 1 / t_low) *"),
+        ("swap by temperatures, not their inverses", "(1 / t_low - 1 / t_high) *", "(t_high - t_low) *"),
+        ("swap by U/T for U", "(t * per_chain(s.potential[:, None])", "(per_chain(s.potential[:, None])"),
+        ("rescaled the wrong way", "ratio = t_high / t_low", "ratio = t_low / t_high"),
+        ("gradient handed down unscaled", "grad=high.grad * ratio", "grad=high.grad"),
+        ("potential handed up unscaled", "potential=low.potential / ratio", "potential=low.potential"),
+        ("copied down, not swapped", "choose(accept, up, high)", "high"),
+        ("NaN accepted", "accept = valid & (coin.log() < log_alpha)", "accept = ~(coin.log() >= log_alpha)"),
+        ("always the even pairs", "range(rounds % 2,", "range(0,"),
+        ("rounds not counted", "rounds + 1)", "rounds)"),
+        ("one step size for all", "self.step_size * temperature**self.power", "self.step_size"),
+        ("cooled, not heated", "Potential(potential, temperature)", "Potential(potential, 1 / temperature)"),
+        ("one coin for all chains", "torch.rand(log_alpha.shape, generator", "torch.rand((1,), generator"),
+    ),
+    *breakages(
+        "samplers/descent.py",
+        "samplers/test_descent.py",
+        ("uphill", "state.x - self.step_size", "state.x + self.step_size"),
+        ("drift h", "self.step_size / 2 * state.grad", "self.step_size * state.grad"),
+    ),
+    *breakages(
+        "samplers/scale.py",
+        "samplers/test_scale.py samplers/test_stanley.py",
+        (
+            "γ = th/(th + |∇U|)",
+            "torch.maximum(magnitude(grad, scope), threshold)",
+            "(magnitude(grad, scope) + threshold)",
+        ),
+        ("γ above 1", "torch.maximum(magnitude(grad, scope), threshold)", "magnitude(grad, scope)"),
+        ("γ = th²/…", "gamma = threshold / ", "gamma = threshold**2 / "),
+        (
+            "pixel norm over the event",
+            "vector_norm(grad, dim=1, keepdim=True)",
+            "vector_norm(grad, dim=(1, 2, 3), keepdim=True)",
+        ),
+        ("element squared", "return grad.abs()", "return grad**2"),
+        ("sample norm of order 1", "vector_norm(grad, dim=tuple(", "vector_norm(grad, 1, dim=tuple("),
+        ("quantile from above", "(threshold.quantile * (", "((1 - threshold.quantile) * ("),
+        ("quantile rank rounded down", ".round().long()", ".floor().long()"),
+        ("quantile over lost chains too", "finite.sum() - 1)", "finite.sum() * 0 + size.numel() - 1)"),
+        ("floor added", "gamma.clamp(min=floor)", "gamma + floor"),
+    ),
+    *breakages(
+        "samplers/adapt.py",
+        "samplers/test_adapt.py",
+        ("step grows where too little is accepted", "self.centre - n**0.5", "self.centre + n**0.5"),
+        ("weights without n₀", "/ (n + n0)", "/ n"),
+        ("n for √n", "n**0.5 / kappa", "n / kappa"),
+        ("last step for the mean", "n**-c * self.log_step + (1 - n**-c) * self.log_mean", "self.log_step"),
+        (
+            "weights of the mean exchanged",
+            "n**-c * self.log_step + (1 - n**-c) *",
+            "(1 - n**-c) * self.log_step + n**-c *",
+        ),
+        (
+            "the last h returned for its mean",
+            "with_step_size(sampler, averaging.mean_step_size), state.x",
+            "with_step_size(sampler, averaging.step_size), state.x",
+        ),
+        ("acceptance over lost chains too", "/ finite.sum().clamp(min=1)", "/ len(finite)"),
+        ("burn-in kept", "if n >= num_steps // 2:", "if n >= 0:"),
+        (
+            "second moment for the variance",
+            "self.second / self.count - (self.first / self.count) ** 2",
+            "self.second / self.count",
+        ),
+        ("steepness for its inverse", '"gradients": 1 / steepness', '"gradients": steepness'),
+        ("variance over steepness without √", "(variance / steepness).sqrt()}", "variance / steepness}"),
+        ("variance for the width", "square.sqrt().to(self.type)", "square.to(self.type)"),
+        ("search goes on from the last h", "with_step_size(plain(sampler), 1.0)", "plain(sampler)"),
+        ("quantile resolved at the start", "n == len(windows) and has_quantile", "n == 1 and has_quantile"),
+        ("Robbins-Monro the wrong way", "(acceptance - target)", "(target - acceptance)"),
+        (
+            "Robbins-Monro without bound",
+            "min(float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target)))",
+            "step_size * math.exp(self.rate * (acceptance - target))",
+        ),
+        ("Robbins-Monro at twice the rate", "math.exp(self.rate *", "math.exp(2 * self.rate *"),
+    ),
+    *breakages(
+        "samplers/run.py",
+        "samplers/test_run.py samplers/test_langevin.py",
+        ("draws one step early", "n % keep_every == 0", "(n + 1) % keep_every == 0"),
+        ("sum of |∇U| for its mean", "self.grad_norm / num_steps", "self.grad_norm"),
+        ("sum of α for its mean", "(self.acceptance / num_steps)", "self.acceptance"),
+        ("the first gradient not counted", '"init_gradients", 1)', '"init_gradients", 0)'),
+        ("lost chains not marked", "nonfinite=~finite", "nonfinite=~finite & False"),
+        ("γ summed, not averaged", "self.scale / num_steps if", "self.scale if"),
+    ),
+    *breakages(
+        "samplers/run.py",
+        "samplers/test_mala.py",
+        ("refusals of the last step only", "self.invalid + info.invalid", "info.invalid"),
+    ),
+    *breakages(
+        "samplers/run.py",
+        "samplers/test_replica.py",
+        ("swaps over all rounds", "self.swaps / self.swap_rounds", "self.swaps / num_steps"),
+    ),
+    # Diagnostics.
+    *breakages(
+        "diagnostics/chains.py",
+        "diagnostics/test_chains.py",
+        ("ranks not centred", "(rank - 0.375) / (size + 0.25)", "rank / (size + 1)"),
+        ("the first half twice", "x[:, :, -half:]", "x[:, :, :half]"),
+        ("not folded", "torch.fmax(split_rhat(scores), split_rhat(normal_scores(folded(half))))", "split_rhat(scores)"),
+        ("between without n", "n * z.mean(2).var(1)", "z.mean(2).var(1)"),
+        (
+            "chains that disagree count as one",
+            "covariance[:, :1] + means[:, :, 0].var(1)[:, None]",
+            "covariance[:, :1]",
+        ),
+        ("pairs may rise", "pairs.cummin(1).values[:, :last]", "pairs[:, :last]"),
+        ("τ off by two", "return -1 + 2 *", "return 1 + 2 *"),
+        (
+            "error over ESS, not √ESS",
+            "pooled_sd(x) / effective(halves(x)).sqrt()",
+            "pooled_sd(x) / effective(halves(x))",
+        ),
+        ("error of the sd without its half", "/ variance).sqrt() / 2", "/ variance).sqrt()"),
+        ("super-chains agree within", "(among + within).mean(1)", "within.mean(1)"),
+        ("divisor n - t", "[..., : lags + 1] / n", "[..., : lags + 1] / (n - torch.arange(lags + 1))"),
+    ),
+    *breakages(
+        "diagnostics/coupling.py",
+        "diagnostics/test_coupling.py",
+        ("no reflection", "noise - 2 * delta * along", "noise - 0 * delta * along"),
+        ("half a reflection", "noise - 2 * delta", "noise - delta"),
+        (
+            "y with the spread of x",
+            "y = q.mean + q.variance.sqrt() * reflected",
+            "y = q.mean + p.variance.sqrt() * reflected",
+        ),
+        (
+            "met by the ratio flipped",
+            "ratio = log_normal(x, q) - log_normal(x, p)",
+            "ratio = log_normal(x, p) - log_normal(x, q)",
+        ),
+        (
+            "the rest of q not drawn",
+            "return x, y.index_copy(0, rest, rest_of(at(p, rest), at(q, rest), generator))",
+            "return x, y",
+        ),
+        ("the rest of q without its ceiling", "share = math.log(CEILING) + ", "share = "),
+        ("coins apart", "        generator.set_state(coins)  # the same u\n", ""),
+        ("way back by the law of the way there", "log_normal(both.x, back)", "log_normal(both.x, law)"),
+        ("signs apart", "torch.cat([signs, signs])", "torch.cat([signs, signs**0])"),
+        ("apart again after meeting", "choose(same(x, y) | same(x_next, y_next), x_next, y_next)", "y_next"),
+        ("bound rounded down", "/ self.lag).ceil()", "/ self.lag).floor()"),
+        ("distances summed forward", ".flip(0).cumsum(0).flip(0)", ".cumsum(0)"),
+        ("x does not lead", "for _ in range(lag)", "for _ in range(lag - 1)"),
+        ("met too early by the lag", "times[apart[met]] = lag + k", "times[apart[met]] = k"),
+        ("censored pairs left out of the slope", "clamp(max=self.lag + self.max_steps) - u", "clamp(max=float(u)) - u"),
+    ),
+    *breakages(
+        "diagnostics/ergodicity.py",
+        "diagnostics/test_ergodicity.py",
+        ("rays not of length 1", "return ray / length.view(-1, *[1] * len(event_shape))", "return ray"),
+        ("cosine over |∇U|²", "dim=1, dtype=wide(grad)))", "dim=1, dtype=wide(grad)) ** 2)"),
+        ("growth the wrong way up", "(last / first).log()", "(first / last).log()"),
+        (
+            "drift ratio upside down",
+            "log_v_at(log_v, state.x) - log_v_at(log_v, copies)",
+            "log_v_at(log_v, copies) - log_v_at(log_v, state.x)",
+        ),
+        ("mean of logarithms", "return top + mean.log(), ", "return change.mean(), "),
+        ("error of one copy", "weight.std() / mean / len(weight) ** 0.5", "weight.std() / mean"),
+        ("below 1 without its error", "(1 + ERRORS * error) < 1", "(1 + 0 * error) < 1"),
+        (
+            "error of one chain",
+            "a, b = value.var(0) / n, reference.var(0) / n",
+            "a, b = value.var(0), reference.var(0)",
+        ),
+        ("error of one sampler only", "error = (a + b).sqrt()", "error = a.sqrt()"),
+        ("no Bonferroni", "SIGNIFICANCE / 2 / number", "SIGNIFICANCE / 2"),
+        ("burn-in kept", "if n >= burn_in:", "if n >= 0:"),
+    ),
+)
+
+
+# Running them.
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What pytest said: the first test that failed, and by which exception."""
+
+    code: int | None  # None: out of time
+    test: str
+    error: str
+    seconds: float
+
+    @property
+    def caught(self) -> bool:
+        return self.code is None or (self.code == 1 and bool(self.test) and self.error not in CRASHES)
+
+    def words(self) -> str:
+        if self.code is None:
+            return f"by the time limit  ({self.seconds:.1f} s)"
+        if self.caught:
+            return f"by {self.test}  ({self.seconds:.1f} s)"
+        if self.code == 0:
+            return f"all tests passed  ({self.seconds:.1f} s)"
+        return f"no test failed, the code broke: {self.test or 'collection'} {self.error}"
+
+
+def copied(folder: Path) -> Path:
+    """The tree that is broken."""
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run_tests(folder: Path, tests: Sequence[str], limit: float | None = None) -> Outcome:
+    started = time.monotonic()
+    process = WARM.Process(target=pytest_in, args=(folder, tests))
+    process.start()
+    process.join(limit)
+    seconds = time.monotonic() - started
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return Outcome(None, "", "", seconds)
+    said = (folder / SAID).read_text(encoding="utf-8")
+    found = re.search(r"^(?:FAILED|ERROR) \S+?::(.+?)(?: - (\w+).*)?$", said, re.MULTILINE)
+    test, error = (found[1], found[2] or "") if found else ("", said[-300:])
+    return Outcome(process.exitcode, test, error, seconds)
+
+
+def pytest_in(folder: Path, tests: Sequence[str]) -> None:
+    """pytest in a process of its own, with proof that the copy is what it imports; what it says goes to a file."""
+    os.chdir(folder)
+    said = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    sys.dont_write_bytecode = True  # its check by size and second would not see every change
+    sys.path.insert(0, str(folder / "src"))
+    os.environ["PYTHONPATH"] = sys.path[0]
+    import pytest
+
+    import stanley
+
+    if stanley.__file__ != str(folder / "src" / "stanley" / "__init__.py"):
+        sys.exit(f"the tests would import {stanley.__file__}, not the copy in {folder}")
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow"]
+    sys.exit(int(pytest.main([*options, *(f"tests/{test}" for test in tests)])))
+
+
+def run_mutation(folder: Path, mutation: Mutation, limit: float) -> Outcome:
+    path = folder / "src" / "stanley" / mutation.file
+    clean = path.read_text(encoding="utf-8")
+    path.write_text(mutation.applied(clean), encoding="utf-8")
+    try:
+        return run_tests(folder, mutation.tests, limit)
+    finally:
+        path.write_text(clean, encoding="utf-8")
+
+
+def source(mutation: Mutation) -> str:
+    return (ROOT / "src" / "stanley" / mutation.file).read_text(encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Break the mathematics, one piece at a time, and see the tests fail.")
+    parser.add_argument("--only", default="", metavar="SUBSTRING", help="those whose name holds it")
+    parser.add_argument("--jobs", type=int, default=1, help="copies broken at the same time")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    asked = parser.parse_args()
+    chosen = [m for m in MUTATIONS if asked.only in m.name]
+    for mutation in MUTATIONS:
+        mutation.applied(source(mutation))
+    if asked.list:
+        print("\n".join(m.name for m in chosen))
+        return 0
+    if not chosen or asked.jobs < 1:
+        sys.exit(
+            f"{len(chosen)} mutations hold {asked.only!r} in their name and jobs is {asked.jobs}: need one of each"
+        )
+    os.environ.update(OMP_NUM_THREADS="1", COLUMNS="999")  # lines of pytest's summary whole
+    if sys.platform != "win32":
+        WARM.set_forkserver_preload(["torch", "scipy.stats", "torch.distributions"])
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(asked.jobs) as pool:
+        folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for n in range(asked.jobs):
+            folders.put(copied(Path(temporary).resolve() / str(n)))
+
+        def in_a_copy(run, *arguments) -> Outcome:
+            folder = folders.get()
+            try:
+                return run(folder, *arguments)
+            finally:
+                folders.put(folder)
+
+        files = sorted({test for m in chosen for test in m.tests})
+        control = dict(zip(files, pool.map(lambda test: in_a_copy(run_tests, [test]), files), strict=True))
+        for test, outcome in control.items():
+            if outcome.code != 0:
+                sys.exit(f"{test} fails on the untouched copy: {outcome.test} {outcome.error}; nothing was tried")
+        print(f"control: {len(files)} test files pass  ({sum(o.seconds for o in control.values()):.0f} s)", flush=True)
+
+        waiting = {}
+        for m in chosen:
+            limit = max(LEAST_LIMIT, 5 * sum(control[test].seconds for test in m.tests))
+            waiting[pool.submit(in_a_copy, run_mutation, m, limit)] = m
+        caught = 0
+        for done in as_completed(waiting):
+            outcome = done.result()
+            caught += outcome.caught
+            print(f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name}  {outcome.words()}", flush=True)
+    print(f"{caught} of {len(chosen)} caught")
+    return 0 if caught == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
