@@ -190,6 +190,7 @@ class Logistic:
     mode: Tensor  # (d,)
     independent: tuple[Tensor, Tensor]  # the same expectations by importance sampling, and their errors
     effective: float  # draws that the weighted ones are worth
+    false_positives: float  # chance that `posterior` and `independent` differ by LIMIT
 
 
 def logistic(chains: int, gradients: int) -> Logistic:
@@ -224,4 +225,5 @@ def logistic(chains: int, gradients: int) -> Logistic:
         mode,
         (expected, error),
         weighted.effective,
+        false_positives(long),
     )

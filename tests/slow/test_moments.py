@@ -66,7 +66,7 @@ CASES: dict[str, tuple[Sampler, str | None]] = {name: (s, None) for name, s in S
 CASES |= {f"preconditioned-{name}": (s, "both") for name, s in PRECONDITIONED.items()}
 
 #: Upper bounds on `resolution`: a larger bias of any function, in its standard deviations, would be seen.
-RESOLUTION = {"banana": 0.03, "funnel": 0.03, "eight-schools": 0.03, "logistic": 0.1}
+RESOLUTION = {"banana": 0.03, "funnel": 0.03, "eight-schools": 0.04, "logistic": 0.1}
 
 
 @cache
@@ -113,7 +113,7 @@ def test_reproduces_the_moments(case, name):
     """`LIMIT` standard errors over at most 50 functions; the rate of false alarms is worked out and asserted.
 
     A `ReplicaExchange` alone does not start in its law: the hot replicas start where the cold do. It runs 300 steps
-    first, several τ of its cold chains (6 to 50, in steps).
+    first, three to ten τ of its cold chains (30 to 100 steps).
     """
     sampler, precondition = CASES[case]
     target = posterior(name)
@@ -149,8 +149,9 @@ def rejected(sampler: Sampler, name: str, potential=None) -> bool:
     return not agrees(deviations(kept, posterior(name).expected, posterior(name).error))
 
 
-@pytest.mark.parametrize("name", list(RESOLUTION))
+@pytest.mark.parametrize("name", ["funnel", "eight-schools", "logistic"])
 def test_negative_control_unadjusted_at_the_tuned_step(name):
+    """Not on the banana, where most of its chains leave the finite numbers."""
     h = float(tuned(MALA(0.1), posterior(name)).step_size)
     assert rejected(Langevin(h), name)
 
@@ -178,16 +179,14 @@ def test_negative_control_wrong_temperature(case, name):
 
 
 def test_logistic_reference_against_independent_draws():
-    """HMC against self-normalised importance sampling, 50 means with an error on both sides.
-
-    Normal but for the skewness of 500 averages over 500 steps, below 0.6: with `LIMIT` a factor e^{0.82} on 4e-9.
-    """
+    """HMC against self-normalised importance sampling, 50 means with an error on both sides."""
     reference = logistic_regression()
     assert reference.effective > 100_000
     target, (mean, error) = reference.posterior, reference.independent
     both = (target.error**2 + error**2).sqrt()
     assert agrees((target.expected - mean) / both)
-    assert (LIMIT * both / target.spread).max() < 0.04  # its resolution
+    assert reference.false_positives <= 1e-6
+    assert (LIMIT * both / target.spread).max() < 0.05  # its resolution
     assert math.isclose(float(target.spread[:25].square().mean()), float(mean[25:].mean()), rel_tol=0.1)
 
 

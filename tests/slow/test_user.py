@@ -33,6 +33,7 @@ class Run:
     sampler: Sampler
     num_steps: int
     target_acceptance: float | None = None
+    dtype: torch.dtype = torch.float64
 
 
 #: The banana's horns are steep: chains that step for the middle of it stick there, so a higher acceptance is asked for.
@@ -40,16 +41,16 @@ RUNS = {
     "banana-mala": Run(Banana(), 4.0, MALA(0.1), 24_000, 0.9),
     "banana-hmc": Run(Banana(), 4.0, HMC(0.1, 8), 4_000, 0.95),
     "eight-schools-mala": Run(EightSchools(), 2.0, MALA(0.1), 6_000),
-    "eight-schools-hmc": Run(EightSchools(), 2.0, HMC(0.1, 8), 1_500),
-    "logistic-mala": Run(LogisticRegression.synthetic(), 2.0, MALA(0.1), 16_000),
-    "logistic-hmc": Run(LogisticRegression.synthetic(), 2.0, HMC(0.1, 4), 2_000),
+    "eight-schools-hmc": Run(EightSchools(), 2.0, HMC(0.1, 4), 1_500),
+    "logistic-mala": Run(LogisticRegression.synthetic(), 2.0, MALA(0.1), 16_000, dtype=torch.float32),
+    "logistic-hmc": Run(LogisticRegression.synthetic(), 2.0, HMC(0.1, 4), 2_000, dtype=torch.float32),
 }
 
 
 def answer(run: Run, num_steps: int, burn_in: int = 500) -> ChainSummary:
     rng = generator(3)
     shape = (CHAINS, *run.target.event_shape)
-    x0 = run.width * (2 * torch.rand(shape, generator=rng, dtype=torch.float64) - 1)
+    x0 = run.width * (2 * torch.rand(shape, generator=rng, dtype=run.dtype) - 1)
     sampler, x = adapt(
         run.sampler,
         run.target,
