@@ -1,5 +1,5 @@
 # make demo   the main job on an embedded default        make test    the test suite
-# make check  lint, format and types                     make slow    the slow tests as well
+# make check  lint, format and types                     make test-slow   the tests that take minutes
 # make bench  speed ratios against a bare loop and installed peers
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
@@ -9,7 +9,7 @@ BIN := .venv/bin
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow check bench mutations clean
+.PHONY: demo test test-slow mutations check bench clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -17,8 +17,8 @@ demo: .venv/ready
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
 
-slow: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+test-slow: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -31,14 +31,17 @@ from stanley.samplers import (
     Langevin,
     MatchedLangevin,
     Preconditioned,
+    PreconditionedLangevin,
     Quantile,
     RandomWalk,
+    ReplicaExchange,
     Stanley,
     TamedLangevin,
+    Underdamped,
     run_chains,
 )
 from stanley.samplers.stanley import Law
-from stanley.targets import Quartic
+from stanley.targets import Banana, Quartic
 
 from ..samplers import formulas, targets
 from ..samplers.bounds import ALPHA, SIGMAS, cdf_distance, dkw, hoeffding
@@ -621,6 +624,9 @@ NO_COUPLING = {
     "lagged": Stanley(0.1, 1.0, refresh="lagged"),
     "midpoint": Stanley(0.1, 1.0, correction="midpoint"),
     "preconditioned": Preconditioned(MALA(0.1), torch.ones(2, dtype=DOUBLE)),
+    "preconditioned-langevin": PreconditionedLangevin(0.1),
+    "underdamped": Underdamped(0.1),
+    "replica": ReplicaExchange(MALA(0.1)),
 }
 
 
@@ -666,6 +672,10 @@ WRONG = {
     "one pair": (lambda: run(initial=(points(1, 2), points(1, 2)), num_pairs=None), "at least 2 pairs"),
     "no event": (lambda: run(initial=lambda n, g: points(n)), "must be"),
     "not finite": (lambda: run(initial=lambda n, g: points(n, 2) / 0), "non-finite"),
+    "points of another target": (
+        lambda: couple(MALA(0.1), Banana(), standard(3), generator=fresh(), num_pairs=10),
+        r"must be \(10, 2\): the points of Banana",
+    ),
     "times": (lambda: meeting([4.0, 5.0]).total_variation(torch.tensor([-1])), r"times are \[-1\]"),
     "times in between": (lambda: meeting([4.0, 5.0]).wasserstein(torch.tensor([0.5])), r"times are \[0.5\]"),
     "level": (lambda: meeting([4.0, 5.0]).mixing_time(1.5), "level is 1.5"),

@@ -14,7 +14,10 @@ import torch
 
 from stanley.errors import StanleyError
 from stanley.samplers import GradientDescent, MatchedLangevin, run_chains
+from stanley.samplers.adapt import adapt
 from stanley.samplers.inside import with_step_size
+from stanley.targets import Banana
+from stanley.types import Potential
 
 from . import formulas, targets
 from .bounds import SIGMAS, assert_mean, assert_variance
@@ -36,6 +39,28 @@ def identical(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.dtype == b.dtype and bool(
         torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
     )
+
+
+def broken(value: float) -> torch.Tensor:
+    x = starts()
+    x[2, 1, 0, 0] = value
+    return x
+
+
+WEIGHTS = torch.nn.Linear(12, 1, dtype=torch.float64)
+REFUSED = {  # what is changed, what the message names
+    "one column": ({"potential": lambda x: x.flatten(1).sum(1, keepdim=True)}, r"returned shape \(5, 1\)"),
+    "scalar": ({"potential": lambda x: x.sum()}, r"returned shape \(\)"),
+    "elementwise": ({"potential": lambda x: x**2}, r"returned shape \(5, 2, 3, 2\)"),
+    "detached": ({"potential": lambda x: targets.coupled(x.detach())}, "does not depend on x"),
+    "detached, with weights": ({"potential": lambda x: WEIGHTS(x.detach().flatten(1))[:, 0]}, "does not depend on x"),
+    "no_grad": ({"potential": torch.no_grad()(targets.coupled)}, "does not depend on x"),
+    "not differentiable": ({"potential": lambda x: (x > 0).flatten(1).sum(1)}, "does not depend on x"),
+    "points of another target": ({"potential": Potential(Banana(), 2.0)}, r"must be \(5, 2\): the points of Banana"),
+    "nan start": ({"x0": broken(float("nan"))}, "1 of 5 chains at a non-finite position"),
+    "infinite start": ({"x0": broken(float("inf"))}, "1 of 5 chains at a non-finite position"),
+    "no steps": ({"num_steps": 0}, "num_steps is 0"),
+}
 
 
 def law(sampler, potential, x: torch.Tensor):
@@ -80,6 +105,27 @@ class Invariants:
             pytest.skip("has no scope")
         with pytest.raises(StanleyError, match="scope is 'pixels'"):
             dataclasses.replace(proposal_of(sampler), scope="pixels")
+
+    # --- the request
+
+    @pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=list(REFUSED))
+    def test_refuses_a_bad_request_in_one_line(self, sampler, change, says):
+        """The run and, where there is something to tune, the search for its step size."""
+        if gradient_free(sampler) and "does not depend on x" in says:
+            pytest.skip("asks for no gradient")
+        request = {"potential": targets.coupled, "x0": starts(), "num_steps": 30} | change
+        calls = [run_chains] + [adapt] * adjusted(sampler)
+        for call in calls:
+            with pytest.raises(StanleyError, match=says) as error:
+                call(sampler, *request.values(), generator=generator())
+            assert "\n" not in str(error.value)
+
+    def test_adapt_wants_an_adjusted_sampler(self, sampler):
+        if adjusted(sampler):
+            pytest.skip("is adjusted")
+        with pytest.raises(StanleyError, match="adapt needs a Metropolis-adjusted sampler, got") as error:
+            adapt(sampler, targets.coupled, starts(), 30, generator=generator())
+        assert "\n" not in str(error.value)
 
     # --- the run
 

@@ -31,7 +31,7 @@ from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.noise import normal_like, uniform_like
 from stanley.samplers.random_walk import RandomWalk, evaluate_only
-from stanley.samplers.run import check_request
+from stanley.samplers.run import check_event, check_request
 from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Law, Stanley, log_normal
 from stanley.samplers.tamed import TamedLangevin
@@ -212,6 +212,7 @@ def couple(
     require(lag >= 1, f"couple: lag is {lag}, must be at least 1; 1 is the usual start")
     require(max_steps >= 1, f"couple: max_steps is {max_steps}, must be at least 1; 10000 is usual")
     x0, y0 = starts(initial, num_pairs, generator)
+    check_event(potential, x0)
     x, y = sampler.init(potential, x0), sampler.init(potential, y0)
     for _ in range(lag):
         x, _ = sampler.step(potential, x, generator)

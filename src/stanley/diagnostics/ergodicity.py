@@ -20,7 +20,7 @@ from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import ChainState, Proposal, Sampler, evaluate
 from stanley.samplers.inside import adjustable_step, wrapped_by
 from stanley.samplers.preconditioned import Preconditioned
-from stanley.samplers.run import check_request
+from stanley.samplers.run import check_event, check_request
 from stanley.samplers.scale import Quantile
 from stanley.types import Energy, network_of
 
@@ -180,6 +180,7 @@ def drift_ratio(
     """
     require(num_copies >= 2, f"drift_ratio: num_copies is {num_copies}, must be at least 2; 1000 is usual")
     check_request(x0, 1, generator, None)
+    check_event(potential, x0)
     refuse_history(sampler)
     log_v = log_v or exponential_norm(1.0)
     rows = []
@@ -323,6 +324,7 @@ def bias_against_adjusted(
     reference = adjusted_twin(sampler) if reference is None else reference
     require(len(functions) > 0, "bias_against_adjusted: no functions were given; leave them out for the two moments")
     check_request(x0, num_steps, generator, None)
+    check_event(potential, x0)
     require(
         len(x0) >= 2,
         f"bias_against_adjusted: {len(x0)} chain in x0 of shape {tuple(x0.shape)}, must be at least 2; "

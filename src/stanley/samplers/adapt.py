@@ -13,7 +13,7 @@ from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
 from stanley.samplers.inside import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
 from stanley.samplers.preconditioned import Preconditioned, plain
-from stanley.samplers.run import check_request
+from stanley.samplers.run import check_event, check_request
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
@@ -100,6 +100,7 @@ def adapt(
     known = (None, "draws", "gradients", "both")
     require(precondition in known, f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'")
     check_request(x0, num_steps, generator, None)
+    check_event(potential, x0)
     require(
         precondition is None or num_steps >= 20,
         f"num_steps is {num_steps}, must be at least 20 with precondition; a few hundred are usual",

@@ -71,6 +71,7 @@ def run_chains(
         f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
         "unadjusted sampler, float32, or Bf16(energy, force=True)",
     )
+    check_event(potential, x0)
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     totals = Totals(sampler, state)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
@@ -105,6 +106,22 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
     require(
         bad == 0,
         f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite point",
+    )
+
+
+def check_event(potential: Energy, x0: Tensor) -> None:
+    """A potential that knows the shape of its points, as all of `stanley.targets` do, gets points of that shape.
+
+    Some would be accepted otherwise: a density in the plane does not look at a third coordinate.
+    """
+    energy: object = potential
+    while not hasattr(energy, "event_shape") and hasattr(energy, "energy"):  # `Potential` and other wrappings
+        energy = energy.energy  # type: ignore[attr-defined]
+    event = getattr(energy, "event_shape", None)
+    require(
+        event is None or tuple(x0.shape[1:]) == tuple(event),
+        f"x0 has shape {tuple(x0.shape)}, must be {(len(x0), *(event or ()))}: the points of {type(energy).__name__} "
+        f"have shape {event}",
     )
 
 
