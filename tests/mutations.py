@@ -678,7 +678,7 @@ def copied(folder: Path) -> Path:
 
 def run_tests(folder: Path, tests: Sequence[str], limit: float | None = None) -> Outcome:
     started = time.monotonic()
-    process = WARM.Process(target=pytest_in, args=(folder, tests))
+    process = WARM.Process(target=pytest_in, args=(folder, tests), daemon=True)
     process.start()
     process.join(limit)
     seconds = time.monotonic() - started
@@ -768,10 +768,16 @@ def main() -> int:
             limit = max(LEAST_LIMIT, 5 * sum(control[test].seconds for test in m.tests))
             waiting[pool.submit(in_a_copy, run_mutation, m, limit)] = m
         caught = 0
-        for done in as_completed(waiting):
-            outcome = done.result()
-            caught += outcome.caught
-            print(f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name}  {outcome.words()}", flush=True)
+        try:
+            for done in as_completed(waiting):
+                outcome = done.result()
+                caught += outcome.caught
+                print(
+                    f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name}  {outcome.words()}", flush=True
+                )
+        except BaseException:  # Ctrl-C or a stale mutation: not the other two hundred first
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     print(f"{caught} of {len(chosen)} caught")
     return 0 if caught == len(chosen) else 1
 
