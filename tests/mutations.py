@@ -74,7 +74,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         (
             "uniform noise of the right variance",
             "return torch.randn(self.shape, generator=generator, dtype=self.dtype, device=self.device)",
-            "return 12**0.5 * (torch.rand(self.shape, generator=generator, dtype=self.dtype, device=self.device) - 0.5)",
+            "return 12**0.5 * (torch.rand(self.shape, generator=generator, dtype=self.dtype) - 0.5)",
         ),
     ),
     *breakages(
