@@ -229,6 +229,14 @@ def test_targets_are_listed(tmp_path: Path) -> None:
     assert json.loads(stanley("targets", "--json", cwd=tmp_path).stdout) == ABOUT
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_while_packages_load(tmp_path: Path) -> None:
+    """A package that is interrupted while it is imported, as any of ours could be."""
+    (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt")
+    done = stanley("recipes", cwd=tmp_path, check=130)
+    assert done.stderr == "stanley: interrupted\n"
+
+
 BAD = [
     (["train", "ring"], "did you mean 'rings'"),
     (["trian", "rings"], "train"),
