@@ -28,6 +28,8 @@ Parallel = Literal["ddp", "fsdp"]
 #: A rank that is not heard of for this long is taken for lost.
 TIMEOUT = timedelta(minutes=10)
 
+CPU = torch.device("cpu")
+
 
 @dataclass
 class Vote:
@@ -43,7 +45,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def first(self) -> bool:
@@ -152,7 +154,17 @@ def joined(device: str) -> Iterator[World]:
             "and the same command resumes"
         ) from error
     finally:
-        dist.destroy_process_group()
+        leave_group()
+
+
+#: The group that was left last. Were a model the last to know it, the group would be freed along with the model, while
+#: Python holds its lock, and would wait for ever for a thread of its own that wants this lock.
+_left: list[object] = []
+
+
+def leave_group() -> None:
+    _left[:] = [dist.group.WORLD]
+    dist.destroy_process_group()
 
 
 def own_device(name: str, here: Place, gpu: bool) -> torch.device:
@@ -212,8 +224,9 @@ def sharded(energy: nn.Module, world: World) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(world.device.type, (world.size,))
-    return fully_shard(Sharded(energy), mesh=mesh, reshard_after_forward=False)
+    model = Sharded(energy)
+    fully_shard(model, mesh=init_device_mesh(world.device.type, (world.size,)), reshard_after_forward=False)
+    return model
 
 
 def gather_weights(model: nn.Module) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from stanley.errors import StanleyError
-
 
 @dataclass(frozen=True)
 class Place:
@@ -18,13 +16,6 @@ class Place:
 
 
 def place() -> Place:
-    """What torchrun wrote into the environment; one process alone where it did not start this one."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    values = [os.environ.get(name) for name in names]
-    if None in values:
-        return Place()
-    try:
-        return Place(*(int(value or "") for value in values))
-    except ValueError:
-        told = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True))
-        raise StanleyError(f"{told} in the environment, must be whole numbers; torchrun sets them") from None
+    """What torchrun wrote into the environment; one process alone where these three numbers are not all there."""
+    values = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    return Place(*map(int, values)) if all(value.isdecimal() for value in values) else Place()

@@ -200,7 +200,7 @@ class TrainState:
 
 
 def chain_seed(seed: int, world: World, step: int | None = None) -> int:
-    """A seed for the chains of one rank: of a new run, or of one that goes on from `step` on another number of ranks."""
+    """For the chains of one rank: of a new run, or of one that goes on from `step` on another number of ranks."""
     if world.size == 1 and step is None:
         return 2 * seed + 1
     name = f"chains {seed} {world.rank} {world.size} {step}"
