@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["stanley.training", "torch.distributed.fsdp"])
+CONTEXT.set_forkserver_preload(["stanley.trained", "torch.distributed.fsdp", "torch._dynamo", "numpy", "pytest"])
 LIMIT = 60  # seconds
 
 

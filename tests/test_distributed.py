@@ -115,7 +115,7 @@ def told(out: Path, config: TrainConfig) -> tuple[int, int, str]:
 def still(small: TrainConfig) -> TrainConfig:
     """No randomness but that of the data: then any number of ranks computes the same run."""
     return replace(
-        small, start="data", sampler=GradientDescent(0.05), adapt=None, optimizer=SGD(lr=0.05), warmup=0, steps=6
+        small, start="data", sampler=GradientDescent(0.05), adapt=None, optimizer=SGD(lr=0.5), warmup=0, steps=6
     )
 
 
@@ -174,14 +174,14 @@ class TestWholeRuns:
         assert torch.equal(one.tensors["generator.data"], two.tensors["generator.data"])
         for a, b in zip(*(RunDirectory(tmp_path / n).records() for n in ("one", "two")), strict=True):
             for name in a.keys() - {"seconds", "spread"}:
-                assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-5), name
+                assert a[name] == (None if b[name] is None else pytest.approx(b[name], rel=1e-4, abs=1e-5)), name
             assert a["spread"] == pytest.approx(b["spread"], rel=0.5)
 
     def test_past_the_wrapper_they_are_not(self, still: TrainConfig, tmp_path: Path) -> None:
         """Negative control of the test above."""
         trained(still, tmp_path / "one")
         assert on_ranks(2, wrongly_trained, still, tmp_path / "two") == [tmp_path / "two"] * 2
-        assert largest(self.weights(tmp_path / "two"), self.weights(tmp_path / "one")) > 1000 * ROUNDING
+        assert largest(self.weights(tmp_path / "two"), self.weights(tmp_path / "one")) > 100 * ROUNDING
 
     def test_shards_after_three_steps_are_the_weights_of_ddp(self, small: TrainConfig, tmp_path: Path) -> None:
         """Chains, adaptation, clipping and Adam included: the same ranks draw the same numbers either way."""
@@ -211,6 +211,7 @@ class TestResume:
         assert without_time(unbroken.records()) == without_time(broken.records())
         assert broken.events() == [{"kind": "resumed", "step": 6}]
 
+    @pytest.mark.filterwarnings("ignore:resuming with changed steps")
     @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 4)])
     def test_on_another_number_keeps_the_bank(self, small: TrainConfig, tmp_path: Path, before: int, now: int) -> None:
         out, config = tmp_path / "run", replace(small, steps=6)
@@ -229,7 +230,6 @@ class TestResume:
         assert run.events()[-1] == {"kind": "resumed", "step": 6, "ranks": {"before": before, "now": now}}
         assert newest(run).ranks == now
 
-    @pytest.mark.filterwarnings("ignore:resuming")
     def on(self, size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         return on_ranks(size, function, *arguments) if size > 1 else [function(*arguments)]
 
