@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["stanley.trained", "torch.distributed.fsdp", "torch._dynamo", "numpy", "pytest"])
+CONTEXT.set_forkserver_preload(
+    ["stanley.trained", "stanley.cli", "torch.distributed.fsdp", "torch._dynamo", "pydantic", "numpy", "pytest"]
+)
 LIMIT = 60  # seconds
 
 
