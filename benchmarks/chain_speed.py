@@ -31,6 +31,7 @@ from torch import Tensor
 
 import stanley
 from stanley.data.base import Dataset
+from stanley.distributed import World
 from stanley.training import TrainState, train_step
 
 H = 1e-4
@@ -195,7 +196,7 @@ def training(iterations: int = 3) -> dict[str, float]:
     """CPU seconds an iteration of the published CIFAR-10 setting, K = 50 and batch 100, on made images."""
     images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     config = replace(stanley.recipe("cifar10"), chain_steps=50, batch=100, bank_size=1000)
-    state = TrainState(config, Dataset(train=images, test=images[:100]), torch.device("cpu"))
+    state = TrainState(config, Dataset(train=images, test=images[:100]), World())
     seconds = []
     for _ in range(iterations):
         began = time.process_time()

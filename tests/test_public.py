@@ -31,7 +31,8 @@ LAYERS = [
     "diagnosis warm_up density",
     "diagnostics metrics bank losses optim networks checkpoint records config",
     "data targets samplers",
-    "types device files signals progress",
+    "types distributed",
+    "device files signals progress launch",
     "errors",
 ]
 LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}

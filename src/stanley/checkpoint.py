@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file each, written atomically, checksummed, restored exactly. No pickle anywhere.
 
 A file holds the weights, their average, the optimiser, the bank, every generator, and as metadata the step, the
-adapted step size, what rollbacks changed, the configuration and a checksum over all of it.
+adapted step size, what rollbacks changed, the configuration and a checksum over all of it. All of it is whole,
+also where several processes trained: any number of them can go on from it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stanley.distributed import placed_like
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
 
@@ -34,6 +36,11 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return self.meta["step"]
+
+    @property
+    def ranks(self) -> int:
+        """How many processes trained; one where nothing is said."""
+        return self.meta.get("ranks", 1)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix.`, without it."""
@@ -120,10 +127,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
+        parameter = parameters[int(index)]
+        placed = placed_like(tensor, parameter) if tensor.shape == parameter.shape else tensor  # not the step count
+        state.setdefault(int(index), {})[key] = placed
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -135,4 +145,4 @@ def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object
         not wrong,
         f"{where}: weights do not fit the configured network, first at {wrong[0] if wrong else ''!r}",
     )
-    energy.load_state_dict(weights)
+    energy.load_state_dict({name: placed_like(t, ours[name]) for name, t in theirs.items()})

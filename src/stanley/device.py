@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 from stanley.errors import StanleyError
@@ -21,3 +23,15 @@ def pick_device(name: str = "auto") -> torch.device:
             f"device {name!r} is not there: torch {torch.__version__} sees {there}; use --device auto or cpu"
         ) from error
     return device
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """The most memory so far in MiB: of torch's tensors on a GPU, else of this process; None where nobody counts."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)  # bytes there, KiB elsewhere

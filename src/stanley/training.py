@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import os
 import time
@@ -20,7 +21,8 @@ from stanley.bank import Bank, StartNoise, restart
 from stanley.checkpoint import Checkpoint
 from stanley.config import differences, from_dict, to_dict
 from stanley.data import AnyData, Dataset, positive_batch
-from stanley.device import pick_device
+from stanley.device import peak_memory
+from stanley.distributed import Parallel, World, gather_weights, joined, parallel_model, sharded, whole
 from stanley.errors import DivergenceError, require
 from stanley.losses import contrastive_loss
 from stanley.networks import AnyNetwork, build_energy
@@ -36,7 +38,8 @@ from stanley.types import Bf16, Chunked, Energy, Potential
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a run computes. The device is not part of it: it is where, not what.
+    """Everything that decides what a run computes. Device and number of processes are not part of it: they are where,
+    not what, and `batch` and `bank_size` are those of all processes together.
 
     steps, batch        training iterations; data points and chains per iteration
     chain_steps         K, sampler steps per iteration
@@ -141,19 +144,31 @@ MAY_CHANGE = {
 
 
 class TrainState:
-    """What a step changes, and therefore what a checkpoint holds."""
+    """What a step changes, and therefore what a checkpoint holds. Each rank has its own chains and its own part of the
+    bank; weights, data order and step sizes are the same on all."""
 
-    def __init__(self, config: TrainConfig, data: Dataset, device: torch.device, execution: Execution = "auto") -> None:
-        self.execution: Execution = execution
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        world: World,
+        parallel: Parallel = "ddp",
+        execution: Execution = "auto",
+    ) -> None:
+        self.execution: Execution = "eager" if parallel == "fsdp" else execution  # no graph may hold gathered weights
         energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
-        self.energy = energy.to(device)
+        self.world = world
+        self.energy = energy.to(world.device)  # what chains run on
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
+        self.model = parallel_model(self.energy, world, parallel)  # what the loss is computed with
+        if parallel == "fsdp":
+            sharded(self.average, world)
         self.optimizer = config.optimizer.build(self.energy.parameters())
         # one stream for the data, one for the chains: changing a sampler leaves the order of the data as it was
-        self.data_generator = torch.Generator(device).manual_seed(2 * config.seed)
-        self.chain_generator = torch.Generator(device).manual_seed(2 * config.seed + 1)
-        self.noise = StartNoise.of(data, device)
-        chains = config.bank_size if config.start == "bank" else 0
+        self.data_generator = torch.Generator(world.device).manual_seed(2 * config.seed)
+        self.chain_generator = torch.Generator(world.device).manual_seed(chain_seed(config.seed, world))
+        self.noise = StartNoise.of(data, world.device)
+        chains = world.share(config.bank_size, "bank_size") if config.start == "bank" else 0
         self.bank = Bank(self.noise.draw(chains, self.chain_generator))
         self.step = 0
         self.step_size = float(config.sampler.step_size)
@@ -161,20 +176,24 @@ class TrainState:
         self.slowdown = 1.0  # factor on both step sizes, halved by each rollback
 
     def checkpoint(self, config: TrainConfig) -> Checkpoint:
+        """Whole on rank 0, which is the one that writes it; all ranks take part."""
+        generators = self.world.gather_rows(self.chain_generator.get_state()[None])
         parts: dict[str, dict[str, Tensor]] = {
             "energy": self.energy.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
-            "bank": {"positions": self.bank.positions},
+            "bank": {"positions": self.world.gather_rows(self.bank.positions)},
             "noise": {"mean": self.noise.mean, "std": self.noise.std},
-            "generator": {"data": self.data_generator.get_state(), "chain": self.chain_generator.get_state()},
+            "generator": {"data": self.data_generator.get_state()}
+            | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
-        tensors = {f"{part}.{name}": t for part, named in parts.items() for name, t in named.items()}
+        tensors = {f"{part}.{name}": whole(t) for part, named in parts.items() for name, t in named.items()}
         meta = {
             "step": self.step,
             "step_size": self.step_size,
             "rollbacks": self.rollbacks,
             "slowdown": self.slowdown,
+            "ranks": self.world.size,
             "event_shape": list(self.noise.mean.shape),
             "is_image": self.noise.is_image,
             "config": to_dict(config),
@@ -182,6 +201,8 @@ class TrainState:
         return Checkpoint(tensors, meta)
 
     def restore(self, saved: Checkpoint) -> None:
+        """Back to what was saved. Another number of ranks gets the same weights, bank and data order, but chain
+        generators seeded anew: a stream cannot be split."""
         shape = tuple(saved.meta["event_shape"])
         require(
             shape == tuple(self.noise.mean.shape),
@@ -190,13 +211,28 @@ class TrainState:
         checkpoint.restore_weights(self.energy, saved.part("energy"), saved.path)
         checkpoint.restore_weights(self.average, saved.part("average"), saved.path)
         checkpoint.restore_optimizer(self.optimizer, saved.part("optimizer"))
-        self.bank.positions.copy_(saved.tensors["bank.positions"])
+        self.bank.positions.copy_(self.world.part(saved.tensors["bank.positions"]))
         self.data_generator.set_state(saved.tensors["generator.data"])
-        self.chain_generator.set_state(saved.tensors["generator.chain"])
+        if saved.ranks == self.world.size:
+            self.chain_generator.set_state(saved.tensors[f"generator.{chain_name(self.world.rank)}"])
+        else:
+            self.chain_generator.manual_seed(chain_seed(saved.meta["config"]["seed"], self.world, saved.step))
         self.step = saved.step
         self.step_size = saved.meta["step_size"]
         self.rollbacks = saved.meta["rollbacks"]
         self.slowdown = saved.meta["slowdown"]
+
+
+def chain_seed(seed: int, world: World, step: int | None = None) -> int:
+    """For the chains of one rank: of a new run, or of one that goes on from `step` on another number of ranks."""
+    if world.size == 1 and step is None:
+        return 2 * seed + 1
+    name = f"chains {seed} {world.rank} {world.size} {step}"
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def chain_name(rank: int) -> str:
+    return f"chain.{rank}" if rank else "chain"
 
 
 def train(
@@ -205,6 +241,7 @@ def train(
     *,
     device: str = "auto",
     execution: Execution = "auto",
+    parallel: Parallel = "ddp",
     progress: bool = False,
     title: str = "training",
 ) -> RunDirectory:
@@ -215,87 +252,132 @@ def train(
     raises KeyboardInterrupt. A divergence raises DivergenceError with the last good checkpoint kept, unless
     config.on_divergence is 'rollback'. How a chain step is carried out (`execution`, see `run_chains`) is not part of
     the configuration: it changes the rounding at most.
+
+    In processes that torchrun started, all train one run, each with its share of the batch, the chains and the bank;
+    `parallel` says whether each holds all weights ('ddp') or a shard of them ('fsdp'). Rank 0 writes the files. It
+    ends on all ranks together, with the same error if with any. docs/scaling.md says what is split.
     """
-    place = pick_device(device)
     run = RunDirectory(out)
-    try:
-        prepare(config, run)
-        data = config.data.load()
-        state = TrainState(config, data, place, execution)
-        resume(config, run, state)
-        rows = data.train if data.streamed else data.train.to(place)  # the one copy, uint8 for images
-        with Interrupts() as interrupts, Bar(title, config.steps, state.step, enabled=progress) as bar:
-            while state.step < config.steps:
-                record = train_step(config, state, rows, flip=data.flip)
-                trouble = find_trouble(config, record)
-                if trouble:
-                    recover(config, run, state, record, trouble)
-                    continue
-                run.append(record)
-                if bar.due(state.step):
-                    bar.draw(state.step, training_note(record))
-                if state.step % config.save_every == 0 or state.step == config.steps or interrupts.seen:
-                    save(config, run, state)
-                if interrupts.seen:
-                    raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
-    finally:
-        run.release()
+    with joined(device) as world:
+        try:
+            with world.agreed():
+                check_split(config, world, parallel, execution)
+                if world.first:
+                    prepare(config, run)
+            data = load_data(config, world)
+            state = TrainState(config, data, world, parallel=parallel, execution=execution)
+            resume(config, run, state)
+            rows = data.train if data.streamed else data.train.to(world.device)  # the one copy, uint8 for images
+            enabled = progress and world.first
+            with Interrupts() as interrupts, Bar(title, config.steps, state.step, enabled=enabled) as bar:
+                while state.step < config.steps:
+                    record = train_step(config, state, rows, flip=data.flip)
+                    trouble = find_trouble(config, record)  # the same on all ranks, as the record is
+                    if trouble:
+                        recover(config, run, state, record, trouble)
+                        continue
+                    with world.agreed() as vote:
+                        if world.first:
+                            run.append(record)
+                        vote.stop = interrupts.seen
+                    if bar.due(state.step):
+                        bar.draw(state.step, training_note(record))
+                    if state.step % config.save_every == 0 or state.step == config.steps or vote.stop:
+                        save(config, run, state)
+                    if vote.stop:
+                        raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
+        finally:
+            run.release()
     return run
+
+
+def check_split(config: TrainConfig, world: World, parallel: Parallel, execution: Execution) -> None:
+    """Every rank gets an equal share: only then is the mean over ranks the mean over the batch."""
+    require(parallel in ("ddp", "fsdp"), f"parallel is {parallel!r}, must be 'ddp' or 'fsdp'")
+    require(
+        parallel == "ddp" or world.size > 1,
+        f"parallel is {parallel!r}, but one process has nothing to shard its weights over; leave it out, or start "
+        "several with torchrun",
+    )
+    require(
+        parallel == "ddp" or execution in ("auto", "eager"),
+        f"execution is {execution!r} and parallel 'fsdp': gathered weights lie elsewhere in every iteration, a traced "
+        "step would not see them; use execution eager, or ddp",
+    )
+    world.share(config.batch, "batch")
+    if config.start == "bank":
+        world.share(config.bank_size, "bank_size")
+
+
+def load_data(config: TrainConfig, world: World) -> Dataset:
+    """Rank 0 first: what it downloads or decodes lies there for the others."""
+    data = None
+    with world.agreed():
+        if world.first:
+            data = config.data.load()
+    with world.agreed():
+        return config.data.load() if data is None else data
 
 
 def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bool) -> dict[str, Any]:
     """One iteration; returns its record. Nothing but the record is read back from the device."""
     began = time.perf_counter()
-    x_pos = positive_batch(
-        rows, config.batch, state.data_generator, flip=flip, noise_std=config.data_noise
-    )  # (B, *event)
-    x_neg, chains, replaced = negatives(config, state, x_pos)  # (B, *event), detached
+    with state.world.agreed():  # a rank that fails here would leave the others waiting for its gradient
+        batch = positive_batch(
+            rows, config.batch, state.data_generator, flip=flip, noise_std=config.data_noise
+        )  # (B, *event), the same on all ranks
+        x_pos = state.world.part(batch)
+        gather_weights(state.model)
+        x_neg, chains, replaced = negatives(config, state, x_pos)  # like x_pos, detached
 
-    state.energy.train()
-    energies = state.energy(torch.cat([x_pos, x_neg]))
-    energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
-    loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
+    loss, energy_pos, energy_neg = backward(config, state, x_pos, x_neg)
 
     rate = config.optimizer.lr * state.slowdown
     rate *= schedule(state.step, config.steps, config.warmup, config.decay)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     limit = config.clip_norm if config.clip_norm > 0 else math.inf
-    grad_norm = nn.utils.clip_grad_norm_(state.energy.parameters(), limit)
+    grad_norm = whole(nn.utils.clip_grad_norm_(state.energy.parameters(), limit))
     state.optimizer.step()
     update_average(state.average, state.energy, config.ema, state.step)
     state.step += 1
 
     record = {"step": state.step, "learning_rate": rate, "step_size": state.step_size * state.slowdown}
-    record |= measure(
-        loss.detach(),
-        energy_pos.detach(),
-        energy_neg.detach(),
-        grad_norm,
-        x_neg,
-        chains,
-        replaced,
-        state.noise,
-    )
+    record |= measure(state, loss, energy_pos, energy_neg, grad_norm, x_neg, chains, replaced)
     if not adjustable_step(config.sampler):
         record["acceptance"] = None
     elif config.adapt is not None and record["acceptance"] is not None:
         state.step_size = config.adapt.update(state.step_size, record["acceptance"], config.sampler)
     record["seconds"] = round(time.perf_counter() - began, 6)
+    record["peak_mib"] = peak_memory(state.world.device)
     return record
+
+
+def backward(config: TrainConfig, state: TrainState, x_pos: Tensor, x_neg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Leaves ∇_θ L in the parameters; returns L, E(x⁺) and E(z) of this rank.
+
+    One forward pass of the concatenated batch through `state.model`, which averages gradients over the ranks: shares
+    are equal, so the mean of the ranks' losses is the loss of the whole batch. Through `state.energy` each rank would
+    keep the gradient of its own share, without any error.
+    """
+    state.energy.train()
+    energies = state.model(torch.cat([x_pos, x_neg]))
+    energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
+    loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    return loss.detach(), energy_pos.detach(), energy_neg.detach()
 
 
 def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Tensor, ChainInfo, Tensor]:
     """K steps of the sampler on U = E/T from the bank, the data or noise; how many bank slots were replaced after."""
-    generator = state.chain_generator
+    generator, batch = state.chain_generator, len(x_pos)
     if config.start == "bank":
-        slots, x0 = state.bank.draw(config.batch, generator)
-        coins = torch.rand(config.batch, generator=generator, device=x0.device)
+        slots, x0 = state.bank.draw(batch, generator)
+        coins = torch.rand(batch, generator=generator, device=x0.device)
         x0 = restart(x0, coins < config.restart, state.noise, generator)
     else:
-        slots, x0 = None, x_pos if config.start == "data" else state.noise.draw(config.batch, generator)
+        slots, x0 = None, x_pos if config.start == "data" else state.noise.draw(batch, generator)
 
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
@@ -327,6 +409,7 @@ def frozen(energy: nn.Module) -> Iterator[None]:
 
 
 def measure(
+    state: TrainState,
     loss: Tensor,
     energy_pos: Tensor,
     energy_neg: Tensor,
@@ -334,31 +417,37 @@ def measure(
     x_neg: Tensor,
     chains: ChainInfo,
     replaced: Tensor,
-    noise: StartNoise,
 ) -> dict[str, float | None]:
-    """The record of one step, brought to the host in one transfer; null where a number is not finite."""
-    finite = ~chains.nonfinite
-    count = finite.sum().clamp(min=1)
+    """The record of one step, brought to the host in one transfer; null where a number is not finite.
 
-    def over_finite(values: Tensor) -> Tensor:
-        return torch.where(finite, values, 0).sum() / count
+    Each number is a ratio of two sums over the ranks: a mean over batches (of equal size), over finite chains, or, as
+    a share of rank 0's one, a count. `spread`, a median, and `threshold`, a quantile, are of the chains of a rank,
+    and then averaged.
+    """
+    world, finite = state.world, ~chains.nonfinite
+    one = torch.ones_like(loss)
+    first, count = one if world.first else 0 * one, finite.sum()
 
-    values = {
-        "loss": loss,
-        "gap": energy_pos.mean() - energy_neg.mean(),
-        "energy_pos": energy_pos.mean(),
-        "energy_neg": energy_neg.mean(),
+    def over_finite(values: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(finite, values, 0).sum(), count
+
+    ratios = {
+        "loss": (loss, one),
+        "gap": (energy_pos.mean() - energy_neg.mean(), one),
+        "energy_pos": (energy_pos.mean(), one),
+        "energy_neg": (energy_neg.mean(), one),
         "acceptance": over_finite(chains.acceptance),
         "scale": over_finite(chains.step_scale),
         "chain_grad_norm": over_finite(chains.grad_norm),
-        "threshold": chains.threshold if chains.threshold is not None else loss.new_tensor(math.nan),
-        "grad_norm": grad_norm,
-        "spread": noise.spread(x_neg),
-        "nonfinite": chains.nonfinite.sum(),
-        "restarted": replaced,
+        "threshold": (chains.threshold if chains.threshold is not None else math.nan * one, one),
+        "grad_norm": (grad_norm, one),
+        "spread": (state.noise.spread(x_neg), one),
+        "nonfinite": (chains.nonfinite.sum(), first),
+        "restarted": (replaced, first),
     }
-    numbers = torch.stack([v.float() for v in values.values()]).tolist()
-    return {name: v if math.isfinite(v) else None for name, v in zip(values, numbers, strict=True)}
+    above, below = world.sum(torch.stack([part.float() for ratio in ratios.values() for part in ratio]).view(-1, 2)).T
+    numbers = (above / below.clamp(min=1)).tolist()
+    return {name: v if math.isfinite(v) else None for name, v in zip(ratios, numbers, strict=True)}
 
 
 def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
@@ -387,7 +476,31 @@ def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
 
 def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: dict[str, Any], trouble: str) -> None:
     """Stop with the last good checkpoint kept, or go back to it with half the step sizes, and say so."""
-    step, rollbacks, slowdown = state.step, state.rollbacks + 1, state.slowdown / 2
+    world, good = state.world, None
+    rollbacks, slowdown = state.rollbacks + 1, state.slowdown / 2
+    with world.agreed():
+        if world.first:
+            good = last_good(run, state)
+            event = {"step": state.step, "reason": trouble, "record": record, "checkpoint": good.step}
+            if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
+                run.event(kind="diverged", **event)
+                after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
+                raise DivergenceError(
+                    f"diverged at step {state.step}{after}: {trouble}. Kept: {good.path} (step {good.step})"
+                )
+            run.truncate_records(good.step)
+            run.event(kind="rollback", slowdown=slowdown, **event)
+            warnings.warn(
+                f"step {state.step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2
+            )
+    good = world.broadcast(good)
+    assert good is not None
+    state.restore(good)
+    state.rollbacks, state.slowdown = rollbacks, slowdown
+
+
+def last_good(run: RunDirectory, state: TrainState) -> Checkpoint:
+    """The newest checkpoint that was not gone back to before."""
     good = checkpoint.newest(run.checkpoints)
     assert good is not None  # step 0 is always saved
     assert good.path is not None
@@ -395,16 +508,7 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
         good.path.unlink()  # it was gone back to before and led here again: it is not good, take the one before
         good = checkpoint.newest(run.checkpoints)
         assert good is not None
-    event = {"step": step, "reason": trouble, "record": record, "checkpoint": good.step}
-    if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
-        run.event(kind="diverged", **event)
-        after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
-        raise DivergenceError(f"diverged at step {step}{after}: {trouble}. Kept: {good.path} (step {good.step})")
-    state.restore(good)
-    state.rollbacks, state.slowdown = rollbacks, slowdown
-    run.truncate_records(good.step)
-    run.event(kind="rollback", slowdown=slowdown, **event)
-    warnings.warn(f"step {step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2)
+    return good
 
 
 def prepare(config: TrainConfig, run: RunDirectory) -> None:
@@ -427,19 +531,30 @@ def prepare(config: TrainConfig, run: RunDirectory) -> None:
 
 def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:
     """Restore the newest readable checkpoint, or save step 0 so that there always is a good one."""
-    saved = checkpoint.newest(run.checkpoints) if run.has_begun() else None
+    world, saved = state.world, None
+    with world.agreed():
+        if world.first:
+            saved = checkpoint.newest(run.checkpoints) if run.has_begun() else None
+            require(
+                saved is not None or not run.records(),
+                f"{run.path} holds records but no checkpoint; restore {run.checkpoints}, or start anew with "
+                "another --out",
+            )
+    saved = world.broadcast(saved)
     if saved is None:
-        require(
-            not run.records(),
-            f"{run.path} holds records but no checkpoint; restore {run.checkpoints}, or start anew with another --out",
-        )
         save(config, run, state)
         return
-    state.restore(saved)
-    run.truncate_records(state.step)
-    run.event(kind="resumed", step=state.step)
+    with world.agreed():
+        state.restore(saved)
+        if world.first:
+            run.truncate_records(state.step)
+            ranks = {} if saved.ranks == world.size else {"ranks": {"before": saved.ranks, "now": world.size}}
+            run.event(kind="resumed", step=state.step, **ranks)
 
 
 def save(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:
-    run.sync()
-    checkpoint.save(state.checkpoint(config), run.checkpoints, config.keep)
+    saved = state.checkpoint(config)
+    with state.world.agreed():
+        if state.world.first:
+            run.sync()
+            checkpoint.save(saved, run.checkpoints, config.keep)

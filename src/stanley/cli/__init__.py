@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
 from stanley.cli import commands
-from stanley.errors import StanleyError
+from stanley.errors import StanleyError, require
+from stanley.launch import place
 
 app = App(
     name="stanley",
@@ -31,21 +33,29 @@ for command in (
 ):
     app.command(command)
 
+#: Seconds that the first process has to tell an error which others have met as well.
+PATIENCE = 5.0
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. Exit code 0, 2 for a request that cannot be carried out, 130 after Ctrl-C."""
-    warnings.showwarning = lambda message, *_, **__: print(f"stanley: warning: {message}", file=sys.stderr)
+    """Run one command. Exit code 0, 2 for a request that cannot be carried out, 130 after Ctrl-C.
+
+    Of the processes that torchrun starts, all train and the first one speaks.
+    """
+    warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a console or pipe that lacks γ or ‖ shows ? in its place
             stream.reconfigure(errors="replace")
+    words = sys.argv[1:] if arguments is None else arguments
     try:
+        require_one_process(words)
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         stop(" ".join(str(error).split()))
     except StanleyError as error:
         stop(str(error))
     except KeyboardInterrupt as interrupt:
-        print(f"stanley: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        tell(str(interrupt) or "interrupted")
         raise SystemExit(130) from None
     except (MemoryError, RuntimeError) as error:  # torch reports what it cannot allocate as a RuntimeError
         if not out_of_memory(error):
@@ -62,6 +72,22 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
+def require_one_process(words: Sequence[str]) -> None:
+    """torchrun is for train; any other command would do the same work once per process, into the same files."""
+    command = words[0] if words else "--help"
+    alone = command == "train" or command.startswith("-") or place().size == 1
+    require(alone, f"{command} runs in one process, torchrun started {place().size}; leave torchrun out")
+
+
+def tell(message: str) -> None:
+    if place().rank == 0:
+        print(f"stanley: {message}", file=sys.stderr)
+
+
 def stop(message: str) -> None:
+    """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several meet the same
+    error the first one speaks, and another only if that is not the end of it."""
+    if place().rank > 0:
+        time.sleep(PATIENCE)
     print(f"stanley: error: {message}", file=sys.stderr)
     raise SystemExit(2) from None

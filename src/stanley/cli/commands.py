@@ -73,6 +73,9 @@ def train(
     ] = None,
     device: Device = "auto",
     execution: Execution = "auto",
+    parallel: Annotated[
+        Literal["ddp", "fsdp"], Parameter(help="Under torchrun: whole weights on each process, or shards of them.")
+    ] = "ddp",
     quiet: Annotated[bool, Parameter(negative="", help="No progress bar.")] = False,
     json_: Json = False,
 ) -> None:
@@ -81,8 +84,11 @@ def train(
     Any other field of the configuration is a flag too, with dots between its parts: --network.width 64,
     --sampler.kind stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false.
     stanley recipes NAME prints all of them.
+
+    torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
     """
     from stanley.cli.fields import parse_fields, read_config_file, resolve
+    from stanley.launch import place
     from stanley.training import train as run_training
 
     named = {
@@ -99,8 +105,16 @@ def train(
     flags = {**parse_fields(fields), **{name: value for name, value in named.items() if value is not None}}
     resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
     out = out or f"runs/{recipe}"
-    run = run_training(resolved, out, device=device, execution=execution, progress=not quiet and sys.stderr.isatty())
-    report_training(run, json_)
+    run = run_training(
+        resolved,
+        out,
+        device=device,
+        execution=execution,
+        parallel=parallel,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    if place().rank == 0:
+        report_training(run, json_)
 
 
 def sample(
