@@ -1,6 +1,7 @@
 # make demo   the main job on an embedded default        make test    the test suite
 # make check  lint, format and types                     make slow    the slow tests as well
 # make bench  speed ratios against a bare loop and installed peers
+# make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
 # TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check bench bench-samplers clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -27,6 +28,12 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_cost.py
+
+bench-samplers: .venv/ready
+	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers_peers.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --draw benchmarks/samplers.json
 
 # stale when the requirements are newer than the environment
 .venv/ready: pyproject.toml constraints.txt

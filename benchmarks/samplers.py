@@ -10,8 +10,8 @@ Error  b²(t) = max over f of (Ê_t f - E f)² / Var f. Ê_t averages over the c
     of the steps so far, (t/2, t]: squared bias while the start is remembered, variance afterwards. The same
     normalised error of second moments, and the limit 0.01 (as accurate as 100 independent draws), is what
     Hoffman & Sountsov (2022) and Robnik, De Luca, Silverstein & Seljak (2023) report.
-Gradients to 0.01  what a chain had spent, its start included, when b² was last above 0.01, in a run that went on to
-    three times that, or to the budget. Warm-up and pilots are not in it, they stand beside it.
+Gradients to 0.01  what a chain had spent, its start included, when b² fell below 0.01 to stay there to the end of the
+    run, which is three times as long or the budget. Warm-up and pilots are not in it.
 Start  x ~ N(2, 2²) in every coordinate of every target: off the centre, or a symmetric target would be right by the
     symmetry of its start, and wider than all targets but v of the funnel and the ring.
 Cost  an evaluation of U without its gradient is half a gradient evaluation: the backward pass to the input alone
@@ -35,20 +35,21 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor
 
-import stanley
 from stanley import AMALA, HMC, MALA, Adjusted, Barker, Langevin, Quantile, RandomWalk, ReplicaExchange, Stanley
 from stanley.diagnostics import ess_bulk
 from stanley.errors import StanleyError
 from stanley.samplers import ClippedLangevin, Preconditioned, TamedLangevin, adapt, run_chains
 from stanley.targets import Funnel, LogisticRegression, StudentT, Target, named
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LIMIT = 0.01  # of b²
 WARM_UP, ESS_GRADIENTS, ESS_CHAINS = 300, 1000, 24
@@ -82,7 +83,13 @@ CONTENDERS: dict[str, list[Any]] = {
     "Adjusted(Stanley sample)": [Adjusted(Stanley(0.1, q, "sample")) for q in QUANTILES],
     "ReplicaExchange(MALA)": [ReplicaExchange(MALA(0.1), t) for t in LADDERS],
 }
-TWINS = {"MALA": "Langevin", "Adjusted(Stanley element)": "Stanley element", "Adjusted(Stanley sample)": "Stanley sample"}
+#: Their moves without the Metropolis test.
+TWINS = {
+    "MALA": "Langevin",
+    "Adjusted(Stanley element)": "Stanley element",
+    "Adjusted(Stanley sample)": "Stanley sample",
+}
+FIGURE = "docs/images/samplers.png"
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,9 @@ def price(info: Any) -> float:
     return info.num_gradients + info.num_potentials / 2
 
 
-def efficiency(sampler: Any, case: Case, x: Tensor, groups: int, gradients: float, seed: int) -> tuple[list[float], float]:
+def efficiency(
+    sampler: Any, case: Case, x: Tensor, groups: int, gradients: float, seed: int
+) -> tuple[list[float], float]:
     """Smallest bulk ESS over all f per chain and 1,000 gradients, group by group; and the acceptance."""
     generator = Generator().manual_seed(seed)
     each = price(run_chains(sampler, case.target, x, 20, generator=generator).info) / 20
@@ -200,7 +209,7 @@ def converge(sampler: Any, case: Case, x0: Tensor, groups: int, budget: float) -
     generator = Generator().manual_seed(2000)
     state = sampler.init(case.target, x0)
     spent = getattr(sampler, "init_gradients", 1) + getattr(sampler, "init_potentials", 0) / 2
-    costs, means, check = [], [], 200.0
+    costs, means, checked, check = [], [], [], 200.0
     while True:
         block = []
         while spent < check and len(block) < 50:
@@ -212,15 +221,23 @@ def converge(sampler: Any, case: Case, x0: Tensor, groups: int, budget: float) -
         means.append(f.mean(2))  # (steps, groups, 2d)
         if spent < check:
             continue
+        checked.append(spent)
         b2 = squared_error(torch.cat(means), case)
         last = [last_above(b2[:, g], costs) for g in range(groups)]
         finite = bool(b2[-1].isfinite().all())
         if not finite or spent >= min(budget, 3 * max(last)):
             break
         check = min(1.3 * check, budget)
-    reached = [cost if finite and 3 * cost <= spent else None for cost in last]
+    reached = [cost if finite and cost < math.inf else None for cost in last]
     final = [float(b) if math.isfinite(b) else None for b in b2[-1]]
-    return {"gradients": reached, "final_b2": final, "ran": spent, "diverged": not finite}
+    trace = [[round(cost, 1), *(float(f"{b:.3g}") for b in b2[costs.index(cost)])] for cost in checked]
+    return {
+        "gradients": reached,
+        "final_b2": final,
+        "ran": spent,
+        "diverged": not finite,
+        "trace": trace if finite else [],
+    }
 
 
 def squared_error(means: Tensor, case: Case) -> Tensor:
@@ -312,13 +329,128 @@ def machine() -> str:
     return f"{model}, {torch.get_num_threads()} thread, torch {torch.__version__}, {platform.system()}, float32"
 
 
+def draw(result: dict[str, Any]) -> None:
+    """Tables to stdout, the figure to docs/images/."""
+    cells = {(row["target"], row["sampler"]): row for row in result["rows"]}
+    columns = [c for c in COLUMNS if any(key[0] == c for key in cells)]
+    labels = [n for n in (*CONTENDERS, *TWINS.values()) if any(key[1] == n for key in cells)]
+    for title, cell in (
+        (f"Thousands of gradients to b² < {result['limit']}, mean ± sd of {result['seeds']} groups", thousands),
+        ("Effective draws per 1,000 gradients, worst test function, mean ± sd", effective),
+        ("Effective draws per second, MALA = 1", per_second),
+    ):
+        print(f"\n{title}\n\n| sampler | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+        for label in labels:
+            print(f"| {label} | {' | '.join(cell(cells, column, label) for column in columns)} |")
+    figure(cells, columns, labels, result["budget"])
+
+
+Cells = dict[tuple[str, str], dict[str, Any]]
+
+
+def short(value: float) -> str:
+    """Two significant digits."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def thousands(cells: Cells, column: str, label: str) -> str:
+    row = cells.get((column, label))
+    if row is None:
+        return ""
+    if "failure" in row:
+        return "adapt fails"
+    if row["diverged"]:
+        return "diverged"
+    reached = [g / 1000 for g in row["gradients"] if g is not None]
+    if len(reached) == len(row["gradients"]):
+        return f"{short(statistics.mean(reached))} ± {short(statistics.stdev(reached))}"
+    if reached:
+        return f"{len(reached)} of {len(row['gradients'])}"
+    return f"× b² {short(statistics.median(row['final_b2']))}"
+
+
+def effective(cells: Cells, column: str, label: str) -> str:
+    ess = cells.get((column, label), {}).get("ess_per_1000")
+    return f"{short(statistics.mean(ess))} ± {short(statistics.stdev(ess))}" if ess else ""
+
+
+def per_second(cells: Cells, column: str, label: str) -> str:
+    row, mala = cells.get((column, label), {}), cells.get((column, "MALA"), {})
+    if not row.get("ess_per_1000") or not mala.get("ess_per_1000"):
+        return ""
+    ratio = statistics.mean(row["ess_per_1000"]) / statistics.mean(mala["ess_per_1000"])
+    return short(ratio / (row["time_per_gradient"] if label != "MALA" else 1))
+
+
+def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -> None:
+    """A panel a target, a line a sampler; × where the error stays."""
+    from matplotlib.lines import Line2D
+
+    from stanley.plots.figures import BLUE, INK, LABEL, MUTED, VERMILION, new_figure, save
+
+    across = 4
+    down = math.ceil((len(columns) + 1) / across)
+    sheet = new_figure(12.5, 0.7 + 2.55 * down)
+    for n, column in enumerate(columns):
+        ax = sheet.add_subplot(down, across, n + 1)
+        panel(ax, cells, column, labels, budget, first=n % across == 0)
+    key = sheet.add_subplot(down, across, len(columns) + 1)
+    key.set_axis_off()
+
+    def mark(colour: str, marker: str, text: str, **more: Any) -> Line2D:
+        return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=6, label=text, **more)
+
+    entries = [
+        mark(VERMILION, "o", "adjusted STANLEY, mean and sd over groups"),
+        mark(BLUE, "o", "other exact samplers"),
+        mark(MUTED, "o", "no Metropolis test: biased", markerfacecolor="white"),
+        mark(INK, ".", "single groups, where not all arrive"),
+        mark(INK, "x", f"not in {budget:,} (number: groups that did)"),
+        mark(INK, "$∞$", "diverged"),
+    ]
+    key.legend(handles=entries, loc="center left", frameon=False, fontsize=LABEL, labelcolor=INK, borderaxespad=0)
+    sheet.suptitle("Gradient evaluations per chain until b² < 0.01", fontsize=12, color=INK, x=0.01, ha="left")
+    print(f"\n{save(sheet, FIGURE)}")
+
+
+def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float, first: bool) -> None:
+    from stanley.plots.figures import BLUE, MUTED, VERMILION, dress
+
+    ax.set_xscale("log")
+    dress(ax, column)
+    edge = 1.6 * budget
+    for y, label in enumerate(labels):
+        row = cells.get((column, label))
+        if row is None or "failure" in row:
+            continue
+        free = label in TWINS.values()
+        colour = MUTED if free else VERMILION if "Stanley" in label else BLUE
+        reached = [g for g in row["gradients"] if g is not None]
+        if row["diverged"]:
+            ax.plot(edge, y, marker="$∞$", color=colour, markersize=8)
+        elif len(reached) < len(row["gradients"]):
+            ax.plot(edge, y, "x", color=colour, markersize=5.5)
+            ax.plot(reached, [y] * len(reached), ".", color=colour, markersize=4)
+            if reached:
+                ax.annotate(f"{len(reached)}", (edge, y), (-9, 0), textcoords="offset points", va="center", fontsize=7)
+        else:
+            mean, sd = statistics.mean(reached), statistics.stdev(reached)
+            low = max(mean - sd, mean / 4)  # the axis is logarithmic
+            ax.plot([low, mean + sd], [y, y], color=colour, linewidth=1.4)
+            ax.plot(mean, y, "o", color=colour, markersize=5.5, markerfacecolor="white" if free else colour)
+    ax.axvline(1.15 * budget, color="#B5B5B5", linewidth=0.8, linestyle=":")
+    ax.set_xlim(10, 2.4 * budget)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", default=COLUMNS, choices=COLUMNS, metavar="TARGET")
     parser.add_argument("--samplers", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="SAMPLER")
     parser.add_argument("--seeds", type=int, default=5, help="groups of chains")
     parser.add_argument("--chains", type=int, default=64, help="in a group")
-    parser.add_argument("--budget", type=int, default=10_000, help="gradient evaluations of a chain")
+    parser.add_argument("--budget", type=int, default=5_000, help="gradient evaluations of a chain")
     parser.add_argument("--exact-draws", type=int, default=2_000_000)
     parser.add_argument("--quick", action="store_true", help="two targets, three samplers: whether it runs at all")
     parser.add_argument("--out", default="benchmarks/samplers.json", help="written after every target")
