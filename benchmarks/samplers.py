@@ -1,6 +1,6 @@
 """Samplers against targets: gradient evaluations to a small error, and effective draws per gradient evaluation.
 
-    python benchmarks/samplers.py --out benchmarks/samplers.json       # measures, target after target
+    python benchmarks/samplers.py --out benchmarks/samplers.json       # measures, saves after every target
     python benchmarks/samplers.py --draw benchmarks/samplers.json      # prints the tables, draws the figure
 
 Test functions  f = (y, y²) of every coordinate, y = x except for the funnel, where y = (v, x_i e^{-v/2}): the second
@@ -20,9 +20,11 @@ Tuning  `adapt`, 300 steps from the same start for everyone, its own target acce
     hyper-parameter tries up to three values of it, each adapted and then judged by effective draws per gradient;
     the winner is adapted once more with other random numbers, and that is what is measured. "+ scale" adapts
     precondition='both' besides ('draws' for a random walk, which has no gradients).
-Effective draws  the smallest bulk ESS over all f, from where the adaptation ended, per 1,000 gradients.
+Effective draws  the smallest bulk ESS over all f, from where the adaptation ended, per 1,000 gradients; over 1,000
+    gradients a chain (500 in a pilot), and at least 64 draws.
 Groups  `--seeds` groups of chains that share nothing but the tuned sampler; ± is the sd over groups. Tuning is
     therefore not in the spread; `pilot_step_size` and `step_size` show how much two tunings differ.
+Independent draws, one for the price of a gradient, are the floor; no tuning, no start.
 Unadjusted rows have the step size and threshold of their adjusted twins; their b² ends at their bias.
 """
 
@@ -45,7 +47,15 @@ from torch import Generator, Tensor
 from stanley import AMALA, HMC, MALA, Adjusted, Barker, Langevin, Quantile, RandomWalk, ReplicaExchange, Stanley
 from stanley.diagnostics import ess_bulk
 from stanley.errors import StanleyError
-from stanley.samplers import ClippedLangevin, Preconditioned, TamedLangevin, adapt, run_chains
+from stanley.samplers import (
+    ChainState,
+    ClippedLangevin,
+    Preconditioned,
+    StepInfo,
+    TamedLangevin,
+    adapt,
+    run_chains,
+)
 from stanley.targets import Funnel, LogisticRegression, StudentT, Target, named
 
 if TYPE_CHECKING:
@@ -53,6 +63,7 @@ if TYPE_CHECKING:
 
 LIMIT = 0.01  # of b²
 WARM_UP, ESS_GRADIENTS, ESS_CHAINS = 300, 1000, 24
+LEAST_DRAWS = 64  # of a chain, for its ESS
 COLUMNS = (
     "banana",
     "ring-mixture",
@@ -70,7 +81,7 @@ MULTIMODAL = ("double-well", "ring-mixture")
 QUANTILES = tuple(Quantile(q) for q in (0.5, 0.9, 0.99))
 LADDERS = ((1.0, 2.0), (1.0, 2.0, 4.0), (1.0, 3.0, 9.0))
 
-#: Each with the values of its second hyper-parameter, if it has one. MALA first: the others are timed against it.
+#: Each with the values of its second hyper-parameter, if it has one.
 CONTENDERS: dict[str, list[Any]] = {
     "MALA": [MALA(0.1)],
     "RandomWalk": [RandomWalk(0.1)],
@@ -89,6 +100,7 @@ TWINS = {
     "Adjusted(Stanley element)": "Stanley element",
     "Adjusted(Stanley sample)": "Stanley sample",
 }
+FLOOR = "independent draws"
 FIGURE = "docs/images/samplers.png"
 
 
@@ -110,6 +122,19 @@ def functions(target: Target, x: Tensor) -> Tensor:
     if isinstance(target, Funnel):
         y = torch.cat([y[..., :1], y[..., 1:] * (-y[..., :1] / 2).exp()], -1)
     return torch.cat([y, y**2], -1)
+
+
+@dataclass(frozen=True)
+class Independent:
+    """The target's own draws in place of a chain."""
+
+    target: Target
+
+    def init(self, potential: Any, x: Tensor) -> ChainState:
+        return self.step(potential, ChainState(x, x[:, 0], x), Generator().manual_seed(0))[0]
+
+    def step(self, potential: Any, state: ChainState, generator: Generator) -> tuple[ChainState, StepInfo]:
+        return state._replace(x=self.target.sample(len(state.x), generator)), StepInfo()
 
 
 def case_of(name: str, draws: int) -> Case:
@@ -179,7 +204,7 @@ def efficiency(
     """Smallest bulk ESS over all f per chain and 1,000 gradients, group by group; and the acceptance."""
     generator = Generator().manual_seed(seed)
     each = price(run_chains(sampler, case.target, x, 20, generator=generator).info) / 20
-    steps = max(8, round(gradients / each))
+    steps = max(LEAST_DRAWS, round(gradients / each))
     out = run_chains(sampler, case.target, x, steps, generator=generator, keep_every=max(1, steps // 500))
     assert out.draws is not None
     found = []
@@ -286,7 +311,11 @@ def measure(column: str, names: list[str], settings: argparse.Namespace) -> list
     name, scaled = column.removesuffix(" + scale"), column.endswith(" + scale")
     case, groups, rows = case_of(name, settings.exact_draws), settings.seeds, []
     x0 = torch.cat([start(case, settings.chains, seed) for seed in range(groups)])
-    tuning, mala = groups * ESS_CHAINS, None
+    tuning = groups * ESS_CHAINS
+    mala, _ = tuned(MALA(0.1), case, scaled, tuning, seed=1002)
+    if not (scaled or isinstance(case.target, LogisticRegression)):
+        row = {"target": column, "sampler": FLOOR, "settings": "exact"}
+        rows.append(row | converge(Independent(case.target), case, x0, groups, settings.budget))
     for label in names:
         if label.startswith("ReplicaExchange") and name not in MULTIMODAL:
             continue
@@ -295,7 +324,6 @@ def measure(column: str, names: list[str], settings: argparse.Namespace) -> list
         try:
             best, pilots = pilot(candidates, case, scaled, tuning) if len(candidates) > 1 else (0, [])
             sampler, x = tuned(candidates[best], case, scaled, tuning, seed=1002)
-            mala = sampler if mala is None else mala
             ess, acceptance = efficiency(sampler, case, x, groups, ESS_GRADIENTS, seed=1003)
         except StanleyError as error:
             rows.append(row | {"failure": str(error)})
@@ -333,7 +361,7 @@ def draw(result: dict[str, Any]) -> None:
     """Tables to stdout, the figure to docs/images/."""
     cells = {(row["target"], row["sampler"]): row for row in result["rows"]}
     columns = [c for c in COLUMNS if any(key[0] == c for key in cells)]
-    labels = [n for n in (*CONTENDERS, *TWINS.values()) if any(key[1] == n for key in cells)]
+    labels = [n for n in (FLOOR, *CONTENDERS, *TWINS.values()) if any(key[1] == n for key in cells)]
     for title, cell in (
         (f"Thousands of gradients to b² < {result['limit']}, mean ± sd of {result['seeds']} groups", thousands),
         ("Effective draws per 1,000 gradients, worst test function, mean ± sd", effective),
@@ -414,7 +442,7 @@ def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -
 
 
 def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float, first: bool) -> None:
-    from stanley.plots.figures import BLUE, MUTED, VERMILION, dress
+    from stanley.plots.figures import BLUE, INK, MUTED, VERMILION, dress
 
     ax.set_xscale("log")
     dress(ax, column)
@@ -424,7 +452,7 @@ def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float,
         if row is None or "failure" in row:
             continue
         free = label in TWINS.values()
-        colour = MUTED if free else VERMILION if "Stanley" in label else BLUE
+        colour = INK if label == FLOOR else MUTED if free else VERMILION if "Stanley" in label else BLUE
         reached = [g for g in row["gradients"] if g is not None]
         if row["diverged"]:
             ax.plot(edge, y, marker="$∞$", color=colour, markersize=8)
@@ -453,7 +481,9 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=5_000, help="gradient evaluations of a chain")
     parser.add_argument("--exact-draws", type=int, default=2_000_000)
     parser.add_argument("--quick", action="store_true", help="two targets, three samplers: whether it runs at all")
-    parser.add_argument("--out", default="benchmarks/samplers.json", help="written after every target")
+    parser.add_argument(
+        "--out", default="benchmarks/samplers.json", help="written after every target; its other rows are kept"
+    )
     parser.add_argument("--draw", metavar="JSON", help="tables and figure of what was measured")
     settings = parser.parse_args()
     if settings.draw:
@@ -462,15 +492,19 @@ def main() -> None:
     if settings.quick:
         settings.targets, settings.seeds, settings.budget, settings.exact_draws = COLUMNS[:2], 2, 1000, 20_000
         settings.samplers = ["MALA", "RandomWalk", "Adjusted(Stanley element)"]
-    names = [label for label in CONTENDERS if label == "MALA" or label in settings.samplers]
+    names = [label for label in CONTENDERS if label in settings.samplers]
     kept = ("seeds", "chains", "budget", "exact_draws")
     result = {"command": "python benchmarks/samplers.py", "machine": machine(), "warm_up": WARM_UP, "limit": LIMIT}
     result |= {key: getattr(settings, key) for key in kept} | {"rows": []}
+    out = Path(settings.out)
+    if out.exists() and all((old := json.loads(out.read_text())).get(key) == result[key] for key in kept):
+        result = old
     for column in settings.targets:
-        result["rows"] += measure(column, names, settings)
+        rows = {(row["target"], row["sampler"]): row for row in result["rows"] + measure(column, names, settings)}
+        result["rows"] = list(rows.values())
         if column == "logistic":
             result["logistic_reference_gap"] = gap_to_hmc(case_of(column, settings.exact_draws))
-        Path(settings.out).write_text(json.dumps(result, indent=1) + "\n")
+        out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
