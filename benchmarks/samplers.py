@@ -21,7 +21,8 @@ Tuning  `adapt`, 300 steps from the same start for everyone, its own target acce
     the winner is adapted once more with other random numbers, and that is what is measured. "+ scale" adapts
     precondition='both' besides ('draws' for a random walk, which has no gradients).
 Effective draws  the smallest bulk ESS over all f, from where the adaptation ended, per 1,000 gradients; over 1,000
-    gradients a chain (500 in a pilot), and at least 64 draws.
+    gradients a chain, and at least 64 draws. It is never much below one a chain, so 1 means: not resolved. Pilots
+    run 500, those of HMC 3,072 for every L.
 Groups  `--seeds` groups of chains that share nothing but the tuned sampler; ± is the sd over groups. Tuning is
     therefore not in the spread; `pilot_step_size` and `step_size` show how much two tunings differ.
 Independent draws, one for the price of a gradient, are the floor; no tuning, no start.
@@ -217,10 +218,12 @@ def efficiency(
 def pilot(candidates: list[Any], case: Case, scaled: bool, chains: int) -> tuple[int, list[dict[str, Any]]]:
     """The candidate with the most effective draws per gradient, and what each of them scored."""
     rows: list[dict[str, Any]] = []
+    longest = LEAST_DRAWS * max(getattr(candidate, "num_leapfrog", 1) for candidate in candidates)
+    gradients = max(ESS_GRADIENTS / 2, longest)  # the same for all: an ESS is never much below 1 a chain
     for candidate in candidates:
         try:
             sampler, x = tuned(candidate, case, scaled, chains, seed=1000)
-            (score,), _ = efficiency(sampler, case, x, 1, ESS_GRADIENTS / 2, seed=1001)
+            (score,), _ = efficiency(sampler, case, x, 1, gradients, seed=1001)
             rows.append({"settings": describe(sampler), "step_size": float(sampler.step_size), "ess": score})
         except StanleyError as error:
             rows.append({"settings": describe(candidate), "step_size": None, "ess": math.nan, "failure": str(error)})
@@ -369,11 +372,15 @@ def draw(result: dict[str, Any]) -> None:
     ):
         print(f"\n{title}\n\n| sampler | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
         for label in labels:
-            print(f"| {label} | {' | '.join(cell(cells, column, label) for column in columns)} |")
+            print(f"| {shown(label)} | {' | '.join(cell(cells, column, label) for column in columns)} |")
     figure(cells, columns, labels, result["budget"])
 
 
 Cells = dict[tuple[str, str], dict[str, Any]]
+
+
+def shown(label: str) -> str:
+    return f"{label}, unadjusted" if label in TWINS.values() else label
 
 
 def short(value: float) -> str:
@@ -469,7 +476,7 @@ def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float,
     ax.axvline(1.15 * budget, color="#B5B5B5", linewidth=0.8, linestyle=":")
     ax.set_xlim(10, 2.4 * budget)
     ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
+    ax.set_yticks(range(len(labels)), [shown(label) if first else "" for label in labels])
 
 
 def main() -> None:
