@@ -385,6 +385,8 @@ def shown(label: str) -> str:
 
 def short(value: float) -> str:
     """Two significant digits."""
+    if value >= 1e4:
+        return f"{value:.0e}".replace("e+0", "e")
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
@@ -443,7 +445,9 @@ def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -
         mark(INK, "x", f"not in {budget:,} (number: groups that did)"),
         mark(INK, "$∞$", "diverged"),
     ]
-    key.legend(handles=entries, loc="center left", frameon=False, fontsize=LABEL, labelcolor=INK, borderaxespad=0)
+    key.legend(
+        handles=entries, loc="center left", frameon=False, fontsize=LABEL, labelcolor=INK, borderaxespad=0
+    ).set_in_layout(False)
     sheet.suptitle("Gradient evaluations per chain until b² < 0.01", fontsize=12, color=INK, x=0.01, ha="left")
     print(f"\n{save(sheet, FIGURE)}")
 
