@@ -425,9 +425,9 @@ def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -
 
     from stanley.plots.figures import BLUE, INK, LABEL, MUTED, VERMILION, new_figure, save
 
-    across = 4
+    across = 5
     down = math.ceil((len(columns) + 1) / across)
-    sheet = new_figure(12.5, 0.7 + 2.55 * down)
+    sheet = new_figure(14, 0.7 + 2.7 * down)
     for n, column in enumerate(columns):
         ax = sheet.add_subplot(down, across, n + 1)
         panel(ax, cells, column, labels, budget, first=n % across == 0)
@@ -438,11 +438,11 @@ def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -
         return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=6, label=text, **more)
 
     entries = [
-        mark(VERMILION, "o", "adjusted STANLEY, mean and sd over groups"),
+        mark(VERMILION, "o", "adjusted STANLEY\n(mean and sd over groups)"),
         mark(BLUE, "o", "other exact samplers"),
-        mark(MUTED, "o", "no Metropolis test: biased", markerfacecolor="white"),
-        mark(INK, ".", "single groups, where not all arrive"),
-        mark(INK, "x", f"not in {budget:,} (number: groups that did)"),
+        mark(MUTED, "o", "no Metropolis test", markerfacecolor="white"),
+        mark(INK, ".", "single groups,\nwhere not all arrive"),
+        mark(INK, "x", f"not in {budget:,}\n(number: groups that did)"),
         mark(INK, "$∞$", "diverged"),
     ]
     key.legend(
@@ -485,7 +485,7 @@ def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", default=COLUMNS, choices=COLUMNS, metavar="TARGET")
+    parser.add_argument("--targets", nargs="+", default=COLUMNS[:-2], choices=COLUMNS, metavar="TARGET")
     parser.add_argument("--samplers", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="SAMPLER")
     parser.add_argument("--seeds", type=int, default=5, help="groups of chains")
     parser.add_argument("--chains", type=int, default=64, help="in a group")
