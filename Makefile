@@ -2,6 +2,7 @@
 # make check  lint, format and types                     make test-slow   the tests that take minutes
 # make bench  speed ratios against a bare loop and installed peers
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
+# make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
 # TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow mutations check bench clean
+.PHONY: demo test test-slow mutations check bench bench-samplers clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -31,6 +32,12 @@ bench: .venv/ready
 
 mutations: .venv/ready
 	$(BIN)/python tests/mutations.py --jobs 2
+
+bench-samplers: .venv/ready
+	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers_peers.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --draw benchmarks/samplers.json
 
 # stale when the requirements are newer than the environment
 .venv/ready: pyproject.toml constraints.txt
