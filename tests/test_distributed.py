@@ -392,6 +392,8 @@ def test_torchrun_trains_and_one_process_goes_on(tmp_path: Path, capsys: pytest.
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: step 6") == done.stdout.count("\n") - 1 == 1
-    cli.main(["train", "rings", "--out", str(tmp_path / "run"), "--steps", "9", *SMALL])
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "rings", "--out", str(tmp_path / "run"), "--steps", "9", *SMALL])
+    assert not end.value.code
     assert "done: step 9" in capsys.readouterr().out
     assert newest(RunDirectory(tmp_path / "run")).step == 9
