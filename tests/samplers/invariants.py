@@ -55,6 +55,7 @@ REFUSED = {  # what is changed, what the message names
     "detached": ({"potential": lambda x: targets.coupled(x.detach())}, "does not depend on x"),
     "detached, with weights": ({"potential": lambda x: WEIGHTS(x.detach().flatten(1))[:, 0]}, "does not depend on x"),
     "no_grad": ({"potential": torch.no_grad()(targets.coupled)}, "does not depend on x"),
+    "numpy": ({"potential": lambda x: torch.from_numpy(x.numpy()).flatten(1).sum(1)}, "does not depend on x"),
     "not differentiable": ({"potential": lambda x: (x > 0).flatten(1).sum(1)}, "does not depend on x"),
     "points of another target": ({"potential": Potential(Banana(), 2.0)}, r"must be \(5, 2\): the points of Banana"),
     "nan start": ({"x0": broken(float("nan"))}, "1 of 5 chains at a non-finite position"),

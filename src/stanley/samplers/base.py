@@ -90,7 +90,12 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
 def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        u = check_potential(potential(x), x)
+        try:
+            u = check_potential(potential(x), x)
+        except RuntimeError as error:
+            if "Can't call numpy()" in str(error):
+                raise StanleyError(DETACHED) from error
+            raise
         (grad,) = torch.autograd.grad(u.sum(), x, allow_unused=True)
     if grad is None:  # U has a gradient, but only with respect to the weights
         raise StanleyError(DETACHED)
