@@ -165,14 +165,15 @@ def show(row: dict[str, Any]) -> None:
 
 
 CHAINS = """
-import resource, sys, time, torch, stanley
+import sys, time, torch, stanley
+from stanley.device import peak_memory
 width, chains, steps, chunk = map(int, sys.argv[1:])
 energy = stanley.networks.build_energy(stanley.ConvNet(width=width), (3, 32, 32), seed=0).requires_grad_(False)
 x = torch.rand(chains, 3, 32, 32) * 2 - 1
 potential = stanley.Chunked(energy, chunk) if chunk else energy
 began = time.process_time()
 stanley.run_chains(stanley.Langevin(1e-4), potential, x, steps, generator=torch.Generator().manual_seed(0))
-print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.process_time() - began, peak_memory(x.device))
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import torch
 
@@ -29,6 +30,11 @@ def peak_memory(device: torch.device) -> float | None:
     """The most memory so far in MiB: of torch's tensors on a GPU, else of this process; None where nobody counts."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    try:
+        status = Path("/proc/self/status").read_text()  # resource's number begins with that of the process before exec
+        return round(int(status.split("VmHWM:")[1].split()[0]) / 2**10, 1)  # KiB
+    except (OSError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # Windows
