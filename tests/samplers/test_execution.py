@@ -188,6 +188,11 @@ def test_a_temperature_is_part_of_the_trace(traced):
         assert identical(eager.draws, other.draws)
 
 
+def test_auto_is_eager(traced):
+    assert identical(run(MALA(0.1), "auto")[0].draws, run(MALA(0.1), "eager")[0].draws)
+    assert not execution.CACHE
+
+
 def test_few_traces_are_kept(traced):
     for n in range(1, 12):
         run(Langevin(0.1), "compile", x0=starts((n, 2)))

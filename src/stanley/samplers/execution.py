@@ -3,10 +3,8 @@
 eager    Python and autograd, operation by operation.
 compile  the step is traced once into a graph of tensor operations, gradient included, and compiled.
 graph    the same traced step, captured as a CUDA graph: one launch a step.
-auto     graph where the chains are on CUDA, eager elsewhere.
-
-Why not compile by default on a CPU: it takes 5 to 40 s and saves a third of the time of networks so small that Python
-is felt, and nothing of convolutions; `docs/performance.md` has the numbers.
+auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a tenth of the time of
+         networks so small that Python is felt, nothing of convolutions (docs/performance.md); graphs have not been run.
 
 All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same operations as the
 eager one, so `graph` differs by nothing but the order of the device's sums, and `compile` by the rounding of fused
@@ -63,9 +61,9 @@ def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tenso
     def eager(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         return sampler.step(potential, state, generator)
 
-    if execution == "eager" or (execution == "auto" and not cuda):
+    if execution in ("auto", "eager"):
         return eager
-    rung = "compile" if execution == "compile" else "graph"
+    rung = execution
     found: list[Step] = []  # what the run goes on with, from the first step that settles it
 
     def step(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
