@@ -237,9 +237,9 @@ MUTATIONS: tuple[Mutation, ...] = (
             "evaluate(potential, state.x + noise)._replace",
         ),
         (
-            "kept γ forgotten after a step",
+            "kept γ squared after a step",
             "threshold=state.threshold, scale=state.scale)",
-            "threshold=state.threshold)",
+            "threshold=state.threshold, scale=None if state.scale is None else state.scale**2)",
         ),
         ("lagged γ is the chain's own", "donors.roll(-1)", "donors"),
         ("lagged γ from a lost chain", "finite = grad.flatten(1).isfinite().all(1)", "finite = order >= 0"),
