@@ -24,7 +24,8 @@ from stanley.distributed import World, joined
 from stanley.launch import place
 from stanley.networks import MLP, ConvNet
 from stanley.recipes import recipe
-from stanley.training import TrainConfig, TrainState, train_step
+from stanley.train_config import TrainConfig
+from stanley.training import TrainState, train_step
 
 
 def pixels() -> Dataset:

@@ -12,7 +12,7 @@ from stanley.data import Rings
 from stanley.networks import MLP
 from stanley.optim import Adam
 from stanley.samplers import MALA, RobbinsMonro
-from stanley.training import TrainConfig
+from stanley.train_config import TrainConfig
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from stanley.config import apply, differences, from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.recipes import ABOUT, RECIPES, recipe
 from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped
-from stanley.training import TrainConfig
+from stanley.train_config import TrainConfig
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -27,7 +27,8 @@ from stanley.networks import MLP, ConvNet, ResNet
 from stanley.optim import SGD, Adam
 from stanley.records import RunDirectory
 from stanley.samplers import GradientDescent, Langevin, Quantile, Stanley
-from stanley.training import TrainConfig, TrainState, backward, train
+from stanley.train_config import TrainConfig
+from stanley.training import TrainState, backward, train
 from tests.conftest import without_time
 from tests.ranks import on_ranks
 from tests.test_train import newest, same_state

@@ -29,7 +29,7 @@ LAYERS = [
     "training",
     "plots",
     "diagnosis warm_up density",
-    "diagnostics metrics bank losses optim networks checkpoint records config",
+    "diagnostics metrics bank losses optim networks checkpoint records config train_config",
     "data targets samplers",
     "types distributed",
     "device files signals progress launch",
@@ -119,7 +119,7 @@ def test_links_lead_somewhere(page: Path):
 def test_every_recipe_has_a_line_and_is_a_configuration():
     from stanley.config import from_dict, to_dict
     from stanley.recipes import ABOUT, RECIPES
-    from stanley.training import TrainConfig
+    from stanley.train_config import TrainConfig
 
     assert set(ABOUT) == set(RECIPES)
     for config in RECIPES.values():

@@ -26,8 +26,9 @@ from stanley.networks import MLP, build_energy
 from stanley.optim import Adam
 from stanley.records import RunDirectory
 from stanley.samplers import MALA, Adjusted, Langevin, Quantile, Stanley, run_chains
+from stanley.train_config import TrainConfig
 from stanley.trained import load
-from stanley.training import TrainConfig, train
+from stanley.training import train
 from tests.conftest import without_time
 
 
@@ -96,7 +97,8 @@ SCRIPT = """
 import sys, json, torch
 torch.set_num_threads(1)
 from stanley.config import from_dict
-from stanley.training import TrainConfig, train
+from stanley.train_config import TrainConfig
+from stanley.training import train
 train(from_dict(TrainConfig, json.loads(sys.argv[1])), sys.argv[2])
 """
 

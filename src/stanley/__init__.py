@@ -50,8 +50,9 @@ if TYPE_CHECKING:
         adapt,
         run_chains,
     )
+    from stanley.train_config import TrainConfig
     from stanley.trained import Trained, load
-    from stanley.training import TrainConfig, train
+    from stanley.training import train
     from stanley.types import Bf16, Chunked, Energy, Potential
 
 _HOME = {
@@ -68,7 +69,8 @@ _HOME = {
     "stanley.samplers": "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin "
     "GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile RandomWalk "
     "ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt run_chains",
-    "stanley.training": "TrainConfig train",
+    "stanley.train_config": "TrainConfig",
+    "stanley.training": "train",
     "stanley.trained": "Trained load",
     "stanley.types": "Bf16 Chunked Energy Potential",
 }

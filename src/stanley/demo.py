@@ -14,7 +14,8 @@ from stanley.files import write_json
 from stanley.plots import Panel, densities, save
 from stanley.recipes import recipe
 from stanley.samplers import Adjusted, Langevin, Stanley
-from stanley.training import TrainConfig, train
+from stanley.train_config import TrainConfig
+from stanley.training import train
 
 #: Step sizes tuned in the same way for each sampler: see benchmarks/demo_step_sizes.py and docs/results.md.
 SAMPLERS: dict[str, Langevin | Stanley | Adjusted] = {

@@ -9,7 +9,7 @@ from stanley.errors import StanleyError, did_you_mean
 from stanley.networks import MLP, ConvNet, ResNet
 from stanley.optim import Adam
 from stanley.samplers import MALA, Langevin, RobbinsMonro, Stanley
-from stanley.training import TrainConfig
+from stanley.train_config import TrainConfig
 
 RINGS = TrainConfig(
     data=Rings(),

@@ -19,7 +19,7 @@ from stanley.networks import build_energy
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
 from stanley.samplers.inside import with_step_size
-from stanley.training import TrainConfig
+from stanley.train_config import TrainConfig
 from stanley.types import Potential
 
 Weights = Literal["average", "raw"]

@@ -13,7 +13,7 @@ from stanley.errors import StanleyError, require
 from stanley.recipes import recipe as named_recipe
 from stanley.samplers import AnySampler
 from stanley.samplers.inside import adjustable_step
-from stanley.training import TrainConfig
+from stanley.train_config import TrainConfig
 
 
 def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:
