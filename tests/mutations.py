@@ -373,7 +373,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("way back with the gradient of x", "logsigmoid(move * candidate.grad)", "logsigmoid(move * state.grad)"),
         ("ratio flipped", "per_chain(logsigmoid(move", "-per_chain(logsigmoid(move"),
-        ("logarithm after the sigmoid", "logsigmoid(-move * state.grad)", "torch.sigmoid(-move * state.grad).log()"),
+        (
+            "logarithm after the sigmoid",
+            "logsigmoid(move * candidate.grad)",
+            "torch.sigmoid(move * candidate.grad).log()",
+        ),
         (
             "one sign for all components",
             "uniform_like(z, generator)",
