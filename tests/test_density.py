@@ -40,6 +40,9 @@ class Energy(torch.nn.Module):
     def forward(self, x):
         return self.layer(x)[:, 0]
 
+def centred(x):
+    return U(x - x.mean(0))
+
 net = Energy()
 number = 3
 """
@@ -106,8 +109,10 @@ def test_a_network_keeps_its_type_and_its_weights_get_no_gradients(module):
         ("users_own:", {}, "must be module:function"),
         ("missing.py:U", {}, "missing.py is not a file"),
         ("broken.py:U", {}, "ZeroDivisionError"),
-        ("users_own:number", {"shape": (2,)}, "is int"),
-        ("users_own:Energy", {"shape": (2,)}, "is type"),
+        ("users_own:number", {"shape": (2,)}, "no function but int"),
+        ("users_own:Energy", {"shape": (2,)}, "is the class Energy, make an instance"),
+        ("users_own.py", {"shape": (2,)}, "give users_own.py:FUNCTION"),
+        ("users_own:centred", {"shape": (2,)}, "for it alone"),
         ("users_own:U", {}, "give it, for example --shape"),
         ("users_own:U", {"shape": (0,)}, r"shape is \(0,\)"),
         ("users_own:per_coordinate", {"shape": (2,)}, r"returned shape \(2, 2\)"),

@@ -129,11 +129,32 @@ def test_u_is_evaluated_without_a_graph():
 
 @pytest.mark.parametrize(
     ("effort", "chains", "told"),
-    [(replace(NOTHING, steps=3), 20, "steps is 3"), (NOTHING, 1, "1 chain, must be at least 2")],
+    [
+        ({"steps": 3}, 20, "steps is 3"),
+        ({"chains": 1}, 20, "chains is 1"),
+        ({"pairs": -1}, 20, "pairs is -1, must be at least 20, or 0"),
+        ({"rays": -3}, 20, "rays is -3"),
+        ({"copies": 1}, 20, "copies is 1"),
+        ({"coupled_steps": 0}, 20, "coupled_steps is 0"),
+        ({}, 1, "1 chain, must be at least 2"),
+    ],
 )
 def test_bad_requests(effort, chains, told):
     with pytest.raises(StanleyError, match=told):
-        run(MALA(0.2), effort, x0=torch.zeros(chains, 2, dtype=torch.float64))
+        run(MALA(0.2), replace(NOTHING, **effort), x0=torch.zeros(chains, 2, dtype=torch.float64))
+
+
+def test_pairs_that_do_not_meet_are_said_to_be_a_first_try():
+    """Started 20 standard deviations out, ten steps are too few."""
+
+    def far(n, g):
+        return 20 + torch.randn(n, 2, generator=g, dtype=torch.float64)
+
+    x0 = TARGET.sample(20, torch.Generator().manual_seed(1))
+    effort = replace(NOTHING, pairs=50, coupled_steps=10)
+    found = diagnose(MALA(0.01), TARGET, far, x0, generator=generator(), effort=effort)
+    assert not found.coupling.valid
+    assert "first try of 20 pairs" in found.verdicts()["coupling"][1]
 
 
 def test_the_usual_effort_is_enough_for_the_rules_of_thumb():

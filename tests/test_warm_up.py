@@ -56,6 +56,15 @@ def test_a_quantile_becomes_the_number_of_where_the_chains_are_in_the_end():
     assert ready.sampler.threshold != float(sampler.init(U, starts()).threshold)
 
 
+def test_starts_outside_the_density_are_refused():
+    def wall(x):
+        return torch.where(x[:, 0] > 0, x.square().sum(1), torch.inf)
+
+    out = int((starts()[:, 0] <= 0).sum())
+    with pytest.raises(StanleyError, match=f"not finite at {out} of 30 starts"):
+        warm_up(MALA(0.1), wall, starts(), 10, generator=generator(), tune=True)
+
+
 @pytest.mark.parametrize(
     ("sampler", "steps", "options", "told"),
     [

@@ -68,6 +68,7 @@ def find(
             "give it, for example --shape 10 or --shape 3,32,32",
         )
     else:
+        require(not name.endswith(".py"), f"target {name!r} names no function; give {name}:FUNCTION")
         known = [*TARGETS, "module:function"]
         require(name in TARGETS, f"unknown target {name!r}: {did_you_mean(name, known)}")
         require(shape is None, f"shape is {shape}, but target {name!r} has a shape of its own; leave it out")
@@ -101,7 +102,9 @@ def imported(name: str) -> Callable[..., Any]:
         raise StanleyError(f"{where} has no {attribute!r}: {did_you_mean(attribute, public)}") from None
     require(
         callable(found) and not isinstance(found, type),
-        f"{name} is {type(found).__name__}, must be a function or object called as U: (B, *event) -> (B,)",
+        f"{name} is {f'the class {attribute}, make an instance of it' if isinstance(found, type) else 'no function'}"
+        f"{'' if isinstance(found, type) else f' but {type(found).__name__}'}; a target is called as "
+        "U: (B, *event) -> (B,)",
     )
     return found
 
@@ -148,6 +151,13 @@ def probe(density: Density) -> None:
         isinstance(u, Tensor) and u.shape == (2,),
         f"{density.name} returned {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for "
         f"points of shape {tuple(x.shape)}, must be (2,), one number per point",
+    )
+    alone = density.potential(x[:1])
+    same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
+    require(
+        same.all(),
+        f"{density.name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g} for it alone; each "
+        "row must depend on its own point, so leave means and norms over the batch out",
     )
 
 

@@ -33,6 +33,7 @@ from stanley.targets import Target
 from stanley.types import Energy
 
 KEPT = 1 << 26  # numbers of all kept draws; 512 MB in float64
+FEW = 20  # pairs of the first try, which shows the lag
 ROWS = 6  # coordinates in the table
 RADII = tuple(10 ** (k / 3) for k in range(10))  # 1 … 10³, in units of the draws' typical distance from 0
 SIGNIFICANCE = 0.01  # of all comparisons with exact moments together
@@ -49,6 +50,15 @@ class Effort:
     rays: int = 64
     copies: int = 1000  # for the drift ratio at each of 4 × 10 points
 
+    def __post_init__(self) -> None:
+        least = {"chains": (2, "to compare them"), "steps": (4, "to judge chains"), "coupled_steps": (1, "to meet in")}
+        for name, (low, why) in least.items():
+            value = getattr(self, name)
+            require(value >= low, f"{name} is {value}, must be at least {low} {why}")
+        for name, low in (("pairs", FEW), ("rays", 1), ("copies", 2)):
+            value = getattr(self, name)
+            require(value == 0 or value >= low, f"{name} is {value}, must be at least {low}, or 0 for none")
+
 
 VECTORS = Effort()
 IMAGES = Effort(chains=16, steps=500, pairs=0, coupled_steps=500, rays=16, copies=0)
@@ -59,6 +69,7 @@ class Diagnosis:
     """What was run and what was seen; a part that was not run has a reason in `left_out`."""
 
     sampler: Sampler
+    effort: Effort
     info: ChainInfo
     draws: Tensor  # (num_kept, B, *event)
     potential: Tensor  # (num_kept, B), U at the draws
@@ -73,7 +84,13 @@ class Diagnosis:
 
     def verdicts(self) -> dict[str, list[str]]:
         """For each part that was run, what to make of it, a sentence each."""
-        said = {"chains": [*verdict(self.summary), *(f"U: {line}" for line in verdict(self.summary_u))]}
+        u = self.summary_u
+        said = {"chains": verdict(self.summary)}
+        if verdict(u):
+            said["chains"].append(
+                f"U, the potential itself, is no better: R̂ {u.worst_rhat:.3g}, bulk ESS {u.worst_ess_bulk:.0f}, "
+                f"tail ESS {u.worst_ess_tail:.0f}"
+            )
         said["chains"] = said["chains"] or ["nothing speaks against these chains"]
         if self.exact is not None:
             said["exact moments"] = [self.exact.verdict]
@@ -82,6 +99,8 @@ class Diagnosis:
         for name, part in (("coupling", self.coupling), ("growth", self.growth), ("drift", self.drift)):
             if part is not None:
                 said[name] = [part.verdict() if isinstance(part, Meeting) else part.verdict]
+        if self.coupling is not None and len(self.coupling.times) < self.effort.pairs:
+            said["coupling"].append(f"(seen in a first try of {FEW} pairs; the other {self.effort.pairs} were not run)")
         return said
 
 
@@ -121,7 +140,6 @@ def diagnose(
     Draws are thinned so that at most 2²⁶ numbers are kept. A part that cannot be had of this sampler or density is
     left out, with the reason; nothing else is caught.
     """
-    require(effort.steps >= 4, f"steps is {effort.steps}, must be at least 4 to judge chains")
     require(len(x0) >= 2, f"{len(x0)} chain, must be at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
     run = run_chains(sampler, potential, x0, effort.steps, generator=generator, keep_every=keep, progress=progress)
@@ -179,7 +197,9 @@ def diagnose(
     if adjustable_step(sampler):
         left_out["bias"] = "none: the Metropolis test makes the sampler exact"
     exact = against_exact(potential, draws, summary)
-    return Diagnosis(sampler, run.info, draws, u, summary, summary_u, exact, coupling, growth, drift, bias, left_out)
+    return Diagnosis(
+        sampler, effort, run.info, draws, u, summary, summary_u, exact, coupling, growth, drift, bias, left_out
+    )
 
 
 @torch.no_grad()
@@ -192,11 +212,10 @@ def coupled(
     sampler: Sampler, potential: Energy, initial: Initial, effort: Effort, generator: torch.Generator
 ) -> Meeting:
     """A first try of few pairs with lag 1 shows the lag that makes the curve tight."""
-    few = max(2, min(effort.pairs, 20))
     first = couple(
-        sampler, potential, initial, num_pairs=few, lag=1, max_steps=effort.coupled_steps, generator=generator
+        sampler, potential, initial, num_pairs=FEW, lag=1, max_steps=effort.coupled_steps, generator=generator
     )
-    if first.unmet or effort.pairs <= few:
+    if first.unmet or effort.pairs == FEW:
         return first
     lag = max(1, int(first.times.median()))
     return couple(

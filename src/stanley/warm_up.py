@@ -44,6 +44,13 @@ def warm_up(
     Raises StanleyError if a chain diverges: what follows could only start at finite points.
     """
     require(num_steps >= 0, f"warm-up is {num_steps} steps, must be at least 0")
+    with torch.no_grad():
+        out = int((~potential(x0).isfinite()).sum())
+    require(
+        out == 0,
+        f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the width of the "
+        "starts, or move the density so that they lie inside it",
+    )
     twin = sampler if adjustable_step(sampler) or not tune else adjusted_twin(sampler)
     require(
         precondition is None or (tune and twin is sampler),

@@ -431,3 +431,17 @@ def test_a_network_is_met_in_its_own_type():
     seen = []
     rays(lambda x: seen.append(x.dtype) or gaussian(x), radii=(1.0, 2.0), dtype=torch.float32)
     assert set(seen) == {torch.float32}
+
+
+def test_a_shell_is_below_one_as_a_whole():
+    """Two points of one radius, but for rounding: one above 1 is enough to spoil it, whichever comes last."""
+    radius = torch.tensor([1.0, 10.0, 10.0 * (1 + 1e-12)], dtype=torch.float64)
+    zero = torch.zeros(3, dtype=torch.float64)
+    for high in (1, 2):
+        log_ratio = torch.full((3,), -1.0, dtype=torch.float64)
+        log_ratio[high] = 0.2
+        beyond, said = ergodicity.judge_drift(radius, log_ratio, zero, zero)
+        assert beyond is None
+        assert f"{math.exp(0.2):.4g}" in said
+    beyond, _ = ergodicity.judge_drift(radius, torch.tensor([0.2, -1.0, -2.0], dtype=torch.float64), zero, zero)
+    assert beyond == 10.0

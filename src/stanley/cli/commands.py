@@ -47,7 +47,10 @@ Scale = Annotated[
 ]
 Shape = Annotated[str | None, Parameter(help="Of one point of your own density: 10, or 3,32,32.")]
 StartStd = Annotated[float | None, Parameter(help="Chains on a density start from N(0, s² I); 1.")]
-DTypeFlag = Annotated[Literal["float32", "float64"] | None, Parameter(name="--dtype", help="Of a density; float64.")]
+DTypeFlag = Annotated[
+    Literal["float32", "float64"] | None,
+    Parameter(name="--dtype", help="Of a density; float64, but of a module that of its weights."),
+]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
@@ -144,12 +147,14 @@ def sample(
 
     --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
     potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
-    --sampler.step-size, --sampler.threshold, … choose the sampler (stanley, mala, hmc, adjusted-stanley, …);
-    without a step size one is found in the warm-up.
+    --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
+    density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
     """
     from stanley.cli.subject import described, file_name, in_words
+    from stanley.cli.tables import accepted
     from stanley.files import write_json
     from stanley.sample_files import write_array, write_samples
+    from stanley.samplers.inside import adjustable_step
 
     subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
     bar = sys.stderr.isatty()
@@ -187,19 +192,21 @@ def sample(
         "seed": seed,
         "sampler": described(sampler),
         "step_size": how,
-        "acceptance": float(chains.info.acceptance.mean()),
+        "acceptance": float(chains.info.acceptance.mean()) if adjustable_step(sampler) else None,
         "gradients_per_chain": chains.info.num_gradients,
         "nonfinite": lost,
     }
     write_json(folder / f"{name}.json", summary)
     lines = [
-        f"{in_words(sampler)} ({how}); acceptance {summary['acceptance']:.2f}",
+        f"{in_words(sampler)} ({how}); {accepted(sampler, chains.info)}",
         *(f"wrote {f}" for f in (*files, folder / f"{name}.json")),
     ]
     if lost:
         lines.append(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
         )
+    if adjustable_step(sampler) and float(chains.info.acceptance.mean()) < 0.02:
+        lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
     show(summary | {"files": [str(f) for f in files]}, json_, lines)
 
 

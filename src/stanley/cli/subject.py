@@ -97,6 +97,9 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     config: dict[str, Any] = {"sampler": dict(base)}
     apply(config, flags)
     given = any(name.split(".")[-1] == "step_size" for name in flags)
+    inside = config["sampler"].get("sampler")
+    if config["sampler"].get("kind") == "replica-exchange" and "kind" not in (inside or {}):
+        apply(config, {"sampler.sampler.kind": "mala"})  # what most ladders are made of
     tune = not given and (own is None or kinds(config["sampler"]) != kinds(base))
     if tune:
         apply(config, {"sampler.step_size": FIRST_STEP})

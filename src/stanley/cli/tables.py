@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import textwrap
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from stanley.diagnosis import Diagnosis, rows
+from stanley.samplers import ChainInfo, Sampler
+from stanley.samplers.inside import adjustable_step
 
 
 def diagnosis_lines(found: Diagnosis) -> list[str]:
     """The table, then a verdict per part."""
     s, info = found.summary, found.info
     d = s.mean.numel()
-    head = f"{s.num_chains} chains × {s.num_draws:,} draws   acceptance {float(info.acceptance.mean()):.2f}   "
+    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {accepted(found.sampler, info)}   "
     lines = [
         head + f"{info.num_gradients:,} gradients a chain",
         "",
@@ -32,13 +35,18 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     lines.append("")
     for name, said in found.verdicts().items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
-    lines += [hanging(name, reason) for name, reason in found.left_out.items()]
+    lines += [hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()]
     return [*lines, ""]
+
+
+def accepted(sampler: Sampler, info: ChainInfo) -> str:
+    return f"acceptance {float(info.acceptance.mean()):.2f}" if adjustable_step(sampler) else "never rejects"
 
 
 def hanging(name: str, line: str) -> str:
     """The name in a column of its own, the sentence beside it as wide as the terminal."""
     width = max(80, shutil.get_terminal_size((100, 24)).columns)
+    line = line.replace("max_steps", "--coupled-steps")
     return textwrap.fill(f"{name:<14}{line}", width, subsequent_indent=" " * 14)
 
 
@@ -48,7 +56,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
     value: dict[str, Any] = {
         "num_draws": s.num_draws,
         "num_chains": s.num_chains,
-        "acceptance": float(info.acceptance.mean()),
+        "acceptance": float(info.acceptance.mean()) if adjustable_step(found.sampler) else None,
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(s.nonfinite.sum()),
         "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},

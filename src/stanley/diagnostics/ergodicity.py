@@ -28,6 +28,7 @@ Function = Callable[[Tensor], Tensor]
 
 RADII = tuple(10 ** (k / 3) for k in range(13))  # 1 … 10⁴, three a decade
 LEAST_EXPONENT = 0.05  # r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
+SAME = 1e-6  # relative difference of radii that is taken for rounding
 ERRORS = 4.0  # standard errors that a drift ratio must stay below 1
 SIGNIFICANCE = 0.01  # of all comparisons of a bias together
 
@@ -207,10 +208,15 @@ def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def judge_drift(radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tensor) -> tuple[float | None, str]:
+    """Shell by shell: points of one radius, but for rounding, are below 1 together or not at all."""
     below = log_ratio.exp() * (1 + ERRORS * error) < 1  # NaN is not below
-    trailing = int(below.flip(0).long().cumprod(0).sum())
-    far, last = float(radius[-1]), float(log_ratio[-1])
-    ratio = f"{math.exp(last):.4g} ± {math.exp(last) * float(error[-1]):.1g}" if -9 < last < 50 else f"e^{last:.3g}"
+    shell = torch.cat([radius.new_zeros(1), (radius[1:] > radius[:-1] * (1 + SAME)).cumsum(0)])  # (P,)
+    whole = torch.stack([below[shell == k].all() for k in shell])
+    trailing = int(whole.flip(0).long().cumprod(0).sum())
+    outermost = shell == shell[-1]
+    at = int(torch.where(outermost, log_ratio.nan_to_num(math.inf), -math.inf).argmax())  # the worst point there
+    far, last = float(radius[-1]), float(log_ratio[at])
+    ratio = f"{math.exp(last):.4g} ± {math.exp(last) * float(error[at]):.1g}" if -9 < last < 50 else f"e^{last:.3g}"
     if not trailing:
         if not math.isfinite(last):
             return None, f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with this V"

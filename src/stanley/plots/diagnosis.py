@@ -23,15 +23,20 @@ def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
     """Write FOLDER/*.png, one for each part that was run, and return their paths; those of a part that an earlier
     diagnosis drew there and this one left out are removed.
 
-    Chains with a non-finite draw are left out of traces and autocorrelation.
+    Traces and autocorrelation are those of the four coordinates with the largest R̂; a coupling in which pairs are left
+    bounds nothing and is not drawn. Chains with a non-finite draw are left out.
     """
     draws = found.draws[:, ~found.summary.nonfinite]
     s, u = found.summary, found.summary_u
     of_u = (float(u.rhat), float(u.ess_bulk), float(u.ess_tail))
     drawn = {"mixing": mixing(s.rhat, s.ess_bulk, s.ess_tail, of_u)} if s.rhat.isfinite().any() else {}
     if draws.shape[1]:
-        drawn |= {"traces": chain_traces(draws), "autocorrelation": autocorrelation(draws)}
-    if found.coupling is not None:
+        worst = s.rhat.flatten().nan_to_num(0.0).argsort(descending=True, stable=True)[:4].sort().values.tolist()
+        drawn |= {
+            "traces": chain_traces(draws, coordinates=worst),
+            "autocorrelation": autocorrelation(draws, coordinates=worst),
+        }
+    if found.coupling is not None and found.coupling.valid:
         curve = found.coupling.total_variation()
         if (curve.value > 0).any():
             drawn["coupling"] = tv_curve({title: curve})

@@ -52,7 +52,7 @@ def mixing(
     lost = f", {int((~known).sum()):,} not judged" if not known.all() else ""
     dress(left, f"R̂ of {len(r):,} coordinate{'' if len(r) == 1 else 's'}{lost}", _axis(len(r)), "")
     right.set_yscale("log")
-    dress(right, "Effective sample size", _axis(len(r)), "log scale")
+    dress(right, "Effective sample size", _axis(len(r)), "draws, log scale")
     _values(left, r[known], "R̂", BLUE, worst=True)
     _values(right, bulk[known], "bulk", BLUE, worst=False)
     _values(right, tail[known], "tail", CYCLE[2], worst=False)

@@ -108,7 +108,9 @@ def drift_curve(radius: Array, log_ratio: Array, relative_error: Array, title: s
     return figure
 
 
-def bias_dots(functions: Mapping[str, Sequence[Any]], title: str = "Bias against the adjusted twin") -> Figure:
+def bias_dots(
+    functions: Mapping[str, Sequence[Any]], title: str = "Bias against the adjusted twin; bars: what could be chance"
+) -> Figure:
     """One row per function: its difference from the exact sampler's, coordinate by coordinate.
 
     functions  name -> (difference (*shape), standard error (*shape), limit in standard errors)
