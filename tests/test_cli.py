@@ -213,7 +213,7 @@ def test_diagnose_a_density(tmp_path: Path) -> None:
 
 
 def test_diagnose_a_run(trained: Path) -> None:
-    few = ["--pairs", "5", "--coupled-steps", "20", "--rays", "4", "--copies", "20", "--json"]
+    few = ["--pairs", "20", "--coupled-steps", "20", "--rays", "4", "--copies", "20", "--json"]
     told = json.loads(stanley("diagnose", "runs/a", *QUICK, *few, cwd=trained).stdout)
     assert told["sampler"]["kind"] == "mala"
     assert told["num_chains"] == 20
