@@ -193,6 +193,35 @@ def growth() -> list[dict[str, float]]:
     return found
 
 
+#: Chunk sizes to try in a case, beside all chains at once.
+CHUNKS = {
+    "ConvNet, 100 × 3×32×32": (16, 25, 50),
+    "ResNet, 128 × 3×32×32": (16, 32, 64),
+    "MLP, 16,384 chains": (1024, 4096),
+    "MLP, 1,024 chains": (256, 512),
+}
+
+
+def in_chunks(rounds: int = 6) -> list[dict[str, Any]]:
+    """Langevin with its gradients taken for some chains at a time: median ratio to the floor of the same round."""
+    found = []
+    for case, sizes in CHUNKS.items():
+        (energy, x0), gradients = built(case), CASES[case][3]
+        potentials = {"floor": energy, "all": energy} | {str(n): stanley.Chunked(energy, n) for n in sizes}
+        runs = {name: floor if name == "floor" else chains(stanley.Langevin(H)) for name in potentials}
+        for name, run in runs.items():
+            run(potentials[name], x0, 2)  # warm up
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name in random.sample(list(runs), len(runs)):
+                times[name].append(timed(runs[name], potentials[name], x0, gradients))
+        for name, took in times.items():
+            ratio = statistics.median([t / b for t, b in zip(took, times["floor"], strict=True)])
+            found.append({"case": case, "chunk": name, "ratio": ratio, "rounds": rounds})
+            print(f"{case:<24}chunk {name:<8}{ratio:>6.2f}", flush=True)
+    return found
+
+
 def training(iterations: int = 3) -> dict[str, float]:
     """CPU seconds an iteration of the published CIFAR-10 setting, K = 50 and batch 100, on made images."""
     images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -218,9 +247,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="the small cases alone")
+    parser.add_argument("--chunks", action="store_true", help="the gradients in chunks alone")
     parser.add_argument("--json", help="keep the numbers in this file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    if arguments.chunks:
+        in_chunks()
+        return
     report: dict[str, Any] = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
