@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stanley.diagnosis import Diagnosis, rows
+from stanley.diagnosis import ROWS, Diagnosis, rows
 from stanley.samplers import ChainInfo, Sampler
 from stanley.samplers.inside import adjustable_step
 
@@ -30,8 +30,8 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
         lines.append(
             f"{row['name']:<12}{''.join(numbers)}{row['rhat']:>8.3f}{row['ess_bulk']:>10,.0f}{row['ess_tail']:>10,.0f}"
         )
-    if d > 6:
-        lines.append(f"(the 6 of {d:,} coordinates with the largest R̂)")
+    if d > ROWS:
+        lines.append(f"(the {ROWS} of {d:,} coordinates with the largest R̂)")
     lines.append("")
     for name, said in found.verdicts().items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
