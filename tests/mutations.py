@@ -277,8 +277,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/test_run.py",
         (
             "largest γ reported for the mean",
-            "self.scale(state).flatten(1).mean(1)",
-            "self.scale(state).flatten(1).amax(1)",
+            "gamma.flatten(1).mean(1)",
+            "gamma.flatten(1).amax(1)",
         ),
     ),
     # The controls of its claim.

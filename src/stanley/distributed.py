@@ -224,7 +224,7 @@ def sharded(energy: nn.Module, world: World) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    model = Sharded(energy)
+    model = Sharded(energy.to(memory_format=torch.contiguous_format))  # all that fully_shard takes
     fully_shard(model, mesh=init_device_mesh(world.device.type, (world.size,)), reshard_after_forward=False)
     return model
 
@@ -241,9 +241,9 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def placed_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor sharded as `other` is, if it is."""
+    """A whole tensor sharded as `other` is, if it is, or in the order of memory that `other` has."""
     if not is_sharded(other):
-        return tensor
+        return torch.empty_like(other, dtype=tensor.dtype).copy_(tensor)
     from torch.distributed.tensor import distribute_tensor
 
     where: Any = other

@@ -17,10 +17,14 @@ AnyNetwork = MLP | ConvNet | ResNet
 def build_energy(
     network: AnyNetwork, event_shape: tuple[int, ...], *, seed: int, reference_std: float | None = None
 ) -> nn.Module:
-    """The energy with weights that depend on the seed alone; the global generator is left as it was."""
+    """The energy with weights that depend on the seed alone; the global generator is left as it was.
+
+    Convolutions have their weights in channels-last order, and their activations follow: chains of images take 20 to
+    30 % less time on a CPU (docs/performance.md). Same numbers up to rounding.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch.nn initialises from the global generator only
-        energy = network.build(event_shape)
+        energy = network.build(event_shape).to(memory_format=torch.channels_last)
     return energy if reference_std is None else WithReference(energy, reference_std)
 
 

@@ -120,7 +120,8 @@ class Stanley:
             noise = (1 + self.scale(there) / self.scale(state)) / 2 * noise
         candidate = evaluate(potential, law.mean + noise)
         gradients = {"none": 1, "midpoint": 2, "drift": 3}[self.correction]
-        info = StepInfo(scale=self.scale(state).flatten(1).mean(1), num_gradients=gradients)
+        gamma = law.variance / self.step_size  # exactly 1 where γ is
+        info = StepInfo(scale=gamma.flatten(1).mean(1), num_gradients=gradients)
         return candidate._replace(threshold=state.threshold, scale=state.scale), law, info
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Law) -> Tensor:
