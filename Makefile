@@ -28,7 +28,7 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py --json runs/chain_speed.json
 
 mutations: .venv/ready
 	$(BIN)/python tests/mutations.py --jobs 2

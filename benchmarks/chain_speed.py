@@ -1,13 +1,14 @@
 """What one chain step costs, as ratios of interleaved runs: here, in other libraries, and the floor below both.
 
-    make bench                                              # prints the tables
+    make bench                                              # prints the tables, keeps runs/chain_speed.json
     python benchmarks/chain_speed.py --json FILE --quick    # fewer cases; keeps the numbers
 
 floor       network forward and torch.autograd.grad to the input, nothing else: what no eager sampler can beat
 script      the loop of common training scripts: E.sum().backward() with the weights' gradients left on
 Each round times every contender once, in a shuffled order, in CPU seconds of this process; a ratio is the median over
 rounds of contender / floor of the same round, with its quartiles. Peers (the `bench` extra) are timed where they are
-installed, at the same number of gradients. Compilation is timed apart.
+installed, at the same number of gradients. Compilation is timed apart: before each case every contender makes one chain
+of the length that is timed. blackjax runs the same weights in jax, all steps in one program.
 """
 
 from __future__ import annotations
@@ -117,7 +118,53 @@ def peers() -> dict[str, Run]:
         found["torchebm Langevin"] = with_torchebm
     except ImportError:
         pass
+    try:
+        import blackjax
+        import jax
+
+        programs: dict[int, Any] = {}  # one a network, all steps in it
+
+        def program_of(energy: Any) -> Any:
+            potential = in_jax(energy)
+            sgld = blackjax.sgld(lambda x, _: -jax.grad(lambda x: potential(x).sum())(x))
+            step = lambda x, key: (sgld.step(key, x, None, H / 2), None)  # noqa: E731
+            return jax.jit(lambda x, keys: jax.lax.scan(step, x, keys)[0])
+
+        def with_blackjax(energy: Any, x0: Tensor, gradients: int) -> None:
+            program = programs.get(id(energy)) or programs.setdefault(id(energy), program_of(energy))
+            keys = jax.random.split(jax.random.key(0), gradients)
+            program(jax.numpy.asarray(x0.numpy()), keys).block_until_ready()
+
+        found["blackjax SGLD"] = with_blackjax
+    except ImportError:
+        pass
     return found
+
+
+def in_jax(energy: Any) -> Callable[[Any], Any]:
+    """The same network with the same weights in jax: linear layers, convolutions and SiLU, one after the other."""
+    import jax
+
+    def array(t: Tensor) -> Any:
+        return jax.numpy.asarray(t.detach().contiguous().numpy())
+
+    def one(layer: Any) -> Callable[[Any], Any]:
+        if isinstance(layer, torch.nn.SiLU):
+            return jax.nn.silu
+        weight, bias = array(layer.weight), array(layer.bias)
+        if isinstance(layer, torch.nn.Linear):
+            return lambda x: x @ weight.T + bias
+        pad = [(p, p) for p in layer.padding]
+        return lambda x: jax.lax.conv_general_dilated(x, weight, layer.stride, pad) + bias[:, None, None]
+
+    layers = [one(layer) for layer in energy.layers]
+
+    def potential(x: Any) -> Any:  # (B, *event) -> (B,)
+        for layer in layers:
+            x = layer(x)
+        return x.reshape(len(x), -1).sum(1)
+
+    return potential
 
 
 def built(case: str) -> tuple[Any, Tensor]:
@@ -140,9 +187,11 @@ def ratios(names: list[str], rounds: int) -> list[dict[str, Any]]:
     for case in names:
         (energy, x0), (*_, gradients, share) = built(case), CASES[case]
         runs, first = contenders(), {}
+        if not hasattr(energy, "layers"):
+            runs.pop("blackjax SGLD", None)  # a network of residual blocks, not of layers in a row
         for name, run in runs.items():  # warm up; the first compiled step compiles
             began = time.perf_counter()
-            run(energy, x0, 2)
+            run(energy, x0, gradients)
             first[name] = time.perf_counter() - began
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(max(3, round(share * rounds))):
@@ -268,6 +317,7 @@ def main() -> None:
         report["training"] = training()
         print(f"\ncifar10 as published (K = 50, batch 100): {report['training']['seconds']:.1f} s an iteration")
     if arguments.json:
+        Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
         Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stanley import checkpoint
 from stanley.config import to_dict
-from stanley.data import Array, Rings
+from stanley.data import Array, Folder, Rings
 from stanley.errors import DivergenceError, StanleyError
-from stanley.networks import MLP, build_energy
+from stanley.networks import MLP, ConvNet, build_energy
 from stanley.optim import Adam
 from stanley.records import RunDirectory
 from stanley.samplers import MALA, Adjusted, Langevin, Quantile, Stanley, run_chains
@@ -72,6 +73,58 @@ def test_resumed_equals_unbroken(small: TrainConfig, tmp_path: Path, sampler: ob
     same_state(newest(unbroken), newest(resumed))
     assert without_time(unbroken.records()) == without_time(resumed.records())
     assert [r["step"] for r in resumed.records()] == list(range(1, 13))
+
+
+def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Path) -> None:
+    """Weights and moments of convolutions lie channels-last, those in files do not; sums in another order would tell."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    config = replace(
+        small,
+        data=Folder(path=str(tmp_path), size=8, cache=str(tmp_path / "cache")),
+        network=ConvNet(width=4),
+        sampler=Langevin(1e-4),
+        adapt=None,
+        temperature=5e-5,
+        batch=8,
+        bank_size=16,
+        steps=12,
+        chain_steps=2,
+    )
+    unbroken, broken = train(config, tmp_path / "a"), train(config, tmp_path / "b")
+    checkpoint.saved(broken.checkpoints)[-1].unlink()
+    resumed = train(config, tmp_path / "b")
+    same_state(newest(unbroken), newest(resumed))
+    convolution = build_energy(config.network, (3, 8, 8), seed=0).get_parameter("layers.2.weight")
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+    assert not convolution.is_contiguous()
+    assert checkpoint.placed_like(torch.rand(convolution.shape), convolution).stride() == convolution.stride()
+
+
+class TestRecordsReadTogether:
+    def test_change_nothing_but_their_times(self, small: TrainConfig, tmp_path: Path) -> None:
+        """7 is no divisor of save_every: the last reading before a checkpoint is of fewer."""
+        config = replace(small, adapt=None)
+        one, seven = train(config, tmp_path / "one"), train(config, tmp_path / "seven", read_every=7)
+        same_state(newest(one), newest(seven))
+        assert without_time(one.records()) == without_time(seven.records())
+
+    def test_a_divergence_between_two_readings_is_that_of_its_step(self, small: TrainConfig, tmp_path: Path) -> None:
+        config = TestDivergence().diverging(small)
+        for name, read_every in (("one", 1), ("many", config.save_every)):
+            with pytest.raises(DivergenceError, match="diverged at step"):
+                train(config, tmp_path / name, read_every=read_every)
+        one, many = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "many")
+        told = ("kind", "step", "reason", "checkpoint")
+        assert [one.events()[-1][k] for k in told] == [many.events()[-1][k] for k in told]
+        assert without_time(one.records()) == without_time(many.records())
+        same_state(newest(one), newest(many))
+
+    @pytest.mark.parametrize(("read_every", "message"), [(0, "at least 1"), (5, "adapt")])
+    def test_refused(self, small: TrainConfig, tmp_path: Path, read_every: int, message: str) -> None:
+        with pytest.raises(StanleyError, match=f"read_every is {read_every}.*{message}"):
+            train(small, tmp_path / "run", read_every=read_every)
 
 
 def test_another_seed_is_another_run(small: TrainConfig, tmp_path: Path) -> None:

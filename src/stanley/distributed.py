@@ -224,7 +224,8 @@ def sharded(energy: nn.Module, world: World) -> nn.Module:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    model = Sharded(energy.to(memory_format=torch.contiguous_format))  # all that fully_shard takes
+    energy.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]  # all that fully_shard takes
+    model = Sharded(energy)
     fully_shard(model, mesh=init_device_mesh(world.device.type, (world.size,)), reshard_after_forward=False)
     return model
 

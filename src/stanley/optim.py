@@ -28,7 +28,9 @@ class Adam:
         require(0 <= self.beta2 < 1, f"optimizer.beta2 is {self.beta2}, must lie in [0, 1)")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=self.lr, betas=(self.beta1, self.beta2))
+        parameters = list(parameters)
+        fused = parameters[0].is_cuda  # one launch for all; on a CPU it is a fiftieth of an iteration and not needed
+        return torch.optim.Adam(parameters, lr=self.lr, betas=(self.beta1, self.beta2), fused=fused)
 
 
 @dataclass(frozen=True)

@@ -126,12 +126,12 @@ class RunDirectory:
         )
         write_atomic(self.records_file, "".join(line + "\n" for line in kept).encode())
 
-    def append(self, record: dict[str, Any]) -> None:
-        """One line, handed to the operating system at once: it survives the death of the process."""
+    def append(self, *records: dict[str, Any]) -> None:
+        """A line each, handed to the operating system at once: they survive the death of the process."""
         with writing(self.records_file):
             if self._records is None:
                 self._records = self.records_file.open("a")
-            self._records.write(json.dumps(record) + "\n")
+            self._records.write("".join(json.dumps(record) + "\n" for record in records))
             self._records.flush()
 
     def sync(self) -> None:

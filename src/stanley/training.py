@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,7 @@ def train(
     device: str = "auto",
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
+    read_every: int | None = None,
     progress: bool = False,
     title: str = "training",
 ) -> RunDirectory:
@@ -146,6 +147,10 @@ def train(
     config.on_divergence is 'rollback'. How a chain step is carried out (`execution`, see `run_chains`) is not part of
     the configuration: it changes the rounding at most.
 
+    Records are read from the device, written and judged every `read_every` steps together, and before each checkpoint:
+    1 on a CPU and where a step size is adapted, 10 on a GPU unless given. It changes nothing but when a divergence is
+    seen, and how finely `seconds` is told.
+
     In processes that torchrun started, all train one run, each with its share of the batch, the chains and the bank;
     `parallel` says whether each holds all weights ('ddp') or a shard of them ('fsdp'). Rank 0 writes the files. It
     ends on all ranks together, with the same error if with any. docs/scaling.md says what is split.
@@ -155,6 +160,7 @@ def train(
         try:
             with world.agreed():
                 check_split(config, world, parallel, execution)
+                together = records_together(config, world, read_every)
                 if world.first:
                     prepare(config, run)
             data = load_data(config, world)
@@ -163,19 +169,26 @@ def train(
             rows = data.train if data.streamed else data.train.to(world.device)  # the one copy, uint8 for images
             enabled = progress and world.first
             with Interrupts() as interrupts, Bar(title, config.steps, state.step, enabled=enabled) as bar:
+                unread: list[Measured] = []
+                began = time.perf_counter()
                 while state.step < config.steps:
-                    record = train_step(config, state, rows, flip=data.flip)
-                    trouble = find_trouble(config, record)  # the same on all ranks, as the record is
-                    if trouble:
-                        recover(config, run, state, record, trouble)
+                    unread.append(train_step(config, state, rows, flip=data.flip))
+                    due = state.step % config.save_every == 0 or state.step == config.steps
+                    if len(unread) < together and not due:
                         continue
+                    records, unread = read(config, state, unread, began), []
+                    began = time.perf_counter()
+                    good, trouble = until_trouble(config, records)  # the same on all ranks, as the records are
                     with world.agreed() as vote:
                         if world.first:
-                            run.append(record)
+                            run.append(*good)
                         vote.stop = interrupts.seen
+                    if trouble:
+                        recover(config, run, state, records[len(good)], trouble)
+                        continue
                     if bar.due(state.step):
-                        bar.draw(state.step, training_note(record))
-                    if state.step % config.save_every == 0 or state.step == config.steps or vote.stop:
+                        bar.draw(state.step, training_note(records[-1]))
+                    if due or vote.stop:
                         save(config, run, state)
                     if vote.stop:
                         raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
@@ -202,6 +215,18 @@ def check_split(config: TrainConfig, world: World, parallel: Parallel, execution
         world.share(config.bank_size, "bank_size")
 
 
+def records_together(config: TrainConfig, world: World, read_every: int | None) -> int:
+    """How many steps go by between two readings of the device."""
+    if read_every is None:
+        return 10 if world.device.type == "cuda" and config.adapt is None else 1
+    require(read_every >= 1, f"read_every is {read_every}, must be at least 1")
+    require(
+        read_every == 1 or config.adapt is None,
+        f"read_every is {read_every}, but adapt follows the acceptance of every step; use 1, or adapt null",
+    )
+    return read_every
+
+
 def load_data(config: TrainConfig, world: World) -> Dataset:
     """Rank 0 first: what it downloads or decodes lies there for the others."""
     data = None
@@ -212,9 +237,16 @@ def load_data(config: TrainConfig, world: World) -> Dataset:
         return config.data.load() if data is None else data
 
 
-def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bool) -> dict[str, Any]:
-    """One iteration; returns its record. Nothing but the record is read back from the device."""
-    began = time.perf_counter()
+class Measured(NamedTuple):
+    """The record of one step, with its numbers still on the device."""
+
+    known: dict[str, Any]
+    names: tuple[str, ...]
+    numbers: Tensor  # (names,)
+
+
+def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bool) -> Measured:
+    """One iteration. Nothing is read back from the device."""
     with state.world.agreed():  # a rank that fails here would leave the others waiting for its gradient
         batch = positive_batch(
             rows, config.batch, state.data_generator, flip=flip, noise_std=config.data_noise
@@ -235,15 +267,23 @@ def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bo
     update_average(state.average, state.energy, config.ema, state.step)
     state.step += 1
 
-    record = {"step": state.step, "learning_rate": rate, "step_size": state.step_size * state.slowdown}
-    record |= measure(state, loss, energy_pos, energy_neg, grad_norm, x_neg, chains, replaced)
-    if not adjustable_step(config.sampler):
-        record["acceptance"] = None
-    elif config.adapt is not None and record["acceptance"] is not None:
-        state.step_size = config.adapt.update(state.step_size, record["acceptance"], config.sampler)
-    record["seconds"] = round(time.perf_counter() - began, 6)
-    record["peak_mib"] = peak_memory(state.world.device)
-    return record
+    known = {"step": state.step, "learning_rate": rate, "step_size": state.step_size * state.slowdown}
+    return Measured(known, *measure(state, loss, energy_pos, energy_neg, grad_norm, x_neg, chains, replaced))
+
+
+def read(config: TrainConfig, state: TrainState, unread: list[Measured], began: float) -> list[dict[str, Any]]:
+    """The records, brought to the host in one transfer; null where a number is not finite. Adapts the step size."""
+    rows = torch.stack([measured.numbers for measured in unread]).tolist()
+    seconds = round((time.perf_counter() - began) / len(unread), 6)
+    records = []
+    for (known, names, _), numbers in zip(unread, rows, strict=True):
+        record = known | {name: v if math.isfinite(v) else None for name, v in zip(names, numbers, strict=True)}
+        if not adjustable_step(config.sampler):
+            record["acceptance"] = None
+        elif config.adapt is not None and record["acceptance"] is not None:
+            state.step_size = config.adapt.update(state.step_size, record["acceptance"], config.sampler)
+        records.append(record | {"seconds": seconds, "peak_mib": peak_memory(state.world.device)})
+    return records
 
 
 def backward(config: TrainConfig, state: TrainState, x_pos: Tensor, x_neg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -310,8 +350,8 @@ def measure(
     x_neg: Tensor,
     chains: ChainInfo,
     replaced: Tensor,
-) -> dict[str, float | None]:
-    """The record of one step, brought to the host in one transfer; null where a number is not finite.
+) -> tuple[tuple[str, ...], Tensor]:
+    """What the record of one step says of the chains and the loss: names and numbers, on the device.
 
     Each number is a ratio of two sums over the ranks: a mean over batches (of equal size), over finite chains, or, as
     a share of rank 0's one, a count. `spread`, a median, and `threshold`, a quantile, are of the chains of a rank,
@@ -339,8 +379,16 @@ def measure(
         "restarted": (replaced, first),
     }
     above, below = world.sum(torch.stack([part.float() for ratio in ratios.values() for part in ratio]).view(-1, 2)).T
-    numbers = (above / below.clamp(min=1)).tolist()
-    return {name: v if math.isfinite(v) else None for name, v in zip(ratios, numbers, strict=True)}
+    return tuple(ratios), above / below.clamp(min=1)
+
+
+def until_trouble(config: TrainConfig, records: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str | None]:
+    """The records before the first sign of a divergence, and what it is."""
+    for i, record in enumerate(records):
+        trouble = find_trouble(config, record)
+        if trouble:
+            return records[:i], trouble
+    return records, None
 
 
 def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
@@ -374,17 +422,18 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
     with world.agreed():
         if world.first:
             good = last_good(run, state)
-            event = {"step": state.step, "reason": trouble, "record": record, "checkpoint": good.step}
+            event = {"step": record["step"], "reason": trouble, "record": record, "checkpoint": good.step}
             if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
                 run.event(kind="diverged", **event)
                 after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
                 raise DivergenceError(
-                    f"diverged at step {state.step}{after}: {trouble}. Kept: {good.path} (step {good.step})"
+                    f"diverged at step {record['step']}{after}: {trouble}. Kept: {good.path} (step {good.step})"
                 )
             run.truncate_records(good.step)
             run.event(kind="rollback", slowdown=slowdown, **event)
             warnings.warn(
-                f"step {state.step}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}", stacklevel=2
+                f"step {record['step']}: {trouble}. Back to step {good.step} with step sizes × {slowdown:g}",
+                stacklevel=2,
             )
     good = world.broadcast(good)
     assert good is not None

@@ -79,6 +79,9 @@ def train(
     parallel: Annotated[
         Literal["ddp", "fsdp"], Parameter(help="Under torchrun: whole weights on each process, or shards of them.")
     ] = "ddp",
+    read_every: Annotated[
+        Whole | None, Parameter(help="Steps whose records are read together: 1, on a GPU 10 where nothing is adapted.")
+    ] = None,
     quiet: Annotated[bool, Parameter(negative="", help="No progress bar.")] = False,
     json_: Json = False,
 ) -> None:
@@ -114,6 +117,7 @@ def train(
         device=device,
         execution=execution,
         parallel=parallel,
+        read_every=read_every,
         progress=not quiet and sys.stderr.isatty(),
     )
     if place().rank == 0:

@@ -24,7 +24,8 @@ def build_energy(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch.nn initialises from the global generator only
-        energy = network.build(event_shape).to(memory_format=torch.channels_last)
+        energy = network.build(event_shape)
+    energy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # a signature that torch lacks
     return energy if reference_std is None else WithReference(energy, reference_std)
 
 
