@@ -76,7 +76,7 @@ def test_resumed_equals_unbroken(small: TrainConfig, tmp_path: Path, sampler: ob
 
 
 def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Path) -> None:
-    """Weights and moments of convolutions lie channels-last, those in files do not; sums in another order would tell."""
+    """Weights and moments of convolutions lie channels-last, those in files do not; another order of sums would tell"""
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
