@@ -232,7 +232,7 @@ def compare_features(
     for result in found.values():
         if result.caution:
             warnings.warn(result.caution, stacklevel=2)
-    if kid and len(seen) >= 3:
+    if kid and min(len(seen), len(reference.rows)) >= 3:
         found[kd] = kernel_distance(seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator)
     real = reference.rows[: len(seen)]  # as many as samples: only equal numbers compare
     if neighbours and len(real) > NEAREST:
