@@ -8,7 +8,16 @@ import torch
 from stanley import targets
 from stanley.data import centre, to_bytes
 from stanley.errors import StanleyError
-from stanley.metrics import average_precision, energy_score, gradient_score, judge_detection, synthetic_out_sets
+from stanley.metrics import (
+    aupr,
+    auroc,
+    average_precision,
+    energy_score,
+    fpr_at_95,
+    gradient_score,
+    judge_detection,
+    synthetic_out_sets,
+)
 
 
 def scores(kind):
@@ -64,6 +73,18 @@ def test_fpr_at_the_first_threshold_that_keeps_95_percent(kind, n):
     t = next(t for t in sorted(inside.tolist()) if sum(s <= t for s in inside.tolist()) >= 0.95 * n - 1e-9)
     expected = sum(s <= t for s in outside.tolist()) / len(outside)
     assert judge_detection(inside, outside).fpr95 == pytest.approx(expected, abs=1e-12)
+
+
+@KINDS
+def test_one_number_alone_is_that_of_all(kind):
+    inside, outside = scores(kind)
+    all_of_them = judge_detection(inside, outside)
+    assert (auroc(inside, outside), aupr(inside, outside), fpr_at_95(inside, outside)) == (
+        all_of_them.auroc,
+        all_of_them.aupr_out,
+        all_of_them.fpr95,
+    )
+    assert aupr(-outside, -inside) == all_of_them.aupr_in
 
 
 def test_a_perfect_score_and_one_that_knows_nothing():

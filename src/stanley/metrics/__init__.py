@@ -5,8 +5,11 @@ from stanley.metrics.coverage import Coverage, coverage, mode_coverage, nearest_
 from stanley.metrics.cubic_kernel import KernelDistance, kernel_distance
 from stanley.metrics.detection import (
     Detection,
+    aupr,
+    auroc,
     average_precision,
     energy_score,
+    fpr_at_95,
     gradient_score,
     judge_detection,
     synthetic_out_sets,
@@ -62,6 +65,8 @@ __all__ = [
     "PixelFeatures",
     "UniformReference",
     "annealing_schedule",
+    "aupr",
+    "auroc",
     "average_precision",
     "bits_per_dimension",
     "bracket_log_z",
@@ -69,6 +74,7 @@ __all__ = [
     "coverage",
     "density_on_grid",
     "energy_score",
+    "fpr_at_95",
     "frechet",
     "frechet_distance",
     "frechet_limit",

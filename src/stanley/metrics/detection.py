@@ -42,23 +42,46 @@ class Detection:
 
 def judge_detection(score_in: Tensor, score_out: Tensor) -> Detection:
     """All of them from scores (n_in,) and (n_out,); infinities count as larger than all numbers, NaN is refused."""
+    inside, outside = checked(score_in, score_out)
+    won_out, won_in = _placements(outside, inside), 1 - _placements(inside, outside)
+    error = (won_out.var() / len(outside) + won_in.var() / len(inside)).sqrt()
+    return Detection(
+        auroc=auroc(inside, outside),
+        auroc_error=float(error),
+        aupr_out=aupr(inside, outside),
+        aupr_in=average_precision(-inside, -outside),
+        fpr95=fpr_at_95(inside, outside),
+        n_in=len(inside),
+        n_out=len(outside),
+    )
+
+
+def auroc(score_in: Tensor, score_out: Tensor) -> float:
+    """P(s_out > s_in) + ½ P(s_out = s_in)."""
+    inside, outside = checked(score_in, score_out)
+    return float(_placements(outside, inside).mean())
+
+
+def aupr(score_in: Tensor, score_out: Tensor) -> float:
+    """Average precision with "out" as the positive class, found by high scores; `aupr_in` is that of the negatives of
+    both, exchanged."""
+    inside, outside = checked(score_in, score_out)
+    return average_precision(outside, inside)
+
+
+def fpr_at_95(score_in: Tensor, score_out: Tensor) -> float:
+    """Share of "out" at or below the ⌈0.95 n⌉-th lowest score of "in"."""
+    inside, outside = checked(score_in, score_out)
+    threshold = inside.sort().values[-(-95 * len(inside) // 100) - 1]
+    return float((outside <= threshold).double().mean())
+
+
+def checked(score_in: Tensor, score_out: Tensor) -> tuple[Tensor, Tensor]:
     for name, score in (("score_in", score_in), ("score_out", score_out)):
         require(score.ndim == 1 and len(score) >= 2, f"{name} has shape {tuple(score.shape)}, must be (n,), n >= 2")
         lost = int(score.isnan().sum())
         require(lost == 0, f"{lost} of {len(score)} scores in {name} are NaN; leave those points out and count them")
-    inside, outside = score_in.detach().double(), score_out.detach().double()
-    won_out, won_in = _placements(outside, inside), 1 - _placements(inside, outside)
-    error = (won_out.var() / len(outside) + won_in.var() / len(inside)).sqrt()
-    threshold = inside.sort().values[-(-95 * len(inside) // 100) - 1]  # ⌈0.95 n⌉ of them lie at or below it
-    return Detection(
-        auroc=float(won_out.mean()),
-        auroc_error=float(error),
-        aupr_out=average_precision(outside, inside),
-        aupr_in=average_precision(-inside, -outside),
-        fpr95=float((outside <= threshold).double().mean()),
-        n_in=len(inside),
-        n_out=len(outside),
-    )
+    return score_in.detach().double(), score_out.detach().double()
 
 
 def average_precision(positive: Tensor, negative: Tensor) -> float:
