@@ -99,7 +99,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "metrics/likelihood.py",
         "metrics/test_likelihood.py",
         (
-            "weights after the move",
+            "the last weight is left out",
             "for k in range(1, K + 1):\n            log_w =",
             "for k in range(1, K):\n            log_w =",
         ),
