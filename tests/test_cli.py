@@ -134,7 +134,9 @@ def test_folder_of_images(tmp_path: Path) -> None:
     flags = ("--against", "train", "--prdc", "--extrapolate", "--json")
     told = json.loads(stanley("evaluate", "runs/a", "--num", "8", "--steps", "3", *flags, cwd=tmp_path).stdout)
     fresh = told["fresh"]
-    assert fresh["fd_pixels-8x8"]["n2"] == fresh["kd_pixels-8x8"]["n2"] == 10
+    assert (
+        fresh["fd_pixels-8x8"]["n2"] == fresh["kd_pixels-8x8"]["n2"] >= 10
+    )  # and what sample has drawn into the folder
     assert (fresh["prdc_pixels-8x8"]["num_real"], fresh["prdc_pixels-8x8"]["num_samples"]) == (8, 8)
     assert fresh["fd_pixels-8x8_limit"]["sizes"][-1] == 8
     done = stanley("evaluate", "runs/a", "--features", "pixel", cwd=tmp_path, check=2)
