@@ -124,6 +124,23 @@ def test_folder_of_images(tmp_path: Path) -> None:
     flags = ["--steps", "2", "--batch", "4", "--chain-steps", "2", "--bank-size", "8", "--network.width", "4"]
     stanley("train", "folder", "--data.path", ".", "--data.size", "16", "--out", "runs/a", *flags, cwd=tmp_path)
     stanley("sample", "runs/a", "--num", "4", "--steps", "3", cwd=tmp_path)
+    done = stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", "--features", "pixels-8x8,pixels", cwd=tmp_path)
+    assert "n = 2 points against 192 features" in done.stderr  # the two that are held out
+    assert "fd_pixels-8x8" in done.stdout
+    scores = json.loads((tmp_path / "runs/a/scores.json").read_text())
+    for name, k in (("pixels-8x8", 192), ("pixels", 768)):
+        found = scores["fresh"][f"fd_{name}"]
+        assert (found["n1"], found["n2"], found["num_features"], found["against"]) == (6, 2, k, "held-out")
+    flags = ("--against", "train", "--prdc", "--extrapolate", "--json")
+    told = json.loads(stanley("evaluate", "runs/a", "--num", "8", "--steps", "3", *flags, cwd=tmp_path).stdout)
+    fresh = told["fresh"]
+    assert (
+        fresh["fd_pixels-8x8"]["n2"] == fresh["kd_pixels-8x8"]["n2"] >= 10
+    )  # and what sample has drawn into the folder
+    assert (fresh["prdc_pixels-8x8"]["num_real"], fresh["prdc_pixels-8x8"]["num_samples"]) == (8, 8)
+    assert fresh["fd_pixels-8x8_limit"]["sizes"][-1] == 8
+    done = stanley("evaluate", "runs/a", "--features", "pixel", cwd=tmp_path, check=2)
+    assert "did you mean 'pixels'" in done.stderr
     stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", cwd=tmp_path)
     files = stanley("plot", "runs/a", cwd=tmp_path).stdout
     assert "samples.png" in files

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,19 +16,23 @@ from torch import Tensor
 from stanley.config import to_dict
 from stanley.data import AnyData, Dataset, Rings, centre
 from stanley.errors import StanleyError, require
+from stanley.features import Features, Reference, features_named, reference_of, score_names
 from stanley.files import write_atomic, write_json
 from stanley.metrics import (
     FeatureStatistics,
-    PixelFeatures,
+    class_score,
     coverage,
     density_on_grid,
     frechet,
+    frechet_limit,
     judge_density,
+    kernel_distance,
     log_z,
     mmd_test,
     mode_coverage,
     nearest_ring,
     nll,
+    prdc,
 )
 from stanley.records import RunDirectory
 from stanley.samplers import ChainResult
@@ -37,6 +43,10 @@ CHUNK = 1024  # rows of data at a time through the network
 GRID = 200  # cells a side of the densities kept for plots
 MMD_ROWS = 2000
 MMD_PERMUTATIONS = 199
+NEAREST = 5  # k of precision, recall, density and coverage
+KERNEL_ROWS = 2000  # rows of the reference, at least, that kernel distances look at
+
+Against = Literal["held-out", "train"]
 
 
 def evaluate(
@@ -48,16 +58,27 @@ def evaluate(
     weights: Weights = "average",
     device: str = "auto",
     progress: bool = False,
+    features: Sequence[str] = (),
+    against: Against = "held-out",
+    kid: bool | None = None,
+    neighbours: bool | None = None,
+    extrapolate: bool = False,
 ) -> dict[str, Any]:
     """Judge a run's newest checkpoint; returns what it writes to scores.json.
 
     2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by quadrature.
-    All: energies of data, held-out data and samples; MMD² with a permutation p-value; Fréchet distance in the named
-    features; modes covered where the data have modes. Samples are of two kinds, kept apart: `fresh` chains from
-    noise, `steps` long, and the `bank` after K further steps. Every number comes with its n; the seed, the weights
-    and the sampler stand once at the top.
+    All: energies of data, held-out data and samples; MMD² with a permutation p-value; modes covered where the data have
+    modes. In each of the features: Fréchet distance fd_NAME, for images kernel distance kd_NAME and prdc_NAME, and
+    score_NAME where they are a classifier's; fid and kid in the published Inception alone. Samples are of two kinds,
+    kept apart: `fresh` chains from noise, `steps` long, and the `bank` after K further steps. Every number comes with
+    its n; the seed, the weights and the sampler stand once at the top.
 
-    num   samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's size for the bank
+    num          samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's size for the bank
+    features     names of `features_named`: 'pixels-8x8' for images wider than that unless given, else 'pixels'
+    against      the data whose features the samples' are compared with; published FIDs use all of the training set
+    kid          kernel distance in each of the features; images unless said otherwise
+    neighbours   precision, recall, density and coverage likewise
+    extrapolate  also the Fréchet distance extrapolated to infinitely many samples
     """
     model = load(run, weights=weights, device=device)
     data = model.config.data.load()
@@ -67,6 +88,11 @@ def evaluate(
     )
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, must be at least 1")
+    require(against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'")
+    place = model.noise.mean.device
+    maps = [features_named(name, device=place) for name in features or usual_features(model)]
+    reference_rows = data.train if against == "train" else data.test
+    references = [reference_of(reference_rows, seen_through, device=place) for seen_through in maps]
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
 
@@ -87,6 +113,17 @@ def evaluate(
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
         scores[name] = compare(chains.x, held_out, model.config.data, data, seed)
+        for seen_through, reference in zip(maps, references, strict=True):
+            scores[name] |= compare_features(
+                finite_rows(chains.x),
+                seen_through,
+                reference,
+                against=against,
+                kid=model.is_image if kid is None else kid,
+                neighbours=model.is_image if neighbours is None else neighbours,
+                extrapolate=extrapolate,
+                seed=seed,
+            )
 
     directory = RunDirectory(model.path)
     keep_for_plots(directory, model, data, samples, energies)
@@ -144,7 +181,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
 
 def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int) -> dict[str, Any]:
     """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
-    finite = x[x.flatten(1).isfinite().all(1)]
+    finite = finite_rows(x)
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
         return scores
@@ -157,18 +194,57 @@ def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int
         "n": rows,
         "permutations": test.num_permutations,
     }
-    features = PixelFeatures(size=8 if data.is_image and x.shape[-1] > 8 else None)
-    result = frechet(
-        FeatureStatistics.of(finite.split(CHUNK), features),
-        FeatureStatistics.of(held_out.split(CHUNK), features),
-    )
-    scores["frechet"] = asdict(result)
     if data.modes is not None:
         modes = data.modes.to(x)
         scores["modes"] = asdict(mode_coverage(finite, modes, data.mode_radius))
     elif isinstance(spec, Rings):
         scores["modes"] = asdict(coverage(finite, nearest_ring(spec.radii, 3 * spec.std), len(spec.radii)))
     return scores
+
+
+def usual_features(model: Trained) -> tuple[str, ...]:
+    """Pixels, of images wider than 8 their averages over 8 × 8: cheap, and only comparable among themselves."""
+    return ("pixels-8x8",) if model.is_image and min(model.event_shape[1:]) > 8 else ("pixels",)
+
+
+@torch.no_grad()
+def compare_features(
+    x: Tensor,
+    features: Features,
+    reference: Reference,
+    *,
+    against: Against,
+    kid: bool,
+    neighbours: bool,
+    extrapolate: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """Finite samples against a data set in one feature map; each number with the n of both sides."""
+    if len(x) < 2:
+        return {}
+    (fd, kd), name = score_names(features), features.name
+    seen = torch.cat([features(rows) for rows in x.split(CHUNK)])
+    of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
+    generator = torch.Generator(seen.device).manual_seed(seed)
+    found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
+    if extrapolate:
+        found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)
+    for result in found.values():
+        if result.caution:
+            warnings.warn(result.caution, stacklevel=2)
+    if kid and min(len(seen), len(reference.rows)) >= 3:
+        found[kd] = kernel_distance(seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator)
+    real = reference.rows[: len(seen)]  # as many as samples: only equal numbers compare
+    if neighbours and len(real) > NEAREST:
+        found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
+    if hasattr(features, "probabilities"):
+        p = torch.cat([features.probabilities(rows) for rows in x.split(CHUNK)])  # type: ignore[attr-defined]
+        found[f"score_{name}"] = class_score(p, splits=10 if len(p) >= 10 * p.shape[1] else 1)
+    return {key: asdict(result) | {"against": against} for key, result in found.items()}
+
+
+def finite_rows(x: Tensor) -> Tensor:
+    return x[x.flatten(1).isfinite().all(1)]
 
 
 @torch.no_grad()

@@ -158,4 +158,13 @@ def test_official_addresses_are_https_and_checksums_whole() -> None:
     for remote in (*CIFAR10_FILES, *FLOWERS102_FILES, *MNIST_FILES):
         assert remote.base_url.startswith("https://")
         assert remote.base_url.endswith("/")
-        assert len(bytes.fromhex(remote.md5)) == 16
+        assert len(bytes.fromhex(remote.checksum)) == 16
+
+
+def test_a_sha256_is_checked_as_one(tmp_path: Path, refused) -> None:
+    """A checksum of 64 digits: accepted where it is the file's, refused otherwise."""
+    (tmp_path / "a.bin").write_bytes(b"weights")
+    right = hashlib.sha256(b"weights").hexdigest()
+    fetch([Remote("http://nowhere.invalid/", "a.bin", right)], tmp_path)
+    with refused(f"sha256 {right}", "0" * 64):
+        fetch([Remote("http://nowhere.invalid/", "a.bin", "0" * 64)], tmp_path)

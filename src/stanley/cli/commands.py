@@ -353,13 +353,42 @@ def evaluate(
     steps: Annotated[Whole | None, Parameter(help="Chain steps from noise.")] = None,
     seed: Whole = 0,
     weights: WhichWeights = "average",
+    features: Annotated[
+        list[str] | None,
+        Parameter(help="pixels, pixels-8x8, cifar, mnist, inception, inception:PATH; several: commas, or again."),
+    ] = None,
+    against: Annotated[
+        Literal["held-out", "train"], Parameter(help="What features are compared with; FIDs use the training set.")
+    ] = "held-out",
+    kid: Annotated[bool | None, Parameter(help="Kernel distance in the features; of images yes.")] = None,
+    prdc: Annotated[bool | None, Parameter(help="Precision, recall, density, coverage; of images yes.")] = None,
+    extrapolate: Annotated[
+        bool, Parameter(negative="", help="Also the Fréchet distance extrapolated to infinitely many samples.")
+    ] = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Judge a run: exact KL in two dimensions, sample metrics, energies; writes RUN/scores.json."""
+    """Judge a run: exact KL in two dimensions, sample metrics, energies; writes RUN/scores.json.
+
+    Fréchet and kernel distances carry the name of their features; only --features inception, with the published
+    weights, gives a FID and a KID. docs/metrics.md says what each number is, and how it errs at small n.
+    """
     from stanley.evaluation import evaluate as judge
 
-    scores = judge(run, num=num, steps=steps, seed=seed, weights=weights, device=device, progress=sys.stderr.isatty())
+    scores = judge(
+        run,
+        num=num,
+        steps=steps,
+        seed=seed,
+        weights=weights,
+        device=device,
+        progress=sys.stderr.isatty(),
+        features=[name for given in features or () for name in given.split(",") if name],
+        against=against,
+        kid=kid,
+        neighbours=prdc,
+        extrapolate=extrapolate,
+    )
     show(
         scores,
         json_,
@@ -437,14 +466,35 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
             parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.2f})")
-        if "frechet" in scores[name]:
-            parts.append(f"Fréchet ({scores[name]['frechet']['feature']}) {scores[name]['frechet']['value']:.3g}")
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
-        lines.append("   ".join(parts))
+        lines += ["   ".join(parts), *feature_lines(scores[name])]
     for name, energy in scores["energy"].items():
         if energy["mean"] is not None:
             lines.append(f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}")
+    return lines
+
+
+def feature_lines(scores: dict[str, Any]) -> list[str]:
+    """One line for each number that was computed in features."""
+    lines = []
+    for key, s in scores.items():
+        kind = key.partition("_")[0]
+        n = f"n {s.get('n1', s.get('num_samples', s.get('n')))}" if isinstance(s, dict) else ""
+        match kind:
+            case "fd" | "fid":
+                told = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
+                n += f" against {s['n2']} {s['against']}"
+            case "kd" | "kid":
+                told = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
+                n += f" against {s['n2']} {s['against']}"
+            case "prdc":
+                told = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
+            case "score":
+                told = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
+            case _:
+                continue
+        lines.append(f"       {key.upper() if kind in ('fid', 'kid') else key:<16} {told}   {n}")
     return lines
 
 

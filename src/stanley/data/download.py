@@ -20,12 +20,13 @@ from stanley.errors import StanleyError, require
 class Remote:
     """One official file: its name under `base_url`, its checksum, and its place under the data root.
 
-    An archive is unpacked in `folder` and then removed; any other file is kept there.
+    The checksum is an MD5 (32 digits) or a SHA-256 (64), whichever its publisher states. An archive is unpacked in
+    `folder` and then removed; any other file is kept there.
     """
 
     base_url: str
     name: str
-    md5: str
+    checksum: str
     folder: str = ""
 
 
@@ -116,15 +117,15 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
         except OSError as error:
             raise StanleyError(f"data.root {root} cannot be written: {error}; choose another") from error
         if target.exists():
-            _check(target, remote.md5, str(target), "delete it and retry")
+            _check(target, remote.checksum, str(target), "delete it and retry")
         else:
             url = (base_url or remote.base_url).rstrip("/") + "/" + remote.name
-            _download(url, target, remote.md5)
+            _download(url, target, remote.checksum)
         if target.name.endswith((".tgz", ".tar.gz")):
             _unpack(target)
 
 
-def _download(url: str, target: Path, md5: str) -> None:
+def _download(url: str, target: Path, checksum: str) -> None:
     import pooch
 
     with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as scratch:
@@ -142,15 +143,16 @@ def _download(url: str, target: Path, md5: str) -> None:
         finally:
             for closes in (*opened, *([bar] if bar is not None else [])):
                 closes.close()
-        _check(part, md5, url, f"the download was deleted: retry, or put it in {target.parent} yourself")
+        _check(part, checksum, url, f"the download was deleted: retry, or put it in {target.parent} yourself")
         part.replace(target)
 
 
-def _check(path: Path, md5: str, name: str, advice: str) -> None:
+def _check(path: Path, checksum: str, name: str, advice: str) -> None:
     import pooch
 
-    got = pooch.file_hash(str(path), alg="md5")
-    require(got == md5, f"{name} has md5 {got}, expected {md5}; {advice}")
+    kind = "sha256" if len(checksum) == 64 else "md5"
+    got = pooch.file_hash(str(path), alg=kind)
+    require(got == checksum, f"{name} has {kind} {got}, expected {checksum}; {advice}")
 
 
 def _unpack(archive: Path) -> None:

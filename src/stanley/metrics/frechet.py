@@ -49,7 +49,7 @@ class PixelFeatures:
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
-    """n, mean and covariance of features, one batch at a time: `s = s.update(batch)`.
+    """n, mean and covariance of features, one batch at a time, on their device: `s = s.update(batch)`.
 
     scatter = Σ (f - mean)(f - mean)ᵀ in float64. Two parts merge exactly (Chan, Golub & LeVeque 1983):
     δ = mean_b - mean_a,  mean = mean_a + δ n_b/n,  scatter = scatter_a + scatter_b + δδᵀ n_a n_b/n.
@@ -61,8 +61,9 @@ class FeatureStatistics:
     scatter: Tensor  # (k, k)
 
     @classmethod
-    def empty(cls, feature: str, k: int) -> FeatureStatistics:
-        return cls(feature, 0, torch.zeros(k, dtype=torch.float64), torch.zeros(k, k, dtype=torch.float64))
+    def empty(cls, feature: str, k: int, device: torch.device | str = "cpu") -> FeatureStatistics:
+        zeros = torch.zeros(k, k, dtype=torch.float64, device=device)
+        return cls(feature, 0, zeros.sum(0), zeros)
 
     @classmethod
     def of(cls, batches: Iterable[Tensor], features: Features) -> FeatureStatistics:
@@ -71,7 +72,8 @@ class FeatureStatistics:
         for x in batches:
             with torch.no_grad():
                 f = features(x)
-            statistics = (statistics or cls.empty(features.name, f.shape[1])).update(f)
+            place = "cpu" if f.device.type == "mps" else f.device  # which has no float64
+            statistics = (statistics or cls.empty(features.name, f.shape[1], place)).update(f)
         require(statistics is not None, "there are 0 batches; feature statistics need at least 2 points")
         assert statistics is not None
         return statistics
@@ -80,7 +82,7 @@ class FeatureStatistics:
         """These statistics and a batch of features (B, k)."""
         k = self.mean.numel()
         require(f.ndim == 2 and f.shape[1] == k, f"features have shape {tuple(f.shape)}, must be (B, {k})")
-        f = f.detach().to("cpu", torch.float64)
+        f = f.detach().to(self.mean.device, torch.float64)
         bad = int((~f.isfinite()).any(1).sum())
         require(
             bad == 0,
@@ -97,9 +99,9 @@ class FeatureStatistics:
         n = self.n + other.n
         if n == 0:
             return self
-        delta = other.mean - self.mean
+        delta = other.mean.to(self.mean) - self.mean
         mean = self.mean + delta * (other.n / n)
-        scatter = self.scatter + other.scatter + torch.outer(delta, delta) * (self.n * other.n / n)
+        scatter = self.scatter + other.scatter.to(self.mean) + torch.outer(delta, delta) * (self.n * other.n / n)
         return FeatureStatistics(self.feature, n, mean, scatter)
 
     @property
@@ -123,6 +125,18 @@ class Frechet:
     n2: int
     rank_deficient: bool
 
+    @property
+    def caution(self) -> str | None:
+        """What follows where a side has no more points than features; None where that is not so."""
+        if not self.rank_deficient:
+            return None
+        n = min(self.n1, self.n2)
+        return (
+            f"Fréchet distance in {self.feature}: n = {n} points against {self.num_features} features, so a covariance "
+            "is singular and most of the value is bias; use more samples, fewer features, or the kernel distance, "
+            "which is unbiased"
+        )
+
 
 def frechet(first: FeatureStatistics, second: FeatureStatistics) -> Frechet:
     """Fréchet distance of two sets from their statistics; both must come from one feature map."""
@@ -138,7 +152,7 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
     tr (C₁^½ C₂ C₁^½)^½ is the sum of the singular values of C₁^½ C₂^½: the eigenvalues of C₁^½ C₂ C₁^½ are
     their squares, and the root of a zero eigenvalue that rounding made 1e-16 would be 1e-8.
     """
-    mu1, cov1, mu2, cov2 = (torch.as_tensor(a, dtype=torch.float64) for a in (mu1, cov1, mu2, cov2))
+    mu1, cov1, mu2, cov2 = (torch.as_tensor(a).to(mu1.device, torch.float64) for a in (mu1, cov1, mu2, cov2))
     k = mu1.numel()
     shapes = [tuple(a.shape) for a in (mu1, cov1, mu2, cov2)]
     require(shapes == [(k,), (k, k)] * 2, f"shapes {shapes}, must be (k,), (k, k), (k,), (k, k) with one k")
