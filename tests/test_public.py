@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LAYERS = [
     "cli __main__",
     "demo",
-    "evaluation",
+    "annealing evaluation",
     "recipes trained sample_files",
     "training",
     "plots",

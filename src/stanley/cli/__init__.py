@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import commands
+from stanley.cli import commands, likelihood
 from stanley.errors import StanleyError, require
 from stanley.launch import place
 
@@ -26,6 +26,7 @@ for command in (
     commands.sample,
     commands.diagnose,
     commands.evaluate,
+    likelihood.likelihood,
     commands.plot,
     commands.recipes,
     commands.targets,
