@@ -28,7 +28,7 @@ LAYERS = [
     "recipes trained sample_files",
     "training",
     "plots",
-    "diagnosis warm_up density features",
+    "diagnosis warm_up density features uses",
     "diagnostics metrics bank losses optim networks checkpoint records config train_config",
     "data targets samplers",
     "types distributed",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import commands
+from stanley.cli import commands, images
 from stanley.errors import StanleyError, require
 from stanley.launch import place
 
@@ -30,6 +30,11 @@ for command in (
     commands.recipes,
     commands.targets,
     commands.demo,
+    images.inpaint,
+    images.denoise,
+    images.interpolate,
+    images.compose,
+    images.ood,
 ):
     app.command(command)
 
