@@ -12,7 +12,7 @@ from stanley.data import to_bytes
 from stanley.errors import StanleyError
 from stanley.files import write_atomic
 from stanley.metrics import density_on_grid
-from stanley.plots import Panel, densities, save, write_grid_png
+from stanley.plots import Panel, chain_film, densities, save, write_grid_png
 from stanley.types import Energy
 
 GRID = 200  # cells a side of a density in a picture
@@ -34,6 +34,14 @@ def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None 
         grid = None if density is None else density_on_grid(density, box, GRID).numpy()
         files.append(save(densities([Panel(name, grid, finite.numpy(), box)]), folder / f"{name}.png"))
     return files
+
+
+def write_film(draws: Tensor, every: int, folder: Path, name: str, chains: int = 6, columns: int = 8) -> Path:
+    """NAME.png: the first chains of draws (T, B, C, H, W) along time, a row each, at about `columns` of the kept states:
+    the first, the last, and between them in equal ratios of the number of steps; what is not finite is mid-grey."""
+    shown = np.unique(np.geomspace(1, len(draws), min(columns, len(draws))).round().astype(int))
+    states = to_bytes(draws[shown - 1, :chains].nan_to_num(0.0).cpu()).numpy()
+    return save(chain_film(states, [every * int(k) for k in shown]), folder / f"{name}.png")
 
 
 def write_array(x: Tensor, folder: Path, name: str) -> Path:

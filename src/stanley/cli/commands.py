@@ -137,7 +137,7 @@ def sample(
     ] = None,
     warm_up: WarmUp = 500,
     precondition: Scale = None,
-    keep_every: Annotated[Whole | None, Parameter(help="Also keep every n-th state, as NAME-draws.npy.")] = None,
+    keep_every: Annotated[Whole | None, Parameter(help="Also keep every n-th state: NAME-draws.npy, of images NAME-film.png.")] = None,
     shape: Shape = None,
     start_std: StartStd = None,
     dtype: DTypeFlag = None,
@@ -157,7 +157,7 @@ def sample(
     from stanley.cli.subject import described, file_name, in_words
     from stanley.cli.tables import accepted
     from stanley.files import write_json
-    from stanley.sample_files import write_array, write_samples
+    from stanley.sample_files import write_array, write_film, write_samples
     from stanley.samplers.inside import adjustable_step
 
     subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
@@ -187,6 +187,8 @@ def sample(
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
         files.append(write_array(chains.draws, folder, f"{name}-draws"))
+        if model is not None and model.is_image and keep_every:
+            files.append(write_film(chains.draws, keep_every, folder, f"{name}-film"))
     lost = int(chains.info.nonfinite.sum())
     summary = {
         "sampled": subject.name,

@@ -79,7 +79,7 @@ def inpaint(
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
     asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
-    answer = settle(model, ready, asked | origin, steps, seed, out)
+    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained) / "inpainted")
     filled = fill(
         ready.sampler,
         model.potential,
@@ -160,7 +160,7 @@ def denoise(
 
         ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
     asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
-    answer = settle(model, ready, asked | origin, steps, seed, out)
+    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained) / "denoised")
     restored = clean_up(ready.sampler, model.potential, y, noise, ready.x, steps, generator=generator,
                         progress=sys.stderr.isatty())  # fmt: skip
     scores = None
@@ -205,7 +205,7 @@ def interpolate(
     ends = {"from": from_a["images"][0], "to": from_b["images"][0]}
     sums = {"from_sha256": from_a["sha256"], "to_sha256": from_b["sha256"]}
     asked = made_from(model) | {"use": "interpolate", "points": points, "steps": steps, "step_size": h} | ends | sums
-    folder = out or model.path / "interpolated"
+    folder = out or home(model, pretrained) / "interpolated"
     name = f"interpolate-{a.stem}-{b.stem}" if a and b else "interpolate"
     claim(folder, name, asked)
     share = torch.linspace(0, 1, points, device=x_a.device).view(-1, 1, 1, 1)
@@ -331,7 +331,7 @@ def ood(
     from stanley.sample_files import make_folder
     from stanley.uses import percentile, score
 
-    model, (source,), fields = request(words, ("FOLDER",), pretrained, None, weights, device)
+    model, (source,), fields = request(words, ("denoised",), pretrained, None, weights, device)
     require(not fields, f"{' '.join(fields)}: scoring runs no chain; leave it out")
     images, origin = images_of(model, source, None, resize)
     scores = score(model.potential, images)
@@ -343,7 +343,7 @@ def ood(
         why = str(error)
     percent = None if reference is None else percentile(scores.energy, reference.energy)
 
-    out = out or model.path / "ood" / f"{source.stem if source else 'images'}.csv"
+    out = out or home(model, pretrained) / "ood" / f"{source.stem if source else 'images'}.csv"
     require(out.suffix.lower() == ".csv", f"--out is {out}, must be a .csv file")
     asked = made_from(model) | {"use": "ood", "against": against} | origin
     folder, name = out.parent, out.stem
@@ -397,11 +397,10 @@ def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, 
 
     require(run is None or pretrained is None, f"both a run ({run}) and --pretrained {pretrained} are given; give one")
     if pretrained is not None:
-        from stanley.device import pick_device
-        from stanley.pretrained import pretrained as shipped
+        from stanley.models import pretrained as shipped
 
         require(weights is None, f"--weights {weights} changes nothing here: only a run has averaged and raw weights")
-        return shipped(pretrained, device=str(pick_device(device)))
+        return shipped(pretrained, device=device)
     require(run is not None, "give a run directory, or --pretrained NAME")
     assert run is not None
     return load(run, weights=weights or "average", device=device)
@@ -502,6 +501,11 @@ def starts(model: Trained, num: int, generator: Generator) -> Tensor:
     return model.starts(num, "noise", generator)
 
 
+def home(model: Trained, pretrained: str | None) -> Path:
+    """Where answers go unless --out says: into the run; a shipped model is not written to."""
+    return model.path if pretrained is None else Path(pretrained)
+
+
 def generator_of(seed: int, device: Any) -> Generator:
     import torch
 
@@ -567,14 +571,13 @@ def drawn(draws: Tensor) -> dict[str, Tensor]:
 
 
 def settle(
-    model: Trained, ready: Ready, asked: dict[str, Any], steps: int, seed: int, out: Path | None
+    model: Trained, ready: Ready, asked: dict[str, Any], steps: int, seed: int, folder: Path
 ) -> tuple[Path, str, dict[str, Any]]:
     """Folder, name and request of an answer whose files may be written."""
     from stanley.cli.subject import file_name
 
     asked = made_from(model) | asked | {"steps": steps, "seed": seed} | sampler_asked(ready, ())
     use = asked["use"]
-    folder = out or model.path / {"inpaint": "inpainted", "denoise": "denoised"}[use]
     what = Path(asked["mask"]).stem if use == "inpaint" else f"{'flow' if asked['flow'] else 'noise'}-{asked['noise']}"
     first = Path(asked["images"][0]).stem if len(asked["images"]) == 1 else f"{len(asked['images'])}-images"
     name = file_name(f"{use}-{first}-{what}-seed{seed}")
