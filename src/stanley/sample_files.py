@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from stanley.data import to_bytes
@@ -36,12 +37,15 @@ def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None 
     return files
 
 
-def write_film(draws: Tensor, every: int, folder: Path, name: str, chains: int = 6, columns: int = 8) -> Path:
-    """NAME.png: the first chains of draws (T, B, C, H, W) along time, a row each, at about `columns` of the kept states:
-    the first, the last, and between them in equal ratios of the number of steps; what is not finite is mid-grey."""
+def write_film(
+    x0: Tensor, draws: Tensor, every: int, folder: Path, name: str, chains: int = 6, columns: int = 8
+) -> Path:
+    """NAME.png: the first chains along time, a row each: their starts x0 (B, C, H, W), then about `columns` of the kept
+    states (T, B, C, H, W), from the first to the last in equal ratios of steps; what is not finite is mid-grey."""
     shown = np.unique(np.geomspace(1, len(draws), min(columns, len(draws))).round().astype(int))
-    states = to_bytes(draws[shown - 1, :chains].nan_to_num(0.0).cpu()).numpy()
-    return save(chain_film(states, [every * int(k) for k in shown]), folder / f"{name}.png")
+    states = torch.cat([x0[None, :chains], draws[shown - 1, :chains]]).nan_to_num(0.0)
+    steps = [0, *(every * int(k) for k in shown)]
+    return save(chain_film(to_bytes(states.cpu()).numpy(), steps), folder / f"{name}.png")
 
 
 def write_array(x: Tensor, folder: Path, name: str) -> Path:

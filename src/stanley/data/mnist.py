@@ -32,7 +32,8 @@ class MNIST:
 
     `root` holds `MNIST/raw` or `raw`, or is that folder. `size` below 28 averages over areas, above pads with black;
     32 suits networks that halve their input. `limit` trains on that many images only: the first of a
-    permutation that is always the same. `label` keeps one digit alone, before the limit. A mirrored digit is no digit: the data's `flip` is off.
+    permutation that is always the same. `label` keeps one digit alone, before the limit. A mirrored digit is no digit:
+    the data's `flip` is off.
     """
 
     root: str | None = None

@@ -12,7 +12,7 @@ from stanley.errors import require
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
-from stanley.uses.rows import chunk_size_of, rows_for
+from stanley.uses.rows import chunk_size_of, row_per_chain, rows_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,6 @@ def denoise(
     x0         (N·n, *event), image by image; the observed images themselves are a good start
     """
     per_image = chains_per_image(observed, x0)
-    posterior = Noisy(potential, observed.repeat_interleave(per_image, 0), std)
+    posterior = Noisy(potential, row_per_chain(observed, per_image), std)
     chains = run_chains(sampler, posterior, x0, num_steps, generator=generator, progress=progress)
     return Denoised(chains.x.reshape(len(observed), per_image, *observed.shape[1:]), chains.info)

@@ -10,7 +10,7 @@ from torch import Tensor
 from stanley.errors import require
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.types import Energy
-from stanley.uses.rows import chunk_size_of, rows_for
+from stanley.uses.rows import chunk_size_of, row_per_chain, rows_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def inpaint(
     x0       (N·n, *event), image by image; looked at under the mask only
     """
     per_image = chains_per_image(images, x0)
-    clamped = Clamped(potential, images.repeat_interleave(per_image, 0), mask)
+    clamped = Clamped(potential, row_per_chain(images, per_image), mask)
     chains = run_chains(sampler, clamped, clamped.take(x0), num_steps, generator=generator, progress=progress)
     x = clamped.put(chains.x).reshape(len(images), per_image, *images.shape[1:])
     return Inpainted(x, chains.info)

@@ -26,3 +26,8 @@ def chunk_size_of(energy: Energy, own: Tensor, what: str) -> int | None:
         "use one row, or no chunks",
     )
     return size
+
+
+def row_per_chain(own: Tensor, chains_each: int) -> Tensor:
+    """Each row as often as it has chains; one row stays one, which serves any number."""
+    return own if len(own) == 1 else own.repeat_interleave(chains_each, 0)
