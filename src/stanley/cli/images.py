@@ -331,7 +331,7 @@ def ood(
     from stanley.sample_files import make_folder
     from stanley.uses import percentile, score
 
-    model, (source,), fields = request(words, ("denoised",), pretrained, None, weights, device)
+    model, (source,), fields = request(words, ("FOLDER",), pretrained, None, weights, device)
     require(not fields, f"{' '.join(fields)}: scoring runs no chain; leave it out")
     images, origin = images_of(model, source, None, resize)
     scores = score(model.potential, images)
