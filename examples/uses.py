@@ -138,7 +138,7 @@ def outside(model: stanley.Trained, x: Tensor, out: Path) -> dict:
         "negative": -x,
         "uniform noise": 2 * torch.rand(x.shape, generator=generator, device=x.device) - 1,
     }
-    energies = {name: score(model.potential, points).energy.cpu() for name, points in kinds.items()}
+    energies = {name: score(model.energy, points).energy.cpu() for name, points in kinds.items()}
     save(energy_histograms(energies), out / "outside.png")
     return {name: float(percentile(e, energies["held-out"]).mean()) for name, e in energies.items()}
 
@@ -153,12 +153,13 @@ def composition(out: Path) -> None:
     x0 = 2 * torch.randn(400, 2, generator=generator, dtype=torch.float64)
     x = stanley.run_chains(stanley.MALA(0.15), both, x0, 500, generator=generator).x
     panels = []
-    for name, u, points in (("p₁", ring, None), ("p₂", band, None), ("p₁·p₂, 400 chains", both, x.numpy())):
-        panels.append(Panel(name, stanley.metrics.density_on_grid(u, 4.0, 200).numpy(), points, 4.0))
+    drawn = (ring.sample(400, generator), band.sample(400, generator), x)
+    for name, u, points in zip(("p₁", "p₂", "p₁·p₂ and 400 chains"), (ring, band, both), drawn, strict=True):
+        panels.append(Panel(name, stanley.metrics.density_on_grid(u, 4.0, 200).numpy(), points.numpy(), 4.0))
     save(densities(panels), out / "composition.png")
 
 
-def main(out: Path, model: stanley.Trained | None = None, num: int = 32, long_steps: int = 1000) -> dict:
+def main(out: Path, model: stanley.Trained | None = None, num: int = 16, long_steps: int = 5000) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     if model is None:
         model, num, long_steps = tiny_run(out), 8, 100

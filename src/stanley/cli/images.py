@@ -373,8 +373,9 @@ def ood(
             found = detection(getattr(inside, kind), getattr(scores, kind))
             result[kind] = found
             lines.append(f"{kind:<10} " + "   ".join(f"{k} {v:.4g}" for k, v in found.items()))
+    t = model.config.temperature  # the picture shows E = T·U
     groups[source.name if source else "images"] = scores.energy
-    files = [out, save(energy_histograms({k: v.cpu() for k, v in groups.items()}), folder / f"{name}.png")]
+    files = [out, save(energy_histograms({k: (t * v).cpu() for k, v in groups.items()}), folder / f"{name}.png")]
     report(folder, name, asked, result, files, lines, json_)
 
 
