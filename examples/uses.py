@@ -80,7 +80,7 @@ def inpainting(model: stanley.Trained, x: Tensor, out: Path) -> dict:
     }
     scores = {}
     for name, mask in masks.items():
-        x0 = model.starts(len(x) * CHAINS, "noise", generator)
+        x0 = model.starts(len(x) * CHAINS, "bank", generator)  # looked at under the mask only
         steps = model.default_steps("noise")
         found = inpaint(model.sampler, model.potential, x, mask, x0, steps, generator=generator)
         blank = torch.where(mask, model.noise.mean, x)
@@ -119,14 +119,16 @@ def interpolation(model: stanley.Trained, x: Tensor, out: Path) -> dict:
 def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
     """Whether the steady state is still an image."""
     generator = torch.Generator(model.noise.mean.device).manual_seed(2)
-    x = model.starts(ROWS, "noise", generator)
+    kinds = ("noise",) * 3 + ("bank",) * 3
+    x = torch.cat([model.starts(1, kind, generator) for kind in kinds])
     states, at = [x], [0]
     for n in [s for s in (10, 100, 200, 500, 1000, 2000, 5000, 10000) if s <= steps]:
         x = stanley.run_chains(model.sampler, model.potential, x, n - at[-1], generator=generator).x
         states.append(x)
         at.append(n)
-    save(chain_film(np.stack([pictures(s) for s in states]), at), out / "long-run.png")
-    return {"steps": at, "median_energy": [float(model.potential(s).median()) for s in states]}
+    save(chain_film(np.stack([pictures(s) for s in states]), at, names=kinds), out / "long-run.png")
+    halves = {"noise": slice(0, 3), "bank": slice(3, 6)}
+    return {"steps": at} | {k: [float(model.energy(s[rows]).median()) for s in states] for k, rows in halves.items()}
 
 
 def outside(model: stanley.Trained, x: Tensor, out: Path) -> dict:
@@ -159,10 +161,10 @@ def composition(out: Path) -> None:
     save(densities(panels), out / "composition.png")
 
 
-def main(out: Path, model: stanley.Trained | None = None, num: int = 16, long_steps: int = 5000) -> dict:
+def main(out: Path, model: stanley.Trained | None = None, num: int = 8, long_steps: int = 2000) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     if model is None:
-        model, num, long_steps = tiny_run(out), 8, 100
+        model, long_steps = tiny_run(out), 100
     x = centre(model.config.data.load().test[:num]).to(model.noise.mean.device)
     numbers = {
         "n": len(x),

@@ -33,6 +33,8 @@ def test_the_string_passes_the_saddle():
     assert path.barrier == pytest.approx(A, abs=0.02)
     assert path.points[4].tolist() == pytest.approx([0.0, C], abs=0.1)
     assert path.barrier < path.straight_barrier
+    chords = (path.points[1:] - path.points[:-1]).norm(dim=1)
+    assert chords.max() < 1.2 * chords.min()  # they do not slide into the minima
     finer = string(bent, LEFT, RIGHT, 33, 1200, h)
     assert abs(finer.barrier - A) < abs(path.barrier - A) / 4 + 1e-6  # second order
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -49,6 +49,9 @@ def inpaint(
     ],
     held_out: HeldOut = None,
     num: PerImage = None,
+    start: Annotated[
+        Literal["noise", "bank"], Parameter(help="What the chains start from under the mask: noise, or the bank.")
+    ] = "noise",
     steps: Steps = None,
     warm_up: WarmUp = 500,
     damaged: Annotated[bool, Parameter(negative="", help="The pixels under the mask are no truth: no scores.")] = False,
@@ -75,10 +78,11 @@ def inpaint(
     images, origin = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape).to(images.device)
     generator = generator_of(seed, images.device)
-    x0 = starts(model, num * len(images), generator)
+    x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
     asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
+    asked["start"] = start
     answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained) / "inpainted")
     filled = fill(
         ready.sampler,
@@ -284,7 +288,7 @@ def compose(
     if not sizes and not tune:
         step_size = float(first.sampler.step_size) / sum(potential.weights)
         model = replace(first, sampler=with_step_size(first.sampler, step_size))
-    ready = prepare(model, fields, potential, starts(first, num, generator), warm_up, generator, tune=tune)
+    ready = prepare(model, fields, potential, first.starts(num, "noise", generator), warm_up, generator, tune=tune)
     steps = max(m.default_steps("noise") for m in models) if steps is None else steps
     parts = [made_from(m) | {"weight": w} for m, w in zip(models, potential.weights, strict=True)]
     asked = {"use": "compose", "parts": parts, "num": num, "steps": steps, "seed": seed} | sampler_asked(ready, fields)
@@ -496,10 +500,6 @@ def mask_of(text: str, shape: tuple[int, ...]) -> Tensor:
         left, top, width, height = (int(p) for p in parts)
         return box_mask(left, top, width, height, (shape[-2], shape[-1]))
     return read_mask(Path(text), shape)
-
-
-def starts(model: Trained, num: int, generator: Generator) -> Tensor:
-    return model.starts(num, "noise", generator)
 
 
 def home(model: Trained, pretrained: str | None) -> Path:
