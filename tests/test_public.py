@@ -25,7 +25,7 @@ LAYERS = [
     "cli __main__",
     "demo",
     "evaluation",
-    "recipes trained sample_files",
+    "recipes trained sample_files models hub export",
     "training",
     "plots",
     "diagnosis warm_up density features uses",
