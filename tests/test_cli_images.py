@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +161,7 @@ def test_compose(place: Path, capsys, tmp_path: Path):
     assert plane["files"][1].endswith(".png")
 
 
-def test_ood(place: Path, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ood(place: Path, capsys, tmp_path: Path):
     told = run(capsys, "ood", place / "a", place / "mixed", "--out", tmp_path / "scores.csv")
     rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [Path(r["file"]).name for r in rows] == ["0.png", "1.png", "2.png"]
@@ -179,16 +177,13 @@ def test_ood(place: Path, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert float(row["percentile"]) == pytest.approx(100 * below, abs=100 / 8)  # a rounding may turn one tie
     assert len(told["skipped"]) == 1
 
-    calls = []
-    detection = types.ModuleType("stanley.metrics.detection")
-    for name in ("auroc", "aupr", "fpr_at_95"):
-        setattr(detection, name, lambda inside, outside: calls.append((len(inside), len(outside))) or 0.5)
-    monkeypatch.setitem(sys.modules, "stanley.metrics.detection", detection)
-    for against, n in (("held-out", 8), (place / "grey", 20)):
-        out = tmp_path / f"{n}.csv"
+    inside = torch.stack([torch.from_numpy(bytes_as_points(f)) for f in sorted((place / "grey").iterdir())])[:, None]
+    for against, v in (("held-out", reference), (place / "grey", model.potential(inside))):
+        out = tmp_path / f"{len(v)}.csv"
         told = run(capsys, "ood", place / "a", place / "mixed", "--out", out, "--against", against)
-        assert told["energy"]["n_inside"] == n
-        assert calls[-1] == (n, 3)
+        assert (told["energy"]["n_inside"], told["energy"]["n_outside"]) == (len(v), 3)
+        won = (u[:, None] > v).double() + (u[:, None] == v).double() / 2  # P(outside is higher)
+        assert told["energy"]["auroc"] == pytest.approx(float(won.mean()), abs=3 / (3 * len(v)))  # ties may turn
 
 
 def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
