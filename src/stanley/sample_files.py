@@ -6,13 +6,14 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from stanley.data import to_bytes
 from stanley.errors import StanleyError
 from stanley.files import write_atomic
 from stanley.metrics import density_on_grid
-from stanley.plots import Panel, densities, save, write_grid_png
+from stanley.plots import Panel, chain_film, densities, save, write_grid_png
 from stanley.types import Energy
 
 GRID = 200  # cells a side of a density in a picture
@@ -34,6 +35,17 @@ def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None 
         grid = None if density is None else density_on_grid(density, box, GRID).numpy()
         files.append(save(densities([Panel(name, grid, finite.numpy(), box)]), folder / f"{name}.png"))
     return files
+
+
+def write_film(
+    x0: Tensor, draws: Tensor, every: int, folder: Path, name: str, chains: int = 6, columns: int = 8
+) -> Path:
+    """NAME.png: the first chains along time, a row each: their starts x0 (B, C, H, W), then about `columns` of the kept
+    states (T, B, C, H, W), from the first to the last in equal ratios of steps; what is not finite is mid-grey."""
+    shown = np.unique(np.geomspace(1, len(draws), min(columns, len(draws))).round().astype(int))
+    states = torch.cat([x0[None, :chains], draws[shown - 1, :chains]]).nan_to_num(0.0)
+    steps = [0, *(every * int(k) for k in shown)]
+    return save(chain_film(to_bytes(states.cpu()).numpy(), steps), folder / f"{name}.png")
 
 
 def write_array(x: Tensor, folder: Path, name: str) -> Path:

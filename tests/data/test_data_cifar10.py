@@ -209,3 +209,25 @@ def test_pickles_that_claim_the_impossible(tmp_path: Path, refused, content: byt
     (tmp_path / "a" / "data_batch_2").write_bytes(content)
     with refused("data_batch_2", "no CIFAR-10 batch", "fetch it again"):
         CIFAR10(root=str(tmp_path / "a")).load()
+
+
+def test_one_class(tmp_path: Path, refused) -> None:
+    """Both layouts, in order, in both parts; a class that is not there is said."""
+    batches = [np.concatenate([x, x]) for x in pixels()]
+    labels = [np.arange(len(x)) % 2 for x in batches]
+    (tmp_path / "a").mkdir()
+    for name, x, y in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], batches, labels, strict=True):
+        rows = x.reshape(len(x), -1)
+        content = {b"data": rows, b"labels": y.tolist()}
+        (tmp_path / "a" / name).write_bytes(pickle.dumps(content, protocol=2))
+        np.concatenate([y[:, None].astype(np.uint8), rows], 1).tofile(tmp_path / f"{name}.bin")
+    for root in (tmp_path, tmp_path / "a"):
+        data = CIFAR10(root=str(root), label=1).load()
+        ones = [x[y == 1] for x, y in zip(batches, labels, strict=True)]
+        assert np.array_equal(data.train.numpy(), np.concatenate(ones[:5]))
+        assert np.array_equal(data.test.numpy(), ones[5])
+        assert [len(part) for part in CIFAR10(root=str(root), label=1).labels()] == [len(data.train), len(data.test)]
+        with refused("data.label is 4", "holds 0 images"):
+            CIFAR10(root=str(root), label=4).load()
+    with refused("data.label is -1", "0 to 9"):
+        CIFAR10(label=-1)

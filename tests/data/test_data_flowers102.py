@@ -76,3 +76,18 @@ def test_damaged_splits(root: Path, refused, content: bytes) -> None:
     (root / "flowers-102" / "setid.mat").write_bytes(content)
     with refused("setid.mat", "cannot be read", "fetch it again"):
         Flowers102(root=str(root)).load()
+
+
+def test_one_class(root: Path, refused) -> None:
+    """Image numbers count from 1: images 1, 4, 3 are of class 7 to train on, 2 and 6 to test on."""
+    savemat(root / "flowers-102" / "imagelabels.mat", {"labels": np.array([[7, 7, 7, 7, 9, 7, 9, 9]])})
+    data = Flowers102(root=str(root), size=8, label=7).load()
+    assert greys(data.train) == [1, 4, 3]
+    assert greys(data.test) == [2, 6]
+    with refused("data.label is 9", "0 images of that class"):
+        Flowers102(root=str(root), label=9).load()
+    with refused("data.label is 103", "1 to 102"):
+        Flowers102(label=103)
+    (root / "flowers-102" / "imagelabels.mat").write_bytes(b"no mat file")
+    with refused("imagelabels.mat cannot be read"):
+        Flowers102(root=str(root), label=7).load()

@@ -115,3 +115,32 @@ def test_one_digit_again_and_again(raw: Path, refused) -> None:
     path.write_bytes(gzip.compress(same) if path.suffix == ".gz" else same)
     with refused("the same image 300 times", "nothing to learn"):
         MNIST(root=str(raw)).load()
+
+
+def write_labels(raw: Path, train: list[int], test: list[int]) -> None:
+    for name, values in ((TRAIN, train), (TEST, test)):
+        content = struct.pack(">2i", 2049, len(values)) + bytes(values)
+        path = raw / name.replace("images-idx3", "labels-idx1")
+        if any(raw.glob("*.gz")):
+            path = path.with_name(f"{path.name}.gz")
+            content = gzip.compress(content)
+        path.write_bytes(content)
+
+
+def test_one_digit(raw: Path, refused) -> None:
+    """Label k alone, in order, in both parts; the limit counts within it."""
+    train, test = [3, 1, 3, 0, 3, 9, 1, 1, 3, 0, 0, 3], [1, 3, 3, 0, 1]
+    write_labels(raw, train, test)
+    data, spec = MNIST(root=str(raw), label=3).load(), MNIST(root=str(raw), label=3)
+    assert np.array_equal(data.train[:, 0].numpy(), pixels(12, 0)[np.array(train) == 3])
+    assert np.array_equal(data.test[:, 0].numpy(), pixels(5, 1)[np.array(test) == 3])
+    assert [len(part) for part in spec.labels()] == [len(data.train), len(data.test)]
+    assert all((part == 3).all() for part in spec.labels())
+    assert len(MNIST(root=str(raw), label=3, limit=2).load().train) == 2
+    with refused("data.label is 5", "holds 0 images of that class"):
+        MNIST(root=str(raw), label=5).load()
+    with refused("data.label is 10", "0 to 9"):
+        MNIST(label=10)
+    write_labels(raw, train[:-1], test)
+    with refused("12 images and 11 labels"):
+        MNIST(root=str(raw), label=3).load()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import commands, likelihood
+from stanley.cli import commands, images, likelihood
 from stanley.errors import StanleyError, require
 from stanley.launch import place
 
@@ -31,6 +31,11 @@ for command in (
     commands.recipes,
     commands.targets,
     commands.demo,
+    images.inpaint,
+    images.denoise,
+    images.interpolate,
+    images.compose,
+    images.ood,
 ):
     app.command(command)
 

@@ -137,7 +137,9 @@ def sample(
     ] = None,
     warm_up: WarmUp = 500,
     precondition: Scale = None,
-    keep_every: Annotated[Whole | None, Parameter(help="Also keep every n-th state, as NAME-draws.npy.")] = None,
+    keep_every: Annotated[
+        Whole | None, Parameter(help="Also keep every n-th state: NAME-draws.npy, of images NAME-film.png.")
+    ] = None,
     shape: Shape = None,
     start_std: StartStd = None,
     dtype: DTypeFlag = None,
@@ -154,10 +156,12 @@ def sample(
     --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
     density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
     """
+    import torch
+
     from stanley.cli.subject import described, file_name, in_words
     from stanley.cli.tables import accepted
     from stanley.files import write_json
-    from stanley.sample_files import write_array, write_samples
+    from stanley.sample_files import write_array, write_film, write_samples
     from stanley.samplers.inside import adjustable_step
 
     subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
@@ -169,6 +173,7 @@ def sample(
         model = replace(subject.model, sampler=subject.sampler)
         start = start or "noise"
         steps = model.default_steps(start) if steps is None else steps
+        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains below
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
         sampler, how = model.sampler, "its own step size"
     else:
@@ -177,8 +182,9 @@ def sample(
         refuse_unused(start=start)
         steps, start = 1000 if steps is None else steps, "noise"
         ready, generator = subject.start(num, warm_up, seed, precondition)
+        x0 = ready.x
         chains = run_chains(
-            ready.sampler, subject.potential, ready.x, steps, generator=generator, keep_every=keep_every, progress=bar
+            ready.sampler, subject.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
         )
         sampler, how = ready.sampler, ready.how
     model, density = subject.model, None if subject.model else subject.potential
@@ -187,6 +193,8 @@ def sample(
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
         files.append(write_array(chains.draws, folder, f"{name}-draws"))
+        if model is not None and model.is_image and keep_every:
+            files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-film"))
     lost = int(chains.info.nonfinite.sum())
     summary = {
         "sampled": subject.name,

@@ -106,6 +106,33 @@ def require_variety(images: Tensor, source: str) -> None:
     require(varied, f"{source} has the same image {len(images)} times: nothing to learn from")
 
 
+def class_labels(labels: Tensor, source: str, classes: int = 10) -> Tensor:
+    """The labels as int64, each of them one of 0..classes-1."""
+    labels = labels.long()
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    require(
+        len(wrong) == 0,
+        f"{source} has label {int(wrong[0]) if len(wrong) else 0}, must lie in 0..{classes - 1}; "
+        "delete it and fetch it again",
+    )
+    return labels
+
+
+def of_class(rows: Tensor, labels: Tensor, label: int, source: str) -> Tensor:
+    """The rows (images, or labels themselves) whose label this is, in their order; at least two of them."""
+    require(
+        len(rows) == len(labels),
+        f"{source} holds {len(rows)} images and {len(labels)} labels; delete it and fetch it again",
+    )
+    chosen = rows[labels == label]
+    require(
+        len(chosen) >= 2,
+        f"data.label is {label}, and {source} holds {len(chosen)} images of that class, must be 2 or more; "
+        f"its labels are {', '.join(str(k) for k in labels.unique().tolist()[:12])} …",
+    )
+    return chosen
+
+
 def require_seed(seed: int) -> None:
     require(0 <= seed < 2**63, f"data.seed is {seed}, must lie in [0, 2^63); use 0")
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from stanley.data.base import Dataset, first_rows, require_variety
+from stanley.data.base import Dataset, class_labels, first_rows, of_class, require_variety
 from stanley.data.download import CIFAR10_FILES, Layout, locate
 from stanley.data.images import area_downsample
 from stanley.errors import StanleyError, require
@@ -32,6 +33,8 @@ class CIFAR10:
 
     `root` holds `cifar-10-batches-bin` or `cifar-10-batches-py`, or is one of them. `size` below 32 averages
     over areas. `limit` trains on that many images only: the first of a permutation that is always the same.
+    `label` keeps one class alone, before the limit: 0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog,
+    7 horse, 8 ship, 9 truck.
     """
 
     root: str | None = None
@@ -39,22 +42,59 @@ class CIFAR10:
     size: int = 32
     flip: bool = True
     limit: int | None = None
+    label: int | None = None
     kind: Literal["cifar10"] = "cifar10"
 
     def __post_init__(self) -> None:
         require(1 <= self.size <= 32, f"data.size is {self.size}, CIFAR-10 has 32×32 pixels; use 32 or less")
+        label = self.label
+        require(label is None or 0 <= label <= 9, f"data.label is {label}, must be 0 to 9; or leave it out")
 
     def load(self) -> Dataset:
         folder, layout = locate("CIFAR-10", self.root, self.download, _LAYOUTS, CIFAR10_FILES)
         read = _read_binary if layout.names is _BINARY else _read_python
         *batches, test = [read(folder / name) for name in layout.names]
-        train = first_rows(torch.from_numpy(np.concatenate(batches)), self.limit, str(folder))
+        train, held_out = torch.from_numpy(np.concatenate(batches)), torch.from_numpy(np.ascontiguousarray(test))
+        if self.label is not None:
+            pairs = zip((train, held_out), self._all_labels(), strict=True)
+            train, held_out = (of_class(x, y, self.label, str(folder)) for x, y in pairs)
+        train = first_rows(train, self.limit, str(folder))
         require_variety(train, str(folder))
-        held_out = torch.from_numpy(np.ascontiguousarray(test))
         return Dataset(area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip)
+
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """Classes 0..9 of the training and test images, int64, in the order of `load()`."""
+        train, test = self._all_labels()
+        if self.label is not None:
+            train, test = (of_class(y, y, self.label, "CIFAR-10") for y in (train, test))
+        return first_rows(train, self.limit, "CIFAR-10"), test
+
+    def _all_labels(self) -> tuple[Tensor, Tensor]:
+        """Of every training and test image, whatever `label` and `limit`."""
+        folder, layout = locate("CIFAR-10", self.root, self.download, _LAYOUTS, CIFAR10_FILES)
+        read = _binary_labels if layout.names is _BINARY else _python_labels
+        *batches, test = [read(folder / name) for name in layout.names]
+        return torch.cat(batches), test
 
 
 def _read_binary(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
+    return _records(path)[:, 1:].reshape(-1, 3, 32, 32)
+
+
+def _binary_labels(path: Path) -> Tensor:
+    return class_labels(torch.from_numpy(_records(path)[:, 0].copy()), str(path))
+
+
+def _python_labels(path: Path) -> Tensor:
+    batch = _unpickled(path)
+    values = batch.get(b"labels", batch.get("labels")) if isinstance(batch, dict) else None
+    count = len(_read_python(path))
+    good = isinstance(values, list) and len(values) == count and all(type(v) is int for v in values)
+    require(good, f"{path} lacks a list of {count} labels as b'labels'; delete it and fetch it again")
+    return class_labels(torch.tensor(values), str(path))
+
+
+def _records(path: Path) -> np.ndarray:  # uint8 (N, 3073)
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -64,18 +104,22 @@ def _read_binary(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
         f"{path} has {len(data)} bytes, not a multiple of {_RECORD} (official: {10_000 * _RECORD}); "
         "the file is cut short or no CIFAR-10 batch: delete it and fetch it again",
     )
-    return data.reshape(-1, _RECORD)[:, 1:].reshape(-1, 3, 32, 32)
+    return data.reshape(-1, _RECORD)
 
 
-def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
+def _unpickled(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            batch = _ArrayUnpickler(file, encoding="bytes").load()
+            return _ArrayUnpickler(file, encoding="bytes").load()
     except StanleyError as error:
         raise StanleyError(f"{path} {error}") from None
     except Exception as error:  # a damaged pickle can ask for anything: a missing attribute, too much memory
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StanleyError(f"{path} is no CIFAR-10 batch: {reason}; delete it and fetch it again") from error
+
+
+def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
+    batch = _unpickled(path)
     data = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
     good = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,) and len(data) > 0
     if not isinstance(data, np.ndarray) or not good:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from stanley.data.base import Dataset, require_variety
+from stanley.data.base import Dataset, of_class, require_variety
 from stanley.data.download import FLOWERS102_FILES, Layout, locate
 from stanley.data.images import read_squares
 from stanley.errors import StanleyError, require
@@ -25,6 +25,7 @@ class Flowers102:
 
     The official names of the splits in `setid.mat` are trnid (1,020 images), valid (1,020) and tstid (6,149).
     The first alone is too small to train on: the default trains on trnid and tstid, and holds valid out.
+    `label` keeps one class alone, 1 to 102 as in `imagelabels.mat`: 40 to 258 images in all.
     """
 
     root: str | None = None
@@ -33,10 +34,13 @@ class Flowers102:
     flip: bool = True
     train_splits: tuple[Literal["trnid", "valid", "tstid"], ...] = ("trnid", "tstid")
     test_split: Literal["trnid", "valid", "tstid"] = "valid"
+    label: int | None = None
     kind: Literal["flowers102"] = "flowers102"
 
     def __post_init__(self) -> None:
         require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 32 or 64")
+        label = self.label
+        require(label is None or 1 <= label <= 102, f"data.label is {label}, must be 1 to 102; or leave it out")
         known = {"trnid", "valid", "tstid"}
         good = self.train_splits and len(set(self.train_splits)) == len(self.train_splits)
         good = good and {*self.train_splits, self.test_split} <= known
@@ -51,6 +55,9 @@ class Flowers102:
         ids = _read_splits(folder / "setid.mat")
         train = np.concatenate([ids[name] for name in self.train_splits])
         test = ids[self.test_split]
+        if self.label is not None:
+            labels = _read_labels(folder / "imagelabels.mat")
+            train, test = (_of_class(numbers, labels, self.label, str(folder)) for numbers in (train, test))
         paths = [folder / "jpg" / f"image_{number:05d}.jpg" for number in (*train, *test)]
         missing = [path for path in paths if not path.is_file()]
         require(
@@ -67,6 +74,28 @@ def _decode(paths: Sequence[Path], size: int) -> torch.Tensor:  # uint8 (N, 3, s
     out = np.empty((len(paths), 3, size, size), np.uint8)
     read_squares(paths, out, "Flowers-102")
     return torch.from_numpy(out)
+
+
+def _of_class(numbers: np.ndarray, labels: torch.Tensor, label: int, source: str) -> np.ndarray:
+    """The image numbers (from 1) of one class."""
+    require(
+        int(numbers.max()) <= len(labels),
+        f"{source} has {len(labels)} labels and setid.mat names image {int(numbers.max())}; fetch it again",
+    )
+    rows = torch.from_numpy(numbers.astype(np.int64))
+    return of_class(rows, labels[rows - 1], label, source).numpy()
+
+
+def _read_labels(path: Path) -> torch.Tensor:  # int64 (N,), of image 1, 2, …
+    from scipy.io import loadmat
+
+    try:
+        labels = np.asarray(loadmat(path, variable_names=("labels",))["labels"]).ravel()
+    except Exception as error:  # whatever the parser trips over in a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StanleyError(f"{path} cannot be read: {reason}; delete it and fetch it again") from error
+    require(labels.dtype.kind in "iu", f"{path} holds labels of {labels.dtype}, must be numbers; replace it")
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def _read_splits(path: Path) -> dict[str, np.ndarray]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # What Pillow's decoders raise on damaged files: beside OSError, whatever their parsers trip over.
-_UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
-_UNREADABLE += (struct.error, zlib.error)
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
+UNREADABLE += (struct.error, zlib.error)
 
 
 def area_downsample(images: Tensor, size: int) -> Tensor:
@@ -49,7 +49,7 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
-        image = _eight_bits(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+        image = eight_bits(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
     width, height = image.size
     side = min(width, height)
     if side < size:
@@ -59,7 +59,7 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
+def eight_bits(image: Image.Image, mode: str) -> Image.Image:
     from PIL import Image
 
     if image.mode == "F":
@@ -89,7 +89,7 @@ def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
     def attempt(i: int) -> str | None:
         try:
             out[i] = read_square(paths[i], size, channels)
-        except (*_UNREADABLE, Image.DecompressionBombError) as error:
+        except (*UNREADABLE, Image.DecompressionBombError) as error:
             return f"{paths[i]} {' '.join(str(error).split()) or type(error).__name__}"
         return None
 

@@ -6,6 +6,7 @@ import gzip
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stanley.data.base import Dataset, first_rows, require_variety
+from stanley.data.base import Dataset, class_labels, first_rows, of_class, require_variety
 from stanley.data.download import MNIST_FILES, Layout, locate
 from stanley.data.images import area_downsample
 from stanley.errors import StanleyError, require
@@ -23,6 +24,7 @@ _GZ = ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
 _PLAIN = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
 _LAYOUTS = tuple(Layout(folder, names) for folder in ("MNIST/raw", "raw", "") for names in (_PLAIN, _GZ))
 _MAGIC = 2051  # unsigned bytes in three dimensions
+_LABELS_MAGIC = 2049  # unsigned bytes in one
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,43 @@ class MNIST:
 
     `root` holds `MNIST/raw` or `raw`, or is that folder. `size` below 28 averages over areas, above pads with black;
     32 suits networks that halve their input. `limit` trains on that many images only: the first of a
-    permutation that is always the same. A mirrored digit is no digit: the data's `flip` is off.
+    permutation that is always the same. `label` keeps one digit alone, before the limit. A mirrored digit is no digit:
+    the data's `flip` is off.
     """
 
     root: str | None = None
     download: bool = False
     size: int = 28
     limit: int | None = None
+    label: int | None = None
     kind: Literal["mnist"] = "mnist"
 
     def __post_init__(self) -> None:
         require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 28 or 32")
+        label = self.label
+        require(label is None or 0 <= label <= 9, f"data.label is {label}, must be 0 to 9; or leave it out")
 
     def load(self) -> Dataset:
         folder, layout = locate("MNIST", self.root, self.download, _LAYOUTS, MNIST_FILES)
         train, test = (_read_idx(folder / name) for name in layout.names)
+        if self.label is not None:
+            pairs = zip((train, test), self._all_labels(), strict=True)
+            train, test = (of_class(x, y, self.label, str(folder)) for x, y in pairs)
         train = first_rows(train, self.limit, str(folder))
         require_variety(train, str(folder))
         return Dataset(self._resize(train), self._resize(test))
+
+    def labels(self) -> tuple[Tensor, Tensor]:
+        """Digits 0..9 of the training and test images, int64, in the order of `load()`."""
+        train, test = self._all_labels()
+        if self.label is not None:
+            train, test = (of_class(y, y, self.label, "MNIST") for y in (train, test))
+        return first_rows(train, self.limit, "MNIST"), test
+
+    def _all_labels(self) -> list[Tensor]:
+        """Of every training and test image, whatever `label` and `limit`."""
+        folder, layout = locate("MNIST", self.root, self.download, _LAYOUTS, MNIST_FILES)
+        return [_read_labels(folder / name.replace("images-idx3", "labels-idx1")) for name in layout.names]
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.size <= 28:
@@ -58,9 +79,28 @@ class MNIST:
         return pad(images, (before, after, before, after))
 
 
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _read_labels(path: Path) -> Tensor:  # int64 (N,)
+    try:
+        with _open(path) as file:
+            content = file.read()
+    except (EOFError, zlib.error, OSError) as error:
+        raise StanleyError(f"{path} cannot be read: {error}; delete it and fetch it again") from error
+    magic, count = struct.unpack(">2i", content[:8]) if len(content) >= 8 else (0, 0)
+    require(
+        magic == _LABELS_MAGIC and count == len(content) - 8,
+        f"{path} has magic {magic} and {len(content) - 8} labels of {count}, must be {_LABELS_MAGIC} and all of them: "
+        "no MNIST labels; delete it and fetch it again",
+    )
+    return class_labels(torch.from_numpy(np.frombuffer(content, np.uint8, offset=8).copy()), str(path))
+
+
 def _read_idx(path: Path) -> Tensor:  # uint8 (N, 1, 28, 28)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with _open(path) as file:
             header = file.read(16)
             require(len(header) == 16, f"{path} ends after {len(header)} bytes; delete it and fetch it again")
             magic, count, rows, columns = struct.unpack(">4i", header)

@@ -44,6 +44,7 @@ from stanley.metrics.likelihood import (
     bracket_log_z,
 )
 from stanley.metrics.neighbours import PRDC, prdc
+from stanley.metrics.similarity import psnr, ssim
 
 __all__ = [
     "MMD2",
@@ -91,6 +92,8 @@ __all__ = [
     "nearest_ring",
     "nll",
     "prdc",
+    "psnr",
+    "ssim",
     "synthetic_out_sets",
     "total_variation",
 ]

@@ -9,8 +9,9 @@ from stanley.plots.curves import learning_curves
 from stanley.plots.density import Panel, densities, energy_landscape, samples_over_density
 from stanley.plots.energies import energy_histograms
 from stanley.plots.figures import save
-from stanley.plots.images import image_grid, labelled_grids, tile, write_grid_png
+from stanley.plots.images import chain_film, image_grid, labelled_grids, picture_table, tile, write_grid_png
 from stanley.plots.mixing import mixing
+from stanley.plots.path import energy_path
 from stanley.plots.theory import bias_dots, drift_curve, ray_growth
 
 __all__ = [
@@ -18,15 +19,18 @@ __all__ = [
     "autocorrelation",
     "autocorrelation_by_chain",
     "bias_dots",
+    "chain_film",
     "chain_traces",
     "densities",
     "drift_curve",
     "energy_histograms",
     "energy_landscape",
+    "energy_path",
     "image_grid",
     "labelled_grids",
     "learning_curves",
     "mixing",
+    "picture_table",
     "ray_growth",
     "samples_over_density",
     "save",

@@ -1,0 +1,106 @@
+"""The string on a double well with a known saddle; scores and percentiles by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from stanley.errors import StanleyError
+from stanley.targets import Gaussian
+from stanley.uses import box_mask, half_mask, percentile, score, string
+from stanley.uses.interpolation import equally_spaced
+
+A, K, C = 3.0, 4.0, 0.7
+LEFT, RIGHT = torch.tensor([-1.0, 0.0]).double(), torch.tensor([1.0, 0.0]).double()
+
+
+def bent(x: Tensor) -> Tensor:
+    """U = a(x² - 1)² + (k/2)(y - c(1 - x²))²: minima (±1, 0) at U = 0, saddle (0, c) at U = a.
+
+    On the straight line U(0, 0) = a + kc²/2.
+    """
+    return A * (x[:, 0] ** 2 - 1) ** 2 + K / 2 * (x[:, 1] - C * (1 - x[:, 0] ** 2)) ** 2
+
+
+def test_the_string_passes_the_saddle():
+    """Nine points: the middle one is at x = 0 by symmetry, and relaxes in y by 1 - hk/2 a step."""
+    h, steps = 0.06, 600
+    path = string(bent, LEFT, RIGHT, 9, steps, h)
+    assert path.straight_barrier == pytest.approx(A + K * C**2 / 2, abs=1e-12)
+    assert path.moved < 1e-6
+    # the polygon cuts the corner at the middle: its neighbours pull it back by O(1/P²) of the path's curvature
+    assert path.barrier == pytest.approx(A, abs=0.02)
+    assert path.points[4].tolist() == pytest.approx([0.0, C], abs=0.1)
+    assert path.barrier < path.straight_barrier
+    chords = (path.points[1:] - path.points[:-1]).norm(dim=1)
+    assert chords.max() < 1.2 * chords.min()  # they do not slide into the minima
+    finer = string(bent, LEFT, RIGHT, 33, 1200, h)
+    assert abs(finer.barrier - A) < abs(path.barrier - A) / 4 + 1e-6  # second order
+
+
+def test_ends_stay_and_no_steps_is_the_straight_line():
+    a, b = torch.randn(1, 3, 3), torch.randn(1, 3, 3)
+    square = lambda x: x.square().flatten(1).sum(1)  # noqa: E731
+    for steps in (0, 5):
+        path = string(square, a, b, 6, steps, 0.1)
+        assert torch.equal(path.points[0], a)
+        assert torch.equal(path.points[-1], b)
+    line = string(square, a, b, 6, 0, 0.1)
+    assert torch.equal(line.energy, line.straight)
+    torch.testing.assert_close(line.points[2], a + 0.4 * (b - a))
+
+
+def test_equal_spacing():
+    """A bent polygon with sides 3 and 1: shares of its length 4, by hand; equal points stay."""
+    x = torch.tensor([[0.0, 0.0], [3.0, 0.0], [3.0, 1.0]])
+    torch.testing.assert_close(equally_spaced(x), torch.tensor([[0.0, 0.0], [2.0, 0.0], [3.0, 1.0]]))
+    doubled = torch.tensor([[0.0, 0.0], [0.0, 0.0], [4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
+    torch.testing.assert_close(equally_spaced(doubled)[:, 0], torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
+    even = torch.linspace(0, 1, 7)[:, None].expand(7, 2).contiguous()
+    torch.testing.assert_close(equally_spaced(even), even)
+
+
+def test_paths_that_cannot_be():
+    a, b = LEFT, RIGHT
+    for arguments, message in (
+        ((a, b[:1], 5, 3, 0.1), "shapes"),
+        ((a, a, 5, 3, 0.1), "same point"),
+        ((a, b, 2, 3, 0.1), "num_points is 2"),
+        ((a, b, 5, -1, 0.1), "num_steps is -1"),
+        ((a, b, 5, 3, 0.0), "step_size is 0"),
+        ((a, b, 5, 50, 100.0), "not finite after step"),
+    ):
+        with pytest.raises(StanleyError, match=message):
+            string(bent, *arguments)
+
+
+def test_scores_of_a_gaussian():
+    target = Gaussian(torch.tensor([1.0, 4.0]))
+    x = torch.randn(7, 2, dtype=torch.float64)
+    found = score(target, x, chunk=3)
+    torch.testing.assert_close(found.energy, (x[:, 0] ** 2 + 4 * x[:, 1] ** 2) / 2)
+    torch.testing.assert_close(found.grad_norm, (x[:, 0] ** 2 + 16 * x[:, 1] ** 2).sqrt())
+
+
+def test_percentiles_by_hand():
+    """Among 1, 2, 2, 3: below all, a tie counted half, between, above all."""
+    reference = torch.tensor([3.0, 1.0, 2.0, 2.0])
+    assert percentile(torch.tensor([0.0, 2.0, 2.5, 9.0]), reference).tolist() == [0.0, 50.0, 75.0, 100.0]
+    with pytest.raises(StanleyError, match="no reference"):
+        percentile(reference, reference[:0])
+
+
+def test_masks():
+    assert box_mask(1, 2, 3, 1, (4, 5)).nonzero().tolist() == [[2, 1], [2, 2], [2, 3]]
+    left, right = half_mask("left-half", (2, 5)), half_mask("right-half", (2, 5))
+    assert (left.sum(), right.sum()) == (4, 6)
+    assert not (left & right).any()
+    top, bottom = half_mask("top-half", (5, 2)), half_mask("bottom-half", (5, 2))
+    assert (top | bottom).all()
+    assert top.nonzero()[:, 0].max() == 1
+    for box in ((3, 0, 3, 1), (-1, 0, 2, 2), (0, 0, 0, 1), (0, 3, 1, 2)):
+        with pytest.raises(StanleyError, match="does not lie inside 5×4"):
+            box_mask(*box, (4, 5))
+    with pytest.raises(StanleyError, match="middle-half"):
+        half_mask("middle-half", (4, 4))
