@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from stanley.cli import commands, images, likelihood
+from stanley.cli.features import features
 from stanley.errors import StanleyError, require
 from stanley.launch import place
 
@@ -38,6 +39,7 @@ for command in (
     images.ood,
 ):
     app.command(command)
+app.command(features)
 
 #: Seconds that the first process has to tell an error which others have met as well.
 PATIENCE = 5.0
