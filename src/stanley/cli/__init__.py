@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import commands, images, likelihood
+from stanley.cli import commands, images, likelihood, models
 from stanley.cli.features import features
 from stanley.errors import StanleyError, require
 from stanley.launch import place
@@ -37,6 +37,10 @@ for command in (
     images.interpolate,
     images.compose,
     images.ood,
+    models.pack,
+    models.push,
+    models.pull,
+    models.export,
 ):
     app.command(command)
 app.command(features)

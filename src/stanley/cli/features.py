@@ -18,7 +18,7 @@ def train(
     *,
     data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
     out: Annotated[Path, Parameter(help="File to write, NAME.safetensors.")],
-    epochs: Annotated[Whole | None, Parameter(help="Passes over the data; 14 for cifar10, 6 for mnist.")] = None,
+    epochs: Annotated[Whole | None, Parameter(help="Passes over the data; 7 for cifar10, 5 for mnist.")] = None,
     limit: Annotated[Whole | None, Parameter(help="Train on that many images only.")] = None,
     seed: Whole = 0,
     device: Device = "auto",
@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Train a small residual classifier and write its folded weights in float16, with the test accuracy it has.
 
-    As shipped: about 90 seconds an epoch on one core for cifar10, 20 for mnist. Same seed, device and number of
+    Same seed, device and number of
     threads, same file.
     """
     import sys

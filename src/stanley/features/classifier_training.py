@@ -26,6 +26,7 @@ class ClassifierRecipe:
     """SGD with Nesterov momentum 0.9 and a one-cycle rate: linear up over the first fifth, linear down to zero.
 
     shift    images are moved by up to so many pixels either way, the border filled by reflection
+    crop     the first half of the epochs sees windows of so many pixels a side only, which costs less; None for all
     lr       the highest rate; weight decay acts on all weights
     """
 
@@ -34,8 +35,9 @@ class ClassifierRecipe:
     epochs: int
     shift: int
     flip: bool
-    batch: int = 256
-    lr: float = 0.2
+    crop: int | None = None
+    batch: int = 128
+    lr: float = 0.15
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
 
@@ -45,8 +47,8 @@ class ClassifierRecipe:
 
 
 RECIPES = {
-    "cifar10": ClassifierRecipe("cifar", widths=(16, 32, 64, 128), epochs=14, shift=3, flip=True),
-    "mnist": ClassifierRecipe("mnist", widths=(8, 16, 32, 64), epochs=6, shift=2, flip=False),
+    "cifar10": ClassifierRecipe("cifar", widths=(16, 32, 64, 128), epochs=7, shift=3, flip=True, crop=24),
+    "mnist": ClassifierRecipe("mnist", widths=(8, 16, 32, 64), epochs=5, shift=2, flip=False),
 }
 
 
@@ -79,11 +81,13 @@ def train_classifier(
     steps_an_epoch = math.ceil(len(labels) / recipe.batch)
     begin = time.process_time()
     for epoch in range(recipe.epochs):
-        losses = []
+        losses, side = [], recipe.crop if recipe.crop and epoch < recipe.epochs // 2 else size
         for i, rows in enumerate(epoch_order(len(labels), recipe.batch, generator)):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate((epoch * steps_an_epoch + i + 0.5) / (recipe.epochs * steps_an_epoch))
-            x = centre(shifted(images.train[rows], recipe, generator)).to(place, memory_format=torch.channels_last)
+            x = centre(windows(images.train[rows], side, recipe, generator)).to(
+                place, memory_format=torch.channels_last
+            )
             loss = cross_entropy(network(x), labels[rows].to(place), label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
@@ -116,21 +120,19 @@ def epoch_order(n: int, batch: int, generator: torch.Generator) -> Iterator[Tens
     yield from torch.randperm(n, generator=generator).split(batch)
 
 
-def shifted(images: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
-    """Each image mirrored with probability ½ where the recipe says so, then moved by -shift..shift pixels each way."""
-    n, _, height, width = images.shape
+def windows(images: Tensor, side: int, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
+    """Of each image, mirrored with probability ½ where the recipe says so and widened by `shift` reflected pixels, a
+    window of side × side pixels anywhere."""
+    n, channels, height, _ = images.shape
     if recipe.flip:
         mirrored = torch.rand((n, 1, 1, 1), generator=generator) < 0.5
         images = torch.where(mirrored, images.flip(-1), images)
-    if recipe.shift == 0:
-        return images
     s = recipe.shift
     wide = pad(images.float(), (s, s, s, s), mode="reflect").to(images.dtype)
-    down, right = torch.randint(0, 2 * s + 1, (2, n), generator=generator)
-    rows = (down[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (right[:, None] + torch.arange(width))[:, None, None, :]
-    every, channels = torch.arange(n)[:, None, None, None], torch.arange(images.shape[1])[None, :, None, None]
-    return wide[every, channels, rows, columns]
+    down, right = torch.randint(0, height + 2 * s - side + 1, (2, n), generator=generator)
+    rows = (down[:, None] + torch.arange(side))[:, None, :, None]
+    columns = (right[:, None] + torch.arange(side))[:, None, None, :]
+    return wide[torch.arange(n)[:, None, None, None], torch.arange(channels)[None, :, None, None], rows, columns]
 
 
 @torch.no_grad()
