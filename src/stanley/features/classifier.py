@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, silu, softmax
 
@@ -71,11 +72,18 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
 
+def unfilled(channels: int, widths: tuple[int, ...]) -> Classifier:
+    """The network without normalisation, its weights still to be loaded; draws no random numbers."""
+    with torch.device("meta"):
+        network = Classifier(channels, widths, norm=False)
+    return network.to_empty(device="cpu")
+
+
 def folded(network: Classifier, channels: int, widths: tuple[int, ...]) -> Classifier:
     """The same function in evaluation mode, without normalisation: W' = W·γ/σ, b' = β - γμ/σ."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    plain = Classifier(channels, widths, norm=False)
+    plain = unfilled(channels, widths)
     network = network.eval()
     modules = dict(network.named_modules())
     for name, layer in plain.named_modules():
@@ -142,7 +150,7 @@ def load_classifier(path: Path, *, device: str = "auto", shipped: bool = False) 
     )
     meta = saved.meta
     try:
-        network = Classifier(meta["channels"], tuple(meta["widths"]), norm=False)
+        network = unfilled(meta["channels"], tuple(meta["widths"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StanleyError(f"{path} describes no classifier that can be built ({error!r})") from error
     weights = {name: t.float() for name, t in saved.tensors.items()}
