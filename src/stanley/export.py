@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import os
@@ -15,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from stanley.errors import StanleyError, require
 from stanley.trained import Trained
@@ -47,7 +45,7 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     require(path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first")
     place = model.noise.mean.device
     require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
-    energy = plain_weights(model.energy)
+    energy = model.energy
     points = [model.noise.draw(n, torch.Generator().manual_seed(n)) for n in BATCHES]
     meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)})
     try:
@@ -67,15 +65,6 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     except OSError as error:
         raise StanleyError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
     return Exported(path, difference, scale, len(expected), checked_with)
-
-
-def plain_weights(energy: nn.Module) -> nn.Module:
-    """A copy in which weights are numbers, not computed from others as under spectral normalisation."""
-    plain = copy.deepcopy(energy).eval()
-    for module in plain.modules():
-        for name in list(getattr(module, "parametrizations", {})):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    return plain.requires_grad_(False)
 
 
 def to_pt2(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:

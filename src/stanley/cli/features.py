@@ -18,7 +18,7 @@ def train(
     *,
     data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
     out: Annotated[Path, Parameter(help="File to write, NAME.safetensors.")],
-    epochs: Annotated[Whole | None, Parameter(help="Passes over the data; 7 for cifar10, 5 for mnist.")] = None,
+    epochs: Annotated[Whole | None, Parameter(help="Passes over the data; 7 for cifar10, 4 for mnist.")] = None,
     limit: Annotated[Whole | None, Parameter(help="Train on that many images only.")] = None,
     seed: Whole = 0,
     device: Device = "auto",

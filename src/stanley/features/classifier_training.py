@@ -48,7 +48,7 @@ class ClassifierRecipe:
 
 RECIPES = {
     "cifar10": ClassifierRecipe("cifar", widths=(16, 32, 64, 128), epochs=7, shift=3, flip=True, crop=24),
-    "mnist": ClassifierRecipe("mnist", widths=(8, 16, 32, 64), epochs=5, shift=2, flip=False),
+    "mnist": ClassifierRecipe("mnist", widths=(8, 16, 32, 64), epochs=4, shift=2, flip=False),
 }
 
 
