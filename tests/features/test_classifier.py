@@ -18,6 +18,7 @@ from stanley.features.classifier import (
     WEIGHTS,
     Classifier,
     ClassifierFeatures,
+    Residual,
     classifier_features,
     folded,
     load_classifier,
@@ -58,6 +59,15 @@ def test_folding_changes_nothing_but_rounding() -> None:
     network.train()
     with torch.no_grad():
         assert (network(x) - expected).abs().max() > 1e-3 * scale  # control: with the batch's own moments it is another
+
+
+def test_a_residual_pair_adds_to_what_it_gets() -> None:
+    """x + φ(W₂ * φ(W₁ * x)) is x where W₂ = 0, for φ(0) = 0."""
+    pair, x = Residual(4, norm=False), images(2, 4, 6, 6)
+    assert not torch.equal(pair(x), x)
+    torch.nn.init.zeros_(pair.second.conv.weight)
+    torch.nn.init.zeros_(pair.second.conv.bias)  # type: ignore[arg-type]
+    assert torch.equal(pair(x), x)
 
 
 def file_of(folder: Path, **changes: object) -> Path:
