@@ -27,7 +27,7 @@ def train(
     """Train a small residual classifier and write its folded weights in float16, with the test accuracy it has.
 
     Same seed, device and number of
-    threads, same file.
+    threads, same weights.
     """
     import sys
     from dataclasses import replace

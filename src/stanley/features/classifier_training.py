@@ -63,7 +63,7 @@ def train_classifier(
 ) -> ClassifierFeatures:
     """Train, fold, round to float16, write, read back, and measure what was written on all test images.
 
-    On one device with one number of threads the same seed gives the same file.
+    On one device with one number of threads the same seed gives the same weights.
     """
     require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
     place = pick_device(device)
