@@ -141,7 +141,7 @@ def test_the_card_says_what_was_measured(runs: Path, tmp_path: Path) -> None:
         (tmp_path / "run" / "scores.json").write_text(json.dumps(scores | {"step": step}))
         card = (pack(tmp_path / "run", tmp_path / f"p{step}") / CARD).read_text()
         assert ("KL(data‖model) 0.2500 nats" in card) == seen
-        assert ("0.125 in features pixels (n 300 and 400)" in card) == seen
+        assert ("frechet 0.125 in features pixels (n 300 and 400)" in card) == seen
     for words in ("24 iterations of 32 points", "seed 3", "## Limits", "not normalised"):
         assert words in card
     images = (pack(runs / "images", tmp_path / "i") / CARD).read_text()

@@ -37,7 +37,7 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared with the network.
 
     It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it scores, and chains that
-    need ∇E do not run on it. T and the sampler are in the file, as `stanley` metadata.
+    need ∇E do not run on it. T and the shape of a point are in the file, as `stanley` metadata.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}

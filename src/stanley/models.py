@@ -209,21 +209,25 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
 
 
 def score_lines(scores: dict[str, Any]) -> list[str]:
+    """Every number of scores.json that has a value and its n, a line for each kind of samples."""
     lines = [f"* KL(data‖model) {scores['kl']:.4f} nats, exact"] if "kl" in scores else []
     for name in ("fresh", "bank"):
         part, chains = scores.get(name, {}), scores.get("chains", {}).get(name, {})
-        told = []
-        if "frechet" in part:
-            f = part["frechet"]
-            told.append(f"Fréchet distance {f['value']:.4g} in features {f['feature']} (n {f['n1']} and {f['n2']})")
-        if "mmd2" in part:
-            told.append(f"MMD² {part['mmd2']['value']:.3g} (n {part['mmd2']['n']})")
+        told = [told_score(key, m) for key, m in part.items() if isinstance(m, dict) and m.get("value") is not None]
         if told:
             lines.append(
-                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}: {', '.join(told)}; "
+                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}: {'; '.join(told)}; "
                 f"{part.get('nonfinite', 0)} of {part.get('n')} not finite"
             )
     return lines
+
+
+def told_score(key: str, score: dict[str, Any]) -> str:
+    counts = " and ".join(str(score[n]) for n in ("n", "n1", "n2") if score.get(n) is not None)
+    feature = score.get("feature", "")
+    seen = f" in features {feature}" if feature and feature not in key else ""
+    spread = f" ± {score['standard_error']:.2g}" if "standard_error" in score else ""
+    return f"{key} {score['value']:.4g}{spread}{seen} (n {counts or 'not stated'})"
 
 
 def plain(part: dict[str, Any]) -> str:
