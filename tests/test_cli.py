@@ -43,7 +43,8 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
     """--help of the program and of every command imports neither torch nor numpy nor pydantic."""
     script = (
         "import sys\nfrom stanley.cli import main\n"
-        "commands = 'train sample diagnose evaluate plot recipes targets demo inpaint denoise compose ood'\n"
+        "commands = 'train sample diagnose evaluate plot recipes targets demo inpaint denoise compose ood '\n"
+        "commands += 'pack push pull export features'\n"
         "for words in ([], *([c] for c in commands.split())):\n"
         "    try: main([*words, '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stanley.diagnosis import diagnose
     from stanley.errors import DivergenceError, StanleyError
     from stanley.evaluation import evaluate
+    from stanley.models import PRETRAINED, pack, pretrained
     from stanley.networks import MLP, ConvNet, ResNet, WithReference
     from stanley.optim import SGD, Adam
     from stanley.recipes import recipe
@@ -62,6 +63,7 @@ _HOME = {
     "stanley.diagnosis": "diagnose",
     "stanley.errors": "DivergenceError StanleyError",
     "stanley.evaluation": "evaluate",
+    "stanley.models": "PRETRAINED pack pretrained",
     "stanley.networks": "MLP ConvNet ResNet WithReference",
     "stanley.optim": "SGD Adam",
     "stanley.recipes": "recipe",

@@ -1,4 +1,4 @@
-"""A trained energy, loaded from a run directory, and samples of it."""
+"""A trained energy, loaded from a run directory or a packed folder, and samples of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stanley.config import from_dict
 from stanley.device import pick_device
 from stanley.errors import require
 from stanley.networks import build_energy
+from stanley.packed import is_packed, read_packed
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
 from stanley.samplers.inside import with_step_size
@@ -101,14 +102,21 @@ class Trained:
 
 
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
-    """The newest readable checkpoint of a run directory; `weights` 'average' (EMA) or 'raw'."""
+    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average' (EMA) or 'raw'."""
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)
-    directory = RunDirectory.existing(run.path if isinstance(run, RunDirectory) else run)
-    saved = checkpoint.newest(directory.checkpoints)
-    require(saved is not None, f"{directory.path} holds no checkpoint yet; train it first")
-    assert saved is not None
-    data = directory.read_config().get("data", saved.meta["config"]["data"])  # where they lie now, if they were moved
+    path = Path(run.path if isinstance(run, RunDirectory) else run)
+    if is_packed(path):
+        require(weights == "average", f"{path} is packed and holds averaged weights only; leave weights out")
+        saved = read_packed(path)
+        data = saved.meta["config"]["data"]
+    else:
+        directory = RunDirectory.existing(path)
+        newest = checkpoint.newest(directory.checkpoints)
+        require(newest is not None, f"{path} holds no checkpoint yet; train it first")
+        assert newest is not None
+        saved = newest
+        data = directory.read_config().get("data", saved.meta["config"]["data"])  # where they lie now, if moved
     config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
     energy = build_energy(
         config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
@@ -125,5 +133,5 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         sampler=with_step_size(config.sampler, saved.meta["step_size"] * saved.meta["slowdown"]),
         bank=saved.tensors["bank.positions"].to(place),
         noise=noise,
-        path=directory.path,
+        path=path,
     )

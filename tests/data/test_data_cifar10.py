@@ -99,6 +99,43 @@ def test_limit_is_a_nested_subset(tmp_path: Path) -> None:
     assert all(bool((row == whole.train).flatten(1).all(1).any()) for row in eight.train)
 
 
+@pytest.mark.parametrize("layout", ["bin", "py"])
+def test_labels_belong_to_their_images(tmp_path: Path, layout: str) -> None:
+    """Each image's first pixel is its label; also where `limit` draws some in another order."""
+    batches = pixels()
+    for x in batches:
+        x[:, 0, 0, 0] = np.arange(len(x)) % 10
+    folder = tmp_path / f"cifar-10-batches-{layout}"
+    if layout == "bin":
+        write_binary(folder, batches)
+    else:
+        write_python(folder, batches, 4)
+        for path, x in zip(sorted(folder.iterdir()), batches, strict=True):
+            content = pickle.loads(path.read_bytes())
+            path.write_bytes(pickle.dumps(content | {b"labels": x[:, 0, 0, 0].astype(int).tolist()}))
+    for limit in (None, 7):
+        spec = CIFAR10(root=str(tmp_path), limit=limit)
+        data, (train, test) = spec.load(), spec.labels()
+        assert train.dtype == torch.int64
+        assert torch.equal(data.train[:, 0, 0, 0].long(), train)
+        assert torch.equal(data.test[:, 0, 0, 0].long(), test)
+
+
+def test_wrong_labels(tmp_path: Path, refused) -> None:
+    write_binary(tmp_path / "cifar-10-batches-bin", pixels())
+    path = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
+    content = path.read_bytes()
+    path.write_bytes(bytes([10]) + content[1:])
+    with refused(path, "has label 10", "0..9"):
+        CIFAR10(root=str(tmp_path)).labels()
+    write_python(tmp_path / "py" / "cifar-10-batches-py", pixels(), 2)
+    path = tmp_path / "py" / "cifar-10-batches-py" / "data_batch_2"
+    for labels in ([0, 1], [0.5] * 3, None):
+        path.write_bytes(pickle.dumps({b"data": pixels()[1].reshape(3, -1), b"labels": labels}))
+        with refused(path, "lacks a list of 3 labels"):
+            CIFAR10(root=str(tmp_path / "py")).labels()
+
+
 def test_errors(tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
     with refused("data.size is 33", "32 or less"):
         CIFAR10(size=33)

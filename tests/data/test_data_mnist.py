@@ -62,6 +62,37 @@ def test_limit(raw: Path, refused) -> None:
         MNIST(root=str(raw), limit=13).load()
 
 
+def label_file(labels: list[int], magic: int = 2049) -> bytes:
+    return struct.pack(">2i", magic, len(labels)) + bytes(labels)
+
+
+def test_labels(raw: Path, refused) -> None:
+    """In the order of the images, also of a limited training set."""
+    packed = any(path.suffix == ".gz" for path in raw.iterdir())
+
+    def write(split: str, content: bytes) -> None:
+        path = raw / f"{split}-labels-idx1-ubyte{'.gz' if packed else ''}"
+        path.write_bytes(gzip.compress(content) if packed else content)
+
+    with refused("train-labels-idx1-ubyte", "cannot be read"):
+        MNIST(root=str(raw)).labels()
+    write("train", label_file([*range(10), 3, 4]))
+    write("t10k", label_file([9, 8, 7, 6, 5]))
+    train, test = MNIST(root=str(raw)).labels()
+    assert train.tolist() == [*range(10), 3, 4]
+    assert test.tolist() == [9, 8, 7, 6, 5]
+    whole, few = MNIST(root=str(raw)).load().train, MNIST(root=str(raw), limit=5)
+    rows = [next(i for i in range(12) if torch.equal(whole[i], x)) for x in few.load().train]
+    assert few.labels()[0].tolist() == train[rows].tolist()
+    for content in (b"", label_file([1, 2], magic=2051), label_file([1, 2]) + b"x"):
+        write("t10k", content)
+        with refused("t10k-labels", "no MNIST labels", "delete it"):
+            MNIST(root=str(raw)).labels()
+    write("t10k", label_file([1, 12]))
+    with refused("t10k-labels", "has label 12"):
+        MNIST(root=str(raw)).labels()
+
+
 @pytest.mark.parametrize(
     ("content", "parts"),
     [

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import commands, images, likelihood
+from stanley.cli import commands, images, likelihood, models
+from stanley.cli.features import features
 from stanley.errors import StanleyError, require
 from stanley.launch import place
 
@@ -36,8 +37,13 @@ for command in (
     images.interpolate,
     images.compose,
     images.ood,
+    models.pack,
+    models.push,
+    models.pull,
+    models.export,
 ):
     app.command(command)
+app.command(features)
 
 #: Seconds that the first process has to tell an error which others have met as well.
 PATIENCE = 5.0

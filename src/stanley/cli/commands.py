@@ -38,8 +38,10 @@ Run = Annotated[Path, Parameter(help="Run directory: the --out of a stanley trai
 Weights = Literal["average", "raw"]
 WhichWeights = Annotated[Weights, Parameter(help="Averaged (EMA) or raw weights.")]
 RunOrNone = Annotated[
-    Path | None, Parameter(allow_leading_hyphen=True, help="Run directory, or leave it out and give --target.")
+    Path | None,
+    Parameter(allow_leading_hyphen=True, help="Run directory or packed model; or give --pretrained or --target."),
 ]
+Pretrained = Annotated[str | None, Parameter(help="A model that comes with the library, by its name.")]
 Target = Annotated[str | None, Parameter(help="A name (stanley targets), module:function or file.py:function.")]
 WarmUp = Annotated[Whole, Parameter(help="Steps thrown away, in which a step size is found if none is given.")]
 Scale = Annotated[
@@ -128,6 +130,7 @@ def sample(
     run: RunOrNone = None,
     *fields: Extra,
     target: Target = None,
+    pretrained: Pretrained = None,
     num: Annotated[Whole, Parameter(help="How many chains, one sample of each.")] = 64,
     start: Annotated[
         Literal["noise", "bank"] | None, Parameter(help="Of a run: fresh chains from noise, or the bank.")
@@ -145,11 +148,11 @@ def sample(
     dtype: DTypeFlag = None,
     seed: Whole = 0,
     weights: Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")] = None,
-    out: Annotated[Path | None, Parameter(help="Folder; RUN/samples or samples/TARGET unless given.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder; RUN/samples or samples/NAME unless given.")] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Sample a trained energy (RUN) or any density (--target): an .npy array, a picture, and how it was made.
+    """Sample a trained energy (RUN or --pretrained) or any density (--target): array, picture, and how it was made.
 
     --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
     potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
@@ -164,7 +167,7 @@ def sample(
     from stanley.sample_files import write_array, write_film, write_samples
     from stanley.samplers.inside import adjustable_step
 
-    subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
+    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     bar = sys.stderr.isatty()
     if subject.model is not None and not subject.tune:
         from dataclasses import replace
@@ -188,7 +191,7 @@ def sample(
         )
         sampler, how = ready.sampler, ready.how
     model, density = subject.model, None if subject.model else subject.potential
-    folder = out or (model.path / "samples" if model else Path("samples") / file_name(subject.name))
+    folder = out or (subject.folder / "samples" if subject.folder else Path("samples") / file_name(subject.name))
     name = f"{start if model else file_name(in_words(sampler).split(',')[0])}-n{num}-seed{seed}"
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
@@ -226,6 +229,7 @@ def diagnose(
     run: RunOrNone = None,
     *fields: Extra,
     target: Target = None,
+    pretrained: Pretrained = None,
     num: Annotated[Whole | None, Parameter(help="Chains; 64, for images 16.")] = None,
     steps: Annotated[Whole | None, Parameter(help="Steps of each chain; 2,000, for images 500.")] = None,
     warm_up: WarmUp = 500,
@@ -241,15 +245,16 @@ def diagnose(
     dtype: DTypeFlag = None,
     seed: Whole = 0,
     weights: Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")] = None,
-    out: Annotated[Path | None, Parameter(help="Folder; RUN/diagnosis or diagnosis/TARGET unless given.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder; RUN/diagnosis or diagnosis/NAME unless given.")] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Whether to believe a sampler on a trained energy (RUN) or any density (--target): table, verdict, figures.
+    """Whether to believe a sampler on a trained energy (RUN or --pretrained) or any density (--target).
 
-    R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium from coupled chains; growth of U
-    on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against its adjusted twin. Samplers and
-    targets are chosen as for stanley sample; a run is judged with its own sampler unless --sampler names another.
+    A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium
+    from coupled chains; growth of U on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against
+    its adjusted twin. Samplers and targets are chosen as for stanley sample; a run is judged with its own sampler
+    unless --sampler names another.
     """
     from dataclasses import replace
 
@@ -261,14 +266,13 @@ def diagnose(
     from stanley.plots.diagnosis import plot_diagnosis
     from stanley.sample_files import make_folder
 
-    subject = subject_of(run, fields, target, shape, start_std, dtype, weights, device)
+    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     wanted = {
         "chains": num, "steps": steps, "pairs": pairs, "coupled_steps": coupled_steps, "rays": rays, "copies": copies
     }  # fmt: skip
     usual = VECTORS if len(subject.event_shape) == 1 else IMAGES
     effort = replace(usual, **{name: value for name, value in wanted.items() if value is not None})
-    model = subject.model
-    folder = out or (model.path / "diagnosis" if model else Path("diagnosis") / file_name(subject.name))
+    folder = out or (subject.folder / "diagnosis" if subject.folder else Path("diagnosis") / file_name(subject.name))
     make_folder(folder)
     ready, generator = subject.start(effort.chains, warm_up, seed, precondition)
     found = judge(
@@ -305,20 +309,26 @@ def subject_of(
     run: Path | None,
     fields: tuple[str, ...],
     target: str | None,
+    pretrained: str | None,
     shape: str | None,
     start_std: float | None,
     dtype: Literal["float32", "float64"] | None,
     weights: Weights | None,
     device: str,
 ) -> Subject:
-    """A run or a density; a flag that means nothing for the one or the other is refused."""
-    from stanley.cli.subject import density_subject, run_subject, shape_of
+    """A run, a model of the library or a density; a flag that means nothing for what is given is refused."""
+    from stanley.cli.subject import density_subject, pretrained_subject, run_subject, shape_of
     from stanley.errors import require
 
     if run is not None and str(run).startswith("--"):  # a flag of the sampler stands where RUN would
         run, fields = None, (str(run), *fields)
-    require(run is None or target is None, f"both a run ({run}) and --target {target} are given; give one")
-    require(run is not None or target is not None, "give a run directory, or --target; stanley targets lists names")
+    ways = {f"a run ({run})": run, f"--pretrained {pretrained}": pretrained, f"--target {target}": target}
+    given = [told for told, value in ways.items() if value is not None]
+    require(len(given) <= 1, f"both {' and '.join(given)} are given; give one")
+    require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
+    if pretrained is not None:
+        refuse_unused(shape=shape, start_std=start_std, dtype=dtype, weights=weights)
+        return pretrained_subject(pretrained, fields, device)
     if run is not None:
         refuse_unused(shape=shape, start_std=start_std, dtype=dtype)
         return run_subject(run, fields, weights or "average", device)

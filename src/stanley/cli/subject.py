@@ -17,6 +17,7 @@ from stanley.density import DType, find
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, require
+from stanley.models import pretrained
 from stanley.samplers import AnySampler, Preconditioned, Sampler
 from stanley.samplers.adapt import Precondition
 from stanley.trained import Trained, Weights, load
@@ -38,6 +39,7 @@ class Subject:
     tune: bool
     device: torch.device
     model: Trained | None  # None for a density
+    folder: Path | None  # of a run, where its results go; None for a density and a model of the library
 
     def start(
         self, num: int, steps: int, seed: int, precondition: Precondition | None
@@ -71,18 +73,29 @@ def density_subject(
     """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say otherwise."""
     density = find(target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device))
     sampler, tune = sampler_of(None, fields)
-    return Subject(target, density.potential, density.event_shape, density.initial, sampler, tune, density.device, None)
+    return Subject(
+        target, density.potential, density.event_shape, density.initial, sampler, tune, density.device, None, None
+    )
 
 
 def run_subject(run: Path, fields: Sequence[str], weights: Weights, device: str) -> Subject:
     """A run's energy and its own sampler at its last step size, or the one that the flags make of it."""
-    model = load(run, weights=weights, device=device)
+    return model_subject(load(run, weights=weights, device=device), str(run), run, fields)
+
+
+def pretrained_subject(name: str, fields: Sequence[str], device: str) -> Subject:
+    """A model that comes with the library."""
+    return model_subject(pretrained(name, device=device), name, None, fields)
+
+
+def model_subject(model: Trained, name: str, folder: Path | None, fields: Sequence[str]) -> Subject:
     sampler, tune = sampler_of(model.sampler, fields)
 
     def initial(n: int, generator: torch.Generator) -> Tensor:
         return model.starts(n, "noise", generator)
 
-    return Subject(str(run), model.potential, model.event_shape, initial, sampler, tune, model.noise.mean.device, model)
+    place = model.noise.mean.device
+    return Subject(name, model.potential, model.event_shape, initial, sampler, tune, place, model, folder)
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:
