@@ -1,4 +1,4 @@
-"""Augmentation, the KL term and growing chains in whole runs: resumed equals unbroken, two ranks are one."""
+"""Augmentation, the KL term and growing chains in whole runs: resumed equals unbroken."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from stanley import checkpoint, training
 from stanley.augment import Augment
 from stanley.config import from_dict, to_dict
-from stanley.data import MNIST, Dataset
-from stanley.distributed import joined
+from stanley.data import MNIST
 from stanley.errors import StanleyError
-from stanley.last_step import LastStep
-from stanley.networks import ConvNet, ResNet
+from stanley.networks import ConvNet
 from stanley.recipes import RECIPES
 from stanley.samplers import Langevin, Quantile, Stanley
 from stanley.train_config import Growth, TrainConfig
 from stanley.trained import load
-from stanley.training import TrainState, backward, train
+from stanley.training import train
 from tests.conftest import without_time
-from tests.ranks import on_ranks
 from tests.test_train import newest, same_state
 
 
@@ -92,41 +88,6 @@ def test_growth_has_bounds(digits: TrainConfig) -> None:
 
 def test_the_pieces_are_plain_data(digits: TrainConfig) -> None:
     assert from_dict(TrainConfig, to_dict(digits)) == digits
-
-
-def gradients(config: TrainConfig, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """∇_θ L with the KL term as this rank has it, in float64, for the last step of a chain that is given."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        with joined("cpu") as world:
-            x_pos, x_neg, before = torch.randn((3, *shape), generator=torch.Generator().manual_seed(0))
-            state = TrainState(config, Dataset(x_pos, x_pos), world)
-            with training.frozen(state.energy):
-                state.energy(x_pos)
-            last = LastStep(config.sampler, world.part(before), torch.tensor(0.1), config.temperature)
-            backward(config, state, world.part(x_pos), world.part(x_neg), last if config.kl_weight > 0 else None)
-            return {name: p.grad for name, p in state.energy.named_parameters() if p.grad is not None}
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.parametrize("network", [ConvNet(width=4), ResNet(width=4, spectral_norm=True)], ids=lambda n: n.kind)
-@pytest.mark.parametrize("sampler", [Langevin(0.1), Stanley(0.1)], ids=lambda s: s.kind)
-def test_the_gradient_over_two_ranks_is_that_of_one(
-    digits: TrainConfig, network: ConvNet | ResNet, sampler: Langevin | Stanley
-) -> None:
-    """DDP averages a gradient that was differentiated twice as it does any other; sums in another order, float64.
-
-    Negative control: without the term it is another gradient.
-    """
-    config = replace(digits, network=network, sampler=sampler, temperature=1.0, kl_weight=1.0, augment=None)
-    shape = (8, 3, 8, 8)
-    alone = gradients(config, shape)
-    largest = max(float(g.abs().max()) for g in alone.values())
-    for ours in on_ranks(2, gradients, config, shape):
-        assert max(float((ours[name] - alone[name]).abs().max()) for name in alone) < 1e-12 * largest
-    plain = gradients(replace(config, kl_weight=0.0), shape)
-    assert max(float((plain[name] - alone[name]).abs().max()) for name in alone) > 1e-6 * largest
 
 
 def test_recipes_check_themselves() -> None:
