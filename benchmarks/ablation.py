@@ -70,7 +70,15 @@ def changes(config: TrainConfig) -> dict[str, dict[str, Any]]:
         "STANLEY, th at the 0.9 quantile": {"sampler": Stanley(h)},
         "half the noise": {"sampler": Langevin(h / 4), "temperature": config.temperature / 4},
         "MALA, adapted step": {"sampler": MALA(h / 4), "adapt": RobbinsMonro()},
-        "SGD, rate 0.1": {"optimizer": SGD(lr=0.1)},
+        "SGD, rate 0.05": {"optimizer": SGD(lr=0.05)},
+        "convergent learning": {
+            "optimizer": SGD(lr=0.05),
+            "chain_steps": 50,
+            "restart": 0.01,
+            "reference_std": config.temperature**-0.5,
+            "energy_l2": 0.0,
+            "decay": 0.0,
+        },
         "ResNet of width 8": {"network": ResNet(width=8)},
         "ResNet with spectral norm": {"network": ResNet(width=8, spectral_norm=True)},
     }
