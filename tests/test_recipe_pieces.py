@@ -93,3 +93,12 @@ def test_the_pieces_are_plain_data(digits: TrainConfig) -> None:
 def test_recipes_check_themselves() -> None:
     for name, config in RECIPES.items():
         assert from_dict(TrainConfig, to_dict(config)) == config, name
+
+
+def test_the_advice_on_data_noise_is_the_chain_noise(digits: TrainConfig) -> None:
+    """√h, whatever the temperature: x' = x - … + √h·ξ."""
+    record = {"loss": 1.0, "gap": 1e9, "grad_norm": 1.0, "spread": 1.0, "step_size": 0.0025, "nonfinite": 0.0}
+    for temperature in (1.0, 1e-4):
+        trouble = training.find_trouble(replace(digits, temperature=temperature), record)
+        assert trouble is not None
+        assert "data_noise 0.05 (the chain noise)" in trouble

@@ -419,7 +419,7 @@ def until_trouble(config: TrainConfig, records: list[dict[str, Any]]) -> tuple[l
 def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
     """What went wrong and what it most likely means, or None."""
     missing = [name for name in ("loss", "gap", "grad_norm", "spread") if record[name] is None]
-    noise_std = (record["step_size"] * config.temperature) ** 0.5
+    noise_std = record["step_size"] ** 0.5  # √h, in the units of the data at every temperature
     if missing:
         return (
             f"{missing[0]} is not finite ({record['nonfinite']:.0f} of {config.batch} chains are not): the chains or "
