@@ -819,6 +819,59 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("what arrives is not checked", "    read_packed(paths[MODEL].parent)", "    paths[MODEL].parent"),
         ("what is sent is not checked", "    read_packed(folder)\n    with told", "    with told"),
     ),
+    *breakages(
+        "augment.py",
+        "test_augment.py",
+        ("mirrors all", "uniform(1, 1, 1) < 0.5, y.flip", "uniform(1, 1, 1) < 1.5, y.flip"),
+        ("shifts one way", "device=x.device) - self.shift", "device=x.device)"),
+        ("shifts rows twice", "offsets[:, 0]), (-1, offsets[:, 1])", "offsets[:, 0]), (-1, offsets[:, 0])"),
+        ("the border comes round", ".clamp(0, size - 1)", ".remainder(size)"),
+        ("windows leave the image", "(1 - side[:, None]) * place", "place"),
+        ("corners aligned", "list(x.shape), align_corners=False", "list(x.shape), align_corners=True"),
+        ("contrast about zero", "y = mean + (1 + contrast) * (y - mean)", "y = (1 + contrast) * y"),
+        ("saturation about the mean", "y = grey + (1 + saturation) * (y - grey)", "y = (1 + saturation) * y"),
+        ("chance ignored", "torch.where(chosen, y, x)", "y"),
+    ),
+    *breakages(
+        "last_step.py",
+        "test_last_step.py",
+        ("temperature forgotten", "grad_before / last.temperature", "grad_before"),
+        ("noise of the step not held fixed", "law.mean.detach()) / std.detach()", "law.mean) / std"),
+        ("scale held fixed", "x_theta = law.mean + std * noise", "x_theta = law.mean + std.detach() * noise"),
+        ("pushed to high energy", "pull = (grad", "pull = -(grad"),
+        ("energy moves too", "return energy.detach().mean()", "return energy.mean()"),
+        ("whole step", "h / 2 * factor", "h * factor"),
+        ("clipping forgotten", "factor = sampler.scale(state)", "factor = 1.0"),
+    ),
+    *breakages(
+        "training.py",
+        "test_last_step.py",
+        ("KL without its weight", "config.kl_weight * kl_term(", "kl_term("),
+    ),
+    *breakages(
+        "samplers/run.py",
+        "test_last_step.py",
+        (
+            "before is after",
+            "before = state.x\n            state, info = step(state, generator)",
+            "state, info = step(state, generator)\n            before = state.x",
+        ),
+    ),
+    *breakages(
+        "training.py",
+        "test_augment.py",
+        (
+            "fresh noise augmented",
+            "x0 = restart(x0, coins < config.restart, state.noise, generator)",
+            "x0 = restart(x0, coins < config.restart, state.noise, generator).flip(-1)",
+        ),
+    ),
+    *breakages(
+        "train_config.py",
+        "test_recipe_pieces.py",
+        ("grows over the whole run", "step / (self.growth.share * self.steps)", "step / self.steps"),
+        ("grows from nothing", "return self.chain_steps + round(", "return round("),
+    ),
 )
 
 

@@ -22,6 +22,7 @@ from stanley import checkpoint, cli, training
 from stanley.data import Array, Dataset
 from stanley.distributed import Parallel, World, joined
 from stanley.errors import DivergenceError, StanleyError
+from stanley.last_step import LastStep
 from stanley.launch import Place, place
 from stanley.networks import MLP, ConvNet, ResNet
 from stanley.optim import SGD, Adam
@@ -53,18 +54,19 @@ def wrongly_trained(config: TrainConfig, out: Path) -> Path:
 
 
 def gradients(config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], raw: bool) -> dict[str, Tensor]:
-    """∇_θ L of a whole batch as this rank has it after `backward`, in float64."""
+    """∇_θ L of a whole batch as this rank has it after `backward`, in float64; chains end one step from `before`."""
     torch.set_default_dtype(torch.float64)
     try:
         with joined("cpu") as world:
-            x_pos, x_neg = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
+            x_pos, x_neg, before = torch.randn((3, *shape), generator=torch.Generator().manual_seed(0))
             state = TrainState(config, Dataset(x_pos, x_pos), world, parallel)
             if raw:
                 state.model = state.energy
             training.gather_weights(state.model)
             with training.frozen(state.energy):  # as the chains do before
                 state.energy(x_pos)
-            backward(config, state, world.part(x_pos), world.part(x_neg))
+            last = LastStep(config.sampler, world.part(before), torch.tensor(0.1), config.temperature)
+            backward(config, state, world.part(x_pos), world.part(x_neg), last if config.kl_weight > 0 else None)
             return {name: training.whole(p.grad) for name, p in state.energy.named_parameters() if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
@@ -159,6 +161,17 @@ class TestGradients:
         assert min(largest(first, alone), largest(second, alone), largest(first, second)) > 1000 * ROUNDING
         mean = {name: (first[name] + second[name]) / 2 for name in alone}
         assert largest(mean, alone) < EXACT  # what was left out is the average over the ranks, and only that
+
+    @pytest.mark.parametrize("sampler", [Langevin(0.1), Stanley(0.1)], ids=lambda s: s.kind)
+    @pytest.mark.parametrize("case", ["convnet", "spectral"])
+    def test_of_the_kl_term_too(self, small: TrainConfig, case: str, sampler: Langevin | Stanley) -> None:
+        """It is differentiated twice. Negative control: without the term it is another gradient."""
+        network, shape = CASES[case]
+        config = replace(small, network=network, sampler=sampler, adapt=None, kl_weight=1.0)
+        alone = gradients(config, "ddp", shape, False)
+        for ours in on_ranks(2, gradients, config, "ddp", shape, False):
+            assert largest(ours, alone) < EXACT
+        assert largest(gradients(replace(config, kl_weight=0.0), "ddp", shape, False), alone) > 1e-6
 
 
 class TestWholeRuns:

@@ -29,7 +29,7 @@ LAYERS = [
     "training",
     "plots",
     "diagnosis warm_up density features uses",
-    "diagnostics metrics packed bank losses optim networks checkpoint records config train_config",
+    "diagnostics metrics packed bank augment losses last_step optim networks checkpoint records config train_config",
     "data targets samplers",
     "types distributed",
     "device files signals progress launch",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stanley import data, diagnostics, metrics, networks, plots, samplers, targets
+    from stanley.augment import Augment
     from stanley.checkpoint import Checkpoint
     from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
     from stanley.diagnosis import diagnose
@@ -51,13 +52,14 @@ if TYPE_CHECKING:
         adapt,
         run_chains,
     )
-    from stanley.train_config import TrainConfig
+    from stanley.train_config import Growth, TrainConfig
     from stanley.trained import Trained, load
     from stanley.training import train
     from stanley.types import Bf16, Chunked, Energy, Potential
 
 _HOME = {
     "stanley": "data diagnostics metrics networks plots samplers targets",
+    "stanley.augment": "Augment",
     "stanley.checkpoint": "Checkpoint",
     "stanley.data": "CIFAR10 GMM MNIST Array Dataset Flowers102 Folder Moons Rings",
     "stanley.diagnosis": "diagnose",
@@ -71,7 +73,7 @@ _HOME = {
     "stanley.samplers": "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin "
     "GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile RandomWalk "
     "ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt run_chains",
-    "stanley.train_config": "TrainConfig",
+    "stanley.train_config": "Growth TrainConfig",
     "stanley.training": "train",
     "stanley.trained": "Trained load",
     "stanley.types": "Bf16 Chunked Energy Potential",

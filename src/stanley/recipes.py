@@ -7,7 +7,7 @@ from dataclasses import replace
 from stanley.data import CIFAR10, GMM, MNIST, Array, Flowers102, Folder, Moons, Rings
 from stanley.errors import StanleyError, did_you_mean
 from stanley.networks import MLP, ConvNet, ResNet
-from stanley.optim import Adam
+from stanley.optim import SGD, Adam
 from stanley.samplers import MALA, Langevin, RobbinsMonro, Stanley
 from stanley.train_config import TrainConfig
 
@@ -53,6 +53,45 @@ FLOWERS102 = replace(CIFAR10_, data=Flowers102())
 MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
 FOLDER = replace(CIFAR10_, data=Folder(), network=ResNet(width=32), batch=32, bank_size=2_000)
 
+# Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1, chains find strokes from
+# uniform noise within a hundred steps after some hundred iterations. T is a quarter of ε²/2, so the drift is 4·∂E.
+SMALL_EPSILON = 0.05
+MNIST_SMALL = TrainConfig(
+    data=MNIST(),
+    network=ConvNet(width=12),
+    sampler=Langevin(step_size=SMALL_EPSILON**2),
+    temperature=SMALL_EPSILON**2 / 8,
+    optimizer=Adam(lr=1e-3, beta1=0.0),
+    steps=2_400,
+    batch=32,
+    chain_steps=20,
+    chunk_size=32,
+    bank_size=2_000,
+    restart=0.05,
+    data_noise=2 * SMALL_EPSILON,
+    energy_l2=0.1,
+    warmup=50,
+    decay=0.5,
+    clip_norm=1.0,
+    ema=0.995,
+    gap_limit=10.0,
+    save_every=100,
+)
+CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
+
+# Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, a Gaussian reference.
+# The reference of U = E/T is N(0, 1): s = 1/√T in the units of E.
+# Adam keeps energies moving under the chains, and long chains then end in saturated images; this is slower and calmer.
+MNIST_CONVERGENT = replace(
+    MNIST_SMALL,
+    optimizer=SGD(lr=0.05),
+    chain_steps=100,
+    restart=0.01,
+    reference_std=MNIST_SMALL.temperature**-0.5,
+    energy_l2=0.0,
+    decay=0.0,
+)
+
 
 def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int) -> TrainConfig:
     """The draft's image setting: noise ε = 0.01, th in the units of its F, that is th_U = 2·th/ε²."""
@@ -76,7 +115,10 @@ RECIPES: dict[str, TrainConfig] = {
     "moons": MOONS,
     "array": ARRAY,
     "mnist": MNIST_,
+    "mnist-small": MNIST_SMALL,
+    "mnist-convergent": MNIST_CONVERGENT,
     "cifar10": CIFAR10_,
+    "cifar10-small": CIFAR10_SMALL,
     "flowers102": FLOWERS102,
     "folder": FOLDER,
     "rings-as-published": TrainConfig(
@@ -100,7 +142,10 @@ ABOUT: dict[str, str] = {
     "moons": "two moons, exact density known",
     "array": "your vectors: --data.path FILE.npy or .npz",
     "mnist": "MNIST digits: --data.root DIR",
+    "mnist-small": "MNIST digits on one CPU core: --data.root DIR",
+    "mnist-convergent": "MNIST by convergent learning, SGD and long chains: --data.root DIR",
     "cifar10": "CIFAR-10: --data.root DIR",
+    "cifar10-small": "CIFAR-10 on one CPU core, textures only: --data.root DIR",
     "flowers102": "Flowers-102 at 32 px: --data.root DIR",
     "folder": "your images: --data.path DIR --data.size 64",
     "rings-as-published": "rings with the STANLEY draft's constants (its network is not stated; this one is a guess)",

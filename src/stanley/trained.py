@@ -56,9 +56,10 @@ class Trained:
 
     def default_steps(self, start: Start) -> int:
         """From the bank K, one training call; from noise ten of them, and at least 1,000 for vectors."""
+        chain_steps = self.config.chain_steps_at(self.step)
         if start == "bank":
-            return self.config.chain_steps
-        return max(10 * self.config.chain_steps, 0 if self.is_image else 1000)
+            return chain_steps
+        return max(10 * chain_steps, 0 if self.is_image else 1000)
 
     def starts(self, num: int, start: Start, generator: torch.Generator) -> Tensor:
         require(num >= 1, f"num is {num}, must be at least 1")

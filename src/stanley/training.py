@@ -23,6 +23,7 @@ from stanley.data import Dataset, positive_batch
 from stanley.device import peak_memory
 from stanley.distributed import Parallel, World, gather_weights, joined, parallel_model, sharded, whole
 from stanley.errors import DivergenceError, require
+from stanley.last_step import LastStep, kl_term
 from stanley.losses import contrastive_loss
 from stanley.networks import build_energy
 from stanley.optim import schedule, update_average
@@ -48,6 +49,8 @@ class TrainState:
         parallel: Parallel = "ddp",
         execution: Execution = "auto",
     ) -> None:
+        if config.augment is not None:
+            config.augment.check(data)
         self.execution: Execution = "eager" if parallel == "fsdp" else execution  # no graph may hold gathered weights
         energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
         self.world = world
@@ -210,6 +213,11 @@ def check_split(config: TrainConfig, world: World, parallel: Parallel, execution
         f"execution is {execution!r} and parallel 'fsdp': gathered weights lie elsewhere in every iteration, a traced "
         "step would not see them; use execution eager, or ddp",
     )
+    require(
+        parallel == "ddp" or config.kl_weight == 0,
+        f"kl_weight is {config.kl_weight} and parallel 'fsdp': the term differentiates twice, and sharded weights are "
+        "given back after the first time; use ddp, or kl_weight 0",
+    )
     world.share(config.batch, "batch")
     if config.start == "bank":
         world.share(config.bank_size, "bank_size")
@@ -253,9 +261,9 @@ def train_step(config: TrainConfig, state: TrainState, rows: Tensor, *, flip: bo
         )  # (B, *event), the same on all ranks
         x_pos = state.world.part(batch)
         gather_weights(state.model)
-        x_neg, chains, replaced = negatives(config, state, x_pos)  # like x_pos, detached
+        x_neg, chains, replaced, last = negatives(config, state, x_pos)  # like x_pos, detached
 
-    loss, energy_pos, energy_neg = backward(config, state, x_pos, x_neg)
+    loss, energy_pos, energy_neg = backward(config, state, x_pos, x_neg, last)
 
     rate = config.optimizer.lr * state.slowdown
     rate *= schedule(state.step, config.steps, config.warmup, config.decay)
@@ -286,27 +294,42 @@ def read(config: TrainConfig, state: TrainState, unread: list[Measured], began: 
     return records
 
 
-def backward(config: TrainConfig, state: TrainState, x_pos: Tensor, x_neg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def backward(
+    config: TrainConfig, state: TrainState, x_pos: Tensor, x_neg: Tensor, last: LastStep | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Leaves ∇_θ L in the parameters; returns L, E(x⁺) and E(z) of this rank.
 
     One forward pass of the concatenated batch through `state.model`, which averages gradients over the ranks: shares
     are equal, so the mean of the ranks' losses is the loss of the whole batch. Through `state.energy` each rank would
-    keep the gradient of its own share, without any error.
+    keep the gradient of its own share, without any error. The KL term wants ∇E at both ends of the chains' last
+    step besides, from the same pass.
     """
     state.energy.train()
-    energies = state.model(torch.cat([x_pos, x_neg]))
-    energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
-    loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
+    if last is None:
+        energy_pos, energy_neg = state.model(torch.cat([x_pos, x_neg])).split([len(x_pos), len(x_neg)])
+        loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
+    else:
+        x, before = (end.detach().requires_grad_() for end in (x_neg, last.before))
+        energies = state.model(torch.cat([x_pos, x, before]))
+        energy_pos, energy_neg, energy_before = energies.split([len(x_pos), len(x), len(before)])
+        total = energy_neg.sum() + energy_before.sum()
+        grad, grad_before = torch.autograd.grad(total, [x, before], create_graph=True)
+        loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
+        loss = loss + config.kl_weight * kl_term(last, x_neg, energy_neg, grad, grad_before)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     return loss.detach(), energy_pos.detach(), energy_neg.detach()
 
 
-def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Tensor, ChainInfo, Tensor]:
-    """K steps of the sampler on U = E/T from the bank, the data or noise; how many bank slots were replaced after."""
+def negatives(
+    config: TrainConfig, state: TrainState, x_pos: Tensor
+) -> tuple[Tensor, ChainInfo, Tensor, LastStep | None]:
+    """K steps of the sampler on U = E/T from the bank, the data or noise; how many bank slots were replaced after;
+    the last step, where the loss asks for it."""
     generator, batch = state.chain_generator, len(x_pos)
     if config.start == "bank":
         slots, x0 = state.bank.draw(batch, generator)
+        x0 = x0 if config.augment is None else config.augment(x0, generator)
         coins = torch.rand(batch, generator=generator, device=x0.device)
         x0 = restart(x0, coins < config.restart, state.noise, generator)
     else:
@@ -315,13 +338,15 @@ def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> tuple[Te
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
         potential = potential_of(config, state.energy)
-        chains = run_chains(sampler, potential, x0, config.chain_steps, generator=generator, execution=state.execution)
+        chain_steps = config.chain_steps_at(state.step)
+        chains = run_chains(sampler, potential, x0, chain_steps, generator=generator, execution=state.execution)
     lost = chains.info.nonfinite
     if config.free_stuck > 0:
         lost = lost | (chains.info.acceptance < config.free_stuck)
     if slots is not None:
         state.bank.write(slots, restart(chains.x, lost, state.noise, generator))
-    return chains.x, chains.info, lost.sum()
+    last = LastStep(sampler, chains.before, chains.info.threshold, config.temperature) if config.kl_weight > 0 else None
+    return chains.x, chains.info, lost.sum(), last
 
 
 def potential_of(config: TrainConfig, energy: nn.Module) -> Potential:
@@ -394,7 +419,7 @@ def until_trouble(config: TrainConfig, records: list[dict[str, Any]]) -> tuple[l
 def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
     """What went wrong and what it most likely means, or None."""
     missing = [name for name in ("loss", "gap", "grad_norm", "spread") if record[name] is None]
-    noise_std = (record["step_size"] * config.temperature) ** 0.5
+    noise_std = record["step_size"] ** 0.5  # √h, in the units of the data at every temperature
     if missing:
         return (
             f"{missing[0]} is not finite ({record['nonfinite']:.0f} of {config.batch} chains are not): the chains or "

@@ -36,6 +36,7 @@ class ChainResult:
     x: Tensor  # (B, *event)
     draws: Tensor | None  # (num_kept, B, *event), every keep_every-th state
     info: ChainInfo
+    before: Tensor  # (B, *event), where the chains were before the last step
 
 
 @torch.no_grad()
@@ -73,17 +74,19 @@ def run_chains(
     )
     check_event(potential, x0)
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
+    before = state.x
     totals = Totals(sampler, state)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
     with Bar("chains", num_steps, enabled=progress) as bar:
         for n in range(1, num_steps + 1):
+            before = state.x
             state, info = step(state, generator)
             totals.add(state, info)
             if draws is not None and keep_every and n % keep_every == 0:
                 draws[n // keep_every - 1] = state.x
             if bar.due(n):
                 bar.draw(n, totals.note(n))
-    return ChainResult(state.x, draws, totals.summary(state, num_steps))
+    return ChainResult(state.x, draws, totals.summary(state, num_steps), before)
 
 
 def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_every: int | None) -> None:
