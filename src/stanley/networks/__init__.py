@@ -19,8 +19,8 @@ def build_energy(
 ) -> nn.Module:
     """The energy with weights that depend on the seed alone; the global generator is left as it was.
 
-    Convolutions have their weights in channels-last order, and their activations follow: chains of images take 20 to
-    30 % less time on a CPU (docs/performance.md). Same numbers up to rounding.
+    Convolutions have their weights in channels-last order, and their activations follow: chains of images take a sixth
+    less time on a CPU (docs/performance.md). Same numbers up to rounding.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch.nn initialises from the global generator only
