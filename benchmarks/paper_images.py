@@ -6,7 +6,8 @@
 
 A row is a recipe with benchmarks/paper_images.yaml: 250 iterations of 32 chains, 10 gradients each, T the same for all.
 First the step size is tuned: every sampler on GRID, CIFAR-10, 150 iterations, seed 101, score the Fréchet distance of
-the bank; Flowers-102 takes the same step sizes. Then each row is trained with seeds 0, 1, … and scored every 50 iterations against all training images:
+the bank; Flowers-102 takes the same step sizes. Then each row is trained with seeds 0, 1, … and scored every 50
+iterations against all training images:
 bank   the 1,000 persistent chains as they lie
 fresh  256 chains from noise, 100 gradients each, of the averaged weights, at the end
 Fréchet distances are of 8×8 pixel averages (192 features), not of Inception features: they are not FID.
