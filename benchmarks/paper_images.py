@@ -151,12 +151,12 @@ def checkpoints(run: RunDirectory) -> list[Trained]:
 def score(model: Trained, fresh_at: Sequence[int], pictures: Path | None) -> Row:
     data = model.config.data
     row: Row = {"step": model.step, "n_bank": len(model.bank), "fd_bank": distance(model.bank, data)}
-    row["mmd2_bank"] = mmd(model.bank, data)
     row["gamma"] = gammas(model)
     if model.step in fresh_at:
         began = time.process_time()
         chains = model.sample(FRESH, seed=0)
-        row |= {"n_fresh": FRESH, "fd_fresh": distance(chains.x, data), "mmd2_fresh": mmd(chains.x, data)}
+        row |= {"n_fresh": FRESH, "fd_fresh": distance(chains.x, data)}
+        row |= {"mmd2_bank": mmd(model.bank, data), "mmd2_fresh": mmd(chains.x, data)}
         row |= {"fresh_gradients": chains.info.num_gradients, "fresh_potentials": chains.info.num_potentials}
         row |= {"fresh_acceptance": float(chains.info.acceptance.mean())}
         row |= {"fresh_nonfinite": int(chains.info.nonfinite.sum()), "fresh_seconds": time.process_time() - began}
