@@ -8,7 +8,21 @@ from stanley.data import CIFAR10, GMM, MNIST, Array, Flowers102, Folder, Moons, 
 from stanley.errors import StanleyError, did_you_mean
 from stanley.networks import MLP, ConvNet, ResNet
 from stanley.optim import SGD, Adam
-from stanley.samplers import MALA, Langevin, RobbinsMonro, Stanley
+from stanley.samplers import (
+    HMC,
+    MALA,
+    Adjusted,
+    AnySampler,
+    ClippedLangevin,
+    GradientDescent,
+    Langevin,
+    MatchedLangevin,
+    Quantile,
+    RandomWalk,
+    RobbinsMonro,
+    Stanley,
+)
+from stanley.samplers.inside import adjustable_step
 from stanley.train_config import TrainConfig
 
 RINGS = TrainConfig(
@@ -110,6 +124,40 @@ def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_
     )
 
 
+#: The rows of the image experiment: th is the median of |∇U|, and h = ε² is the starting point of each step size.
+#: HMC's step is a time: one leapfrog step with √h is a MALA step with h.
+HALF = Quantile(0.5)
+COMPARED: dict[str, AnySampler] = {
+    "langevin": Langevin(EPSILON**2),
+    "stanley": Stanley(EPSILON**2, HALF),
+    "gd": GradientDescent(EPSILON**2),
+    "adjusted-stanley": Adjusted(Stanley(EPSILON**2, HALF, scope="sample")),
+    "clipped": ClippedLangevin(EPSILON**2, HALF),
+    "matched": MatchedLangevin(EPSILON**2, HALF),
+    "hmc": HMC(EPSILON, num_leapfrog=10, jitter=False),
+    "random-walk": RandomWalk(EPSILON**2),
+}
+
+
+def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
+    """One row of the image experiment: the draft's network, T, batch, K and iterations, with what keeps training
+    stable (data noise, restarts, energy L2) the same in all rows. Gradients a chain: K, also for HMC (5 moves of 10
+    leapfrog steps); the random walk takes K values of E instead. Where a test follows, the acceptance steers h.
+    """
+    return replace(
+        CIFAR10_,
+        data=data,
+        network=ConvNet(width=32, activation="leaky-relu"),
+        sampler=sampler,
+        steps=100_000,
+        batch=100,
+        chain_steps=50 // sampler.num_leapfrog if isinstance(sampler, HMC) else 50,
+        adapt=RobbinsMonro() if adjustable_step(sampler) else None,
+        save_every=5_000,
+        keep=21,
+    )
+
+
 RECIPES: dict[str, TrainConfig] = {
     "rings": RINGS,
     "gmm": GMM_,
@@ -135,6 +183,8 @@ RECIPES: dict[str, TrainConfig] = {
     ),
     "cifar10-as-published": as_published(CIFAR10(), lr=1e-4, threshold=2e-4, chain_steps=50),
     "flowers102-as-published": as_published(Flowers102(), lr=1e-3, threshold=1e-4, chain_steps=50),
+    **{f"cifar10-{name}": compared(CIFAR10(), sampler) for name, sampler in COMPARED.items()},
+    **{f"flowers102-{name}": compared(Flowers102(), COMPARED[name]) for name in list(COMPARED)[:5]},
 }
 
 ABOUT: dict[str, str] = {
@@ -152,6 +202,8 @@ ABOUT: dict[str, str] = {
     "rings-as-published": "rings with the STANLEY draft's constants (its network is not stated; this one is a guess)",
     "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
     "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
+    **{f"cifar10-{name}": f"one row of the image experiment, {name}: for a GPU" for name in COMPARED},
+    **{f"flowers102-{name}": f"one row of the image experiment, {name}: for a GPU" for name in list(COMPARED)[:5]},
 }
 
 
