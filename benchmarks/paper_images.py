@@ -3,6 +3,7 @@
     python benchmarks/paper_images.py --root DIR                        # all rows, 15 CPU minutes; resumes
     python benchmarks/paper_images.py --root DIR --only cifar10-stanley --seeds 1
     python benchmarks/paper_images.py --root DIR --draw                 # tables and figures of the record
+    python benchmarks/paper_images.py --root DIR --iterations 1000 --data cifar10      # longer, a record of its own
 
 A row is a recipe with benchmarks/paper_images.yaml: 250 iterations of 32 chains, 10 gradients each, T the same for all.
 First the step size is tuned: every sampler on GRID, CIFAR-10, 125 iterations, seed 101, score the Fréchet distance of
@@ -10,7 +11,9 @@ the bank; Flowers-102 takes the same step sizes. Then each row is trained with s
 iterations against all training images:
 bank   the 1,000 persistent chains as they lie
 fresh  256 chains from noise, 100 gradients each, of the averaged weights, at the end
-Fréchet distances are of 8×8 pixel averages (192 features), not of Inception features: they are not FID.
+Fréchet distances are of 8×8 pixel averages (192 features), not of Inception features: they are not FID. CIFAR-10 is at
+the end also seen through the shipped classifier (`fd_cifar`, 128 features; the 16×16 pixels are enlarged to its 32×32).
+Another number of --iterations takes the step sizes that were tuned for the default one, and keeps its own record.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from stanley import checkpoint
 from stanley.cli.fields import read_config_file, resolve
 from stanley.data import CIFAR10, Flowers102, centre, to_bytes
 from stanley.errors import StanleyError
+from stanley.features import Features, features_named
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, mmd2
 from stanley.plots import figures, images
 from stanley.records import RunDirectory
@@ -56,9 +60,10 @@ MAIN = ("langevin", "stanley", "gd", "adjusted-stanley")
 ROWS = {"cifar10": (*MAIN, "clipped", "matched", "hmc", "random-walk"), "flowers102": (*MAIN, "clipped")}
 GRID = (1e-4, 4e-4, 9e-4)  # h, that is noise of 0.01, 0.02, 0.03 a step, at most that of the data; HMC gets √h
 TUNING_SEED, TUNING_STEPS = 101, 125
-FRESH, FRESH_AT = 256, (250,)
+ITERATIONS, FRESH = 250, 256
 HMC_FLAGS = {"chain_steps": 2, "sampler.num_leapfrog": 5}
 FEATURES = PixelFeatures(8)
+CIFAR = functools.cache(lambda: features_named("cifar"))
 
 Row = dict[str, Any]
 
@@ -80,9 +85,9 @@ for spec in (CIFAR10, Flowers102):
 
 
 @functools.cache
-def reference(data: Any) -> FeatureStatistics:
+def reference(data: Any, features: Features = FEATURES) -> FeatureStatistics:
     """Of all training images."""
-    return FeatureStatistics.of(map(centre, data.load().train.split(4096)), FEATURES)
+    return FeatureStatistics.of(map(centre, data.load().train.split(1024)), features)
 
 
 @functools.cache
@@ -94,10 +99,12 @@ def some_data(data: Any) -> tuple[Tensor, float]:
     return f, float(torch.pdist(f.double()).median())
 
 
-def distance(x: Tensor, data: Any) -> float | None:
+def distance(x: Tensor, data: Any, features: Features = FEATURES) -> float | None:
     """Fréchet distance of the finite points to the training images; None where there are too few."""
     x = x[x.flatten(1).isfinite().all(1)]
-    return frechet(FeatureStatistics.of(x.split(1024), FEATURES), reference(data)).value if len(x) > 192 else None
+    if len(x) <= 192:
+        return None
+    return frechet(FeatureStatistics.of(x.split(1024), features), reference(data, features)).value
 
 
 def mmd(x: Tensor, data: Any) -> float | None:
@@ -157,6 +164,9 @@ def score(model: Trained, fresh_at: Sequence[int], pictures: Path | None) -> Row
         chains = model.sample(FRESH, seed=0)
         row |= {"n_fresh": FRESH, "fd_fresh": distance(chains.x, data)}
         row |= {"mmd2_bank": mmd(model.bank, data), "mmd2_fresh": mmd(chains.x, data)}
+        if isinstance(data, CIFAR10):
+            row |= {"fd_cifar_bank": distance(model.bank, data, CIFAR())}
+            row |= {"fd_cifar_fresh": distance(chains.x, data, CIFAR())}
         row |= {"fresh_gradients": chains.info.num_gradients, "fresh_potentials": chains.info.num_potentials}
         row |= {"fresh_acceptance": float(chains.info.acceptance.mean())}
         row |= {"fresh_nonfinite": int(chains.info.nonfinite.sum()), "fresh_seconds": time.process_time() - began}
@@ -190,6 +200,7 @@ def gradients(config: TrainConfig) -> int:
 
 def best_step(rows: list[Row], name: str) -> float:
     """The step size of least Fréchet distance in the tuning runs of a row's sampler."""
+    rows = [*rows, *read(RECORD)]
     tuned_on = f"cifar10-{name.split('-', 1)[1]}"
     tuned = {r["step_size"]: final(r, "fd_bank") for r in rows if r["row"] == tuned_on and r["stage"] == "tune"}
     finished = {h: fd for h, fd in tuned.items() if fd is not None}
@@ -202,9 +213,10 @@ def read(record: Path) -> list[Row]:
     return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
 
 
-def jobs(names: list[str], seeds: int, others: int) -> list[tuple[str, str, int]]:
+def jobs(names: list[str], seeds: int, others: int, iterations: int) -> list[tuple[str, str, int]]:
     """Tuning first, then seed after seed, so that what is there at any time is comparable."""
-    found = [("tune", name, TUNING_SEED) for name in names if name.startswith("cifar10-")]
+    tuned = iterations == ITERATIONS
+    found = [("tune", name, TUNING_SEED) for name in names if tuned and name.startswith("cifar10-")]
     for seed in range(max(seeds, others)):
         wanted = (n for n in names if seed < (seeds if n.split("-", 1)[1] in MAIN else others))
         found += [("run", name, seed) for name in wanted]
@@ -213,19 +225,20 @@ def jobs(names: list[str], seeds: int, others: int) -> list[tuple[str, str, int]
 
 def measure(arguments: argparse.Namespace) -> None:
     names = arguments.only or [f"{data}-{name}" for data in arguments.data for name in ROWS[data]]
-    for stage, name, seed in jobs(names, arguments.seeds, arguments.other_seeds):
+    for stage, name, seed in jobs(names, arguments.seeds, arguments.other_seeds, arguments.iterations):
         rows = read(arguments.record)
         grid = step_sizes(name) if stage == "tune" else (best_step(rows, name),)
         for step_size in grid:
             key = {"stage": stage, "row": name, "seed": seed, "step_size": step_size}
             if any(key.items() <= row.items() for row in rows):
                 continue
-            more = {"steps": TUNING_STEPS} if stage == "tune" else {}
+            n = arguments.iterations
+            more = {"steps": TUNING_STEPS} if stage == "tune" else {"steps": n, "save_every": n // 5}
             config = config_of(name, step_size, seed, arguments.root, **more)
             pictures = None
             if stage == "run" and seed == 0 and arguments.pictures:
                 pictures = Path(arguments.pictures) / f"{name}.npz"
-            row = key | train_and_score(config, FRESH_AT if stage == "run" else (), pictures)
+            row = key | train_and_score(config, (n,) if stage == "run" else (), pictures)
             row |= {"gradients": gradients(config), "torch": torch.__version__, "machine": platform.machine()}
             with arguments.record.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -236,8 +249,9 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def table(rows: list[Row], data: str) -> Iterable[str]:
     """Markdown: what is averaged is over the seeds that reached the end, the others are counted."""
-    names = ("sampler", "h", "seeds", "failed", "FD bank", "FD fresh", "10³·MMD² bank", "fresh")
-    names += ("noise sd", "acceptance", "CPU s")
+    through = ("fd_bank", "fd_fresh", *(("fd_cifar_bank", "fd_cifar_fresh") if seen_by_classifier(rows, data) else ()))
+    names = ("sampler", "h", "seeds", "failed", *(key.replace("_", " ") for key in through))
+    names += ("10³·MMD² bank", "fresh", "noise sd", "acceptance", "CPU s")
     yield "| " + " | ".join(names) + " |"
     yield "|" + "---|" * len(names)
     for name in ROWS[data]:
@@ -246,11 +260,16 @@ def table(rows: list[Row], data: str) -> Iterable[str]:
             continue
         done = [r for r in runs if "failure" not in r]
         cells = [name, f"{runs[0]['step_size']:.3g}", f"{len(runs)}", f"{len(runs) - len(done)}"]
-        cells += [spread([final(r, key) for r in done]) for key in ("fd_bank", "fd_fresh")]
+        cells += [spread([final(r, key) for r in done]) for key in through]
         cells += [spread([1e3 * final(r, key) for r in done], 1) for key in ("mmd2_bank", "mmd2_fresh")]  # type: ignore[operator]
         cells += [spread([noise_std(r) for r in done], 4), spread([ends(r, "acceptance") for r in done])]
         cells.append(spread([r["cpu_seconds"] for r in done], 0))
         yield "| " + " | ".join(cells) + " |"
+
+
+def seen_by_classifier(rows: list[Row], data: str) -> bool:
+    """Whether the record's runs on these data were scored in its features."""
+    return any("fd_cifar_bank" in r["curve"][-1] for r in rows if r["row"].startswith(data) and r["stage"] == "run")
 
 
 def spread(values: Sequence[float | None], digits: int = 2) -> str:
@@ -290,10 +309,10 @@ TITLES = {"cifar10": "CIFAR-10, 16×16", "flowers102": "Flowers-102, 16×16"}
 STYLES = dict(zip(ROWS["cifar10"], figures.CYCLE, strict=True))
 
 
-def draw_curves(rows: list[Row], floors: dict[str, float]) -> None:
+def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
     """The bank's Fréchet distance over training: means thick, seeds thin, one-seed rows dashed."""
-    figure = figures.new_figure(12.5, 4.6)
-    for ax, data in zip(figure.subplots(1, 2), ROWS, strict=True):
+    figure = figures.new_figure(6.5 * len(floors), 4.6)
+    for ax, data in zip(figure.subplots(1, len(floors), squeeze=False)[0], floors, strict=True):
         ax.set_yscale("log")
         figures.dress(ax, TITLES[data], "training iteration", "Fréchet distance, 8×8 pixels (not FID)")
         for name in ROWS[data]:
@@ -311,7 +330,7 @@ def draw_curves(rows: list[Row], floors: dict[str, float]) -> None:
         ax.axhline(floors[data], color=figures.MUTED, linewidth=1, linestyle=":")
         ax.annotate("held-out images", (0, floors[data]), xytext=(2, 3), textcoords="offset points", fontsize=8)
         ax.legend(frameon=False, fontsize=8)
-    figures.save(figure, IMAGES / "paper-images-fd.png")
+    figures.save(figure, path)
 
 
 def draw_gamma(rows: list[Row]) -> None:
@@ -356,11 +375,14 @@ def floor(data: str, root: str | None) -> float:
 
 def draw(arguments: argparse.Namespace) -> None:
     rows = read(arguments.record)
-    floors = {data: floor(data, arguments.root) for data in ROWS}
-    for data in ROWS:
+    floors = {data: floor(data, arguments.root) for data in arguments.data}
+    for data in arguments.data:
         print(f"\n{TITLES[data]}; held-out images score {floors[data]:.2f}\n", *table(rows, data), sep="\n")
     print("", *tuning(rows), sep="\n")
-    draw_curves(rows, floors)
+    if arguments.iterations != ITERATIONS:
+        draw_curves(rows, floors, IMAGES / f"paper-images-fd-{arguments.iterations}.png")
+        return
+    draw_curves(rows, floors, IMAGES / "paper-images-fd.png")
     draw_gamma(rows)
     if arguments.pictures:
         draw_grids(Path(arguments.pictures), arguments.root)
@@ -373,10 +395,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="rows, such as cifar10-stanley")
     parser.add_argument("--seeds", type=int, default=3, help="of the four main samplers")
     parser.add_argument("--other-seeds", type=int, default=1, help="of the others")
-    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="a multiple of five")
+    parser.add_argument("--record", type=Path)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
     parser.add_argument("--draw", action="store_true", help="print the tables and draw the figures")
     arguments = parser.parse_args()
+    if arguments.record is None:
+        n = arguments.iterations
+        arguments.record = RECORD if n == ITERATIONS else RECORD.with_stem(f"{RECORD.stem}_{n}")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     (draw if arguments.draw else measure)(arguments)
