@@ -176,8 +176,8 @@ def sample(
         model = replace(subject.model, sampler=subject.sampler)
         start = start or "noise"
         steps = model.default_steps(start) if steps is None else steps
-        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains below
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
+        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
         sampler, how = model.sampler, "its own step size"
     else:
         from stanley.samplers import run_chains
