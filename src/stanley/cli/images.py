@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Pretrained = Annotated[str | None, Parameter(help="A model that is shipped, in the place of RUN.")]
 WhichWeights = Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")]
+DataRoot = Annotated[str | None, Parameter(name="--data.root", help="Where the model's data lie now.")]
 Out = Annotated[Path | None, Parameter(help="Folder; one under RUN, named for the command, unless given.")]
 Resize = Annotated[bool, Parameter(negative="", help="Fit pictures of another size or mode to the model.")]
 HeldOut = Annotated[Whole | None, Parameter(help="Take the first N held-out images of the run's data instead.")]
@@ -57,6 +58,7 @@ def inpaint(
     damaged: Annotated[bool, Parameter(negative="", help="The pixels under the mask are no truth: no scores.")] = False,
     resize: Resize = False,
     pretrained: Pretrained = None,
+    data_root: DataRoot = None,
     seed: Whole = 0,
     weights: WhichWeights = None,
     out: Out = None,
@@ -73,7 +75,7 @@ def inpaint(
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
-    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device)
+    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape).to(images.device)
@@ -132,6 +134,7 @@ def denoise(
     warm_up: WarmUp = 500,
     resize: Resize = False,
     pretrained: Pretrained = None,
+    data_root: DataRoot = None,
     seed: Whole = 0,
     weights: WhichWeights = None,
     out: Out = None,
@@ -151,7 +154,7 @@ def denoise(
     from stanley.uses import denoise as clean_up
 
     require(not flow or num in (None, 1), f"--flow draws nothing: its {num} chains would be one; leave out --num")
-    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device)
+    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
     num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
@@ -317,6 +320,7 @@ def ood(
     ] = None,
     resize: Resize = False,
     pretrained: Pretrained = None,
+    data_root: DataRoot = None,
     weights: WhichWeights = None,
     device: Device = "auto",
     json_: Json = False,
@@ -335,7 +339,7 @@ def ood(
     from stanley.sample_files import make_folder
     from stanley.uses import percentile, score
 
-    model, (source,), fields = request(words, ("FOLDER",), pretrained, None, weights, device)
+    model, (source,), fields = request(words, ("FOLDER",), pretrained, None, weights, device, data_root)
     require(not fields, f"{' '.join(fields)}: scoring runs no chain; leave it out")
     images, origin = images_of(model, source, None, resize)
     scores = score(model.potential, images)
@@ -373,6 +377,7 @@ def ood(
             groups[Path(against).name] = inside.energy
             result["against"] = other_origin
         assert inside is not None
+        lines.append(f"outside: {source.name if source else 'images'}, inside: {against}; high scores mean outside")
         for kind in ("energy", "grad_norm"):
             found = detection(getattr(inside, kind), getattr(scores, kind))
             result[kind] = found
@@ -411,6 +416,19 @@ def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, 
     return load(run, weights=weights or "average", device=device)
 
 
+def with_data_at(model: Trained, root: str | None) -> Trained:
+    """The model with another folder for its data; a shipped one knows none."""
+    from dataclasses import replace
+
+    from stanley.errors import require
+
+    if root is None:
+        return model
+    data: Any = model.config.data
+    require(hasattr(data, "root"), f"--data.root {root} changes nothing: {data.kind} data have no root; leave it out")
+    return replace(model, config=replace(model.config, data=replace(data, root=root)))
+
+
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Positional words, and the flags of the sampler, each with its value."""
     positional, fields, rest = [], [], list(words)
@@ -432,6 +450,7 @@ def request(
     held_out: int | None,
     weights: Weights | None,
     device: str,
+    data_root: str | None = None,
 ) -> tuple[Trained, list[Path | None], list[str]]:
     """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
     from stanley.errors import require
@@ -444,7 +463,7 @@ def request(
         f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}: {' '.join(wanted)}",
     )
     run = None if pretrained is not None else Path(given.pop(0))
-    model = model_of(run, pretrained, weights, device)
+    model = with_data_at(model_of(run, pretrained, weights, device), data_root)
     return model, [Path(word) for word in given] if given else [None] * len(names), fields
 
 
