@@ -34,7 +34,8 @@ from torch import Tensor
 import stanley
 from stanley.data.base import Dataset
 from stanley.distributed import World
-from stanley.training import TrainState, train_step
+from stanley.iteration import train_step
+from stanley.train_state import TrainState
 
 H = 1e-4
 Run = Callable[[Any, Tensor, int], Any]  # (energy, x0, gradients)

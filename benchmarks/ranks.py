@@ -21,11 +21,12 @@ import torch
 
 from stanley.data import Dataset, Rings
 from stanley.distributed import World, joined
+from stanley.iteration import train_step
 from stanley.launch import place
 from stanley.networks import MLP, ConvNet
 from stanley.recipes import recipe
 from stanley.train_config import TrainConfig
-from stanley.training import TrainState, train_step
+from stanley.train_state import TrainState
 
 
 def pixels() -> Dataset:

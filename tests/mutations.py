@@ -844,7 +844,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("clipping forgotten", "factor = sampler.scale(state)", "factor = 1.0"),
     ),
     *breakages(
-        "training.py",
+        "iteration.py",
         "test_last_step.py",
         ("KL without its weight", "config.kl_weight * kl_term(", "kl_term("),
     ),
@@ -858,7 +858,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
-        "training.py",
+        "iteration.py",
         "test_augment.py",
         (
             "fresh noise augmented",

@@ -13,10 +13,11 @@ from stanley.bank import restart
 from stanley.data import Dataset
 from stanley.distributed import World
 from stanley.errors import StanleyError
+from stanley.iteration import negatives
 from stanley.networks import ConvNet
 from stanley.samplers import GradientDescent
 from stanley.train_config import TrainConfig
-from stanley.training import TrainState, negatives
+from stanley.train_state import TrainState
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -18,10 +18,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stanley import checkpoint, cli, training
+from stanley import checkpoint, cli, iteration, train_state
 from stanley.data import Array, Dataset
 from stanley.distributed import Parallel, World, joined
 from stanley.errors import DivergenceError, StanleyError
+from stanley.iteration import backward
 from stanley.last_step import LastStep
 from stanley.launch import Place, place
 from stanley.networks import MLP, ConvNet, ResNet
@@ -29,7 +30,8 @@ from stanley.optim import SGD, Adam
 from stanley.records import RunDirectory
 from stanley.samplers import GradientDescent, Langevin, Quantile, Stanley
 from stanley.train_config import TrainConfig
-from stanley.training import TrainState, backward, train
+from stanley.train_state import TrainState
+from stanley.training import train
 from tests.conftest import without_time
 from tests.ranks import on_ranks
 from tests.test_train import newest, same_state
@@ -48,8 +50,8 @@ def trained(config: TrainConfig, out: Path, parallel: Parallel = "ddp") -> Path:
 
 def wrongly_trained(config: TrainConfig, out: Path) -> Path:
     """The negative control: the loss of the raw energy, around DDP."""
-    right = training.parallel_model
-    training.parallel_model = lambda energy, world, parallel: (right(energy, world, parallel), energy)[1]
+    right = train_state.parallel_model
+    train_state.parallel_model = lambda energy, world, parallel: (right(energy, world, parallel), energy)[1]
     return trained(config, out)
 
 
@@ -62,19 +64,19 @@ def gradients(config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], r
             state = TrainState(config, Dataset(x_pos, x_pos), world, parallel)
             if raw:
                 state.model = state.energy
-            training.gather_weights(state.model)
-            with training.frozen(state.energy):  # as the chains do before
+            iteration.gather_weights(state.model)
+            with iteration.frozen(state.energy):  # as the chains do before
                 state.energy(x_pos)
             last = LastStep(config.sampler, world.part(before), torch.tensor(0.1), config.temperature)
             backward(config, state, world.part(x_pos), world.part(x_neg), last if config.kl_weight > 0 else None)
-            return {name: training.whole(p.grad) for name, p in state.energy.named_parameters() if p.grad is not None}
+            return {name: iteration.whole(p.grad) for name, p in state.energy.named_parameters() if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
     """At step 4 one rank meets an error of its own."""
-    real = training.negatives
+    real = iteration.negatives
 
     def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Any:
         if state.step == 3 and state.world.rank == rank:
@@ -86,7 +88,7 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
                 raise {"request": StanleyError, "bug": ZeroDivisionError}[kind]("too steep")
         return real(config, state, x_pos)
 
-    training.negatives = negatives
+    iteration.negatives = negatives
     return trained(config, out)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stanley.data import Dataset
 from stanley.distributed import World
 from stanley.errors import StanleyError
+from stanley.iteration import backward, negatives
 from stanley.last_step import LastStep, kl_term, law_of, why_not
 from stanley.networks import MLP
 from stanley.samplers import (
@@ -29,7 +30,8 @@ from stanley.samplers import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.train_config import TrainConfig
-from stanley.training import TrainState, backward, check_split, negatives
+from stanley.train_state import TrainState
+from stanley.training import check_split
 from stanley.types import Potential
 
 SAMPLERS: list[AnySampler] = [

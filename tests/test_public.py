@@ -27,6 +27,7 @@ LAYERS = [
     "annealing evaluation",
     "recipes trained sample_files models hub export",
     "training",
+    "iteration train_state",
     "plots",
     "diagnosis warm_up density features uses",
     "diagnostics metrics packed bank augment losses last_step optim networks checkpoint records config train_config",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stanley import checkpoint, training
+from stanley import checkpoint, iteration, training
 from stanley.augment import Augment
 from stanley.config import from_dict, to_dict
 from stanley.data import MNIST
@@ -72,8 +72,8 @@ def test_chains_grow_to_their_final_length(
     digits: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K_t of the formula, in the chains that are run and in the number of steps that samples take by default."""
-    real, taken = training.run_chains, []
-    monkeypatch.setattr(training, "run_chains", lambda *a, **k: (taken.append(a[3]), real(*a, **k))[1])
+    real, taken = iteration.run_chains, []
+    monkeypatch.setattr(iteration, "run_chains", lambda *a, **k: (taken.append(a[3]), real(*a, **k))[1])
     run = train(replace(digits, growth=Growth(5, share=0.5)), tmp_path / "run")
     assert taken == [1, 2, 3, 4, 5, 5, 5, 5]
     assert load(run, device="cpu").default_steps("bank") == 5

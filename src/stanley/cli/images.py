@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.commands import Device, Json, WarmUp, Weights, Whole, show
+from stanley.cli.commands import Device, Json, WarmUp, Weights, Whole
+from stanley.cli.image_answer import claim, drawn, finish, made_from, ran, report, sampler_asked, sampler_line, settle
+from stanley.cli.image_request import (
+    generator_of,
+    held_out_images,
+    home,
+    images_of,
+    mask_of,
+    model_of,
+    prepare,
+    request,
+    split_words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from torch import Tensor
 
-    from torch import Generator, Tensor
-
-    from stanley.trained import Trained
-    from stanley.types import Energy
-    from stanley.warm_up import Ready
 
 Pretrained = Annotated[str | None, Parameter(help="A model that is shipped, in the place of RUN.")]
 WhichWeights = Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")]
@@ -29,7 +34,6 @@ Resize = Annotated[bool, Parameter(negative="", help="Fit pictures of another si
 HeldOut = Annotated[Whole | None, Parameter(help="Take the first N held-out images of the run's data instead.")]
 PerImage = Annotated[Whole | None, Parameter(help="Chains for each image, one draw of each; 4.")]
 Steps = Annotated[Whole | None, Parameter(help="Chain steps; ten training calls, 10 K, unless given.")]
-SHOWN = 8  # images in a picture
 
 
 def inpaint(
@@ -395,288 +399,3 @@ def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
     return {"n_inside": len(inside), "n_outside": len(outside)} | {
         name: float(number(inside, outside)) for name, number in numbers.items()
     }
-
-
-# --- the request
-
-
-def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, device: str) -> Trained:
-    """A run's newest checkpoint, or a shipped model; one of the two."""
-    from stanley.errors import require
-    from stanley.trained import load
-
-    require(run is None or pretrained is None, f"both a run ({run}) and --pretrained {pretrained} are given; give one")
-    if pretrained is not None:
-        from stanley.models import pretrained as shipped
-
-        require(weights is None, f"--weights {weights} changes nothing here: only a run has averaged and raw weights")
-        return shipped(pretrained, device=device)
-    require(run is not None, "give a run directory, or --pretrained NAME")
-    assert run is not None
-    return load(run, weights=weights or "average", device=device)
-
-
-def with_data_at(model: Trained, root: str | None) -> Trained:
-    """The model with another folder for its data; a shipped one knows none."""
-    from dataclasses import replace
-
-    from stanley.errors import require
-
-    if root is None:
-        return model
-    data: Any = model.config.data
-    require(hasattr(data, "root"), f"--data.root {root} changes nothing: {data.kind} data have no root; leave it out")
-    return replace(model, config=replace(model.config, data=replace(data, root=root)))
-
-
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Positional words, and the flags of the sampler, each with its value."""
-    positional, fields, rest = [], [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            positional.append(word)
-            continue
-        fields.append(word)
-        if "=" not in word and rest:
-            fields.append(rest.pop(0))
-    return positional, fields
-
-
-def request(
-    words: Sequence[str],
-    names: tuple[str, ...],
-    pretrained: str | None,
-    held_out: int | None,
-    weights: Weights | None,
-    device: str,
-    data_root: str | None = None,
-) -> tuple[Trained, list[Path | None], list[str]]:
-    """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
-    from stanley.errors import require
-
-    given, fields = split_words(words)
-    paths = [] if held_out is not None else list(names)
-    wanted = [*([] if pretrained is not None else ["RUN"]), *paths]
-    require(
-        len(given) == len(wanted),
-        f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}: {' '.join(wanted)}",
-    )
-    run = None if pretrained is not None else Path(given.pop(0))
-    model = with_data_at(model_of(run, pretrained, weights, device), data_root)
-    return model, [Path(word) for word in given] if given else [None] * len(names), fields
-
-
-def images_of(model: Trained, source: Path | None, held_out: int | None, resize: bool) -> tuple[Tensor, dict[str, Any]]:
-    """Points (N, *event) on the model's device, and what to write down about where they come from."""
-    from stanley.data import centre
-    from stanley.data.pictures import read_pictures
-    from stanley.errors import require
-
-    if held_out is not None:
-        require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
-        require(not resize, "--resize changes nothing for --held-out images; leave it out")
-        x, names, skipped = held_out_images(model, held_out), [f"held-out {k}" for k in range(held_out)], []
-        require(len(x) == held_out, f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer")
-    else:
-        assert source is not None
-        found = read_pictures(source, model.event_shape, resize=resize)
-        x = centre(found.images).to(model.noise.mean.device)
-        names, skipped = [str(f) for f in found.files], list(found.skipped)
-        if skipped:
-            print(
-                f"stanley: warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
-                f"{'; '.join(skipped[:3])}{' …' if len(skipped) > 3 else ''}",
-                file=sys.stderr,
-            )
-    digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
-    return x, {"images": names, "sha256": digest, "skipped": skipped}
-
-
-def held_out_images(model: Trained, limit: int) -> Tensor:
-    from stanley.data import centre
-    from stanley.errors import require
-
-    require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
-    return centre(data.test[:limit]).to(model.noise.mean.device)
-
-
-def mask_of(text: str, shape: tuple[int, ...]) -> Tensor:
-    """A picture's path, `left,top,width,height`, or a half."""
-    from stanley.data.pictures import read_mask
-    from stanley.uses import box_mask, half_mask
-    from stanley.uses.masks import HALVES
-
-    if text in HALVES:
-        return half_mask(text, (shape[-2], shape[-1]))
-    parts = text.split(",")
-    if len(parts) == 4 and all(p.strip().lstrip("-").isdigit() for p in parts):
-        left, top, width, height = (int(p) for p in parts)
-        return box_mask(left, top, width, height, (shape[-2], shape[-1]))
-    return read_mask(Path(text), shape)
-
-
-def home(model: Trained, pretrained: str | None) -> Path:
-    """Where answers go unless --out says: into the run; a shipped model is not written to."""
-    return model.path if pretrained is None else Path(pretrained)
-
-
-def generator_of(seed: int, device: Any) -> Generator:
-    import torch
-
-    from stanley.errors import require
-
-    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-    return torch.Generator(device).manual_seed(seed)
-
-
-def prepare(
-    model: Trained,
-    fields: Sequence[str],
-    potential: Energy,
-    x0: Tensor,
-    steps: int,
-    generator: Generator,
-    *,
-    tune: bool = False,
-) -> Ready:
-    """The run's sampler, or what the flags make of it; a warm-up only where its step size is to be found."""
-    from stanley.cli.subject import sampler_of
-    from stanley.warm_up import warm_up
-
-    sampler, unknown = sampler_of(model.sampler, fields)
-    tune = tune or unknown
-    return warm_up(sampler, potential, x0, steps if tune else 0, generator=generator, tune=tune)
-
-
-# --- the answer
-
-
-def made_from(model: Trained) -> dict[str, Any]:
-    return {"run": str(model.path), "step": model.step, "weights": model.weights}
-
-
-def sampler_asked(ready: Ready, fields: Sequence[str]) -> dict[str, Any]:
-    from stanley.cli.subject import described
-
-    return {"sampler": described(ready.sampler), "sampler_flags": list(fields)}
-
-
-def sampler_line(ready: Ready, info: Any) -> str:
-    from stanley.cli.subject import in_words
-    from stanley.cli.tables import accepted
-
-    return f"{in_words(ready.sampler)} ({ready.how}); {accepted(ready.sampler, info)}"
-
-
-def ran(ready: Ready, info: Any) -> dict[str, Any]:
-    from stanley.samplers.inside import adjustable_step
-
-    return {
-        "step_size": ready.how,
-        "acceptance": float(info.acceptance.mean()) if adjustable_step(ready.sampler) else None,
-        "gradients_per_chain": info.num_gradients,
-        "nonfinite": int(info.nonfinite.sum()),
-    }
-
-
-def drawn(draws: Tensor) -> dict[str, Tensor]:
-    """At most four draws of each image, as columns."""
-    return {f"draw {k + 1}": draws[:, k] for k in range(min(4, draws.shape[1]))}
-
-
-def settle(
-    model: Trained, ready: Ready, asked: dict[str, Any], steps: int, seed: int, folder: Path
-) -> tuple[Path, str, dict[str, Any]]:
-    """Folder, name and request of an answer whose files may be written."""
-    from stanley.cli.subject import file_name
-
-    asked = made_from(model) | asked | {"steps": steps, "seed": seed} | sampler_asked(ready, ())
-    use = asked["use"]
-    what = Path(asked["mask"]).stem if use == "inpaint" else f"{'flow' if asked['flow'] else 'noise'}-{asked['noise']}"
-    first = Path(asked["images"][0]).stem if len(asked["images"]) == 1 else f"{len(asked['images'])}-images"
-    name = file_name(f"{use}-{first}-{what}-seed{seed}")
-    claim(folder, name, asked)
-    return folder, name, asked
-
-
-def finish(
-    answer: tuple[Path, str, dict[str, Any]],
-    ready: Ready,
-    restored: Any,
-    columns: dict[str, Tensor],
-    scores: dict[str, Any] | None,
-    as_json: bool,
-    said: str,
-) -> None:
-    """Arrays, picture, JSON and lines of an inpainting or a denoising."""
-    import torch
-
-    from stanley.data import to_bytes
-    from stanley.plots import picture_table, save
-    from stanley.sample_files import write_array
-
-    folder, name, asked = answer
-    lost = int(restored.info.nonfinite.sum())
-    table = torch.stack([x[:SHOWN] for x in columns.values()], 1).nan_to_num(0.0)
-    files = [
-        write_array(restored.draws, folder, name),
-        write_array(restored.mean, folder, f"{name}-mean"),
-        save(picture_table(to_bytes(table).cpu().numpy(), list(columns)), folder / f"{name}.png"),
-    ]
-    lines = [sampler_line(ready, restored.info)]
-    for estimate, row in (scores or {}).items():
-        parts = [
-            f"{label} {value['mean']:.3f}{unit}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")
-            for label, value, unit in ((said, row["psnr"], " dB"), ("SSIM", row["ssim"], ""))
-            if value is not None and value["mean"] is not None
-        ]
-        lines.append(f"{estimate:<14} {'   '.join(parts)}   n {row['psnr']['n']}")
-    if lost:
-        lines.append(
-            f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey); use a smaller "
-            "--sampler.step-size, or an adjusted sampler"
-        )
-    report(folder, name, asked, ran(ready, restored.info) | {"scores": scores}, files, lines, as_json)
-
-
-def claim(folder: Path, name: str, asked: dict[str, Any], also: Path | None = None) -> None:
-    """Files of this name are not there, or answer the same request: nothing else is ever overwritten."""
-    from stanley.errors import StanleyError, require
-
-    path = folder / f"{name}.json"
-    if not path.exists():
-        there = [p for p in (also, folder / f"{name}.npy") if p is not None and p.exists()]
-        require(not there, f"{there[0] if there else ''} is there and not from this command; choose another --out")
-        return
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))["asked"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StanleyError(f"{path} is there and not from this command; choose another --out") from None
-    new = json.loads(json.dumps(asked))
-    differs = next((key for key in {**new, **old} if old.get(key) != new.get(key)), None)
-    if differs is not None:
-        was, now = (str(v.get(differs))[:80] for v in (old, new))
-        raise StanleyError(f"{path} holds another answer ({differs} {was}, now {now}); choose another --out")
-
-
-def report(
-    folder: Path,
-    name: str,
-    asked: dict[str, Any],
-    result: dict[str, Any],
-    files: list[Path],
-    lines: list[str],
-    as_json: bool,
-) -> None:
-    from stanley.cli.tables import plain
-    from stanley.files import write_json
-
-    value = plain({"asked": asked} | result)
-    write_json(folder / f"{name}.json", value)
-    show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])
