@@ -266,8 +266,9 @@ def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monkey
     assert told["files"][0] == str(Path("p/samples/noise-n4-seed0.npy"))
     by_hand = load("p", device="cpu").sample(4, steps=3).x.numpy()
     assert np.array_equal(np.load(told["files"][0]), by_hand)
-    again = json.loads(stanley("sample", "p", *few, "--sampler", "langevin", "--sampler.step-size", "0.01",
-                               capsys=capsys))  # fmt: skip
+    other = ("sample", "p", *few, "--sampler", "langevin", "--sampler.step-size", "0.01")
+    stanley(*other, code=2, capsys=capsys)  # another request has the same name
+    again = json.loads(stanley(*other, "--out", "other", capsys=capsys))
     assert again["sampler"]["kind"] == "langevin"
 
     monkeypatch.setattr(models, "SHIPPED", tmp_path)

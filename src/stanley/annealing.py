@@ -16,7 +16,7 @@ from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dime
 from stanley.records import RunDirectory
 from stanley.samplers import MALA, Sampler, run_chains
 from stanley.samplers.inside import adjustable_step, has_quantile, with_step_size
-from stanley.trained import Trained, Weights, load
+from stanley.trained import Trained, Weights, load, with_data_at
 
 CHUNK = 1024  # rows of data at a time through the network
 NARROWEST = 0.1  # the reference's least standard deviation: pixels that never change have none
@@ -33,6 +33,7 @@ def held_out_likelihood(
     sampler: Sampler | None = None,
     seed: int = 0,
     weights: Weights = "average",
+    data_root: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """log Z of exp(-E/T) in a bracket, and with it the held-out data: bits per dimension, of vectors nats.
@@ -45,7 +46,7 @@ def held_out_likelihood(
     sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then MALA
     model_steps  K·10 unless given
     """
-    model = load(run, weights=weights, device=device)
+    model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = model.config.data.load()
     require(
         data.event_shape == model.event_shape,

@@ -36,7 +36,7 @@ from stanley.metrics import (
 )
 from stanley.records import RunDirectory
 from stanley.samplers import ChainResult
-from stanley.trained import Start, Trained, Weights, load
+from stanley.trained import Start, Trained, Weights, load, with_data_at
 from stanley.types import Energy
 
 CHUNK = 1024  # rows of data at a time through the network
@@ -56,6 +56,7 @@ def evaluate(
     steps: int | None = None,
     seed: int = 0,
     weights: Weights = "average",
+    data_root: str | None = None,
     device: str = "auto",
     progress: bool = False,
     features: Sequence[str] = (),
@@ -80,7 +81,7 @@ def evaluate(
     neighbours   precision, recall, density and coverage likewise
     extrapolate  also the Fréchet distance extrapolated to infinitely many samples
     """
-    model = load(run, weights=weights, device=device)
+    model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = model.config.data.load()
     require(
         data.event_shape == model.event_shape,

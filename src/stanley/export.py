@@ -68,8 +68,10 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
 
 
 def to_pt2(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
-    program = torch.export.export(energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
-    torch.export.save(program, path, extra_files={"stanley": meta})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about tensors that share memory
+        program = torch.export.export(energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        torch.export.save(program, path, extra_files={"stanley": meta})
     return torch.export.load(path).module(), f"torch.export {torch.__version__}"
 
 

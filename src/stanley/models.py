@@ -15,7 +15,7 @@ import stanley
 from stanley import checkpoint
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
-from stanley.packed import CARD, MODEL, is_packed
+from stanley.packed import CARD, MODEL, is_packed, read_packed
 from stanley.records import RunDirectory
 from stanley.samplers.inside import adjustable_step
 from stanley.trained import Trained, load
@@ -87,10 +87,25 @@ def pack(
         raise StanleyError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     others = sorted(p.name for p in folder.iterdir() if p.name not in (MODEL, CARD))
     require(not others, f"{folder} holds other files ({', '.join(others[:3])}); choose an empty or a new --out")
+    refuse_another(folder, meta)
     write_atomic(folder / MODEL, content)
     write_atomic(folder / CARD, card(meta, tensors, len(content), adjustable_step(model.sampler)).encode())
     same_energy(load(folder, device="cpu"), energy, chains)
     return folder
+
+
+def refuse_another(folder: Path, meta: dict[str, Any]) -> None:
+    """What is packed in the folder already is the same run at the same step or an earlier one."""
+    if not (folder / MODEL).exists():
+        return
+    try:
+        there = read_packed(folder).meta
+    except StanleyError:  # damaged, or half written
+        return
+    require(
+        there["config"] == meta["config"] and there["step"] <= meta["step"],
+        f"{folder} holds another model ({there['config']['data']['kind']}, step {there['step']}); choose another --out",
+    )
 
 
 def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:

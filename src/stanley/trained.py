@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,15 @@ class Trained:
             keep_every=keep_every,
             progress=progress,
         )
+
+
+def with_data_at(model: Trained, root: str | None) -> Trained:
+    """The model with another folder for its data; a packed one knows none."""
+    if root is None:
+        return model
+    data: Any = model.config.data
+    require(hasattr(data, "root"), f"data.root {root} changes nothing: {data.kind} data have no root; leave it out")
+    return replace(model, config=replace(model.config, data=replace(data, root=root)))
 
 
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:

@@ -53,6 +53,7 @@ DTypeFlag = Annotated[
     Literal["float32", "float64"] | None,
     Parameter(name="--dtype", help="Of a density; float64, but of a module that of its weights."),
 ]
+DataRoot = Annotated[str | None, Parameter(name="--data.root", help="Where the model's data lie now.")]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 
@@ -161,6 +162,7 @@ def sample(
     """
     import torch
 
+    from stanley.cli.claims import claim_samples
     from stanley.cli.subject import described, file_name, in_words
     from stanley.cli.tables import accepted
     from stanley.files import write_json
@@ -193,19 +195,16 @@ def sample(
     model, density = subject.model, None if subject.model else subject.potential
     folder = out or (subject.folder / "samples" if subject.folder else Path("samples") / file_name(subject.name))
     name = f"{start if model else file_name(in_words(sampler).split(',')[0])}-n{num}-seed{seed}"
+    asked = {"sampled": subject.name, "num": num, "start": start, "steps": steps, "seed": seed}
+    asked |= {"sampler": described(sampler)} | ({"trained": model.step, "weights": model.weights} if model else {})
+    claim_samples(folder / f"{name}.json", asked)
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
         files.append(write_array(chains.draws, folder, f"{name}-draws"))
         if model is not None and model.is_image and keep_every:
             files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-film"))
     lost = int(chains.info.nonfinite.sum())
-    summary = {
-        "sampled": subject.name,
-        "num": num,
-        "start": start,
-        "steps": steps,
-        "seed": seed,
-        "sampler": described(sampler),
+    summary = asked | {
         "step_size": how,
         "acceptance": float(chains.info.acceptance.mean()) if adjustable_step(sampler) else None,
         "gradients_per_chain": chains.info.num_gradients,
@@ -383,6 +382,7 @@ def evaluate(
     extrapolate: Annotated[
         bool, Parameter(negative="", help="Also the Fréchet distance extrapolated to infinitely many samples.")
     ] = False,
+    data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -399,6 +399,7 @@ def evaluate(
         steps=steps,
         seed=seed,
         weights=weights,
+        data_root=data_root,
         device=device,
         progress=sys.stderr.isatty(),
         features=[name for given in features or () for name in given.split(",") if name],
@@ -483,7 +484,7 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
         if chains["nonfinite"]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
-            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.2f})")
+            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.3f})")
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
         lines += ["   ".join(parts), *feature_lines(scores[name])]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stanley.cli.claims import claim
 from stanley.cli.commands import show
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def finish(
     import torch
 
     from stanley.data import to_bytes
+    from stanley.errors import require
     from stanley.plots import picture_table, save
     from stanley.sample_files import write_array
 
@@ -105,26 +106,11 @@ def finish(
             "--sampler.step-size, or an adjusted sampler"
         )
     report(folder, name, asked, ran(ready, restored.info) | {"scores": scores}, files, lines, as_json)
-
-
-def claim(folder: Path, name: str, asked: dict[str, Any], also: Path | None = None) -> None:
-    """Files of this name are not there, or answer the same request: nothing else is ever overwritten."""
-    from stanley.errors import StanleyError, require
-
-    path = folder / f"{name}.json"
-    if not path.exists():
-        there = [p for p in (also, folder / f"{name}.npy") if p is not None and p.exists()]
-        require(not there, f"{there[0] if there else ''} is there and not from this command; choose another --out")
-        return
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))["asked"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StanleyError(f"{path} is there and not from this command; choose another --out") from None
-    new = json.loads(json.dumps(asked))
-    differs = next((key for key in {**new, **old} if old.get(key) != new.get(key)), None)
-    if differs is not None:
-        was, now = (str(v.get(differs))[:80] for v in (old, new))
-        raise StanleyError(f"{path} holds another answer ({differs} {was}, now {now}); choose another --out")
+    require(
+        lost < len(restored.info.nonfinite),
+        f"none of the {lost} chains is finite, so nothing was restored; use a smaller --sampler.step-size than "
+        f"{float(ready.sampler.step_size):.3g}, or --sampler mala",
+    )
 
 
 def report(
@@ -141,4 +127,5 @@ def report(
 
     value = plain({"asked": asked} | result)
     write_json(folder / f"{name}.json", value)
+    files = [*files, folder / f"{name}.json"]
     show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])

@@ -34,19 +34,6 @@ def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, 
     return load(run, weights=weights or "average", device=device)
 
 
-def with_data_at(model: Trained, root: str | None) -> Trained:
-    """The model with another folder for its data; a shipped one knows none."""
-    from dataclasses import replace
-
-    from stanley.errors import require
-
-    if root is None:
-        return model
-    data: Any = model.config.data
-    require(hasattr(data, "root"), f"--data.root {root} changes nothing: {data.kind} data have no root; leave it out")
-    return replace(model, config=replace(model.config, data=replace(data, root=root)))
-
-
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Positional words, and the flags of the sampler, each with its value."""
     positional, fields, rest = [], [], list(words)
@@ -72,6 +59,7 @@ def request(
 ) -> tuple[Trained, list[Path | None], list[str]]:
     """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
     from stanley.errors import require
+    from stanley.trained import with_data_at
 
     given, fields = split_words(words)
     paths = [] if held_out is not None else list(names)

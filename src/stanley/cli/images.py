@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.commands import Device, Json, WarmUp, Weights, Whole
+from stanley.cli.commands import DataRoot, Device, Json, WarmUp, Weights, Whole
 from stanley.cli.image_answer import claim, drawn, finish, made_from, ran, report, sampler_asked, sampler_line, settle
 from stanley.cli.image_request import (
     generator_of,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Pretrained = Annotated[str | None, Parameter(help="A model that is shipped, in the place of RUN.")]
 WhichWeights = Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")]
-DataRoot = Annotated[str | None, Parameter(name="--data.root", help="Where the model's data lie now.")]
 Out = Annotated[Path | None, Parameter(help="Folder; one under RUN, named for the command, unless given.")]
 Resize = Annotated[bool, Parameter(negative="", help="Fit pictures of another size or mode to the model.")]
 HeldOut = Annotated[Whole | None, Parameter(help="Take the first N held-out images of the run's data instead.")]
@@ -153,7 +152,7 @@ def denoise(
     import torch
 
     from stanley.errors import require
-    from stanley.samplers import GradientDescent
+    from stanley.samplers import GradientDescent, Langevin
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
@@ -166,6 +165,12 @@ def denoise(
     y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
     posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
     ready = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
+    h = float(ready.sampler.step_size)
+    require(
+        h < 4 * noise**2 or not (flow or isinstance(ready.sampler, Langevin)),
+        f"--noise is {noise:g} and the step size {h:.3g}: steps of the posterior are unstable from 4σ² = "
+        f"{4 * noise**2:.3g} on; use --sampler.step-size {noise**2:.2g}, or --sampler mala",
+    )
     if flow:
         from dataclasses import replace
 
@@ -352,7 +357,17 @@ def ood(
         reference = score(model.potential, held_out_images(model, 2000))
     except StanleyError as error:
         require(against != "held-out", f"--against held-out: {error}")
-        why = str(error)
+        data = model.config.data
+        missing = getattr(data, "root", "") is None
+        why = f"the model's {data.kind} data are not at hand; pass --data.root DIR" if missing else str(error)
+    inside, other_origin = reference, None
+    if against not in (None, "held-out"):
+        others, other_origin = images_of(model, Path(against), None, resize)
+        inside = score(model.potential, others)
+    if against is not None:
+        assert inside is not None
+        fewest = min(len(images), len(inside.energy))
+        require(fewest >= 2, f"{fewest} picture on one side of --against {against}, AUROC needs 2 on each; add some")
     percent = None if reference is None else percentile(scores.energy, reference.energy)
 
     out = out or home(model, pretrained) / "ood" / f"{source.stem if source else 'images'}.csv"
@@ -374,21 +389,20 @@ def ood(
     lines.append(f"no percentiles: {why}" if why else f"percentiles among {result['reference']} images")
     groups = {} if reference is None else {"held-out": reference.energy}
     if against is not None:
-        inside = reference
-        if against != "held-out":
-            others, other_origin = images_of(model, Path(against), None, resize)
-            inside = score(model.potential, others)
+        assert inside is not None
+        if other_origin is not None:
             groups[Path(against).name] = inside.energy
             result["against"] = other_origin
-        assert inside is not None
         lines.append(f"outside: {source.name if source else 'images'}, inside: {against}; high scores mean outside")
         for kind in ("energy", "grad_norm"):
             found = detection(getattr(inside, kind), getattr(scores, kind))
             result[kind] = found
             lines.append(f"{kind:<10} " + "   ".join(f"{k} {v:.4g}" for k, v in found.items()))
-    t = model.config.temperature  # the picture shows E = T·U
     groups[source.name if source else "images"] = scores.energy
-    files = [out, save(energy_histograms({k: (t * v).cpu() for k, v in groups.items()}), folder / f"{name}.png")]
+    files = [
+        out,
+        save(energy_histograms({k: v.cpu() for k, v in groups.items()}, label="U = E/T"), folder / f"{name}.png"),
+    ]
     report(folder, name, asked, result, files, lines, json_)
 
 

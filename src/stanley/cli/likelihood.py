@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.commands import Device, Json, Run, WhichWeights, Whole, show
+from stanley.cli.commands import DataRoot, Device, Json, Run, WhichWeights, Whole, show
 
 
 def likelihood(
@@ -21,6 +21,7 @@ def likelihood(
     rows: Annotated[Whole, Parameter(help="Held-out points, at most.")] = 1000,
     seed: Whole = 0,
     weights: WhichWeights = "average",
+    data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -40,12 +41,14 @@ def likelihood(
         rows=rows,
         seed=seed,
         weights=weights,
+        data_root=data_root,
         device=device,
     )
     held, forward, reverse = found["held_out"], found["forward"], found["reverse"]
+    low, high = sorted((held["lower"], held["upper"]))
     lines = [
         found["log_z"]["verdict"],
-        f"held-out data   {held['lower']:.4f} to {held['upper']:.4f} {held['unit']}   n {held['n']}, "
+        f"held-out data   {low:.4f} to {high:.4f} {held['unit']}   n {held['n']}, "
         f"standard error {held['standard_error']:.2g}",
         *(
             f"{name:<8} ESS {one['ess']:.1f} of {one['n']}   least acceptance of a level {one['acceptance']:.2f}"

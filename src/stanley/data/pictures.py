@@ -47,14 +47,19 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
         except Unfit as error:
             raise StanleyError(str(error)) from None
         except damaged as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            skipped.append(f"{file.name}: {reason.replace(str(file), 'the file')}")
+            skipped.append(f"{file.name}: {what_is_wrong(error)}")
     if not images:
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         raise StanleyError(
             f"{path}: none of {len(files)} pictures can be read: {'; '.join(skipped[:3])}{more}; replace them"
         )
     return Pictures(torch.from_numpy(np.stack(images)), tuple(used), tuple(skipped))
+
+
+def what_is_wrong(error: Exception) -> str:
+    """Pillow's reason, without the path that it repeats."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    return "not a picture, or damaged" if "cannot identify" in told else told
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -106,7 +111,11 @@ def read_mask(file: Path, shape: tuple[int, ...]) -> Tensor:
     """A picture as a mask (H, W): unknown where it is lighter than mid-grey."""
     from PIL import Image
 
-    require(file.is_file(), f"--mask {file}: no such file; give a picture, left,top,width,height, or right-half")
+    require(
+        file.is_file(),
+        f"--mask {file}: no such file; give a picture, four numbers left,top,width,height, or left-half, right-half, "
+        "top-half, bottom-half",
+    )
     height, width = shape[-2:]
     try:
         with Image.open(file) as opened:

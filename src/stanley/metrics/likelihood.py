@@ -148,7 +148,8 @@ class Bracket:
             return (
                 f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound: give samples of the target"
             )
-        told = f"log Z in [{f.log_z:.4g}, {r.log_z:.4g}]"
+        low, high = sorted((f.log_z, r.log_z))
+        told = f"log Z in [{low:.4g}, {high:.4g}]"
         width, error = r.log_z - f.log_z, math.hypot(f.standard_error, r.standard_error)
         if width > limit:
             return (
@@ -163,6 +164,8 @@ class Bracket:
         few = min(f.ess, r.ess)
         if few < 5:
             return f"{told}: narrow, but an effective sample size of {few:.1f} decides it; use more levels or chains"
+        if width < 0:
+            return f"{told}: ends in the other order by {-width:.2g} nats, within their error; known to {error:.2g}"
         return f"{told}: known to {max(width, error):.2g} nats"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def energy_histograms(energies: Mapping[str, Array]) -> Figure:
+def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") -> Figure:
     """One row per group of energies (N,) on shared bins; the first group's outline is repeated in every row.
 
     The axis spans, over the groups, [q1 - 3·IQR, q3 + 3·IQR] cut to the values there are, so that a few
@@ -78,7 +78,7 @@ def energy_histograms(energies: Mapping[str, Array]) -> Figure:
     axes[0].set_ylim(0, 1.08 * max(float(s.max()) for s in shares.values()) or 1.0)
     axes[0].set_xlim(edges[0], edges[-1])
     dashed = f" (dashed: {first}, for comparison)" if len(groups) > 1 else ""
-    axes[-1].set_xlabel(f"energy E{dashed}", fontsize=LABEL, color=INK)
+    axes[-1].set_xlabel(f"{label}{dashed}", fontsize=LABEL, color=INK)
     figure.supylabel("share per bin", fontsize=LABEL, color=INK)
     return figure
 
