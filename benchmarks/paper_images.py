@@ -227,7 +227,8 @@ def measure(arguments: argparse.Namespace) -> None:
     names = arguments.only or [f"{data}-{name}" for data in arguments.data for name in ROWS[data]]
     for stage, name, seed in jobs(names, arguments.seeds, arguments.other_seeds, arguments.iterations):
         rows = read(arguments.record)
-        grid = step_sizes(name) if stage == "tune" else (best_step(rows, name),)
+        h = arguments.step_size
+        grid = step_sizes(name) if stage == "tune" else (best_step(rows, name) if h is None else h,)
         for step_size in grid:
             key = {"stage": stage, "row": name, "seed": seed, "step_size": step_size}
             if any(key.items() <= row.items() for row in rows):
@@ -254,12 +255,13 @@ def table(rows: list[Row], data: str) -> Iterable[str]:
     names += ("10³·MMD² bank", "fresh", "noise sd", "acceptance", "CPU s")
     yield "| " + " | ".join(names) + " |"
     yield "|" + "---|" * len(names)
-    for name in ROWS[data]:
-        runs = [r for r in rows if r["row"] == f"{data}-{name}" and r["stage"] == "run"]
-        if not runs:
+    found = [r for r in rows if r["stage"] == "run"]
+    for name, h in dict.fromkeys((r["row"], r["step_size"]) for r in found):
+        if not name.startswith(data):
             continue
+        runs = [r for r in found if (r["row"], r["step_size"]) == (name, h)]
         done = [r for r in runs if "failure" not in r]
-        cells = [name, f"{runs[0]['step_size']:.3g}", f"{len(runs)}", f"{len(runs) - len(done)}"]
+        cells = [name.split("-", 1)[1], f"{h:.3g}", f"{len(runs)}", f"{len(runs) - len(done)}"]
         cells += [spread([final(r, key) for r in done]) for key in through]
         cells += [spread([1e3 * final(r, key) for r in done], 1) for key in ("mmd2_bank", "mmd2_fresh")]  # type: ignore[operator]
         cells += [spread([noise_std(r) for r in done], 4), spread([ends(r, "acceptance") for r in done])]
@@ -316,7 +318,8 @@ def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
         ax.set_yscale("log")
         figures.dress(ax, TITLES[data], "training iteration", "Fréchet distance, 8×8 pixels (not FID)")
         for name in ROWS[data]:
-            runs = [r["curve"] for r in rows if r["row"] == f"{data}-{name}" and r["stage"] == "run"]
+            runs = [r for r in rows if r["row"] == f"{data}-{name}" and r["stage"] == "run"]
+            runs = [r["curve"] for r in runs if r["step_size"] == runs[0]["step_size"]]  # the tuned one
             runs = [[(p["step"], p["fd_bank"]) for p in curve] for curve in runs]
             if len(runs) > 1:
                 for curve in runs:
@@ -329,7 +332,8 @@ def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
                 ax.plot(*zip(*means, strict=True), color=STYLES[name], linewidth=1.8, linestyle=dashes, label=label)
         ax.axhline(floors[data], color=figures.MUTED, linewidth=1, linestyle=":")
         ax.annotate("held-out images", (0, floors[data]), xytext=(2, 3), textcoords="offset points", fontsize=8)
-        ax.legend(frameon=False, fontsize=8)
+        ax.set_ylim(bottom=floors[data] / 4)
+        ax.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
     figures.save(figure, path)
 
 
@@ -395,6 +399,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="rows, such as cifar10-stanley")
     parser.add_argument("--seeds", type=int, default=3, help="of the four main samplers")
     parser.add_argument("--other-seeds", type=int, default=1, help="of the others")
+    parser.add_argument("--step-size", type=float, help="of the rows, in place of the tuned one")
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help="a multiple of five")
     parser.add_argument("--record", type=Path)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")

@@ -276,7 +276,8 @@ def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monkey
     told = json.loads(stanley("sample", "--pretrained", "p", *few, capsys=capsys))
     assert told["files"][0] == str(Path("samples/p/noise-n4-seed0.npy"))  # not into the library
     assert np.array_equal(np.load(told["files"][0]), by_hand)
-    stanley("sample", "--pretrained", "p", "--sampler", "langevin", *few, "--warm-up", "5", capsys=capsys)
+    tuned = ("--sampler", "langevin", "--warm-up", "5", "--out", "tuned")
+    stanley("sample", "--pretrained", "p", *tuned, *few, capsys=capsys)
     judged = ("--steps", "20", "--num", "4", "--warm-up", "5", "--pairs", "0", "--rays", "0", "--copies", "0")
     told = json.loads(stanley("diagnose", "--pretrained", "p", *judged, "--json", capsys=capsys))
     assert told["sampled"] == "p"
