@@ -243,6 +243,16 @@ def test_shipped_models_sample(name: str) -> None:
     assert model.sample(2, steps=3, start="bank").x.isfinite().all()
 
 
+def test_a_folder_with_another_model_is_left_alone(small: TrainConfig, tmp_path: Path) -> None:
+    a, b = train(small, tmp_path / "a"), train(replace(small, seed=4), tmp_path / "b")
+    pack(a, tmp_path / "p")
+    before = (tmp_path / "p" / MODEL).read_bytes()
+    with pytest.raises(StanleyError, match="holds another model"):
+        pack(b, tmp_path / "p")
+    assert (tmp_path / "p" / MODEL).read_bytes() == before
+    pack(a, tmp_path / "p")  # the same again
+
+
 def stanley(*words: str, capsys: pytest.CaptureFixture[str], code: int | None = None) -> str:
     """What the command prints, or its one line of error."""
     capsys.readouterr()

@@ -99,7 +99,9 @@ def test_masks():
     top, bottom = half_mask("top-half", (5, 2)), half_mask("bottom-half", (5, 2))
     assert (top | bottom).all()
     assert top.nonzero()[:, 0].max() == 1
-    for box in ((3, 0, 3, 1), (-1, 0, 2, 2), (0, 0, 0, 1), (0, 3, 1, 2)):
+    with pytest.raises(StanleyError, match="mask box is 0×1 pixels"):
+        box_mask(0, 0, 0, 1, (4, 5))
+    for box in ((3, 0, 3, 1), (-1, 0, 2, 2), (0, 3, 1, 2)):
         with pytest.raises(StanleyError, match="does not lie inside 5×4"):
             box_mask(*box, (4, 5))
     with pytest.raises(StanleyError, match="middle-half"):
