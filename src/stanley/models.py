@@ -25,6 +25,7 @@ SHIPPED = Path(__file__).parent / "pretrained_models"
 #: Name of a model that comes with the library -> what it is.
 PRETRAINED: dict[str, str] = {
     "mnist": "digits of 28×28 grey pixels; fresh chains reach them from noise in 200 steps",
+    "cifar10": "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations",
 }
 
 GRADIENT_LOSS = 0.01  # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
