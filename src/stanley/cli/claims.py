@@ -26,11 +26,13 @@ def claim(folder: Path, name: str, asked: dict[str, Any], also: Path | None = No
 
 def claim_samples(path: Path, asked: dict[str, Any]) -> None:
     """Samples of this name are not there, or were made in the same way."""
+    from stanley.errors import StanleyError
+
     if path.exists():
         try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return  # half a file, from a process that was killed
+            old = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise StanleyError(f"{path} is there and not from this command; choose another --out") from None
         new = json.loads(json.dumps(asked))
         refuse_other(path, {key: old.get(key) for key in new}, new)
 
