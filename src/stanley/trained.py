@@ -19,7 +19,7 @@ from stanley.networks import build_energy
 from stanley.packed import is_packed, read_packed
 from stanley.records import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
-from stanley.samplers.inside import with_step_size
+from stanley.samplers.inside import has_quantile, with_step_size, with_threshold
 from stanley.train_config import TrainConfig
 from stanley.types import Potential
 
@@ -30,7 +30,7 @@ Start = Literal["noise", "bank"]
 @dataclass(frozen=True)
 class Trained:
     """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the sampler with its
-    adapted step size, the bank, and the noise that fresh chains start from. Needs no training data."""
+    adapted step size and threshold, the bank, and the noise that fresh chains start from. Needs no training data."""
 
     config: TrainConfig
     step: int
@@ -102,6 +102,19 @@ class Trained:
         )
 
 
+def trained_sampler(config: TrainConfig, step_size: float, potential: Potential, bank: Tensor) -> AnySampler:
+    """The sampler that the energy was trained with: its last step size, and its threshold.
+
+    A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh noise, where |∇U|
+    is many times what it is near the data, the same quantile would be another threshold, which cuts nothing by the
+    time the chains arrive. Without a bank training started from noise or data each time, and the quantile stays.
+    """
+    sampler = with_step_size(config.sampler, step_size)
+    if not has_quantile(sampler) or not len(bank):
+        return sampler
+    return with_threshold(sampler, sampler.init(potential, bank[: config.batch]).threshold)
+
+
 def with_data_at(model: Trained, root: str | None) -> Trained:
     """The model with another folder for its data; a packed one knows none."""
     if root is None:
@@ -135,13 +148,15 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
     noise = StartNoise(
         saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"]
     )
+    energy, bank = energy.to(place).eval().requires_grad_(False), saved.tensors["bank.positions"].to(place)
+    step_size, potential = saved.meta["step_size"] * saved.meta["slowdown"], Potential(energy, config.temperature)
     return Trained(
         config=config,
         step=saved.step,
         weights=weights,
-        energy=energy.to(place).eval().requires_grad_(False),
-        sampler=with_step_size(config.sampler, saved.meta["step_size"] * saved.meta["slowdown"]),
-        bank=saved.tensors["bank.positions"].to(place),
+        energy=energy,
+        sampler=trained_sampler(config, step_size, potential, bank),
+        bank=bank,
         noise=noise,
         path=path,
     )
