@@ -844,6 +844,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("clipping forgotten", "factor = sampler.scale(state)", "factor = 1.0"),
     ),
     *breakages(
+        "trained.py",
+        "test_trained.py",
+        ("a quantile stays one", "not has_quantile(sampler) or", "True or"),
+        ("a quantile of the whole bank", "bank[: config.batch]", "bank"),
+    ),
+    *breakages(
         "iteration.py",
         "test_last_step.py",
         ("KL without its weight", "config.kl_weight * kl_term(", "kl_term("),
