@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from paper_images import GRID, RECORD, ROWS, Row, config_of, distance, final, read, tuned
+from paper_images import RECORD, ROWS, Row, config_of, distance, final, read, tuned
 
 from stanley.data import centre
 from stanley.plots import figures, images
@@ -73,14 +73,15 @@ def noise_std(row: Row) -> float:
 
 
 def tuning(rows: list[Row], data: str) -> Iterable[str]:
-    """Markdown: FD of the bank, one number a tuning seed."""
-    yield "| sampler | " + " | ".join(f"h = {h:g}" for h in GRID) + " |"
-    yield "|---|" + "---|" * len(GRID)
+    """Markdown: FD of the bank, one number a tuning seed; a dash where it was not tried."""
     found = [r for r in rows if r["stage"] == "tune" and r["row"].startswith(data)]
-    for name, quantile in dict.fromkeys((r["row"], r.get("quantile")) for r in found):
-        cells = [", ".join(map(cell, values)) or "–" for values in tuned(rows, name, quantile).values()]
+    lines = {key: tuned(rows, *key) for key in dict.fromkeys((r["row"], r.get("quantile")) for r in found)}
+    grid = [h for h in next(iter(lines.values()), ()) if any(values[h] for values in lines.values())]
+    yield "| sampler | " + " | ".join(f"h = {h:g}" for h in grid) + " |"
+    yield "|---|" + "---|" * len(grid)
+    for (name, quantile), values in lines.items():
         label = name.split("-", 1)[1] + ("" if quantile is None else f", th at the {quantile:g} quantile")
-        yield f"| {label} | " + " | ".join(cells) + " |"
+        yield f"| {label} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
 
 
 def cell(value: float | None) -> str:
