@@ -169,13 +169,14 @@ def kl_figure(record: Record) -> Any:
         ax.set_xlim(low, high)
         ax.set_ylim(down - 0.5, -0.5)
         ax.set_yticks(range(len(found)), list(found))
-        ticks = [tick for tick in (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 20) if low < tick < high]
+        marks = (0.2, 0.3, 0.5, 1, 2, 5, 10) if high < 100 * low else (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+        ticks = [tick for tick in marks if low < tick < high]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
     return figure
 
 
-MAIN = ("Langevin", "STANLEY element", "STANLEY sample", "MALA", "adjusted STANLEY element")
+MAIN = ("Langevin", "STANLEY element", "STANLEY element, lagged", "MALA", "adjusted STANLEY element")
 
 
 def density_figure(record: Record, target: str) -> Any:
@@ -190,7 +191,11 @@ def density_figure(record: Record, target: str) -> Any:
             path = picture(job) if picture(job).exists() else keep_picture(job, carry_out(job)[1])
             with np.load(path) as kept:
                 if "density" in kept:
-                    title = label(job).replace("adjusted STANLEY", "adjusted S.").replace("noise-matched", "matched")
+                    title = (
+                        label(job)
+                        .replace("adjusted STANLEY", "adjusted S.")
+                        .replace("STANLEY element, l", "S. element, l")
+                    )
                     panels.append(Panel(title, kept["density"], kept["fresh"], box, f"KL {rows[0]['kl']:.3f}"))
     return densities(panels)
 
