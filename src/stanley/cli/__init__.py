@@ -11,7 +11,18 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import commands, images, likelihood, models
+from stanley.cli import (
+    composing,
+    interpolating,
+    judging,
+    likelihood,
+    listing,
+    models,
+    restoring,
+    sampling,
+    scoring,
+    training,
+)
 from stanley.cli.features import features
 from stanley.errors import StanleyError, require
 from stanley.launch import place
@@ -23,20 +34,20 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for command in (
-    commands.train,
-    commands.sample,
-    commands.diagnose,
-    commands.evaluate,
+    training.train,
+    sampling.sample,
+    sampling.diagnose,
+    judging.evaluate,
     likelihood.likelihood,
-    commands.plot,
-    commands.recipes,
-    commands.targets,
-    commands.demo,
-    images.inpaint,
-    images.denoise,
-    images.interpolate,
-    images.compose,
-    images.ood,
+    judging.plot,
+    listing.recipes,
+    listing.targets,
+    training.demo,
+    restoring.inpaint,
+    restoring.denoise,
+    interpolating.interpolate,
+    composing.compose,
+    scoring.ood,
     models.pack,
     models.push,
     models.pull,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from stanley.cli.commands import Device, Json, Whole, show
+from stanley.cli.flags import Device, Json, Whole
+from stanley.cli.output import show
 
 features = App(name="features", help="The classifiers in whose features images are compared.")
 

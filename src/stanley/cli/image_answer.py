@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stanley.cli.claims import claim
-from stanley.cli.commands import show
+from stanley.cli.output import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from stanley.cli.commands import Weights
+    from stanley.cli.flags import Weights
     from stanley.trained import Trained
     from stanley.types import Energy
     from stanley.warm_up import Ready

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.commands import DataRoot, Device, Json, Run, WhichWeights, Whole, show
+from stanley.cli.flags import DataRoot, Device, Json, Run, WhichWeights, Whole
+from stanley.cli.output import show
 
 
 def likelihood(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.commands import Json, Run, WhichWeights, Whole, show
+from stanley.cli.flags import Json, Run, WhichWeights, Whole
+from stanley.cli.output import show
 
 
 def pack(

@@ -61,6 +61,60 @@ class Subject:
         return ready, generator
 
 
+def subject_of(
+    run: Path | None,
+    fields: tuple[str, ...],
+    target: str | None,
+    pretrained: str | None,
+    shape: str | None,
+    start_std: float | None,
+    dtype: DType | None,
+    weights: Weights | None,
+    device: str,
+) -> Subject:
+    """A run, a model of the library or a density; a flag that means nothing for what is given is refused."""
+    if run is not None and str(run).startswith("--"):  # a flag of the sampler stands where RUN would
+        run, fields = None, (str(run), *fields)
+    ways = {f"a run ({run})": run, f"--pretrained {pretrained}": pretrained, f"--target {target}": target}
+    given = [told for told, value in ways.items() if value is not None]
+    require(len(given) <= 1, f"both {' and '.join(given)} are given; give one")
+    require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
+    if pretrained is not None:
+        refuse_unused(shape=shape, start_std=start_std, dtype=dtype, weights=weights)
+        return pretrained_subject(pretrained, fields, device)
+    if run is not None:
+        refuse_unused(shape=shape, start_std=start_std, dtype=dtype)
+        return run_subject(run, fields, weights or "average", device)
+    assert target is not None
+    refuse_unused(weights=weights)
+    return density_subject(
+        target,
+        fields,
+        shape=shape_of(shape),
+        start_std=1.0 if start_std is None else start_std,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def refuse_unused(**flags: object) -> None:
+    """Each of the flags was left out: here it would change nothing."""
+    for name, value in flags.items():
+        flag = name.replace("_", "-")
+        require(value is None, f"--{flag} {value} changes nothing here: {USES[name]}; leave it out")
+
+
+#: What the flags are for that not every sample or diagnose can use.
+USES = {
+    "shape": "a run knows the shape of its points",
+    "start_std": "a run starts its chains from noise of the width of its data",
+    "dtype": "a run has the type of its weights",
+    "weights": "only a run has averaged and raw weights",
+    "start": "only a run with its own sampler can start from its bank",
+    "precondition": "it is found along with the step size, and this run's is kept",
+}
+
+
 def density_subject(
     target: str,
     fields: Sequence[str],

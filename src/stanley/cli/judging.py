@@ -1,0 +1,123 @@
+"""stanley evaluate, plot: the scores of a run, and its figures."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import DataRoot, Device, Json, Run, WhichWeights, Whole
+from stanley.cli.output import show
+
+
+def evaluate(
+    run: Run,
+    *,
+    num: Annotated[Whole | None, Parameter(help="Samples of each kind; 2,000 vectors or 256 images.")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Chain steps from noise.")] = None,
+    seed: Whole = 0,
+    weights: WhichWeights = "average",
+    features: Annotated[
+        list[str] | None,
+        Parameter(help="pixels, pixels-8x8, cifar, mnist, inception, inception:PATH; several: commas, or again."),
+    ] = None,
+    against: Annotated[
+        Literal["held-out", "train"], Parameter(help="What features are compared with; FIDs use the training set.")
+    ] = "held-out",
+    kid: Annotated[bool | None, Parameter(help="Kernel distance in the features; of images yes.")] = None,
+    prdc: Annotated[bool | None, Parameter(help="Precision, recall, density, coverage; of images yes.")] = None,
+    extrapolate: Annotated[
+        bool, Parameter(negative="", help="Also the Fréchet distance extrapolated to infinitely many samples.")
+    ] = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Judge a run: exact KL in two dimensions, sample metrics, energies; writes RUN/scores.json.
+
+    Fréchet and kernel distances carry the name of their features; only --features inception, with the published
+    weights, gives a FID and a KID. docs/metrics.md says what each number is, and how it errs at small n.
+    """
+    from stanley.evaluation import evaluate as judge
+
+    scores = judge(
+        run,
+        num=num,
+        steps=steps,
+        seed=seed,
+        weights=weights,
+        data_root=data_root,
+        device=device,
+        progress=sys.stderr.isatty(),
+        features=[name for given in features or () for name in given.split(",") if name],
+        against=against,
+        kid=kid,
+        neighbours=prdc,
+        extrapolate=extrapolate,
+    )
+    show(
+        scores,
+        json_,
+        [*score_lines(scores), f"wrote {run / 'scores.json'}; draw it with: stanley plot {run}"],
+    )
+
+
+def plot(run: Run, *, json_: Json = False) -> None:
+    """Draw a run: learning curves, and after stanley evaluate its samples, densities, energies and chains."""
+    from stanley.plots.run import plot_run
+    from stanley.records import RunDirectory
+
+    directory = RunDirectory.existing(run)
+    files = plot_run(directory)
+    lines = [f"wrote {f}" for f in files]
+    if len(files) == 1:
+        lines.append(f"samples and densities need: stanley evaluate {run}")
+    show({"files": [str(f) for f in files]}, json_, lines)
+
+
+def score_lines(scores: dict[str, Any]) -> list[str]:
+    """The numbers a person asks for first."""
+    lines = [f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"]
+    if scores.get("kl") is not None:
+        lines.append(f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)")
+    if scores.get("nll_held_out"):
+        lines.append(f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}")
+    if "not_settled" in scores:
+        lines.append(f"no exact density: {scores['not_settled']}")
+    for name, chains in scores["chains"].items():
+        parts = [f"{name:<6} n {chains['n']}, {chains['steps']} steps from {chains['start']}"]
+        if chains["nonfinite"]:
+            parts.append(f"{chains['nonfinite']} not finite")
+        if "mmd2" in scores[name]:
+            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.3f})")
+        if "modes" in scores[name]:
+            parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
+        lines += ["   ".join(parts), *feature_lines(scores[name])]
+    for name, energy in scores["energy"].items():
+        if energy["mean"] is not None:
+            lines.append(f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}")
+    return lines
+
+
+def feature_lines(scores: dict[str, Any]) -> list[str]:
+    """One line for each number that was computed in features."""
+    lines = []
+    for key, s in scores.items():
+        kind = key.partition("_")[0]
+        n = f"n {s.get('n1', s.get('num_samples', s.get('n')))}" if isinstance(s, dict) else ""
+        match kind:
+            case "fd" | "fid":
+                told = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
+                n += f" against {s['n2']} {s['against']}"
+            case "kd" | "kid":
+                told = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
+                n += f" against {s['n2']} {s['against']}"
+            case "prdc":
+                told = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
+            case "score":
+                told = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
+            case _:
+                continue
+        lines.append(f"       {key.upper() if kind in ('fid', 'kid') else key:<16} {told}   {n}")
+    return lines

@@ -1,0 +1,195 @@
+"""stanley sample, diagnose: chains on a trained energy or any density, and whether to believe them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import (
+    Device,
+    DTypeFlag,
+    Extra,
+    Json,
+    Pretrained,
+    RunOrNone,
+    Scale,
+    Shape,
+    StartStd,
+    Target,
+    WarmUp,
+    WeightsOfRun,
+    Whole,
+)
+from stanley.cli.output import show
+
+
+def sample(
+    run: RunOrNone = None,
+    *fields: Extra,
+    target: Target = None,
+    pretrained: Pretrained = None,
+    num: Annotated[Whole, Parameter(help="How many chains, one sample of each.")] = 64,
+    start: Annotated[
+        Literal["noise", "bank"] | None, Parameter(help="Of a run: fresh chains from noise, or the bank.")
+    ] = None,
+    steps: Annotated[
+        Whole | None, Parameter(help="Chain steps. A run: from the bank K, from noise 10 K or more; a density: 1,000.")
+    ] = None,
+    warm_up: WarmUp = 500,
+    precondition: Scale = None,
+    keep_every: Annotated[
+        Whole | None, Parameter(help="Also keep every n-th state: NAME-draws.npy, of images NAME-film.png.")
+    ] = None,
+    shape: Shape = None,
+    start_std: StartStd = None,
+    dtype: DTypeFlag = None,
+    seed: Whole = 0,
+    weights: WeightsOfRun = None,
+    out: Annotated[Path | None, Parameter(help="Folder; RUN/samples or samples/NAME unless given.")] = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Sample a trained energy (RUN or --pretrained) or any density (--target): array, picture, and how it was made.
+
+    --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
+    potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
+    --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
+    density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
+    """
+    import torch
+
+    from stanley.cli.claims import claim_samples
+    from stanley.cli.subject import described, file_name, in_words, refuse_unused, subject_of
+    from stanley.cli.tables import accepted
+    from stanley.files import write_json
+    from stanley.sample_files import write_array, write_film, write_samples
+    from stanley.samplers.inside import adjustable_step
+
+    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    bar = sys.stderr.isatty()
+    if subject.model is not None and not subject.tune:
+        from dataclasses import replace
+
+        refuse_unused(precondition=precondition)
+        model = replace(subject.model, sampler=subject.sampler)
+        start = start or "noise"
+        steps = model.default_steps(start) if steps is None else steps
+        chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
+        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
+        sampler, how = model.sampler, "its own step size"
+    else:
+        from stanley.samplers import run_chains
+
+        refuse_unused(start=start)
+        steps, start = 1000 if steps is None else steps, "noise"
+        ready, generator = subject.start(num, warm_up, seed, precondition)
+        x0 = ready.x
+        chains = run_chains(
+            ready.sampler, subject.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
+        )
+        sampler, how = ready.sampler, ready.how
+    model, density = subject.model, None if subject.model else subject.potential
+    folder = out or (subject.folder / "samples" if subject.folder else Path("samples") / file_name(subject.name))
+    name = f"{start if model else file_name(in_words(sampler).split(',')[0])}-n{num}-seed{seed}"
+    asked = {"sampled": subject.name, "num": num, "start": start, "steps": steps, "seed": seed}
+    asked |= {"sampler": described(sampler)} | ({"trained": model.step, "weights": model.weights} if model else {})
+    claim_samples(folder / f"{name}.json", asked)
+    files = write_samples(chains.x, folder, name, density=density)
+    if chains.draws is not None:
+        files.append(write_array(chains.draws, folder, f"{name}-draws"))
+        if model is not None and model.is_image and keep_every:
+            files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-film"))
+    lost = int(chains.info.nonfinite.sum())
+    summary = asked | {
+        "step_size": how,
+        "acceptance": float(chains.info.acceptance.mean()) if adjustable_step(sampler) else None,
+        "gradients_per_chain": chains.info.num_gradients,
+        "nonfinite": lost,
+    }
+    write_json(folder / f"{name}.json", summary)
+    lines = [
+        f"{in_words(sampler)} ({how}); {accepted(sampler, chains.info)}",
+        *(f"wrote {f}" for f in (*files, folder / f"{name}.json")),
+    ]
+    if lost:
+        lines.append(
+            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
+        )
+    if adjustable_step(sampler) and float(chains.info.acceptance.mean()) < 0.02:
+        lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
+    show(summary | {"files": [str(f) for f in files]}, json_, lines)
+
+
+def diagnose(
+    run: RunOrNone = None,
+    *fields: Extra,
+    target: Target = None,
+    pretrained: Pretrained = None,
+    num: Annotated[Whole | None, Parameter(help="Chains; 64, for images 16.")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Steps of each chain; 2,000, for images 500.")] = None,
+    warm_up: WarmUp = 500,
+    precondition: Scale = None,
+    pairs: Annotated[Whole | None, Parameter(help="Coupled pairs, 0 for none; 200, for images none.")] = None,
+    coupled_steps: Annotated[Whole | None, Parameter(help="Steps after which pairs are given up; 5,000.")] = None,
+    rays: Annotated[Whole | None, Parameter(help="Rays for the growth of U, 0 for none; 64, for images 16.")] = None,
+    copies: Annotated[
+        Whole | None, Parameter(help="Copies a point for the drift condition, 0 for none; 1,000, for images none.")
+    ] = None,
+    shape: Shape = None,
+    start_std: StartStd = None,
+    dtype: DTypeFlag = None,
+    seed: Whole = 0,
+    weights: WeightsOfRun = None,
+    out: Annotated[Path | None, Parameter(help="Folder; RUN/diagnosis or diagnosis/NAME unless given.")] = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Whether to believe a sampler on a trained energy (RUN or --pretrained) or any density (--target).
+
+    A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium
+    from coupled chains; growth of U on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against
+    its adjusted twin. Samplers and targets are chosen as for stanley sample; a run is judged with its own sampler
+    unless --sampler names another.
+    """
+    from dataclasses import replace
+
+    from stanley.cli.subject import described, file_name, in_words, subject_of
+    from stanley.cli.tables import diagnosis_json, diagnosis_lines
+    from stanley.diagnosis import IMAGES, VECTORS
+    from stanley.diagnosis import diagnose as judge
+    from stanley.files import write_json
+    from stanley.plots.diagnosis import plot_diagnosis
+    from stanley.sample_files import make_folder
+
+    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    wanted = {
+        "chains": num, "steps": steps, "pairs": pairs, "coupled_steps": coupled_steps, "rays": rays, "copies": copies
+    }  # fmt: skip
+    usual = VECTORS if len(subject.event_shape) == 1 else IMAGES
+    effort = replace(usual, **{name: value for name, value in wanted.items() if value is not None})
+    folder = out or (subject.folder / "diagnosis" if subject.folder else Path("diagnosis") / file_name(subject.name))
+    make_folder(folder)
+    ready, generator = subject.start(effort.chains, warm_up, seed, precondition)
+    found = judge(
+        ready.sampler,
+        subject.potential,
+        subject.initial,
+        ready.x,
+        generator=generator,
+        effort=effort,
+        progress=sys.stderr.isatty(),
+    )
+    how = {"sampled": subject.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
+    value = how | {"sampler": described(ready.sampler), "step_size": ready.how} | diagnosis_json(found)
+    write_json(folder / "diagnosis.json", value)
+    files = plot_diagnosis(found, folder, in_words(ready.sampler))
+    lines = [
+        f"{subject.name}: {in_words(ready.sampler)}",
+        f"({ready.how})",
+        *diagnosis_lines(found),
+        f"wrote {folder / 'diagnosis.json'} and {', '.join(f.name for f in files)}",
+    ]
+    show(value | {"files": [str(f) for f in files]}, json_, lines)

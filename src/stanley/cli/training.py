@@ -1,0 +1,110 @@
+"""stanley train, demo: energies from data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import Device, Execution, Extra, Json, Whole
+from stanley.cli.output import show
+
+if TYPE_CHECKING:
+    from stanley.records import RunDirectory
+
+
+def train(
+    recipe: Annotated[str, Parameter(help="Name of a recipe; stanley recipes lists them.")],
+    *fields: Extra,
+    out: Annotated[
+        str | None, Parameter(help="Run directory; runs/RECIPE unless given. Resumes what is there.")
+    ] = None,
+    config: Annotated[Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")] = None,
+    seed: Annotated[Whole | None, Parameter(help="Seed of weights, data order and chains.")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Training iterations.")] = None,
+    batch: Annotated[Whole | None, Parameter(help="Data points, and chains, per iteration.")] = None,
+    chain_steps: Annotated[Whole | None, Parameter(help="Sampler steps per iteration.")] = None,
+    save_every: Annotated[Whole | None, Parameter(help="Iterations between checkpoints.")] = None,
+    data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
+    data_path: Annotated[str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")] = None,
+    step_size: Annotated[
+        float | None, Parameter(name="--sampler.step-size", help="Variance of the noise per chain step.")
+    ] = None,
+    threshold: Annotated[
+        float | None, Parameter(name="--sampler.threshold", help="STANLEY's threshold, in units of |∇U|.")
+    ] = None,
+    device: Device = "auto",
+    execution: Execution = "auto",
+    parallel: Annotated[
+        Literal["ddp", "fsdp"], Parameter(help="Under torchrun: whole weights on each process, or shards of them.")
+    ] = "ddp",
+    read_every: Annotated[
+        Whole | None, Parameter(help="Steps whose records are read together: 1, on a GPU 10 where nothing is adapted.")
+    ] = None,
+    quiet: Annotated[bool, Parameter(negative="", help="No progress bar.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train an energy by a recipe, or resume the run that is in --out.
+
+    Any other field of the configuration is a flag too, with dots between its parts: --network.width 64,
+    --sampler.kind stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false.
+    stanley recipes NAME prints all of them.
+
+    torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
+    """
+    from stanley.cli.fields import parse_fields, read_config_file, resolve
+    from stanley.launch import place
+    from stanley.training import train as run_training
+
+    named = {
+        "seed": seed,
+        "steps": steps,
+        "batch": batch,
+        "chain_steps": chain_steps,
+        "save_every": save_every,
+        "data.root": data_root,
+        "data.path": data_path,
+        "sampler.step_size": step_size,
+        "sampler.threshold": threshold,
+    }
+    flags = {**parse_fields(fields), **{name: value for name, value in named.items() if value is not None}}
+    resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
+    out = out or f"runs/{recipe}"
+    run = run_training(
+        resolved,
+        out,
+        device=device,
+        execution=execution,
+        parallel=parallel,
+        read_every=read_every,
+        progress=not quiet and sys.stderr.isatty(),
+    )
+    if place().rank == 0:
+        report_training(run, json_)
+
+
+def report_training(run: RunDirectory, as_json: bool) -> None:
+    last = run.last_record() or {}
+    numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
+    told = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
+    lines = [
+        f"done: {told}",
+        f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
+    ]
+    show({"run": str(run.path), **numbers}, as_json, lines)
+
+
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path("runs/demo"),
+    seed: Whole = 0,
+    steps: Annotated[Whole, Parameter(help="Training iterations of each sampler.")] = 1500,
+    json_: Json = False,
+) -> None:
+    """Train rings with three samplers on one budget, and judge each exactly."""
+    from stanley.demo import run_demo
+
+    table = run_demo(out, seed=seed, steps=steps, progress=sys.stderr.isatty())
+    show(table, json_, table["lines"])
