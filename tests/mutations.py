@@ -814,6 +814,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("one batch size", "BATCHES = (1, 2, 5)", "BATCHES = (2, 2, 2)"),
     ),
     *breakages(
+        "data/pictures.py",
+        "test_cli_images.py",
+        ("masks are not cut", "Image.Resampling.NEAREST, box=central_part(mask.size, width, height)", "0"),
+        ("palettes are coloured", '("P", "PA")', "()"),
+        ("a palette's greens do not count", "(red == green).all() and (green == blue).all()", "(red == blue).all()"),
+        ("what does not fit stops the folder", "            if path.is_file():\n", "            if True:\n"),
+    ),
+    *breakages(
+        "records.py",
+        "test_records.py",
+        ("former numbers are lost", "            write_atomic(kept, content)\n", ""),
+        ("one kept file serves every request", "== (asked_of(former) or None)", "!= None"),
+    ),
+    *breakages(
         "hub.py",
         "test_hub.py",
         ("what arrives is not checked", "    read_packed(paths[MODEL].parent)", "    paths[MODEL].parent"),

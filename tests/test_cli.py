@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stanley.cli import main
+from stanley.cli import app, main
+from stanley.cli.usage import EXAMPLES, WORDS
 
 SMALL = [
     *("--steps", "12", "--batch", "32", "--chain-steps", "3", "--save-every", "6"),
@@ -58,6 +62,35 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
         assert flag in done.stdout
 
 
+def test_help_shows_how_a_command_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is required stands in the usage line; the examples stand last, a line each, and are understood."""
+    commands = {name for name in app if not name.startswith("-")} - {"features"}
+    assert {*commands, "features train"} == set(WORDS) == set(EXAMPLES)
+    for name, words in WORDS.items():
+        with pytest.raises(SystemExit):
+            main([*name.split(), "--help"])
+        told = capsys.readouterr().out
+        usage, examples = told.strip().partition("\n")[0], told.rpartition("╯")[2].split("\n")
+        assert usage == f"Usage: stanley {name} {words}"
+        assert [line.strip() for line in examples if line.strip()][1:] == [*EXAMPLES[name]]
+        for example in EXAMPLES[name]:
+            start, *rest = shlex.split(example.partition(" > ")[0])
+            command, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
+            assert start == "stanley"
+            assert command.__name__ == name.split()[-1]
+            unknown = [word for word in bound.args if isinstance(word, str) and word.startswith("--")]
+            assert all(flag.split(".")[0] in ("--sampler", "--data") for flag in unknown), unknown
+        for flag, parameter in inspect.signature(command).parameters.items():
+            required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+            assert not required or f"--{flag}" in words
+
+
+def test_help_of_the_program_says_where_answers_go(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "inpainted/mnist" in capsys.readouterr().out
+
+
 def test_train_writes_a_run(trained: Path) -> None:
     run = trained / "runs/a"
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
@@ -71,6 +104,90 @@ def test_the_same_command_again_resumes(trained: Path) -> None:
     before = (trained / "runs/a/records.jsonl").read_bytes()
     stanley("train", "rings", "--out", "runs/a", *SMALL, *TOY, cwd=trained)
     assert (trained / "runs/a/records.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_says_so(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = ["train", "rings", "--out", "a", *TOY, *SMALL]
+    assert run(capsys, *request)[0].startswith("done: step 12 ")
+    again = run(capsys, *request)[0]
+    assert again.startswith("nothing was left to do: step 12 ")
+    assert "--steps 24" in again
+    assert json.loads(run(capsys, *request, "--json")[0])["trained"] is False
+    more = ["train", "rings", "--out", "a", *TOY, *SMALL[2:], "--steps", "18"]
+    told, warned = run(capsys, *more)
+    assert told.startswith("done: step 18 ")
+    assert "resuming with changed steps: 12 → 18" in warned
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
+    """What a command that succeeds prints and warns of, in this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with pytest.raises(SystemExit) as end:
+            main(words)
+    told = capsys.readouterr()
+    assert not end.value.code, told.err
+    return told.out, told.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_numbers_of_another_request_are_kept(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest answer has the plain name; that of another request is named."""
+    shutil.copytree(trained / "runs/a", tmp_path / "a", ignore=shutil.ignore_patterns("scores*", "samples", "diag*"))
+    monkeypatch.chdir(tmp_path)
+
+    def kept(name: str, field: str) -> dict[str, int]:
+        return {f.stem: json.loads(f.read_text())["asked"][field] for f in (tmp_path / "a").glob(f"{name}*.json")}
+
+    def scored(num: int) -> str:
+        return run(capsys, "evaluate", "a", "--num", str(num), "--steps", "2")[1]
+
+    def estimated(levels: int) -> str:
+        return run(capsys, "likelihood", "a", "--chains", "4", "--rows", "4", "--levels", str(levels))[1]
+
+    assert "kept" not in scored(5) + scored(5)
+    told = "warning: a/scores.json held another answer (num 5, now 6); that one is kept as scores-step12.json"
+    assert told in scored(6)
+    assert kept("scores", "num") == {"scores": 6, "scores-step12": 5}
+    assert "kept" not in estimated(3)
+    assert "(levels 3, now 4); that one is kept as likelihood-step12.json" in estimated(4)
+    assert kept("likelihood", "levels") == {"likelihood": 4, "likelihood-step12": 3}
+
+
+def test_samples_of_another_request_are_refused_before_a_chain_runs(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ran(*_: object, **__: object) -> None:
+        raise AssertionError("a chain ran")
+
+    monkeypatch.chdir(tmp_path)
+    of_run = ("sample", str(trained / "runs/a"), "--out", "s", "--num", "3", "--steps")
+    of_density = ("sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4", "--warm-up")
+    for words in (of_run, of_density):
+        run(capsys, *words, "5")
+    monkeypatch.setattr("stanley.samplers.run_chains", ran)
+    monkeypatch.setattr("stanley.trained.run_chains", ran)
+    assert "holds another answer (steps 5, now 6)" in refused(capsys, *of_run, "6")
+    assert "holds another answer (sampler.step_size " in refused(capsys, *of_density, "6")  # what the warm-up found
+    monkeypatch.setattr("stanley.cli.subject.warm_up", ran)
+    assert "holds another answer (steps 4, now 7)" in refused(capsys, *of_density[:-2], "7")
+    with pytest.raises(AssertionError, match="a chain ran"):  # control: the same request does run
+        main([*of_density, "5"])
+
+
+def test_a_threshold_that_follows_the_gradients_is_told(trained: Path, tmp_path: Path, capsys) -> None:
+    flags = ("--sampler", "stanley", "--sampler.step-size", "0.1", "--num", "2", "--steps", "2", "--out", str(tmp_path))
+    told = run(capsys, "sample", str(trained / "runs/a"), *flags)[0]
+    assert told.startswith("stanley, step size 0.1, threshold quantile 0.9 (")
 
 
 def test_evaluate_sample_and_plot(trained: Path) -> None:
@@ -276,6 +393,8 @@ BAD = [
     (["train", "array", "--data.path", "flat.npy"], "flat.npy"),
     (["train", "array", "--data.path", "constant.npy"], "constant"),
     (["train", "array"], "data.path"),
+    (["train", "rings", "--data.label", "3"], "rings data have no labels; those with labels: cifar10, f"),
+    (["train", "rings", "--data.kind", "mnistt", "--data.label", "3"], "did you mean 'mnist'"),
     (["sample", "nowhere"], "no such run"),
     (["evaluate", "."], "not a run directory"),
     (["plot", "nowhere"], "no such run"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from PIL import Image
 
 import stanley
 from stanley.cli import main
-from stanley.data import Folder, Rings
+from stanley.data import Folder, Rings, pictures
+from stanley.data.pictures import read_pictures
 from stanley.networks import MLP, ConvNet
 from stanley.samplers import MALA, Langevin
 from stanley.train_config import TrainConfig
@@ -51,6 +54,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grey(k).save(folder / "mixed" / f"{k}.png")
     (folder / "mixed" / "broken.png").write_bytes(b"no picture")
     (folder / "mixed" / "notes.txt").write_text("not a picture, not looked at")
+    (folder / "unfit").mkdir()
+    grey(4, (14, 15)).save(folder / "unfit" / "large.png")
+    grey(4).convert("RGB").save(folder / "unfit" / "rgb.png")
+    Image.fromarray(np.random.default_rng(5).integers(0, 256, (SIZE, SIZE, 3), np.uint8)).quantize(64).save(
+        folder / "palette-rgb.png"
+    )
+    grey(0).quantize(256).save(folder / "palette-grey.png")
+    green = np.zeros((SIZE, SIZE, 3), np.uint8)
+    green[..., 1] = np.arange(SIZE)
+    Image.fromarray(green).quantize(64).save(folder / "palette-green.png")
     (folder / "nothing").mkdir()
     (folder / "corrupt").mkdir()
     (folder / "corrupt" / "x.jpg").write_bytes(b"\xff\xd8 no picture")
@@ -62,6 +75,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask[2:6, 3:7] = 255
     Image.fromarray(mask).save(folder / "mask.png")
     Image.fromarray(mask[:8]).save(folder / "short-mask.png")
+    large = np.zeros((14, 15), np.uint8)
+    large[:, [0, 7, 13]] = 255
+    Image.fromarray(large).save(folder / "large-mask.png")
     Image.fromarray(np.zeros_like(mask)).save(folder / "black.png")
     Image.fromarray(np.full_like(mask, 255)).save(folder / "white.png")
     return folder
@@ -188,8 +204,6 @@ def test_ood(place: Path, capsys, tmp_path: Path):
 
 def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
     """Percentiles are left out, with the reason; --against held-out is refused."""
-    import shutil
-
     run_copy = tmp_path / "a"
     shutil.copytree(place / "a", run_copy)
     config = json.loads((run_copy / "config.json").read_text())
@@ -208,6 +222,96 @@ def test_resize_and_colour(place: Path, capsys, tmp_path: Path):
         told = run(capsys, "ood", place / "a", place / name, "--resize", "--out", tmp_path / f"{Path(name).stem}.csv")
         assert len(told["asked"]["images"]) == 1
     run(capsys, "ood", place / "colour", place / "one.png", "--resize", "--out", tmp_path / "colour.csv")
+
+
+def test_a_mask_is_resized_like_its_picture(place: Path, capsys, tmp_path: Path):
+    """The 14 columns in the middle of 15 become 12, each the nearest one: no column is half unknown."""
+    words = ("inpaint", place / "a", place / "large.png", "--mask", place / "large-mask.png", "--resize", *SHORT)
+    told = run(capsys, *words, "--out", tmp_path)
+    centres = 0.5 + (np.arange(SIZE) + 0.5) * 14 / SIZE  # in pixels of the file
+    columns = np.isin(np.floor(centres), [0, 7, 13])
+    assert 0 < columns.sum() < 3  # a column is cut off, and one lies between the centres
+    assert told["asked"]["unknown_pixels"] == SIZE * columns.sum()
+    draws = np.load(told["files"][0])
+    moved = (draws[0, 0, 0] != draws[0, 1, 0]).any(0)
+    assert (moved == columns).all()
+
+
+def test_a_palette_of_greys_is_grey(place: Path, capsys, tmp_path: Path):
+    told = [
+        run(capsys, "ood", place / "a", place / f, "--out", tmp_path / f"{k}.csv")
+        for k, f in enumerate(("palette-grey.png", "one.png"))
+    ]
+    assert told[0]["asked"]["sha256"] == told[1]["asked"]["sha256"]
+
+
+def test_one_picture_that_does_not_fit_is_named_once_and_skipped(place: Path, capsys, tmp_path: Path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(place / "mixed", folder)
+    for file in (place / "unfit").iterdir():
+        shutil.copy(file, folder)
+    uses = (("inpaint", *IN, "--steps", 1), ("denoise", "--noise", 0.2, "--steps", 1), ("ood",))
+    for use, *flags in uses:
+        out = tmp_path / "ood.csv" if use == "ood" else tmp_path
+        with pytest.raises(SystemExit) as ended:
+            main([str(w) for w in (use, place / "a", folder, *flags, "--out", out)])
+        told = capsys.readouterr()
+        assert not ended.value.code, told.err
+        for name, reason in (
+            ("broken.png", "not a picture, or damaged"),
+            ("large.png", "has 15×14 pixels, the model knows 12×12"),
+            ("rgb.png", "is in colour (mode RGB), the model knows grey images"),
+        ):
+            assert (told.out + told.err).count(name) == 1
+            assert reason in told.err
+        assert told.err.count("\n") == 1
+        assert "--resize" in told.err
+
+
+def test_pillows_own_warnings_name_the_file_and_only_files_that_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    grey(0).save(tmp_path / "a.tif", compression="tiff_lzw")
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(content[: len(content) // 2])  # Pillow warns of what it reads of its header
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_pictures(tmp_path, (1, SIZE, SIZE)).skipped) == 1
+    real = pictures.read_picture
+
+    def warned(*arguments):
+        warnings.warn("odd\n header", stacklevel=1)
+        return real(*arguments)
+
+    monkeypatch.setattr(pictures, "read_picture", warned)
+    with pytest.warns(UserWarning, match=r"^a.tif: odd header$") as told:
+        read_pictures(tmp_path, (1, SIZE, SIZE))
+    assert len(told) == 1
+
+
+def test_answers_of_what_is_no_run_go_into_a_folder_for_the_use(
+    place: Path, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """USE/NAME, as samples/banana; those of a run go into the run."""
+    monkeypatch.chdir(tmp_path)
+    for k in range(2):
+        grey(k, (28, 28)).save(f"{k}.png")
+    asked = {
+        "inpainted": ("inpaint", "0.png", *IN, "--steps", 1),
+        "denoised": ("denoise", "0.png", "--noise", 0.2, "--steps", 1),
+        "interpolated": ("interpolate", "0.png", "1.png", "--steps", 1, "--points", 3),
+        "ood": ("ood", "0.png"),
+        "samples": ("sample", "--num", 1, "--steps", 1),
+    }
+    for folder, words in asked.items():
+        files = run(capsys, *words, "--pretrained", "mnist", "--device", "cpu")["files"]
+        assert {Path(f).parent for f in files} == {Path(folder, "mnist")}
+    run_copy = tmp_path / "run"
+    shutil.copytree(place / "a", run_copy)
+    told = run(capsys, "inpaint", "run", place / "one.png", *IN, *SHORT)
+    assert {Path(f).parent for f in told["files"]} == {Path("run", "inpainted")}
+    told = run(capsys, "compose", "run", place / "b", "--num", 2, "--steps", 1)
+    assert {Path(f).parent for f in told["files"]} == {Path("composed", "run-b")}
 
 
 def test_a_film_of_chains(place: Path, capsys, tmp_path: Path):
@@ -230,7 +334,23 @@ REFUSED = {
     "grey for colour": (("denoise", "colour", "one.png", "--noise", "0.2"), "is grey (mode L)"),
     "no image": (("inpaint", "a", "gone.png", *IN), "no such file or folder"),
     "empty folder": (("ood", "a", "nothing"), "holds no picture"),
-    "all corrupt": (("ood", "a", "corrupt"), "none of 1 pictures can be read"),
+    "all corrupt": (("ood", "a", "corrupt"), "none of 1 pictures can be used: x.jpg: "),
+    "all of another size or mode": (
+        ("ood", "a", "unfit"),
+        "2 pictures can be used: large.png has 15×14 pixels, the model knows 12×12; rgb.png is in colour (mode RGB), "
+        "the model knows grey images; --resize fits",
+    ),
+    "a palette of colours": (("ood", "a", "palette-rgb.png"), "is in colour (mode P)"),
+    "a palette of greens": (("ood", "a", "palette-green.png"), "is in colour (mode P)"),
+    "a palette of greys": (("ood", "colour", "palette-grey.png"), "is grey (mode P)"),
+    "mask neither of the images nor of the files": (
+        ("inpaint", "a", "large.png", "--resize", "--mask", "short-mask.png"),
+        "12×8 pixels, the images have 12×12, resized from 15×14; make it one of these sizes",
+    ),
+    "mask of resized files of two sizes": (
+        ("inpaint", "a", "unfit", "--resize", "--mask", "large-mask.png"),
+        "15×14 pixels, the images have 12×12; make it that size",
+    ),
     "a vector model": (("inpaint", "plane", "one.png", *IN), "not images"),
     "held-out of vectors": (("denoise", "plane", "--held-out", "2", "--noise", "0.2"), "not images"),
     "too many held out": (("inpaint", "a", "--held-out", "99", *IN), "hold 8 held-out"),
@@ -239,7 +359,15 @@ REFUSED = {
     "no noise": (("denoise", "a", "one.png", "--noise", "0"), "noise std is 0.0"),
     "chains of a flow": (("denoise", "a", "one.png", "--noise", "0.2", "--flow", "--num", "3"), "--flow draws nothing"),
     "the same ends": (("interpolate", "a", "one.png", "one.png"), "the same point"),
-    "a sampler on a path": (("interpolate", "a", "one.png", "two.png", "--sampler", "mala"), "has no sampler"),
+    "a sampler on a path": (
+        ("interpolate", "a", "one.png", "two.png", "--sampler", "mala"),
+        "interpolate has no --sampler",
+    ),
+    "held-out on a path": (
+        ("interpolate", "a", "--held-out", "3"),
+        "interpolate has no --held-out: it goes between two",
+    ),
+    "a sampler of scores": (("ood", "a", "one.png", "--sampler", "mala"), "ood has no --sampler"),
     "a folder as an end": (("interpolate", "a", "mixed", "two.png"), "give two picture files"),
     "shapes differ": (("compose", "a", "colour"), "has points of shape (3, 12, 12)"),
     "one to compose": (("compose", "a"), "two runs or more"),

@@ -58,7 +58,7 @@ def test_pt2_is_the_energy(small: TrainConfig, tmp_path: Path, name: str) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["e.pt2"]
     with zipfile.ZipFile(made.path) as archive:
         meta = json.loads(archive.read("e/extra/stanley"))
-    assert meta == {"temperature": 1.0, "event_shape": list(model.event_shape)}
+    assert meta.items() >= {"temperature": 1.0, "event_shape": list(model.event_shape), "step": 1}.items()
 
 
 @needs_onnx
@@ -108,6 +108,21 @@ def test_commands_and_errors(
     x = load("run", device="cpu").noise.draw(3, torch.Generator().manual_seed(0))
     raw = torch.export.load("raw.pt2").module()
     assert torch.allclose(raw(x), load("run", weights="raw", device="cpu").energy(x), rtol=1e-5, atol=1e-6)
+    before = Path("e.pt2").read_bytes()
+    Path("mine.pt2").write_text("mine")
+    for words, message in (
+        (("e.pt2", "--weights", "raw"), "e.pt2 holds another energy (step 24, average weights, checksum "),
+        (("mine.pt2",), "mine.pt2 is there and not from this command; choose another --out"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["export", "run", "--out", *words])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
+    assert Path("e.pt2").read_bytes() == before
+    assert Path("mine.pt2").read_text() == "mine"
+    with pytest.raises(SystemExit) as end:
+        main(["export", "run", "--out", "e.pt2"])  # the same energy again
+    assert not end.value.code
     monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
     capsys.readouterr()
     for words, message in {

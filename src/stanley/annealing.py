@@ -11,9 +11,8 @@ from torch import Tensor
 
 from stanley.config import to_dict
 from stanley.errors import require
-from stanley.files import write_json
 from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
-from stanley.records import RunDirectory
+from stanley.records import RunDirectory, write_answer
 from stanley.samplers import MALA, Sampler, run_chains
 from stanley.samplers.inside import adjustable_step, has_quantile, with_step_size
 from stanley.trained import Trained, Weights, load, with_data_at
@@ -41,7 +40,8 @@ def held_out_likelihood(
     -log p(x) = E(x)/T + log Z; log Z from annealed importance sampling between N(mean, std²) of the data and the
     model, from below forward, from above in reverse (`metrics.likelihood`). Reverse chains start where `model_steps`
     adjusted steps on the model have led from the bank (from noise where there is none): the upper end is as good as
-    those chains have converged, and no number here proves that they have. Writes likelihood.json; returns it.
+    those chains have converged, and no number here proves that they have. Writes likelihood.json; returns it. The
+    answer to another request that is there is kept as likelihood-stepN.json.
 
     sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then MALA
     model_steps  K·10 unless given
@@ -70,7 +70,9 @@ def held_out_likelihood(
         generator=generator,
         target_samples=x,
     )
+    asked = {"step": model.step, "weights": weights, "seed": seed, "chains": chains, "levels": levels, "rows": rows}
     found = {
+        "asked": asked | {"steps_per_level": steps_per_level, "model_steps": steps, "sampler": to_dict(kernel)},
         "step": model.step,
         "weights": weights,
         "seed": seed,
@@ -84,7 +86,7 @@ def held_out_likelihood(
         "reverse": None if bracket.reverse is None else described(bracket.reverse),
         "held_out": of_held_out(model, data.test[:rows], bracket, generator),
     }
-    write_json(RunDirectory(model.path).path / "likelihood.json", found)
+    write_answer(RunDirectory(model.path).path / "likelihood.json", found)
     return found
 
 

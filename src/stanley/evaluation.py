@@ -17,7 +17,7 @@ from stanley.config import to_dict
 from stanley.data import AnyData, Dataset, Rings, centre
 from stanley.errors import StanleyError, require
 from stanley.features import Features, Reference, features_named, reference_of, score_names
-from stanley.files import write_atomic, write_json
+from stanley.files import write_atomic
 from stanley.metrics import (
     FeatureStatistics,
     class_score,
@@ -34,7 +34,7 @@ from stanley.metrics import (
     nll,
     prdc,
 )
-from stanley.records import RunDirectory
+from stanley.records import RunDirectory, write_answer
 from stanley.samplers import ChainResult
 from stanley.trained import Start, Trained, Weights, load, with_data_at
 from stanley.types import Energy
@@ -65,7 +65,8 @@ def evaluate(
     neighbours: bool | None = None,
     extrapolate: bool = False,
 ) -> dict[str, Any]:
-    """Judge a run's newest checkpoint; returns what it writes to scores.json.
+    """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to another request
+    (another step, n, seed, features, …) is kept as scores-stepN.json first.
 
     2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by quadrature.
     All: energies of data, held-out data and samples; MMD² with a permutation p-value; modes covered where the data have
@@ -94,10 +95,16 @@ def evaluate(
     maps = [features_named(name, device=place) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test
     references = [reference_of(reference_rows, seen_through, device=place) for seen_through in maps]
+    kid, neighbours = (model.is_image if wanted is None else wanted for wanted in (kid, neighbours))
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
 
+    asked = {"step": model.step, "weights": weights, "seed": seed, "num": num}
+    asked |= {"steps": model.default_steps("noise") if steps is None else steps}
+    asked |= {"features": [seen_through.name for seen_through in maps], "against": against}
+    asked |= {"kid": kid, "neighbours": neighbours, "extrapolate": extrapolate}
     scores: dict[str, Any] = {
+        "asked": asked,
         "step": model.step,
         "weights": weights,
         "seed": seed,
@@ -120,15 +127,15 @@ def evaluate(
                 seen_through,
                 reference,
                 against=against,
-                kid=model.is_image if kid is None else kid,
-                neighbours=model.is_image if neighbours is None else neighbours,
+                kid=kid,
+                neighbours=neighbours,
                 extrapolate=extrapolate,
                 seed=seed,
             )
 
     directory = RunDirectory(model.path)
     keep_for_plots(directory, model, data, samples, energies)
-    write_json(directory.scores_file, scores)
+    write_answer(directory.scores_file, scores)
     return scores
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stanley import checkpoint
 from stanley.errors import StanleyError, require
 from stanley.trained import Trained
 
@@ -37,7 +39,8 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared with the network.
 
     It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it scores, and chains that
-    need ∇E do not run on it. T and the shape of a point are in the file, as `stanley` metadata.
+    need ∇E do not run on it. T, the shape of a point, and step and checksum of the weights are in the file, as
+    `stanley` metadata. A file that is there is replaced by a graph of the same weights only.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
@@ -47,7 +50,9 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
     energy = model.energy
     points = [model.noise.draw(n, torch.Generator().manual_seed(n)) for n in BATCHES]
-    meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)})
+    made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}
+    refuse_another(path, made_of)
+    meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
             part = Path(scratch) / path.name
@@ -65,6 +70,37 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     except OSError as error:
         raise StanleyError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
     return Exported(path, difference, scale, len(expected), checked_with)
+
+
+def refuse_another(path: Path, made_of: dict[str, Any]) -> None:
+    """The file is not there, or holds the same energy."""
+    if not path.exists():
+        return
+    try:
+        meta = read_meta(path)
+    except ImportError:  # what ONNX needs is said where the graph is made
+        return
+    except (OSError, ValueError, LookupError, StopIteration, zipfile.BadZipFile):
+        raise StanleyError(f"{path} is there and not from this command; choose another --out") from None
+    there, now = ("step {step}, {weights} weights, checksum {energy:.8}".format_map(m) for m in (meta, made_of))
+    require(there == now, f"{path} holds another energy ({there}; now {now}); choose another --out")
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What was written beside the graph; older files lack the step and the checksum."""
+    if path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            name = next((n for n in archive.namelist() if n.endswith("extra/stanley")), "extra/stanley")
+            meta = json.loads(archive.read(name))
+    else:
+        import onnx
+
+        try:
+            props = onnx.load(str(path)).metadata_props
+        except Exception as error:  # protobuf's own, which is no ValueError
+            raise ValueError(str(error)) from error
+        meta = json.loads(next(p.value for p in props if p.key == "stanley"))
+    return {"step": "unknown", "weights": "unknown", "energy": "unknown"} | meta
 
 
 def to_pt2(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from stanley import checkpoint
+from stanley.cli import main
 from stanley.data import CIFAR10, MNIST
 from stanley.errors import StanleyError
+from stanley.features import classifier_training
 from stanley.features.classifier import (
     WEIGHTS,
     Classifier,
@@ -222,3 +224,34 @@ def test_training_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         train_classifier(TINY, MNIST(root=str(tmp_path)), tmp_path / "x.safetensors", seed=-1)
     with pytest.raises(StanleyError, match="holds no CIFAR-10"):
         train_classifier(TINY, CIFAR10(root=str(tmp_path)), tmp_path / "x.safetensors")
+
+
+def test_a_file_of_another_classifier_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mnist(tmp_path, 40, 0)
+    monkeypatch.setitem(RECIPES, "mnist", TINY)
+    out = tmp_path / "a.safetensors"
+    request = ("features", "train", "mnist", "--data.root", str(tmp_path), "--out", str(out), "--device", "cpu")
+
+    def asked(*flags: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            main([*request, *flags])
+        return int(end.value.code or 0), capsys.readouterr().err.splitlines()[-1]
+
+    assert asked("--epochs", "1")[0] == 0
+    before = checkpoint.load(out)
+    assert asked("--epochs", "1")[0] == 0  # the same request
+    assert checkpoint.load(out).meta == before.meta
+    monkeypatch.setattr(classifier_training, "train_classifier", None)  # refused before anything is trained
+    for flags, differs in (
+        (("--epochs", "2"), "recipe.epochs 1, now 2"),
+        (("--epochs", "1", "--seed", "1"), "seed 0, now 1"),
+        (("--epochs", "1", "--limit", "30"), "data.limit None, now 30"),
+    ):
+        code, told = asked(*flags)
+        assert code == 2
+        assert f"{out} holds another answer ({differs})" in told
+    out.write_text("mine")
+    assert "is there and not from this command" in asked("--epochs", "1")[1]
+    assert out.read_text() == "mine"

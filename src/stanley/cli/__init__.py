@@ -24,6 +24,7 @@ from stanley.cli import (
     training,
 )
 from stanley.cli.features import features
+from stanley.cli.usage import START, told
 from stanley.errors import StanleyError, require
 from stanley.launch import place
 
@@ -32,6 +33,7 @@ app = App(
     help="Train energy-based models with MCMC, sample them, and judge them.",
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
+    help_epilogue=START,
 )
 for command in (
     training.train,
@@ -53,7 +55,7 @@ for command in (
     models.pull,
     models.export,
 ):
-    app.command(command)
+    app.command(command, **told(command))
 app.command(features)
 
 #: Seconds that the first process has to tell an error which others have met as well.

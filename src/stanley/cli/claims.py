@@ -1,10 +1,17 @@
-"""Whether a file may be written: it is new, or answers the same request as before."""
+"""Where an answer goes, and whether its file may be written: it is new, or answers the same request as before."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+
+def folder_for(what: str, name: str, run: Path | None) -> Path:
+    """RUN/WHAT for what is made of a run, WHAT/NAME for what is made of anything else."""
+    from stanley.cli.subject import file_name
+
+    return Path(what) / file_name(name) if run is None else run / what
 
 
 def claim(folder: Path, name: str, asked: dict[str, Any], also: Path | None = None) -> None:

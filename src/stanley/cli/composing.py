@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.claims import claim
+from stanley.cli.claims import claim, folder_for
 from stanley.cli.flags import Device, Json, WarmUp, Whole
 from stanley.cli.image_answer import made_from, ran, report, sampler_asked, sampler_line
 from stanley.cli.image_request import generator_of, model_of, prepare, split_words
@@ -31,7 +31,7 @@ def compose(
     warm_up: WarmUp = 500,
     pretrained: Annotated[str | None, Parameter(help="A model that is shipped, in front of the runs.")] = None,
     seed: Whole = 0,
-    out: Annotated[Path | None, Parameter(help="Folder; composed unless given.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder; composed/RUN1-RUN2 unless given.")] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -72,8 +72,9 @@ def compose(
     steps = max(m.default_steps("noise") for m in models) if steps is None else steps
     parts = [made_from(m) | {"weight": w} for m, w in zip(models, potential.weights, strict=True)]
     asked = {"use": "compose", "parts": parts, "num": num, "steps": steps, "seed": seed} | sampler_asked(ready, fields)
-    folder = out or Path("composed")
-    name = "-".join(["compose", *(file_name(Path(c).name) for c in called), f"n{num}", f"seed{seed}"])
+    parts_named = "-".join(file_name(Path(c).name) for c in called)
+    folder = out or folder_for("composed", parts_named, None)
+    name = f"compose-{parts_named}-n{num}-seed{seed}"
     claim(folder, name, asked)
     chains = run_chains(ready.sampler, potential, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
     files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from stanley.cli.flags import Device, Json, Whole
 from stanley.cli.output import show
+from stanley.cli.usage import told
 
-features = App(name="features", help="The classifiers in whose features images are compared.")
+features = App(name="features", help="The classifiers in whose features images are compared.", help_epilogue="")
 
 
-@features.command
 def train(
     data: Literal["cifar10", "mnist"],
     *,
@@ -27,8 +28,8 @@ def train(
 ) -> None:
     """Train a small residual classifier and write its folded weights in float16, with the test accuracy it has.
 
-    Same seed, device and number of
-    threads, same weights.
+    Same seed, device and number of threads, same weights. A file that holds another classifier (data, epochs, limit,
+    seed) is not overwritten.
     """
     import sys
     from dataclasses import replace
@@ -43,6 +44,7 @@ def train(
         require(epochs >= 1, f"--epochs is {epochs}, must be at least 1")
         recipe = replace(recipe, epochs=epochs)
     spec = CIFAR10(root=data_root, limit=limit) if data == "cifar10" else MNIST(root=data_root, limit=limit)
+    refuse_other_classifier(out, {"name": recipe.name, "recipe": vars(recipe), "data": vars(spec), "seed": seed})
     made = train_classifier(
         recipe, spec, out, seed=seed, device=device, tell=lambda line: print(line, file=sys.stderr, flush=True)
     )
@@ -55,3 +57,23 @@ def train(
             f"wrote {out}, {out.stat().st_size / 1e6:.2f} MB",
         ],
     )
+
+
+def refuse_other_classifier(out: Path, asked: dict[str, Any]) -> None:
+    """The file is not there, or holds what the same request made before; found out before anything is trained."""
+    from stanley.checkpoint import load
+    from stanley.cli.claims import refuse_other
+    from stanley.errors import StanleyError
+
+    if not out.exists():
+        return
+    try:
+        meta = load(out).meta
+        old = {"name": meta["name"], "recipe": meta["recipe"], "data": meta["data"], "seed": meta["seed"]}
+    except (StanleyError, KeyError):
+        raise StanleyError(f"{out} is there and not from this command; choose another --out") from None
+    new = asked | {part: {key: asked[part].get(key) for key in old[part]} for part in ("recipe", "data")}
+    refuse_other(out, old, json.loads(json.dumps(new)))
+
+
+features.command(train, **told("features train"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from stanley.config import apply, flatten, from_dict, to_dict
+from stanley.data import AnyData
 from stanley.errors import StanleyError, require
 from stanley.recipes import recipe as named_recipe
 from stanley.samplers import AnySampler
@@ -20,9 +22,23 @@ def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> Tr
     config = to_dict(named_recipe(recipe))
     apply(config, flatten(from_file))
     apply(config, flags)
+    require_labels(config["data"])
     if not {"adapt", "free_stuck"} & {path.split(".")[0] for path in (*from_file, *flags)}:
         leave_out_acceptance(config)
     return from_dict(TrainConfig, config)
+
+
+def require_labels(data: dict[str, Any]) -> None:
+    """data.label is given for data that have labels only."""
+    if data.get("label") is None:
+        return
+    labelled = [spec.kind for spec in get_args(AnyData) if "label" in {f.name for f in fields(spec)}]
+    plain = {spec.kind for spec in get_args(AnyData)} - {*labelled}
+    require(
+        data.get("kind") not in plain,
+        f"data.label is {data['label']!r}, and {data['kind']} data have no labels; those with labels: "
+        f"{', '.join(labelled)}; leave it out, or train a recipe on one of these",
+    )
 
 
 def leave_out_acceptance(config: dict[str, Any]) -> None:

@@ -53,7 +53,10 @@ DataRoot = Annotated[str | None, Parameter(name="--data.root", help="Where the m
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 # Of the commands on pictures.
-Out = Annotated[Path | None, Parameter(help="Folder; one under RUN, named for the command, unless given.")]
+Out = Annotated[
+    Path | None,
+    Parameter(help="Folder; RUN/WHAT, or WHAT/NAME of --pretrained NAME: inpainted, denoised, interpolated."),
+]
 Resize = Annotated[bool, Parameter(negative="", help="Fit pictures of another size or mode to the model.")]
 HeldOut = Annotated[Whole | None, Parameter(help="Take the first N held-out images of the run's data instead.")]
 PerImage = Annotated[Whole | None, Parameter(help="Chains for each image, one draw of each; 4.")]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stanley.cli.claims import folder_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from stanley.trained import Trained
     from stanley.types import Energy
     from stanley.warm_up import Ready
+
+NAMED = 10  # skipped files that a warning names
 
 
 def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, device: str) -> Trained:
@@ -48,6 +52,15 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return positional, fields
 
 
+def refuse_flags(words: Sequence[str], command: str, why: str) -> None:
+    """The command runs no chain: flags of a sampler, and of other commands, would change nothing."""
+    from stanley.errors import require
+
+    flags = split_words(words)[1]
+    flag = flags[0].partition("=")[0] if flags else ""
+    require(not flags, f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its flags)")
+
+
 def request(
     words: Sequence[str],
     names: tuple[str, ...],
@@ -73,8 +86,15 @@ def request(
     return model, [Path(word) for word in given] if given else [None] * len(names), fields
 
 
-def images_of(model: Trained, source: Path | None, held_out: int | None, resize: bool) -> tuple[Tensor, dict[str, Any]]:
-    """Points (N, *event) on the model's device, and what to write down about where they come from."""
+class Chosen(NamedTuple):
+    """The images that a command is given."""
+
+    images: Tensor  # points (N, *event) on the model's device
+    origin: dict[str, Any]  # what to write down about where they come from
+    resized_from: frozenset[tuple[int, int]]  # widths and heights, none without --resize
+
+
+def images_of(model: Trained, source: Path | None, held_out: int | None, resize: bool) -> Chosen:
     from stanley.data import centre
     from stanley.data.pictures import read_pictures
     from stanley.errors import require
@@ -83,20 +103,23 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
         require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
         require(not resize, "--resize changes nothing for --held-out images; leave it out")
         x, names, skipped = held_out_images(model, held_out), [f"held-out {k}" for k in range(held_out)], []
+        sizes = frozenset()
         require(len(x) == held_out, f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer")
     else:
         assert source is not None
         found = read_pictures(source, model.event_shape, resize=resize)
         x = centre(found.images).to(model.noise.mean.device)
         names, skipped = [str(f) for f in found.files], list(found.skipped)
+        sizes = found.sizes if resize else frozenset()
         if skipped:
             print(
                 f"stanley: warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
-                f"{'; '.join(skipped[:3])}{' …' if len(skipped) > 3 else ''}",
+                f"{'; '.join(skipped[:NAMED])}{f'; and {len(skipped) - NAMED} more' if len(skipped) > NAMED else ''}"
+                + ("; --resize fits sizes and colours" if found.unfit else ""),
                 file=sys.stderr,
             )
     digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
-    return x, {"images": names, "sha256": digest, "skipped": skipped}
+    return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
 
 
 def held_out_images(model: Trained, limit: int) -> Tensor:
@@ -112,7 +135,7 @@ def held_out_images(model: Trained, limit: int) -> Tensor:
     return centre(data.test[:limit]).to(model.noise.mean.device)
 
 
-def mask_of(text: str, shape: tuple[int, ...]) -> Tensor:
+def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int, int]]) -> Tensor:
     """A picture's path, `left,top,width,height`, or a half."""
     from stanley.data.pictures import read_mask
     from stanley.uses import box_mask, half_mask
@@ -124,12 +147,12 @@ def mask_of(text: str, shape: tuple[int, ...]) -> Tensor:
     if len(parts) == 4 and all(p.strip().lstrip("-").isdigit() for p in parts):
         left, top, width, height = (int(p) for p in parts)
         return box_mask(left, top, width, height, (shape[-2], shape[-1]))
-    return read_mask(Path(text), shape)
+    return read_mask(Path(text), shape, resized_from)
 
 
-def home(model: Trained, pretrained: str | None) -> Path:
+def home(model: Trained, pretrained: str | None, what: str) -> Path:
     """Where answers go unless --out says: into the run; a shipped model is not written to."""
-    return model.path if pretrained is None else Path(pretrained)
+    return folder_for(what, pretrained or "", model.path if pretrained is None else None)
 
 
 def generator_of(seed: int, device: Any) -> Generator:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from stanley.cli.claims import claim
 from stanley.cli.flags import Device, Json, Out, Pretrained, Resize, WeightsOfRun, Whole
 from stanley.cli.image_answer import made_from, report
-from stanley.cli.image_request import home, images_of, request
+from stanley.cli.image_request import home, images_of, refuse_flags, request
 
 
 def interpolate(
@@ -36,16 +36,16 @@ def interpolate(
     from stanley.sample_files import write_array
     from stanley.uses import string
 
-    model, (a, b), fields = request(words, ("A.png", "B.png"), pretrained, None, weights, device)
-    require(not fields, f"{' '.join(fields)}: the string method has no sampler, only --step-size; leave it out")
+    refuse_flags(words, "interpolate", "goes between two picture files, without a sampler, by steps of --step-size")
+    model, (a, b), _ = request(words, ("A.png", "B.png"), pretrained, None, weights, device)
     require(a is not None and b is not None and a.is_file() and b.is_file(), f"{a} and {b}: give two picture files")
-    (x_a, from_a), (x_b, from_b) = (images_of(model, end, None, resize) for end in (a, b))
+    (x_a, from_a, _), (x_b, from_b, _) = (images_of(model, end, None, resize) for end in (a, b))
     h = float(model.sampler.step_size) if step_size is None else step_size
     found = string(model.potential, x_a[0], x_b[0], points, steps, h)
     ends = {"from": from_a["images"][0], "to": from_b["images"][0]}
     sums = {"from_sha256": from_a["sha256"], "to_sha256": from_b["sha256"]}
     asked = made_from(model) | {"use": "interpolate", "points": points, "steps": steps, "step_size": h} | ends | sums
-    folder = out or home(model, pretrained) / "interpolated"
+    folder = out or home(model, pretrained, "interpolated")
     name = f"interpolate-{a.stem}-{b.stem}" if a and b else "interpolate"
     claim(folder, name, asked)
     share = torch.linspace(0, 1, points, device=x_a.device).view(-1, 1, 1, 1)

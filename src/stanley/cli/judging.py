@@ -38,6 +38,8 @@ def evaluate(
 
     Fréchet and kernel distances carry the name of their features; only --features inception, with the published
     weights, gives a FID and a KID. docs/metrics.md says what each number is, and how it errs at small n.
+
+    The answer to another request (step, n, seed, features, …) that is in scores.json is kept, as scores-stepN.json.
     """
     from stanley.evaluation import evaluate as judge
 

@@ -29,7 +29,8 @@ def likelihood(
     """Bracket log Z by annealed importance sampling, and judge held-out data: bits per dimension, of vectors nats.
 
     Forward from a Gaussian the estimate is low, in reverse from samples of the model high; the width says how far to
-    trust them. Writes RUN/likelihood.json.
+    trust them. Writes RUN/likelihood.json; the answer to another request that is there is kept as
+    likelihood-stepN.json.
     """
     from stanley.annealing import held_out_likelihood
 

@@ -74,7 +74,10 @@ def export(
     weights: WhichWeights = "average",
     json_: Json = False,
 ) -> None:
-    """Write the energy, points in and E out, as a graph for other programs, and compare it with the network."""
+    """Write the energy, points in and E out, as a graph for other programs, and compare it with the network.
+
+    A file that holds another energy (another run, step or kind of weights) is not overwritten.
+    """
     from stanley.export import export_energy
     from stanley.trained import load
 

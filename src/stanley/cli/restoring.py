@@ -37,7 +37,7 @@ def inpaint(
     mask: Annotated[
         str,
         Parameter(
-            help="Unknown pixels: a picture (white is unknown), left,top,width,height, or "
+            help="Unknown pixels: a picture (white is unknown; with --resize of its size), left,top,width,height, or "
             "left-half, right-half, top-half, bottom-half."
         ),
     ],
@@ -70,15 +70,15 @@ def inpaint(
 
     model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
-    images, origin = images_of(model, source, held_out, resize)
-    unknown = mask_of(mask, model.event_shape).to(images.device)
+    images, origin, resized_from = images_of(model, source, held_out, resize)
+    unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
     generator = generator_of(seed, images.device)
     x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
     asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
     asked["start"] = start
-    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained) / "inpainted")
+    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "inpainted"))
     filled = fill(
         ready.sampler,
         model.potential,
@@ -149,7 +149,7 @@ def denoise(
     require(not flow or num in (None, 1), f"--flow draws nothing: its {num} chains would be one; leave out --num")
     model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
     num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
-    images, origin = images_of(model, source, held_out, resize)
+    images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
     generator = generator_of(seed, images.device)
     y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
@@ -166,7 +166,7 @@ def denoise(
 
         ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
     asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
-    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained) / "denoised")
+    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "denoised"))
     restored = clean_up(ready.sampler, model.potential, y, noise, ready.x, steps, generator=generator,
                         progress=sys.stderr.isatty())  # fmt: skip
     scores = None

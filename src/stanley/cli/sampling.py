@@ -59,44 +59,49 @@ def sample(
     --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
     density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
     """
+    from dataclasses import replace
+
     import torch
 
-    from stanley.cli.claims import claim_samples
+    from stanley.cli.claims import claim_samples, folder_for
     from stanley.cli.subject import described, file_name, in_words, refuse_unused, subject_of
     from stanley.cli.tables import accepted
     from stanley.files import write_json
     from stanley.sample_files import write_array, write_film, write_samples
+    from stanley.samplers import run_chains
     from stanley.samplers.inside import adjustable_step
 
     subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
-    bar = sys.stderr.isatty()
-    if subject.model is not None and not subject.tune:
-        from dataclasses import replace
-
+    model, bar = subject.model, sys.stderr.isatty()
+    own_step = model is not None and not subject.tune
+    if model is not None and own_step:
         refuse_unused(precondition=precondition)
-        model = replace(subject.model, sampler=subject.sampler)
+        model = replace(model, sampler=subject.sampler)
         start = start or "noise"
         steps = model.default_steps(start) if steps is None else steps
+    else:
+        refuse_unused(start=start)
+        steps, start = 1000 if steps is None else steps, "noise"
+    folder = out or folder_for("samples", subject.name, subject.folder)
+    kind = ("preconditioned " if precondition else "") + in_words(subject.sampler).split(",")[0]
+    name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
+    asked = {"sampled": subject.name, "num": num, "start": start, "steps": steps, "seed": seed}
+    asked |= {"trained": model.step, "weights": model.weights} if model else {}
+    claim_samples(folder / f"{name}.json", asked)  # before any chain runs
+    if model is not None and own_step:
+        claim_samples(folder / f"{name}.json", asked | {"sampler": described(model.sampler)})
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
         x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
         sampler, how = model.sampler, "its own step size"
     else:
-        from stanley.samplers import run_chains
-
-        refuse_unused(start=start)
-        steps, start = 1000 if steps is None else steps, "noise"
         ready, generator = subject.start(num, warm_up, seed, precondition)
-        x0 = ready.x
+        sampler, how, x0 = ready.sampler, ready.how, ready.x
+        claim_samples(folder / f"{name}.json", asked | {"sampler": described(sampler)})
         chains = run_chains(
-            ready.sampler, subject.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
+            sampler, subject.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
         )
-        sampler, how = ready.sampler, ready.how
-    model, density = subject.model, None if subject.model else subject.potential
-    folder = out or (subject.folder / "samples" if subject.folder else Path("samples") / file_name(subject.name))
-    name = f"{start if model else file_name(in_words(sampler).split(',')[0])}-n{num}-seed{seed}"
-    asked = {"sampled": subject.name, "num": num, "start": start, "steps": steps, "seed": seed}
-    asked |= {"sampler": described(sampler)} | ({"trained": model.step, "weights": model.weights} if model else {})
-    claim_samples(folder / f"{name}.json", asked)
+    asked |= {"sampler": described(sampler)}
+    density = None if model else subject.potential
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
         files.append(write_array(chains.draws, folder, f"{name}-draws"))
@@ -152,16 +157,18 @@ def diagnose(
     A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium
     from coupled chains; growth of U on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against
     its adjusted twin. Samplers and targets are chosen as for stanley sample; a run is judged with its own sampler
-    unless --sampler names another.
+    unless --sampler names another. The figures are the newest request's; the numbers of another one are kept, as
+    diagnosis-stepN.json of a run and diagnosis-former.json of anything else.
     """
     from dataclasses import replace
 
-    from stanley.cli.subject import described, file_name, in_words, subject_of
+    from stanley.cli.claims import folder_for
+    from stanley.cli.subject import described, in_words, subject_of
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
     from stanley.diagnosis import IMAGES, VECTORS
     from stanley.diagnosis import diagnose as judge
-    from stanley.files import write_json
     from stanley.plots.diagnosis import plot_diagnosis
+    from stanley.records import write_answer
     from stanley.sample_files import make_folder
 
     subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
@@ -170,7 +177,7 @@ def diagnose(
     }  # fmt: skip
     usual = VECTORS if len(subject.event_shape) == 1 else IMAGES
     effort = replace(usual, **{name: value for name, value in wanted.items() if value is not None})
-    folder = out or (subject.folder / "diagnosis" if subject.folder else Path("diagnosis") / file_name(subject.name))
+    folder = out or folder_for("diagnosis", subject.name, subject.folder)
     make_folder(folder)
     ready, generator = subject.start(effort.chains, warm_up, seed, precondition)
     found = judge(
@@ -183,8 +190,10 @@ def diagnose(
         progress=sys.stderr.isatty(),
     )
     how = {"sampled": subject.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
-    value = how | {"sampler": described(ready.sampler), "step_size": ready.how} | diagnosis_json(found)
-    write_json(folder / "diagnosis.json", value)
+    how |= {"sampler": described(ready.sampler), "step_size": ready.how}
+    of_run = {"step": subject.model.step, "weights": subject.model.weights} if subject.model else {}
+    value = {"asked": how | of_run} | how | of_run | diagnosis_json(found)
+    write_answer(folder / "diagnosis.json", value)
     files = plot_diagnosis(found, folder, in_words(ready.sampler))
     lines = [
         f"{subject.name}: {in_words(ready.sampler)}",

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from stanley.cli.claims import claim
 from stanley.cli.flags import DataRoot, Device, Json, Pretrained, Resize, WeightsOfRun
 from stanley.cli.image_answer import made_from, report
-from stanley.cli.image_request import held_out_images, home, images_of, request
+from stanley.cli.image_request import held_out_images, home, images_of, refuse_flags, request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,9 @@ def ood(
     *words: Annotated[
         str, Parameter(name="RUN FOLDER", allow_leading_hyphen=True, help="A run, and a picture or a folder of them.")
     ],
-    out: Annotated[Path | None, Parameter(help="CSV file; RUN/ood/FOLDER.csv unless given.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="CSV file; RUN/ood/FOLDER.csv, or ood/NAME/FOLDER.csv of --pretrained NAME.")
+    ] = None,
     against: Annotated[
         str | None,
         Parameter(
@@ -36,8 +38,8 @@ def ood(
 ) -> None:
     """Score pictures by how far outside the training data they lie: a CSV of file, energy, gradient norm, percentile.
 
-    The percentile is among (at most 2,000) held-out data of the run, where its data are at hand. Damaged files are
-    named and skipped. Higher is more outside.
+    The percentile is among (at most 2,000) held-out data of the run, where its data are at hand. Files that are
+    damaged, or of another size or mode, are named and skipped. Higher is more outside.
     """  # fmt: skip
     import csv
     import io
@@ -48,9 +50,9 @@ def ood(
     from stanley.sample_files import make_folder
     from stanley.uses import percentile, score
 
-    model, (source,), fields = request(words, ("FOLDER",), pretrained, None, weights, device, data_root)
-    require(not fields, f"{' '.join(fields)}: scoring runs no chain; leave it out")
-    images, origin = images_of(model, source, None, resize)
+    refuse_flags(words, "ood", "scores picture files and runs no chain")
+    model, (source,), _ = request(words, ("FOLDER",), pretrained, None, weights, device, data_root)
+    images, origin, _ = images_of(model, source, None, resize)
     scores = score(model.potential, images)
     reference, why = None, None
     try:
@@ -62,7 +64,7 @@ def ood(
         why = f"the model's {data.kind} data are not at hand; pass --data.root DIR" if missing else str(error)
     inside, other_origin = reference, None
     if against not in (None, "held-out"):
-        others, other_origin = images_of(model, Path(against), None, resize)
+        others, other_origin, _ = images_of(model, Path(against), None, resize)
         inside = score(model.potential, others)
     if against is not None:
         assert inside is not None
@@ -70,7 +72,7 @@ def ood(
         require(fewest >= 2, f"{fewest} picture on one side of --against {against}, AUROC needs 2 on each; add some")
     percent = None if reference is None else percentile(scores.energy, reference.energy)
 
-    out = out or home(model, pretrained) / "ood" / f"{source.stem if source else 'images'}.csv"
+    out = out or home(model, pretrained, "ood") / f"{source.stem if source else 'images'}.csv"
     require(out.suffix.lower() == ".csv", f"--out is {out}, must be a .csv file")
     asked = made_from(model) | {"use": "ood", "against": against} | origin
     folder, name = out.parent, out.stem
@@ -85,7 +87,7 @@ def ood(
     write_atomic(out, table.getvalue().encode())
 
     result: dict[str, Any] = {"skipped": origin["skipped"], "reference": why or f"{len(reference.energy)} held-out"}  # type: ignore[union-attr]
-    lines = [f"{len(images)} scored, {len(origin['skipped'])} skipped", *(f"skipped {s}" for s in origin["skipped"])]
+    lines = [f"{len(images)} scored, {len(origin['skipped'])} skipped"]
     lines.append(f"no percentiles: {why}" if why else f"percentiles among {result['reference']} images")
     groups = {} if reference is None else {"held-out": reference.energy}
     if against is not None:

@@ -192,11 +192,16 @@ def in_words(sampler: Sampler) -> str:
     names, numbers, part = [], [], to_dict(sampler)
     while True:
         names.append(part["kind"])
-        numbers += [f"{key.replace('_', ' ')} {part[key]:.3g}" for key in ("step_size", "threshold") if key in part]
+        numbers += [f"{key.replace('_', ' ')} {told(part[key])}" for key in ("step_size", "threshold") if key in part]
         inside = part.get("proposal", part.get("sampler"))
         if inside is None:
             return ", ".join([" ".join(names), *numbers])
         part = inside
+
+
+def told(value: float | dict[str, Any]) -> str:
+    """0.43, or of a threshold that follows the gradients `quantile 0.9`."""
+    return f"{value:.3g}" if not isinstance(value, dict) else " ".join(f"{k} {v:.3g}" for k, v in value.items())
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:

@@ -86,14 +86,19 @@ def train(
 
 
 def report_training(run: RunDirectory, as_json: bool) -> None:
+    """Where the run is, and what can be done with it; a run that was finished before is not called done again."""
     last = run.last_record() or {}
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     told = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
+    events = run.events()
+    trained = not (events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step"))
     lines = [
-        f"done: {told}",
+        f"done: {told}"
+        if trained
+        else f"nothing was left to do: {told}; the same command with --steps {2 * (last.get('step') or 1)} goes on",
         f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
     ]
-    show({"run": str(run.path), **numbers}, as_json, lines)
+    show({"run": str(run.path), **numbers, "trained": trained}, as_json, lines)
 
 
 def demo(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +15,9 @@ from torch import Tensor
 from stanley.data.folder import SUFFIXES
 from stanley.data.images import UNREADABLE, eight_bits
 from stanley.errors import StanleyError, require
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes without colour
 
@@ -23,6 +29,8 @@ class Pictures:
     images: Tensor
     files: tuple[Path, ...]
     skipped: tuple[str, ...]
+    sizes: frozenset[tuple[int, int]]  # (width, height) that the files have, EXIF orientation applied
+    unfit: int  # of the skipped ones, those that resizing would fit
 
 
 def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -> Pictures:
@@ -32,28 +40,37 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
     largest central part of the same proportions is averaged down, or enlarged bicubically, and colours become luma or
     grey becomes RGB. EXIF orientation is applied and transparency laid on white, as for training data.
 
-    In a folder a damaged file is skipped and named; a readable one of another size or mode is an error, since it says
-    that the folder is not what the model expects. Raises StanleyError where nothing is left.
+    In a folder a file that is damaged, or of another size or mode, is skipped and named with the reason. Raises
+    StanleyError where nothing is left, or where the one picture cannot be used.
     """
     require(len(shape) == 3, f"the model knows points of shape {shape}, not images: pictures are for image models")
     require(path.exists(), f"{path}: no such file or folder; give a picture, or a folder of them")
     files = [path] if path.is_file() else pictures_in(path)
-    images, used, skipped = [], [], []
+    images, used, skipped, sizes, unfit = [], [], [], set(), 0
     damaged = (*UNREADABLE, too_large())
     for file in files:
         try:
-            images.append(read_picture(file, shape, resize))
-            used.append(file)
+            with warnings.catch_warnings(record=True) as oddities:  # Pillow's, which name no file
+                warnings.simplefilter("always")
+                image, size = read_picture(file, shape, resize)
         except Unfit as error:
-            raise StanleyError(str(error)) from None
+            if path.is_file():
+                raise StanleyError(f"{file} {error}; --resize fits it to the model") from None
+            skipped.append(f"{file.name} {error}")
+            unfit += 1
         except damaged as error:
             skipped.append(f"{file.name}: {what_is_wrong(error)}")
+        else:
+            images.append(image)
+            used.append(file)
+            sizes.add(size)
+            if oddities:
+                warnings.warn(f"{file.name}: {' '.join(str(oddities[0].message).split())}", stacklevel=2)
     if not images:
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-        raise StanleyError(
-            f"{path}: none of {len(files)} pictures can be read: {'; '.join(skipped[:3])}{more}; replace them"
-        )
-    return Pictures(torch.from_numpy(np.stack(images)), tuple(used), tuple(skipped))
+        cure = "replace them" if not unfit else "--resize fits sizes and colours to the model"
+        raise StanleyError(f"{path}: none of {len(files)} pictures can be used: {'; '.join(skipped[:3])}{more}; {cure}")
+    return Pictures(torch.from_numpy(np.stack(images)), tuple(used), tuple(skipped), frozenset(sizes), unfit)
 
 
 def what_is_wrong(error: Exception) -> str:
@@ -80,36 +97,51 @@ class Unfit(ValueError):
     """A whole picture, of another size or mode than asked for."""
 
 
-def read_picture(file: Path, shape: tuple[int, ...], resize: bool) -> np.ndarray:  # uint8 (C, H, W)
+def read_picture(file: Path, shape: tuple[int, ...], resize: bool) -> tuple[np.ndarray, tuple[int, int]]:
+    """uint8 (C, H, W), and the width and height that the file has."""
     from PIL import Image, ImageOps
 
     channels, height, width = shape
     with Image.open(file) as opened:
         turned = ImageOps.exif_transpose(opened)
-        grey = turned.mode in GREY
+        grey = is_grey(turned)
         image = eight_bits(turned, "L" if channels == 1 else "RGB")
+    size = image.size
     if not resize:
         if grey != (channels == 1):
-            raise Unfit(
-                f"{file} is {'grey' if grey else 'in colour'} (mode {turned.mode}), the model knows "
-                f"{'grey' if channels == 1 else 'colour'} images; --resize converts it"
-            )
-        if image.size != (width, height):
-            raise Unfit(
-                f"{file} has {image.width}×{image.height} pixels, the model knows {width}×{height}; --resize fits it"
-            )
-    elif image.size != (width, height):
-        part = min(image.width / width, image.height / height)
-        w, h = part * width, part * height
-        left, top = (image.width - w) / 2, (image.height - h) / 2
-        kind = Image.Resampling.BOX if part >= 1 else Image.Resampling.BICUBIC
-        image = image.resize((width, height), kind, box=(left, top, left + w, top + h))
-    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+            known = "grey" if channels == 1 else "colour"
+            raise Unfit(f"is {'grey' if grey else 'in colour'} (mode {turned.mode}), the model knows {known} images")
+        if size != (width, height):
+            raise Unfit(f"has {image.width}×{image.height} pixels, the model knows {width}×{height}")
+    elif size != (width, height):
+        kind = Image.Resampling.BOX if min(size[0] / width, size[1] / height) >= 1 else Image.Resampling.BICUBIC
+        image = image.resize((width, height), kind, box=central_part(size, width, height))
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1), size
 
 
-def read_mask(file: Path, shape: tuple[int, ...]) -> Tensor:
-    """A picture as a mask (H, W): unknown where it is lighter than mid-grey."""
-    from PIL import Image
+def is_grey(image: Image.Image) -> bool:
+    """By its mode, with a palette by the colours that are seen."""
+    if image.mode not in ("P", "PA"):
+        return image.mode in GREY
+    red, green, blue = np.moveaxis(np.asarray(eight_bits(image, "RGB")), -1, 0)
+    return bool((red == green).all() and (green == blue).all())
+
+
+def central_part(size: tuple[int, int], width: int, height: int) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of the largest part of the proportions width : height in the middle."""
+    part = min(size[0] / width, size[1] / height)
+    w, h = part * width, part * height
+    left, top = (size[0] - w) / 2, (size[1] - h) / 2
+    return left, top, left + w, top + h
+
+
+def read_mask(file: Path, shape: tuple[int, ...], sizes: Collection[tuple[int, int]] = ()) -> Tensor:
+    """A picture as a mask (H, W): unknown where it is lighter than mid-grey.
+
+    It has the images' size, or that of the pictures they were resized from, one for all (`sizes`, empty where none was
+    resized): then it is cut like them, and each pixel is the nearest one of the file, so that it stays 0 or 1.
+    """
+    from PIL import Image, ImageOps
 
     require(
         file.is_file(),
@@ -119,12 +151,15 @@ def read_mask(file: Path, shape: tuple[int, ...]) -> Tensor:
     height, width = shape[-2:]
     try:
         with Image.open(file) as opened:
-            luma = np.asarray(eight_bits(opened, "L"))
+            mask = eight_bits(ImageOps.exif_transpose(opened), "L")
     except (*UNREADABLE, too_large()) as error:
         raise StanleyError(f"--mask {file} cannot be read as a picture: {' '.join(str(error).split())}") from error
-    require(
-        luma.shape == (height, width),
-        f"--mask {file} has {luma.shape[1]}×{luma.shape[0]} pixels, the images have {width}×{height}; make it that "
-        "size, white where a pixel is unknown",
-    )
-    return torch.from_numpy(luma > 127)
+    if mask.size != (width, height):
+        from_one = [f", resized from {w}×{h}; make it one of these sizes" for w, h in sizes] if len(sizes) == 1 else []
+        require(
+            set(sizes) == {mask.size},
+            f"--mask {file} has {mask.width}×{mask.height} pixels, the images have {width}×{height}"
+            f"{from_one[0] if from_one else '; make it that size'}, white where a pixel is unknown",
+        )
+        mask = mask.resize((width, height), Image.Resampling.NEAREST, box=central_part(mask.size, width, height))
+    return torch.from_numpy(np.asarray(mask) > 127)
