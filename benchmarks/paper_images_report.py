@@ -29,10 +29,8 @@ def table(rows: list[Row], data: str) -> Iterable[str]:
     names += ("10³·MMD² bank", "fresh", "noise sd", "acceptance", "CPU s")
     yield "| " + " | ".join(names) + " |"
     yield "|" + "---|" * len(names)
-    found = [r for r in rows if r["stage"] == "run"]
+    found = sorted((r for r in rows if r["stage"] == "run" and r["row"].startswith(data)), key=place)
     for name, h in dict.fromkeys((r["row"], r["step_size"]) for r in found):
-        if not name.startswith(data):
-            continue
         runs = [r for r in found if (r["row"], r["step_size"]) == (name, h)]
         done = [r for r in runs if "failure" not in r]
         cells = [name.split("-", 1)[1], f"{h:.3g}", f"{len(runs)}", f"{len(runs) - len(done)}"]
@@ -74,7 +72,7 @@ def noise_std(row: Row) -> float:
 
 def tuning(rows: list[Row], data: str) -> Iterable[str]:
     """Markdown: FD of the bank, one number a tuning seed; a dash where it was not tried."""
-    found = [r for r in rows if r["stage"] == "tune" and r["row"].startswith(data)]
+    found = sorted((r for r in rows if r["stage"] == "tune" and r["row"].startswith(data)), key=place)
     lines = {key: tuned(rows, *key) for key in dict.fromkeys((r["row"], r.get("quantile")) for r in found)}
     grid = [h for h in next(iter(lines.values()), ()) if any(values[h] for values in lines.values())]
     yield "| sampler | " + " | ".join(f"h = {h:g}" for h in grid) + " |"
@@ -82,6 +80,12 @@ def tuning(rows: list[Row], data: str) -> Iterable[str]:
     for (name, quantile), values in lines.items():
         label = name.split("-", 1)[1] + ("" if quantile is None else f", th at the {quantile:g} quantile")
         yield f"| {label} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
+
+
+def place(row: Row) -> tuple[int, int, float]:
+    """Where a row stands in a table, whatever the order of the record."""
+    data, name = row["row"].split("-", 1)
+    return ROWS[data].index(name), row["seed"], row.get("quantile") or 0.5
 
 
 def cell(value: float | None) -> str:
