@@ -1,15 +1,15 @@
 """The image experiment at the scale of one CPU core: the draft's samplers, one network, equal gradients.
 
     python benchmarks/paper_images.py --root DIR                        # all rows, two CPU hours; resumes
-    python benchmarks/paper_images.py --root DIR --only cifar10-stanley --seeds 1
+    python benchmarks/paper_images.py --root DIR --only cifar10-stanley --step-size 9e-4    # in place of the tuned one
     python benchmarks/paper_images.py --root DIR --thresholds           # STANLEY's threshold × step size
     python benchmarks/paper_images_report.py --root DIR                 # tables and figures of the record
 
 A row is a recipe with benchmarks/paper_images.yaml: 1,000 iterations of 32 chains, 10 gradients each, T the same for
 all. First the step size is tuned, at full length on the row's own data: every sampler tries GRID on TUNING_SEEDS, and
 where an edge wins also the step BEYOND it; the least mean Fréchet distance of the bank wins, a step size at which any
-of them diverges is out. Then the row is trained
-with seeds 0, 1, … and scored every 200 iterations against all training images:
+of them diverges is out. Then the row is trained with seeds 0, 1, … and scored every 200 iterations against all training
+images:
 bank   the 1,000 persistent chains as they lie
 fresh  256 chains from noise, 100 gradients each, of the averaged weights, at the end
 Fréchet distances are of 8×8 pixel averages (192 features), not of Inception features: they are not FID. CIFAR-10 is at
@@ -46,7 +46,7 @@ from stanley.features import Features, features_named
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, mmd2
 from stanley.records import RunDirectory
 from stanley.samplers.base import evaluate
-from stanley.samplers.scale import Quantile, scale
+from stanley.samplers.scale import scale
 from stanley.train_config import TrainConfig
 from stanley.trained import Trained, trained_sampler
 from stanley.types import Potential
@@ -60,7 +60,7 @@ ROWS = {"cifar10": (*MAIN, "clipped", "matched", "hmc", "random-walk"), "flowers
 GRID = (1e-4, 4e-4, 9e-4, 1.6e-3)  # h: noise of 0.01 to 0.04 a step, that of the data is 0.03; HMC gets √h
 BEYOND = {1e-4: 2.5e-5, 1.6e-3: 3.6e-3}  # what a sampler tries besides whose best is at that edge
 TUNING_SEEDS = (101, 102)
-QUANTILES = (0.1, 0.9)  # of |∇U|, in place of the median; --thresholds
+THRESHOLDS = (4.0, 20.0, 100.0)  # fixed ones, in place of the median of |∇U|; 4 is the draft's; --thresholds
 FRESH = 256
 HMC_FLAGS = {"chain_steps": 2, "sampler.num_leapfrog": 5}
 FEATURES = PixelFeatures(8)
@@ -201,9 +201,9 @@ def gradients(config: TrainConfig) -> int:
     return config.steps * config.batch * (config.chain_steps * per_step + 1)
 
 
-def tuned(rows: list[Row], name: str, quantile: float | None = None) -> dict[float, list[float | None]]:
+def tuned(rows: list[Row], name: str, threshold: float | None = None) -> dict[float, list[float | None]]:
     """Final Fréchet distance of the bank by step size, one for each tuning seed; None for a run that failed."""
-    mine = [r for r in rows if (r["stage"], r["row"], r.get("quantile")) == ("tune", name, quantile)]
+    mine = [r for r in rows if (r["stage"], r["row"], r.get("threshold")) == ("tune", name, threshold)]
     grid = sorted({*GRID, *BEYOND.values()})
     return {h: [final(r, "fd_bank") for r in mine if r["step_size"] == step_size_of(name, h)] for h in grid}
 
@@ -225,7 +225,7 @@ def read(record: Path) -> list[Row]:
 
 
 def jobs(arguments: argparse.Namespace) -> Iterable[tuple[str, str, int, float, float | None]]:
-    """(stage, row, seed, step size, quantile of the threshold): tuning before the runs that need it, then seed by seed.
+    """(stage, row, seed, step size, fixed threshold): tuning before the runs that need it, then seed by seed.
 
     Lazy: what comes later depends on the record as it is by then.
     """
@@ -237,19 +237,20 @@ def jobs(arguments: argparse.Namespace) -> Iterable[tuple[str, str, int, float, 
             yield from (("tune", name, seed, step_size_of(name, beyond), None) for seed in TUNING_SEEDS)
     for seed in range(arguments.seeds):
         for name in names:
-            yield "run", name, seed, step_size_of(name, best(read(arguments.record), name)), None
+            h = arguments.step_size or best(read(arguments.record), name)
+            yield "run", name, seed, step_size_of(name, h), None
     for name in (n for n in names if arguments.thresholds and n.endswith("-stanley") and "adjusted" not in n):
-        yield from (("tune", name, TUNING_SEEDS[0], h, q) for q in QUANTILES for h in GRID)
+        yield from (("tune", name, TUNING_SEEDS[0], h, th) for th in THRESHOLDS for h in GRID)
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    for stage, name, seed, step_size, quantile in jobs(arguments):
-        key = {"stage": stage, "row": name, "seed": seed, "step_size": step_size, "quantile": quantile}
+    for stage, name, seed, step_size, threshold in jobs(arguments):
+        key = {"stage": stage, "row": name, "seed": seed, "step_size": step_size, "threshold": threshold}
         if any(key == {k: row.get(k) for k in key} for row in read(arguments.record)):
             continue
         config = config_of(name, step_size, seed, arguments.root)
-        if quantile is not None:
-            config = replace(config, sampler=replace(config.sampler, threshold=Quantile(quantile)))  # type: ignore[call-arg]
+        if threshold is not None:
+            config = replace(config, sampler=replace(config.sampler, threshold=threshold))  # type: ignore[call-arg]
         pictures = None
         if stage == "run" and seed == 0 and arguments.pictures:
             pictures = Path(arguments.pictures) / f"{name}.npz"
@@ -267,7 +268,8 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--only", nargs="+", help="rows, such as cifar10-stanley")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--thresholds", action="store_true", help="STANLEY at other quantiles too")
+    parser.add_argument("--step-size", type=float, metavar="H", help="of the rows, in place of the tuned one")
+    parser.add_argument("--thresholds", action="store_true", help="STANLEY at fixed thresholds too")
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
     arguments = parser.parse_args()

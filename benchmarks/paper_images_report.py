@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from paper_images import RECORD, ROWS, Row, config_of, distance, final, read, tuned
+from paper_images import RECORD, ROWS, Row, best, config_of, distance, final, read, step_size_of, tuned
 
 from stanley.data import centre
 from stanley.plots import figures, images
@@ -73,19 +73,19 @@ def noise_std(row: Row) -> float:
 def tuning(rows: list[Row], data: str) -> Iterable[str]:
     """Markdown: FD of the bank, one number a tuning seed; a dash where it was not tried."""
     found = sorted((r for r in rows if r["stage"] == "tune" and r["row"].startswith(data)), key=place)
-    lines = {key: tuned(rows, *key) for key in dict.fromkeys((r["row"], r.get("quantile")) for r in found)}
+    lines = {key: tuned(rows, *key) for key in dict.fromkeys((r["row"], r.get("threshold")) for r in found)}
     grid = [h for h in next(iter(lines.values()), ()) if any(values[h] for values in lines.values())]
     yield "| sampler | " + " | ".join(f"h = {h:g}" for h in grid) + " |"
     yield "|---|" + "---|" * len(grid)
-    for (name, quantile), values in lines.items():
-        label = name.split("-", 1)[1] + ("" if quantile is None else f", th at the {quantile:g} quantile")
+    for (name, threshold), values in lines.items():
+        label = name.split("-", 1)[1] + ("" if threshold is None else f", th {threshold:g}")
         yield f"| {label} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
 
 
-def place(row: Row) -> tuple[int, int, float]:
+def place(row: Row) -> tuple[int, float, int]:
     """Where a row stands in a table, whatever the order of the record."""
     data, name = row["row"].split("-", 1)
-    return ROWS[data].index(name), row["seed"], row.get("quantile") or 0.5
+    return ROWS[data].index(name), row.get("threshold") or 0.0, row["seed"]
 
 
 def cell(value: float | None) -> str:
@@ -96,6 +96,12 @@ TITLES = {"cifar10": "CIFAR-10, 16×16", "flowers102": "Flowers-102, 16×16"}
 STYLES = dict(zip(ROWS["cifar10"], figures.CYCLE, strict=True))
 
 
+def at_tuned_step(rows: list[Row], name: str) -> list[Row]:
+    """The reported runs of a row, at the step size that its tuning chose."""
+    found = [r for r in rows if (r["row"], r["stage"]) == (name, "run")]
+    return [r for r in found if r["step_size"] == step_size_of(name, best(rows, name))] if found else []
+
+
 def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
     """The bank's Fréchet distance over training: means thick, seeds thin, one-seed rows dashed."""
     figure = figures.new_figure(6.5 * len(floors), 4.6)
@@ -103,8 +109,7 @@ def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
         ax.set_yscale("log")
         figures.dress(ax, TITLES[data], "training iteration", "Fréchet distance, 8×8 pixels (not FID)")
         for name in ROWS[data]:
-            runs = [r for r in rows if r["row"] == f"{data}-{name}" and r["stage"] == "run"]
-            runs = [r["curve"] for r in runs if r["step_size"] == runs[0]["step_size"]]  # the tuned one
+            runs = [r["curve"] for r in at_tuned_step(rows, f"{data}-{name}")]
             runs = [[(p["step"], p["fd_bank"]) for p in curve] for curve in runs]
             if len(runs) > 1:
                 for curve in runs:
@@ -133,7 +138,7 @@ def draw_gamma(rows: list[Row]) -> None:
             ax.set_yscale("linear" if key == "scale" else "log")
             figures.dress(ax, TITLES[data] if key == "scale" else "", "training iteration", label)
             for name in ("stanley", "adjusted-stanley", "clipped", "matched"):
-                for r in [r for r in rows if r["row"] == f"{data}-{name}" and r["stage"] == "run"]:
+                for r in at_tuned_step(rows, f"{data}-{name}"):
                     values = r["means_over_20"][key]
                     steps = [20 * k + 10 for k in range(len(values))]
                     first = name if r["seed"] == 0 else None
