@@ -22,23 +22,47 @@ from stanley.plots import figures, images
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
+LABELS = {
+    "langevin": "Langevin",
+    "stanley": "STANLEY",
+    "gd": "gradient descent",
+    "adjusted-stanley": "adjusted STANLEY",
+    "clipped": "clipped Langevin",
+    "matched": "noise-matched Langevin",
+    "hmc": "HMC",
+    "random-walk": "random walk",
+}
+
+
 def table(rows: list[Row], data: str) -> Iterable[str]:
-    """Markdown: what is averaged is over the seeds that reached the end, the others are counted."""
-    through = ("fd_bank", "fd_fresh", *(("fd_cifar_bank", "fd_cifar_fresh") if seen_by_classifier(rows, data) else ()))
-    names = ("sampler", "h", "seeds", "failed", *(key.replace("_", " ") for key in through))
-    names += ("10³·MMD² bank", "fresh", "noise sd", "acceptance", "CPU s")
-    yield "| " + " | ".join(names) + " |"
-    yield "|" + "---|" * len(names)
+    """Markdown: FD of the bank of every seed; means over the seeds that reached the end, the others are counted."""
+    means = ("fd_fresh", *(("fd_cifar_bank", "fd_cifar_fresh") if seen_by_classifier(rows, data) else ()))
+    heads = (
+        "sampler",
+        "h",
+        "failed",
+        "FD bank, each seed",
+        "FD bank",
+        "FD fresh",
+        *(f"`{k[:8]}` {k[9:]}" for k in means[1:]),
+    )
+    heads += ("noise sd", "acceptance", "CPU s")
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
     found = sorted((r for r in rows if r["stage"] == "run" and r["row"].startswith(data)), key=place)
     for name, h in dict.fromkeys((r["row"], r["step_size"]) for r in found):
         runs = [r for r in found if (r["row"], r["step_size"]) == (name, h)]
         done = [r for r in runs if "failure" not in r]
-        cells = [name.split("-", 1)[1], f"{h:.3g}", f"{len(runs)}", f"{len(runs) - len(done)}"]
-        cells += [spread([final(r, key) for r in done]) for key in through]
-        cells += [spread([1e3 * final(r, key) for r in done], 1) for key in ("mmd2_bank", "mmd2_fresh")]  # type: ignore[operator]
+        cells = [label(name), f"{h:.3g}", f"{len(runs) - len(done)} of {len(runs)}"]
+        cells += [", ".join(cell(final(r, "fd_bank")) for r in runs)]
+        cells += [spread([final(r, key) for r in done]) for key in ("fd_bank", *means)]
         cells += [spread([noise_std(r) for r in done], 4), spread([ends(r, "acceptance") for r in done])]
         cells.append(spread([r["cpu_seconds"] for r in done], 0))
         yield "| " + " | ".join(cells) + " |"
+
+
+def label(name: str) -> str:
+    return LABELS[name.split("-", 1)[1]]
 
 
 def seen_by_classifier(rows: list[Row], data: str) -> bool:
@@ -78,8 +102,8 @@ def tuning(rows: list[Row], data: str) -> Iterable[str]:
     yield "| sampler | " + " | ".join(f"h = {h:g}" for h in grid) + " |"
     yield "|---|" + "---|" * len(grid)
     for (name, threshold), values in lines.items():
-        label = name.split("-", 1)[1] + ("" if threshold is None else f", th {threshold:g}")
-        yield f"| {label} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
+        called = label(name) + ("" if threshold is None else f", th {threshold:g}")
+        yield f"| {called} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
 
 
 def place(row: Row) -> tuple[int, float, int]:
@@ -118,8 +142,8 @@ def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
             means = [(runs[0][k][0], statistics.fmean(c[k][1] for c in runs)) for k in range(length)]
             if means:
                 dashes = "-" if len(runs) > 1 else (0, (3, 1.5))
-                label = f"{name} ({len(runs)})"
-                ax.plot(*zip(*means, strict=True), color=STYLES[name], linewidth=1.8, linestyle=dashes, label=label)
+                called = f"{LABELS[name]} ({len(runs)})"
+                ax.plot(*zip(*means, strict=True), color=STYLES[name], linewidth=1.8, linestyle=dashes, label=called)
         ax.axhline(floors[data], color=figures.MUTED, linewidth=1, linestyle=":")
         ax.annotate("held-out images", (0, floors[data]), xytext=(2, 3), textcoords="offset points", fontsize=8)
         ax.set_ylim(bottom=floors[data] / 4)
@@ -141,7 +165,7 @@ def draw_gamma(rows: list[Row]) -> None:
                 for r in at_tuned_step(rows, f"{data}-{name}"):
                     values = r["means_over_20"][key]
                     steps = [20 * k + 10 for k in range(len(values))]
-                    first = name if r["seed"] == 0 else None
+                    first = LABELS[name] if r["seed"] == 0 else None
                     ax.plot(steps, values, color=STYLES[name], linewidth=1.2, alpha=0.8, label=first)
         axes[0, column].set_ylim(0, 1)
         axes[0, column].legend(frameon=False, fontsize=8)
