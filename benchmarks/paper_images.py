@@ -238,7 +238,7 @@ def jobs(arguments: argparse.Namespace) -> Iterable[tuple[str, str, int, float, 
     for seed in range(arguments.seeds):
         for name in names:
             h = arguments.step_size or best(read(arguments.record), name)
-            yield "run", name, seed, step_size_of(name, h), None
+            yield "run", name, seed, step_size_of(name, h), arguments.threshold
     for name in (n for n in names if arguments.thresholds and n.endswith("-stanley") and "adjusted" not in n):
         yield from (("tune", name, TUNING_SEEDS[0], h, th) for th in THRESHOLDS for h in GRID)
 
@@ -269,6 +269,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="rows, such as cifar10-stanley")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--step-size", type=float, metavar="H", help="of the rows, in place of the tuned one")
+    parser.add_argument("--threshold", type=float, metavar="TH", help="of the rows, in place of the median")
     parser.add_argument("--thresholds", action="store_true", help="STANLEY at fixed thresholds too")
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")

@@ -50,10 +50,10 @@ def table(rows: list[Row], data: str) -> Iterable[str]:
     yield "| " + " | ".join(heads) + " |"
     yield "|" + "---|" * len(heads)
     found = sorted((r for r in rows if r["stage"] == "run" and r["row"].startswith(data)), key=place)
-    for name, h in dict.fromkeys((r["row"], r["step_size"]) for r in found):
-        runs = [r for r in found if (r["row"], r["step_size"]) == (name, h)]
+    for name, h, threshold in dict.fromkeys((r["row"], r["step_size"], r["threshold"]) for r in found):
+        runs = [r for r in found if (r["row"], r["step_size"], r["threshold"]) == (name, h, threshold)]
         done = [r for r in runs if "failure" not in r]
-        cells = [label(name), f"{h:.3g}", f"{len(runs) - len(done)} of {len(runs)}"]
+        cells = [label(name, threshold), f"{h:.3g}", f"{len(runs) - len(done)} of {len(runs)}"]
         cells += [", ".join(cell(final(r, "fd_bank")) for r in runs)]
         cells += [spread([final(r, key) for r in done]) for key in ("fd_bank", *means)]
         cells += [spread([noise_std(r) for r in done], 4), spread([ends(r, "acceptance") for r in done])]
@@ -61,8 +61,8 @@ def table(rows: list[Row], data: str) -> Iterable[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def label(name: str) -> str:
-    return LABELS[name.split("-", 1)[1]]
+def label(name: str, threshold: float | None = None) -> str:
+    return LABELS[name.split("-", 1)[1]] + ("" if threshold is None else f", th {threshold:g}")
 
 
 def seen_by_classifier(rows: list[Row], data: str) -> bool:
@@ -97,13 +97,12 @@ def noise_std(row: Row) -> float:
 def tuning(rows: list[Row], data: str) -> Iterable[str]:
     """Markdown: FD of the bank, one number a tuning seed; a dash where it was not tried."""
     found = sorted((r for r in rows if r["stage"] == "tune" and r["row"].startswith(data)), key=place)
-    lines = {key: tuned(rows, *key) for key in dict.fromkeys((r["row"], r.get("threshold")) for r in found)}
+    lines = {key: tuned(rows, *key) for key in dict.fromkeys((r["row"], r["threshold"]) for r in found)}
     grid = [h for h in next(iter(lines.values()), ()) if any(values[h] for values in lines.values())]
     yield "| sampler | " + " | ".join(f"h = {h:g}" for h in grid) + " |"
     yield "|---|" + "---|" * len(grid)
     for (name, threshold), values in lines.items():
-        called = label(name) + ("" if threshold is None else f", th {threshold:g}")
-        yield f"| {called} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
+        yield f"| {label(name, threshold)} | " + " | ".join(", ".join(map(cell, values[h])) or "–" for h in grid) + " |"
 
 
 def place(row: Row) -> tuple[int, float, int]:
@@ -122,7 +121,7 @@ STYLES = dict(zip(ROWS["cifar10"], figures.CYCLE, strict=True))
 
 def at_tuned_step(rows: list[Row], name: str) -> list[Row]:
     """The reported runs of a row, at the step size that its tuning chose."""
-    found = [r for r in rows if (r["row"], r["stage"]) == (name, "run")]
+    found = [r for r in rows if (r["row"], r["stage"], r["threshold"]) == (name, "run", None)]
     return [r for r in found if r["step_size"] == step_size_of(name, best(rows, name))] if found else []
 
 
