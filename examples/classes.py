@@ -9,8 +9,8 @@ well the best one could do does not depend on them: AUROC is the chance that an 
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,4 +103,10 @@ def main(out: Path, models: list[stanley.Trained]) -> dict:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/classes"), [stanley.load(run) for run in sys.argv[2:4]])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, default=Path("runs/classes"))
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="two runs, of one class each")
+    asked = parser.parse_args()
+    if len(asked.runs) not in (0, 2):
+        parser.error(f"{len(asked.runs)} runs are given; give two, or none")
+    main(asked.out, [stanley.load(run) for run in asked.runs])

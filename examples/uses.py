@@ -7,8 +7,8 @@ python examples/uses.py OUT --pretrained mnist --data.root DIR
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,18 +182,24 @@ def main(out: Path, model: stanley.Trained | None = None, num: int = 8, long_ste
     return numbers
 
 
-def asked_for(words: list[str]) -> stanley.Trained | None:
-    """RUN, or --pretrained NAME --data.root DIR, whose held-out images are taken from there."""
-    if not words:
-        return None
-    if words[0] != "--pretrained":
-        return stanley.load(words[0])
+def pretrained_with_data(name: str, root: str) -> stanley.Trained:
+    """A model of the library, with its data where they lie here: held-out images are taken from there."""
     from stanley.models import pretrained
 
-    model = pretrained(words[1])
-    data = replace(model.config.data, root=words[words.index("--data.root") + 1])  # type: ignore[call-arg]
-    return replace(model, config=replace(model.config, data=data))
+    model = pretrained(name)
+    return replace(model, config=replace(model.config, data=replace(model.config.data, root=root)))  # type: ignore[call-arg]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/uses"), asked_for(sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, default=Path("runs/uses"))
+    parser.add_argument("run", nargs="?", metavar="RUN")
+    parser.add_argument("--pretrained", metavar="NAME", help="a model that comes with the library, in the place of RUN")
+    parser.add_argument("--data.root", dest="root", metavar="DIR", help="where its data lie")
+    asked = parser.parse_args()
+    if asked.pretrained and not asked.root:
+        parser.error("--pretrained needs --data.root DIR, for held-out images")
+    if asked.pretrained:
+        main(asked.out, pretrained_with_data(asked.pretrained, asked.root))
+    else:
+        main(asked.out, stanley.load(asked.run) if asked.run else None)

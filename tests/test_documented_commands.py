@@ -26,8 +26,8 @@ def commands(page: Path) -> list[str]:
     """Lines of code blocks, fenced or indented, and code in rows of tables; cut at && and at comments."""
     text = page.read_text().replace("\\\n", " ")
     lines = re.findall(r"^ {4}(\S.*)$", text, re.M) + re.findall(r"^\|.*`(stanley [^`]+)`", text, re.M)
-    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.M | re.S):
-        lines += block.splitlines()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+        lines += block.splitlines() if language in ("", "sh") else []
     parts = (part.strip() for line in lines for part in re.sub(r"(^|\s)#.*", "", line).split("&&"))
     return [part for part in dict.fromkeys(parts) if re.fullmatch(rf"({'|'.join(PROGRAMS)}) .*[^;,…]", part)]
 
