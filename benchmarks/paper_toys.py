@@ -456,12 +456,12 @@ def append(path: Path, job: Job, rows: list[dict[str, Any]]) -> None:
 
 
 def rerun(record: Record, num: int) -> None:
-    """The first reported stacks once more: every number but the time must be the recorded one."""
+    """The first reported stacks once more: what is not the recorded number, but for the time, and by how much."""
     for job in [job for job in record if job.samples][:num]:
         rows, _ = carry_out(job)
         for run, old, new in zip(job.runs, record[job], rows, strict=True):
-            old, new = ({k: v for k, v in row.items() if k != "cpu_seconds"} for row in (old, new))
-            print(f"{job.target} {job.method} {run}: {'the same' if old == new else 'DIFFERENT'}")
+            off = [f"{k}: {v}, now {new.get(k)}" for k, v in old.items() if k != "cpu_seconds" and v != new.get(k)]
+            print(f"{job.target} {job.method} {run}: {'; '.join(off) or 'the same'}")
 
 
 def against_library(names: Sequence[str], iterations: int = 120) -> None:
