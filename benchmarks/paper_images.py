@@ -46,6 +46,7 @@ from stanley.features import Features, features_named
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, mmd2
 from stanley.records import RunDirectory
 from stanley.samplers.base import evaluate
+from stanley.samplers.inside import with_threshold
 from stanley.samplers.scale import scale
 from stanley.train_config import TrainConfig
 from stanley.trained import Trained, trained_sampler
@@ -59,6 +60,7 @@ MAIN = ("langevin", "stanley", "gd", "adjusted-stanley")
 ROWS = {"cifar10": (*MAIN, "clipped", "matched", "hmc", "random-walk"), "flowers102": (*MAIN, "clipped")}
 GRID = (1e-4, 4e-4, 9e-4, 1.6e-3)  # h: noise of 0.01 to 0.04 a step, that of the data is 0.03; HMC gets √h
 BEYOND = {1e-4: 2.5e-5, 1.6e-3: 3.6e-3}  # what a sampler tries besides whose best is at that edge
+CUT = ("stanley", "adjusted-stanley", "clipped", "matched")  # those that have a threshold
 TUNING_SEEDS = (101, 102)
 THRESHOLDS = (4.0, 20.0, 100.0)  # fixed ones, in place of the median of |∇U|; 4 is the draft's; --thresholds
 FRESH = 256
@@ -250,7 +252,7 @@ def measure(arguments: argparse.Namespace) -> None:
             continue
         config = config_of(name, step_size, seed, arguments.root)
         if threshold is not None:
-            config = replace(config, sampler=replace(config.sampler, threshold=threshold))  # type: ignore[call-arg]
+            config = replace(config, sampler=with_threshold(config.sampler, torch.tensor(threshold)))
         pictures = None
         if stage == "run" and seed == 0 and arguments.pictures:
             pictures = Path(arguments.pictures) / f"{name}.npz"
@@ -274,6 +276,9 @@ def main() -> None:
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
     arguments = parser.parse_args()
+    uncut = [name for name in arguments.only or ["every row"] if name.split("-", 1)[-1] not in CUT]
+    if arguments.threshold and uncut:
+        parser.error(f"--threshold needs --only with rows that have one, {', '.join(CUT)}; got {uncut[0]}")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     measure(arguments)

@@ -23,6 +23,7 @@ from stanley.data import centre, to_bytes
 from stanley.features.classifier import classifier_features
 from stanley.metrics import auroc
 from stanley.plots import labelled_grids, save
+from stanley.samplers.inside import with_step_size
 from stanley.uses import Composed
 
 SHOWN, HELD_OUT = 48, 1000
@@ -73,7 +74,7 @@ def product(models: list[stanley.Trained]) -> torch.Tensor:
     """Chains on U₁ + U₂ from noise; forces add up, so the step is half as long."""
     first = models[0]
     generator = torch.Generator(first.noise.mean.device).manual_seed(0)
-    sampler = replace(first.sampler, step_size=float(first.sampler.step_size) / 2)  # type: ignore[type-var]
+    sampler = with_step_size(first.sampler, float(first.sampler.step_size) / 2)
     both = Composed(tuple(model.potential for model in models))
     x0, steps = first.starts(SHOWN, "noise", generator), first.default_steps("noise")
     return stanley.run_chains(sampler, both, x0, steps, generator=generator).x

@@ -19,7 +19,9 @@ from torch import Tensor
 
 import stanley
 from stanley.data import centre, to_bytes
+from stanley.models import pretrained
 from stanley.plots import Panel, chain_film, densities, energy_histograms, energy_path, picture_table, save
+from stanley.trained import with_data_at
 from stanley.uses import (
     Composed,
     box_mask,
@@ -182,14 +184,6 @@ def main(out: Path, model: stanley.Trained | None = None, num: int = 8, long_ste
     return numbers
 
 
-def pretrained_with_data(name: str, root: str) -> stanley.Trained:
-    """A model of the library, with its data where they lie here: held-out images are taken from there."""
-    from stanley.models import pretrained
-
-    model = pretrained(name)
-    return replace(model, config=replace(model.config, data=replace(model.config.data, root=root)))  # type: ignore[call-arg]
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=Path, default=Path("runs/uses"))
@@ -200,6 +194,6 @@ if __name__ == "__main__":
     if asked.pretrained and not asked.root:
         parser.error("--pretrained needs --data.root DIR, for held-out images")
     if asked.pretrained:
-        main(asked.out, pretrained_with_data(asked.pretrained, asked.root))
+        main(asked.out, with_data_at(pretrained(asked.pretrained), asked.root))
     else:
         main(asked.out, stanley.load(asked.run) if asked.run else None)
