@@ -2,7 +2,7 @@
 
     python benchmarks/paper_images.py --root DIR                        # all rows, two CPU hours; resumes
     python benchmarks/paper_images.py --root DIR --only cifar10-stanley --step-size 9e-4    # in place of the tuned one
-    python benchmarks/paper_images.py --root DIR --thresholds           # STANLEY's threshold × step size
+    python benchmarks/paper_images.py --root DIR --thresholds           # a number for th, tuned with h; two CPU hours
     python benchmarks/paper_images_report.py --root DIR                 # tables and figures of the record
 
 A row is a recipe with benchmarks/paper_images.yaml: 1,000 iterations of 32 chains, 10 gradients each, T the same for
@@ -62,7 +62,8 @@ GRID = (1e-4, 4e-4, 9e-4, 1.6e-3)  # h: noise of 0.01 to 0.04 a step, that of th
 BEYOND = {1e-4: 2.5e-5, 1.6e-3: 3.6e-3}  # what a sampler tries besides whose best is at that edge
 CUT = ("stanley", "adjusted-stanley", "clipped", "matched")  # those that have a threshold
 TUNING_SEEDS = (101, 102)
-THRESHOLDS = (4.0, 20.0, 100.0)  # fixed ones, in place of the median of |∇U|; 4 is the draft's; --thresholds
+# --thresholds: numbers in place of the median of |∇U|, tuned together with h; 4 is the draft's
+FIXED = {"stanley": (100.0, 20.0, 500.0, 4.0), "clipped": (100.0, 20.0, 500.0)}
 FRESH = 256
 HMC_FLAGS = {"chain_steps": 2, "sampler.num_leapfrog": 5}
 FEATURES = PixelFeatures(8)
@@ -210,9 +211,10 @@ def tuned(rows: list[Row], name: str, threshold: float | None = None) -> dict[fl
     return {h: [final(r, "fd_bank") for r in mine if r["step_size"] == step_size_of(name, h)] for h in grid}
 
 
-def best(rows: list[Row], name: str) -> float:
-    """The h of least mean Fréchet distance among those that no tuning seed failed at."""
-    means = {h: mean(found) for h, found in tuned(rows, name).items() if found and None not in found}
+def best(rows: list[Row], name: str, thresholds: Sequence[float | None] = (None,)) -> tuple[float | None, float]:
+    """The threshold and h of least mean Fréchet distance among those that no tuning seed failed at."""
+    tried = {(th, h): found for th in thresholds for h, found in tuned(rows, name, th).items()}
+    means = {key: mean(found) for key, found in tried.items() if found and None not in found}
     if not means:
         raise SystemExit(f"{name}: every step size failed on one of the seeds {TUNING_SEEDS}")
     return min(means, key=means.__getitem__)
@@ -232,17 +234,20 @@ def jobs(arguments: argparse.Namespace) -> Iterable[tuple[str, str, int, float, 
     Lazy: what comes later depends on the record as it is by then.
     """
     names = arguments.only or [f"{data}-{name}" for data in arguments.data for name in ROWS[data]]
-    for name in names:
-        yield from (("tune", name, seed, step_size_of(name, h), None) for seed in TUNING_SEEDS for h in GRID)
-        beyond = BEYOND.get(best(read(arguments.record), name))
-        if beyond is not None:
-            yield from (("tune", name, seed, step_size_of(name, beyond), None) for seed in TUNING_SEEDS)
+    thresholds: dict[str, Sequence[float | None]] = dict.fromkeys(names, (None,))
+    if arguments.thresholds:
+        thresholds = {name: FIXED[kind] for name in names if (kind := name.split("-", 1)[1]) in FIXED}
+    for name, tried in thresholds.items():
+        grid = [(th, h, seed) for th in tried for seed in TUNING_SEEDS for h in GRID]
+        yield from (("tune", name, seed, step_size_of(name, h), th) for th, h, seed in grid)
+        th, h = best(read(arguments.record), name, tried)
+        if h in BEYOND:
+            yield from (("tune", name, seed, step_size_of(name, BEYOND[h]), th) for seed in TUNING_SEEDS)
     for seed in range(arguments.seeds):
-        for name in names:
-            h = arguments.step_size or best(read(arguments.record), name)
-            yield "run", name, seed, step_size_of(name, h), arguments.threshold
-    for name in (n for n in names if arguments.thresholds and n.endswith("-stanley") and "adjusted" not in n):
-        yield from (("tune", name, TUNING_SEEDS[0], h, th) for th in THRESHOLDS for h in GRID)
+        for name, tried in thresholds.items():
+            th, h = best(read(arguments.record), name, tried)
+            h, th = arguments.step_size or h, arguments.threshold or th
+            yield "run", name, seed, step_size_of(name, h), th
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -255,7 +260,7 @@ def measure(arguments: argparse.Namespace) -> None:
             config = replace(config, sampler=with_threshold(config.sampler, torch.tensor(threshold)))
         pictures = None
         if stage == "run" and seed == 0 and arguments.pictures:
-            pictures = Path(arguments.pictures) / f"{name}.npz"
+            pictures = Path(arguments.pictures) / f"{name}{'' if threshold is None else f'-th{threshold:g}'}.npz"
         row = key | train_and_score(config, (config.steps,) if stage == "run" else (), pictures)
         row |= {"gradients": gradients(config), "torch": torch.__version__, "machine": platform.machine()}
         with arguments.record.open("a") as file:
@@ -272,7 +277,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--step-size", type=float, metavar="H", help="of the rows, in place of the tuned one")
     parser.add_argument("--threshold", type=float, metavar="TH", help="of the rows, in place of the median")
-    parser.add_argument("--thresholds", action="store_true", help="STANLEY at fixed thresholds too")
+    parser.add_argument("--thresholds", action="store_true", help="rows with a number for th, tuned with h")
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
     arguments = parser.parse_args()

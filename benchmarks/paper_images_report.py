@@ -122,7 +122,7 @@ STYLES = dict(zip(ROWS["cifar10"], figures.CYCLE, strict=True))
 def at_tuned_step(rows: list[Row], name: str) -> list[Row]:
     """The reported runs of a row, at the step size that its tuning chose."""
     found = [r for r in rows if (r["row"], r["stage"], r["threshold"]) == (name, "run", None)]
-    return [r for r in found if r["step_size"] == step_size_of(name, best(rows, name))] if found else []
+    return [r for r in found if r["step_size"] == step_size_of(name, best(rows, name)[1])] if found else []
 
 
 def draw_curves(rows: list[Row], floors: dict[str, float], path: Path) -> None:
