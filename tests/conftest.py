@@ -1,7 +1,8 @@
-"""Small runs that finish in about a second."""
+"""A seed for every test, and small runs that finish in about a second."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,28 @@ from stanley.optim import Adam
 from stanley.samplers import MALA, RobbinsMonro
 from stanley.train_config import TrainConfig
 
+from . import seeds
+
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="of all random draws; none: a new one, told when a test fails")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seed is None:  # worker processes are handed the options of the one that started them
+        config.option.seed = secrets.randbelow(2**31)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"The same draws once more: --seed {config.option.seed}")
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest) -> None:
+    seeds.begin(request.config.option.seed, request.node.nodeid)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests import seeds
 
 from stanley.data import Array
 from stanley.errors import StanleyError
@@ -137,7 +138,6 @@ def test_refused_files(tmp_path: Path, refused) -> None:
 
 def test_any_damage_is_told_in_one_line(tmp_path: Path) -> None:
     """Bytes of a header, and of a compressed archive, changed at random: the array, or one line that names the file."""
-    rng = np.random.default_rng()
     plain, packed = tmp_path / "x.npy", tmp_path / "x.npz"
     np.save(plain, VECTORS)
     np.savez_compressed(packed, x=VECTORS)
@@ -146,8 +146,8 @@ def test_any_damage_is_told_in_one_line(tmp_path: Path) -> None:
         whole = path.read_bytes()
         for _ in range(200):
             damaged = bytearray(whole)
-            for at in rng.integers(0, reach, 3):
-                damaged[at] = rng.integers(256)
+            for at in seeds.RNG.integers(0, reach, 3):
+                damaged[at] = seeds.RNG.integers(256)
             path.write_bytes(damaged)
             try:
                 Array(path=str(path)).load()

@@ -19,8 +19,7 @@ from stanley.samplers import MALA, run_chains
 
 from ..samplers.bounds import ALPHA, SIGMAS
 from ..samplers.targets import gaussian
-
-RNG = np.random.default_rng()
+from ..seeds import RNG
 
 
 def ar1(rho: float, n: int, num_chains: int, *event: int) -> np.ndarray:

@@ -7,7 +7,6 @@ Hoeffding's bound, so that no case of a test fails by accident more often than o
 from __future__ import annotations
 
 import math
-import secrets
 from dataclasses import replace
 
 import numpy as np
@@ -45,13 +44,10 @@ from stanley.targets import Banana, Quartic
 
 from ..samplers import formulas, targets
 from ..samplers.bounds import ALPHA, SIGMAS, cdf_distance, dkw, hoeffding
+from ..seeds import RNG, fresh, fresh_seed
 
 N = 20_000
 DOUBLE = torch.float64
-
-
-def fresh() -> torch.Generator:
-    return torch.Generator().manual_seed(secrets.randbits(63))
 
 
 def standard(*event: int, std: float = 1.0, dtype=DOUBLE):
@@ -269,10 +265,7 @@ def test_chains_that_start_in_their_law_stay_there(name):
     """Both chains of a pair, six steps on exp(-Σx⁴), whose law is known; its components are independent."""
     sampler, n = SAMPLERS[name], N
     exact = targets.LIGHT
-    x, y = (
-        sampler.init(exact.potential, torch.from_numpy(exact.draw(np.random.default_rng(), 2 * n).reshape(n, 2)))
-        for _ in range(2)
-    )
+    x, y = (sampler.init(exact.potential, torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))) for _ in range(2))
     generator = fresh()
     for _ in range(6):
         x, y = coupling.coupled_step(sampler, coupling.coupled_move(sampler), exact.potential, x, y, generator)
@@ -403,7 +396,7 @@ def test_the_mixing_time_is_where_the_curve_crosses():
 def test_the_slope_of_a_geometric_tail_with_and_without_a_cap(cap):
     """P(τ > t) = (1-p)^t: within SIGMAS of its own standard error, also where one pair in eight is cut off."""
     p, n = 0.05, 4000
-    tau = torch.from_numpy(np.random.default_rng().geometric(p, n)).double() + 1
+    tau = torch.from_numpy(RNG.geometric(p, n)).double() + 1
     cut = torch.where(tau > cap + 1, math.inf, tau)
     slope, error = meeting(cut.tolist(), 1, cap).slope()
     assert abs(slope - math.log1p(-p)) <= SIGMAS * error
@@ -572,7 +565,7 @@ def test_a_run_gives_times_and_distances_that_agree(dtype):
 
 
 def test_the_same_generator_gives_the_same_run_and_the_starts_are_left_alone():
-    seed = secrets.randbits(63)
+    seed = fresh_seed()
     x0, y0 = (torch.randn(20, 3, generator=fresh(), dtype=DOUBLE) for _ in range(2))
     before = x0.clone()
     runs = [

@@ -6,7 +6,6 @@ No seed: the generators are seeded anew for every run. A mean within SIGMAS stan
 from __future__ import annotations
 
 import math
-import secrets
 
 import numpy as np
 import pytest
@@ -34,12 +33,9 @@ from stanley.types import Potential
 
 from ..samplers.bounds import SIGMAS, hoeffding
 from ..samplers.targets import gaussian, quartic
+from ..seeds import fresh, fresh_seed
 
 DOUBLE = torch.float64
-
-
-def fresh() -> torch.Generator:
-    return torch.Generator().manual_seed(secrets.randbits(63))
 
 
 def radius(x: torch.Tensor) -> torch.Tensor:
@@ -335,7 +331,7 @@ def test_functions_of_any_shape_and_the_means_of_a_run():
 
 def test_the_averages_are_those_of_a_run():
     """The same generator, the loop written out: kept steps are those after the burn-in, to the last."""
-    x0, seed = torch.randn(5, 2, generator=fresh(), dtype=DOUBLE), secrets.randbits(63)
+    x0, seed = torch.randn(5, 2, generator=fresh(), dtype=DOUBLE), fresh_seed()
     found = diagnostics.bias_against_adjusted(
         Langevin(0.3), gaussian, x0, 7, generator=torch.Generator().manual_seed(seed), burn_in=3
     )

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.seeds import RNG
 
 from stanley.errors import StanleyError
 from stanley.metrics import psnr, ssim
@@ -47,9 +48,8 @@ def by_loops(x: np.ndarray, y: np.ndarray, data_range: float, sigma: float = 1.5
     ("shape", "data_range"), [((2, 3, 14, 12), 2.0), ((1, 1, 11, 11), 2.0), ((2, 1, 13, 16), 255.0)]
 )
 def test_ssim_is_that_of_the_loops(shape, data_range):
-    rng = np.random.default_rng()
-    truth = rng.uniform(-1, 1, shape) * data_range / 2
-    x = 0.7 * truth + rng.normal(0, 0.1 * data_range, shape)
+    truth = RNG.uniform(-1, 1, shape) * data_range / 2
+    x = 0.7 * truth + RNG.normal(0, 0.1 * data_range, shape)
     expected = [np.mean([by_loops(x[n, c], truth[n, c], data_range) for c in range(shape[1])]) for n in range(shape[0])]
     found = ssim(torch.from_numpy(x), torch.from_numpy(truth), data_range=data_range)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)

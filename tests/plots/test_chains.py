@@ -8,17 +8,18 @@ import torch
 
 from stanley.plots import autocorrelation, autocorrelation_by_chain, chain_traces
 
+from ..seeds import RNG
+
 #: Standard errors; a Gaussian leaves ±6.5 with probability 8e-11, 200 comparisons with less than 2e-8.
 Z = 6.5
 LAGS = 10
 
 
 def ar1(rho: float, n: int, chains: int) -> np.ndarray:
-    """x_i = ρ x_{i-1} + √(1-ρ²) ξ from its stationary law N(0, 1). No seed: every run is a new draw."""
-    rng = np.random.default_rng()
+    """x_i = ρ x_{i-1} + √(1-ρ²) ξ from its stationary law N(0, 1)."""
     x = np.empty((n, chains))
-    x[0] = rng.standard_normal(chains)
-    noise = (1 - rho**2) ** 0.5 * rng.standard_normal((n, chains))
+    x[0] = RNG.standard_normal(chains)
+    noise = (1 - rho**2) ** 0.5 * RNG.standard_normal((n, chains))
     for i in range(1, n):
         x[i] = rho * x[i - 1] + noise[i]
     return x
@@ -57,7 +58,7 @@ def test_negative_control_a_slightly_other_rho_is_refused():
 
 
 def test_it_is_the_definition():
-    x = np.random.default_rng().normal(size=(13, 3, 2, 2))
+    x = RNG.normal(size=(13, 3, 2, 2))
     rho = autocorrelation_by_chain(x, 12)
     flat = x.reshape(13, 3, 4)
     centred = flat - flat.mean(axis=(0, 1))
@@ -75,7 +76,7 @@ def test_lag_zero_is_one_and_nothing_exceeds_it(shape):
 
 def apart(n: int) -> np.ndarray:
     """White noise in two modes, two chains stuck in each: 25/26 of the spread lies between the modes."""
-    return np.random.default_rng().standard_normal((n, 4)) + np.array([-5.0, -5.0, 5.0, 5.0])
+    return RNG.standard_normal((n, 4)) + np.array([-5.0, -5.0, 5.0, 5.0])
 
 
 def test_chains_that_stay_apart_stay_correlated():
@@ -91,7 +92,7 @@ def test_negative_control_with_a_mean_per_chain_they_look_mixed():
 
 
 def test_a_constant_coordinate_has_none():
-    x = np.random.default_rng().normal(size=(20, 3, 2))
+    x = RNG.normal(size=(20, 3, 2))
     x[..., 1] = 0.1
     rho = autocorrelation_by_chain(x)
     assert np.isfinite(rho[..., 0]).all()
@@ -107,7 +108,7 @@ def test_the_figure_draws_the_mean_over_chains():
 
 
 def test_traces_draw_the_chains_and_coordinates_asked_for():
-    x = np.random.default_rng().normal(size=(40, 9, 2, 3))
+    x = RNG.normal(size=(40, 9, 2, 3))
     figure = chain_traces(x, max_chains=3, coordinates=[5, 0])
     traces = figure.axes[::2]
     assert [ax.get_ylabel() for ax in traces] == ["x[1, 2]", "x[0, 0]"]
@@ -118,7 +119,7 @@ def test_traces_draw_the_chains_and_coordinates_asked_for():
 
 
 def test_a_long_trace_keeps_its_extremes():
-    x = np.random.default_rng().normal(size=(50_000, 1, 1))
+    x = RNG.normal(size=(50_000, 1, 1))
     line = chain_traces(x).axes[0].lines[0]
     assert len(line.get_ydata()) < 2_000
     assert line.get_ydata().min() == x.min()

@@ -28,7 +28,7 @@ from stanley.plots import (
 )
 from stanley.plots.figures import MAX_BYTES, number
 
-rng = np.random.default_rng()
+from ..seeds import RNG
 
 
 def records(n, **changed):
@@ -36,14 +36,14 @@ def records(n, **changed):
     rows = [
         {
             "step": t,
-            "gap": float(rng.normal()),
-            "energy_pos": float(rng.normal()),
-            "energy_neg": float(rng.normal()),
+            "gap": float(RNG.normal()),
+            "energy_pos": float(RNG.normal()),
+            "energy_neg": float(RNG.normal()),
             "acceptance": 0.6,
             "step_size": 0.01,
             "scale": 0.5,
-            "chain_grad_norm": float(rng.exponential()),
-            "grad_norm": float(rng.exponential()),
+            "chain_grad_norm": float(RNG.exponential()),
+            "grad_norm": float(RNG.exponential()),
             "learning_rate": 1e-3,
             "nonfinite": 0,
             "spread": 1.0,
@@ -75,21 +75,21 @@ FIGURES = {
         records(30, gap=float("nan"), grad_norm=0.0, step_size=0.0, scale=0.0)
     ),
     "densities": lambda: densities(
-        [Panel("truth", grid(), None, 3.0), Panel("A", grid(50), rng.normal(size=(90, 2)), 3.0, "KL 0.1")]
+        [Panel("truth", grid(), None, 3.0), Panel("A", grid(50), RNG.normal(size=(90, 2)), 3.0, "KL 0.1")]
     ),
     "samples only": lambda: densities([Panel("A", None, torch.randn(50, 2), 3.0)]),
     "flat density": lambda: densities([Panel("A", np.zeros((4, 4)), np.full((3, 2), np.nan), 3.0)]),
     "landscape": lambda: energy_landscape(-np.log(grid()), 3.0, "E"),
     "flat landscape": lambda: energy_landscape(np.zeros((9, 9)), 3.0),
     "landscape with holes": lambda: energy_landscape(np.where(np.eye(9) > 0, np.nan, 1.0), 3.0),
-    "samples over density": lambda: samples_over_density(rng.normal(size=(9, 2)), grid(), 3.0),
-    "images": lambda: image_grid(rng.integers(0, 256, (5, 1, 28, 28), dtype=np.uint8)),
+    "samples over density": lambda: samples_over_density(RNG.normal(size=(9, 2)), grid(), 3.0),
+    "images": lambda: image_grid(RNG.integers(0, 256, (5, 1, 28, 28), dtype=np.uint8)),
     "groups": lambda: labelled_grids(
         [("fresh", torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), ("bank", np.zeros((7, 1, 8, 8), np.uint8))]
     ),
-    "energies": lambda: energy_histograms({"data": rng.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}),
+    "energies": lambda: energy_histograms({"data": RNG.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}),
     "equal energies": lambda: energy_histograms({"data": np.ones(3)}),
-    "traces": lambda: chain_traces(rng.normal(size=(30, 20, 3, 4, 4))),
+    "traces": lambda: chain_traces(RNG.normal(size=(30, 20, 3, 4, 4))),
     "one draw, one chain": lambda: chain_traces(np.ones((1, 1))),
     "autocorrelation": lambda: autocorrelation(torch.randn(30, 4, 3, dtype=torch.bfloat16)),
     "constant chain": lambda: autocorrelation(np.ones((10, 1, 1))),
@@ -138,7 +138,7 @@ def test_events_are_lines_and_are_listed():
 @pytest.mark.parametrize(("share", "smaller"), [(0.8, False), (0.05, True)])
 def test_noise_that_cannot_fit_still_fits(share, smaller, tmp_path, monkeypatch):
     """Fewer shades first, then fewer pixels; sizes are shares of the file without a limit."""
-    figure = image_grid(rng.integers(0, 256, (64, 3, 16, 16), dtype=np.uint8))
+    figure = image_grid(RNG.integers(0, 256, (64, 3, 16, 16), dtype=np.uint8))
     monkeypatch.setattr(figures, "MAX_BYTES", 10**9)
     whole = save(figure, tmp_path / "whole.png")
     monkeypatch.setattr(figures, "MAX_BYTES", int(share * whole.stat().st_size))
@@ -176,8 +176,8 @@ def test_samples_outside_the_box_are_counted():
 
 
 def test_every_finite_energy_inside_the_axis_is_in_the_histogram():
-    value = np.concatenate([rng.normal(size=500), [1e6, np.inf]])
-    figure = energy_histograms({"data": value, "bank": rng.normal(size=200) + 3})
+    value = np.concatenate([RNG.normal(size=500), [1e6, np.inf]])
+    figure = energy_histograms({"data": value, "bank": RNG.normal(size=200) + 3})
     heights = figure.axes[0].patches[0].get_data().values
     inside = ((value >= figure.axes[0].get_xlim()[0]) & (value <= figure.axes[0].get_xlim()[1])).sum()
     assert heights.sum() == pytest.approx(inside / 502)

@@ -10,11 +10,11 @@ from PIL import Image
 from stanley.plots import image_grid, save, tile, write_grid_png
 from stanley.plots.images import SPACE
 
-rng = np.random.default_rng()
+from ..seeds import RNG
 
 
 def some(n, c, h, w):
-    return rng.integers(0, 256, (n, c, h, w), dtype=np.uint8)
+    return RNG.integers(0, 256, (n, c, h, w), dtype=np.uint8)
 
 
 def untile(picture: np.ndarray, shape: tuple[int, ...], columns: int, scale: int = 1) -> np.ndarray:
