@@ -322,7 +322,7 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
     flags = ["--shape", "3", "--sampler", "hmc", "--sampler.num-leapfrog", "3", "--keep-every", "10", "--json"]
     told = json.loads(stanley("sample", "--target", "mine.py:U", *flags, *QUICK, cwd=tmp_path).stdout)
     assert told["sampler"]["num_leapfrog"] == 3
-    draws = [f for f in told["files"] if f.endswith("-draws.npy")]
+    draws = [f for f in told["files"] if f.endswith("-every-10.npy")]
     assert np.load(tmp_path / draws[0]).shape == (4, 20, 3)
 
 

@@ -315,10 +315,15 @@ def test_answers_of_what_is_no_run_go_into_a_folder_for_the_use(
 
 
 def test_a_film_of_chains(place: Path, capsys, tmp_path: Path):
-    told = run(capsys, "sample", place / "a", "--num", 3, "--steps", 20, "--keep-every", 2, "--out", tmp_path)
-    film = next(f for f in told["files"] if f.endswith("-film.png"))
-    with Image.open(film) as picture:
-        assert picture.width > picture.height
+    """One for every n: another n answers another question about the same chains, and both stay."""
+    for every in (2, 5):
+        asked = ("--num", 3, "--steps", 20, "--keep-every", every, "--out", tmp_path)
+        told = run(capsys, "sample", place / "a", *asked)
+        film = next(f for f in told["files"] if f.endswith(f"-every-{every}.png"))
+        with Image.open(film) as picture:
+            assert picture.width > picture.height
+    lengths = [len(np.load(path)) for path in sorted(tmp_path.glob("*-every-*.npy"))]
+    assert lengths == [20 // 2, 20 // 5]
 
 
 IN = ("--mask", "right-half")

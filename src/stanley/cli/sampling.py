@@ -41,7 +41,8 @@ def sample(
     warm_up: WarmUp = 500,
     precondition: Scale = None,
     keep_every: Annotated[
-        Whole | None, Parameter(help="Also keep every n-th state: NAME-draws.npy, of images NAME-film.png.")
+        Whole | None,
+        Parameter(help="Also keep every n-th state: NAME-every-n.npy, of images a film, NAME-every-n.png."),
     ] = None,
     shape: Shape = None,
     start_std: StartStd = None,
@@ -104,9 +105,9 @@ def sample(
     density = None if model else subject.potential
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
-        files.append(write_array(chains.draws, folder, f"{name}-draws"))
+        files.append(write_array(chains.draws, folder, f"{name}-every-{keep_every}"))
         if model is not None and model.is_image and keep_every:
-            files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-film"))
+            files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-every-{keep_every}"))
     lost = int(chains.info.nonfinite.sum())
     summary = asked | {
         "step_size": how,
