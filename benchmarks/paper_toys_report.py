@@ -2,6 +2,7 @@
 
     python benchmarks/paper_toys_report.py               # tables to the terminal, docs/images/toys-*.png
     python benchmarks/paper_toys_report.py --tables      # the tables alone
+    python benchmarks/paper_toys_report.py --network leaky-relu     # of its runs, with the figure of KL
 
 Densities and chains of the figure are kept under runs/ by the benchmark; what is not there is trained once more.
 """
@@ -24,6 +25,7 @@ from paper_toys import (
     CHAINS,
     GRID,
     METHODS,
+    NETWORKS,
     RECORD,
     SENSITIVE,
     SENSITIVITY,
@@ -72,7 +74,7 @@ def spread(numbers: Sequence[float], scale: float = 1.0, digits: int = 3) -> str
     return mean if len(numbers) < 2 else f"{mean} ± {scale * statistics.stdev(numbers):.{digits}f}"
 
 
-def tables(record: Record) -> None:
+def tables(record: Record, network: str) -> None:
     for target in TARGETS:
         found = reported_rows(record, target)
         if found:
@@ -95,7 +97,7 @@ def tables(record: Record) -> None:
         print("| sampler | " + " | ".join(f"h = {h:g}" for h in STEP_SIZES) + f" |\n|{'---|' * (1 + len(STEP_SIZES))}")
         for name in METHODS:
             for th in THRESHOLDS if METHODS[name].threshold else (None,):
-                jobs = [job for job in tuning_jobs(target, name) if job.runs[0].threshold == th]
+                jobs = [job for job in tuning_jobs(target, name, network) if job.runs[0].threshold == th]
                 if all(job in record for job in jobs):
                     cells = [outcome(row) for job in jobs for row in record[job]]
                     print(f"| {label(jobs[0])} | {' | '.join(cells)} |")
@@ -229,14 +231,19 @@ def sensitivity_figure(record: Record, target: str) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--network", default="silu", choices=NETWORKS)
     parser.add_argument("--tables", action="store_true", help="no figures")
     settings = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    record = read(settings.record)
-    tables(record)
-    if not settings.tables:
+    record = {job: rows for job, rows in read(settings.record).items() if job.network == settings.network}
+    tables(record, settings.network)
+    if not settings.tables and settings.network == "silu":
         draw(record)
+    elif not settings.tables:
+        from stanley.plots import save
+
+        print(save(kl_figure(record), IMAGES / f"toys-kl-{settings.network}.png"))
 
 
 if __name__ == "__main__":
