@@ -206,8 +206,12 @@ MUTATIONS: tuple[Mutation, ...] = (
             "potential=torch.where(accept, candidate.potential, state.potential)",
             "potential=candidate.potential",
         ),
-        ("log-ratio a mean over the event", ".sum(1, dtype=exact)", ".mean(1, dtype=exact)"),
-        ("log-ratio summed in the type of x", ".sum(1, dtype=exact)", ".sum(1).to(exact)"),
+        (
+            "log-ratio a mean over the event",
+            ".sum(1, dtype=widest_float(values.device))",
+            ".mean(1, dtype=widest_float(values.device))",
+        ),
+        ("log-ratio summed in the type of x", ".sum(1, dtype=widest_float(values.device))", ".sum(1).to(exact)"),
     ),
     *breakages(
         "samplers/base.py",
@@ -683,18 +687,34 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("way back by the law of the way there", "log_normal(both.x, back)", "log_normal(both.x, law)"),
         ("signs apart", "torch.cat([signs, signs])", "torch.cat([signs, signs**0])"),
         ("apart again after meeting", "choose(same(x, y) | same(x_next, y_next), x_next, y_next)", "y_next"),
-        ("bound rounded down", "/ self.lag).ceil()", "/ self.lag).floor()"),
-        ("distances summed forward", ".flip(0).cumsum(0).flip(0)", ".cumsum(0)"),
         ("x does not lead", "for _ in range(lag)", "for _ in range(lag - 1)"),
         ("met too early by the lag", "times[apart[met]] = lag + k", "times[apart[met]] = k"),
+    ),
+    *breakages(
+        "diagnostics/meeting.py",
+        "diagnostics/test_coupling.py",
+        ("bound rounded down", "/ self.lag).ceil()", "/ self.lag).floor()"),
+        ("distances summed forward", ".flip(0).cumsum(0).flip(0)", ".cumsum(0)"),
         ("censored pairs left out of the slope", "clamp(max=self.lag + self.max_steps) - u", "clamp(max=float(u)) - u"),
     ),
     *breakages(
-        "diagnostics/ergodicity.py",
+        "diagnostics/rays.py",
         "diagnostics/test_ergodicity.py",
         ("rays not of length 1", "return ray / length.view(-1, *[1] * len(event_shape))", "return ray"),
-        ("cosine over |∇U|²", "dim=1, dtype=wide(grad)))", "dim=1, dtype=wide(grad)) ** 2)"),
+    ),
+    *breakages(
+        "diagnostics/growth.py",
+        "diagnostics/test_ergodicity.py",
+        (
+            "cosine over |∇U|²",
+            "dim=1, dtype=widest_float(grad.device)))",
+            "dim=1, dtype=widest_float(grad.device)) ** 2)",
+        ),
         ("growth the wrong way up", "(last / first).log()", "(first / last).log()"),
+    ),
+    *breakages(
+        "diagnostics/drift.py",
+        "diagnostics/test_ergodicity.py",
         (
             "drift ratio upside down",
             "log_v_at(log_v, state.x) - log_v_at(log_v, copies)",
@@ -703,6 +723,10 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("mean of logarithms", "return top + mean.log(), ", "return change.mean(), "),
         ("error of one copy", "weight.std() / mean / len(weight) ** 0.5", "weight.std() / mean"),
         ("below 1 without its error", "(1 + ERRORS * error) < 1", "(1 + 0 * error) < 1"),
+    ),
+    *breakages(
+        "diagnostics/bias.py",
+        "diagnostics/test_ergodicity.py",
         (
             "error of one chain",
             "a, b = value.var(0) / n, reference.var(0) / n",

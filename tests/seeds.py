@@ -14,6 +14,10 @@ import torch
 RNG = np.random.default_rng()
 
 
+#: Of the test that runs.
+CURRENT = [0]
+
+
 def fresh_seed() -> int:
     return int(torch.randint(2**62, ()))
 
@@ -23,7 +27,13 @@ def fresh() -> torch.Generator:
     return torch.Generator().manual_seed(fresh_seed())
 
 
+def stream(number: int = 0) -> torch.Generator:
+    """The test's generator of this number: the same whenever the test asks for it, another in every test and run."""
+    return torch.Generator().manual_seed((CURRENT[0] + number) % 2**63)
+
+
 def begin(suite: int, test: str) -> None:
     """PyTorch's global generator and RNG, from the suite's seed and the name of the test."""
-    torch.manual_seed((suite << 32 | zlib.crc32(test.encode())) % 2**63)
+    CURRENT[0] = (suite << 32 | zlib.crc32(test.encode())) % 2**63
+    torch.manual_seed(CURRENT[0])
     RNG.bit_generator.state = np.random.PCG64(fresh_seed()).state

@@ -9,12 +9,13 @@ import torch
 
 from stanley.bank import Bank, StartNoise, restart
 from stanley.data import Dataset
+from tests.seeds import stream
 
 NOISE = StartNoise(torch.zeros(2), torch.ones(2), is_image=False)
 
 
 def test_draw_gives_distinct_slots_and_write_restores_them() -> None:
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     bank = Bank(torch.arange(20.0).repeat(2, 1).T.contiguous())
     slots, x = bank.draw(12, g)
     assert len(set(slots.tolist())) == 12
@@ -27,7 +28,7 @@ def test_draw_gives_distinct_slots_and_write_restores_them() -> None:
 
 def test_every_slot_is_drawn_equally_often() -> None:
     """n draws of B in M slots: each slot's count is Binomial(n, B/M). Hoeffding over 10 slots, α = 1e-6 in all."""
-    g, n = torch.Generator().manual_seed(1), 4000
+    g, n = stream(1), 4000
     counts = torch.zeros(10)
     bank = Bank(torch.zeros(10, 2))
     for _ in range(n):
@@ -37,7 +38,7 @@ def test_every_slot_is_drawn_equally_often() -> None:
 
 
 def test_restart_replaces_the_marked_rows_only() -> None:
-    g = torch.Generator().manual_seed(2)
+    g = stream(2)
     x = torch.full((4, 2), 7.0)
     out = restart(x, torch.tensor([True, False, False, True]), NOISE, g)
     assert torch.equal(out[1:3], x[1:3])
@@ -48,7 +49,7 @@ def test_restart_uses_the_same_randomness_whatever_is_marked() -> None:
     """Otherwise one lost chain would shift the random numbers of every chain after it."""
     states = []
     for marked in (torch.zeros(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)):
-        g = torch.Generator().manual_seed(3)
+        g = stream(3)
         restart(torch.zeros(4, 2), marked, NOISE, g)
         states.append(g.get_state())
     assert torch.equal(*states)
@@ -56,7 +57,7 @@ def test_restart_uses_the_same_randomness_whatever_is_marked() -> None:
 
 def test_non_finite_rows_can_be_replaced() -> None:
     x = torch.tensor([[math.nan, 0.0], [1.0, 1.0]])
-    out = restart(x, torch.tensor([True, False]), NOISE, torch.Generator().manual_seed(4))
+    out = restart(x, torch.tensor([True, False]), NOISE, stream(4))
     assert out.isfinite().all()
     assert torch.equal(out[1], x[1])
 

@@ -12,6 +12,7 @@ from stanley.density import find
 from stanley.errors import StanleyError
 from stanley.targets import Banana, Gaussian
 from stanley.targets.named import TARGETS
+from tests.seeds import stream
 
 SOURCE = """
 import torch
@@ -62,11 +63,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_name_is_that_target(name):
     density = find(name)
     assert density.event_shape == density.potential.event_shape
-    assert density.initial(3, torch.Generator().manual_seed(0)).shape == (3, *density.event_shape)
+    assert density.initial(3, stream()).shape == (3, *density.event_shape)
 
 
 def test_starts_have_the_width_that_was_asked_for():
-    one, two = (find("banana", start_std=s).initial(5, torch.Generator().manual_seed(0)) for s in (1.0, 2.5))
+    one, two = (find("banana", start_std=s).initial(5, stream()) for s in (1.0, 2.5))
     assert torch.equal(2.5 * one, two)
     assert one.dtype == torch.float64
 
@@ -74,7 +75,7 @@ def test_starts_have_the_width_that_was_asked_for():
 @pytest.mark.parametrize("how", ["users_own:U", "users_own.py:U"])
 def test_a_function_of_the_current_folder(module, how):
     density = find(how, shape=(5,))
-    x = density.initial(4, torch.Generator().manual_seed(1))
+    x = density.initial(4, stream(1))
     torch.testing.assert_close(density.potential(x), Gaussian.from_std(torch.ones(5))(x))
 
 

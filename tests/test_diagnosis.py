@@ -13,6 +13,7 @@ from stanley.diagnostics import summarise
 from stanley.errors import StanleyError
 from stanley.samplers import HMC, MALA, Langevin, Stanley, run_chains
 from stanley.targets import Gaussian, LogisticRegression
+from tests.seeds import stream
 
 from .samplers.bounds import SIGMAS
 
@@ -22,7 +23,7 @@ NOTHING = replace(SMALL, pairs=0, rays=0, copies=0)
 
 
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def initial(n, g):
@@ -30,13 +31,13 @@ def initial(n, g):
 
 
 def run(sampler, effort=SMALL, potential=TARGET, x0=None):
-    x0 = TARGET.sample(effort.chains, torch.Generator().manual_seed(1)) if x0 is None else x0
+    x0 = TARGET.sample(effort.chains, stream(1)) if x0 is None else x0
     return diagnose(sampler, potential, initial, x0, generator=generator(), effort=effort)
 
 
 def test_the_chains_are_those_of_run_chains():
     found = run(MALA(0.2))
-    x0 = TARGET.sample(20, torch.Generator().manual_seed(1))
+    x0 = TARGET.sample(20, stream(1))
     draws = run_chains(MALA(0.2), TARGET, x0, 400, generator=generator(), keep_every=1).draws
     assert torch.equal(found.draws, draws)
     torch.testing.assert_close(found.potential, TARGET(draws.flatten(0, 1)).view(400, 20), rtol=1e-12, atol=1e-12)
@@ -92,7 +93,7 @@ def test_chains_in_two_places_are_seen():
 
 
 def test_diverged_chains_are_counted_not_hidden():
-    x0 = TARGET.sample(20, torch.Generator().manual_seed(1))
+    x0 = TARGET.sample(20, stream(1))
     found = run(Langevin(3.0), NOTHING, x0=x0, potential=lambda x: x.pow(4).sum(1))
     assert found.summary.nonfinite.any()
     assert "non-finite" in found.verdicts()["chains"][0]
@@ -150,7 +151,7 @@ def test_pairs_that_do_not_meet_are_said_to_be_a_first_try():
     def far(n, g):
         return 20 + torch.randn(n, 2, generator=g, dtype=torch.float64)
 
-    x0 = TARGET.sample(20, torch.Generator().manual_seed(1))
+    x0 = TARGET.sample(20, stream(1))
     effort = replace(NOTHING, pairs=50, coupled_steps=10)
     found = diagnose(MALA(0.01), TARGET, far, x0, generator=generator(), effort=effort)
     assert not found.coupling.valid

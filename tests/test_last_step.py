@@ -33,6 +33,7 @@ from stanley.train_config import TrainConfig
 from stanley.train_state import TrainState
 from stanley.training import check_split
 from stanley.types import Potential
+from tests.seeds import stream
 
 SAMPLERS: list[AnySampler] = [
     Langevin(0.3),
@@ -46,7 +47,7 @@ T = 0.7
 
 
 def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return stream(seed)
 
 
 def energy_and_starts() -> tuple[nn.Module, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from stanley.losses import contrastive_loss
+from tests.seeds import stream
 
 
 class LinearFamily(torch.nn.Module):
@@ -23,7 +24,7 @@ def statistics(x: torch.Tensor) -> torch.Tensor:  # (B, 2) -> (B, 3)
 
 
 def points(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
+    g = stream(seed)
     return tuple(torch.randn(n, 2, generator=g, dtype=torch.float64) for n in (50, 70))  # type: ignore[return-value]
 
 

@@ -14,13 +14,14 @@ from torch import distributions
 from stanley.errors import StanleyError
 from stanley.targets import ABOUT, EightSchools, LogisticRegression, Target, named
 from stanley.targets.named import TARGETS
+from tests.seeds import stream
 
 SCHOOLS = EightSchools()
 Y, SIGMA = np.array(SCHOOLS.effects), np.array(SCHOOLS.errors)
 
 
 def points(d: int) -> torch.Tensor:
-    return torch.randn(20, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(20, d, generator=stream(), dtype=torch.float64)
 
 
 def stated(mean: float, std: float) -> distributions.Normal:
@@ -73,7 +74,7 @@ def test_eight_schools_by_adaptive_quadrature():
 
 def test_eight_schools_moments_are_those_of_its_samples():
     """20 comparisons at 1e-8 each; the samples use the same conditional laws, the moments their integrals."""
-    x = SCHOOLS.sample(50_000, torch.Generator().manual_seed(1))
+    x = SCHOOLS.sample(50_000, stream(1))
     z = stats.norm.isf(1e-8 / 2)
     for values, expected in ((x, SCHOOLS.mean), (x**2, SCHOOLS.second_moment)):
         assert ((values.mean(0) - expected).abs() <= z * values.std(0) / 50_000**0.5).all()

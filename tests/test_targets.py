@@ -24,6 +24,7 @@ from stanley.targets import (
     Rings,
     StudentT,
 )
+from tests.seeds import stream
 
 RATE = 1e-8
 COVARIANCE = torch.tensor([[2.0, 0.9], [0.9, 0.5]], dtype=torch.float64)
@@ -56,7 +57,7 @@ ALL = PLANE | {
 
 
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def within_dkw(samples, cdf):

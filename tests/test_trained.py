@@ -14,6 +14,7 @@ from stanley.samplers import Adjusted, AnySampler, ChainResult, ClippedLangevin,
 from stanley.train_config import TrainConfig
 from stanley.trained import Trained, load
 from stanley.training import train
+from tests.seeds import stream
 
 HALF = Quantile(0.5)
 CUT = [Stanley(0.01, HALF), Stanley(0.01, HALF, scope="sample"), ClippedLangevin(0.01, HALF)]
@@ -55,7 +56,7 @@ def test_chains_from_noise_and_from_the_bank_have_one_threshold(small: TrainConf
 
 def test_negative_control_the_quantile_itself_would_not(small: TrainConfig, tmp_path: Path) -> None:
     model = trained(small, tmp_path, Stanley(0.01, HALF))
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     starts = (model.starts(20, "noise", g), model.starts(20, "bank", g))
     ran = [run_chains(model.config.sampler, model.potential, x0, 2, generator=g) for x0 in starts]
     assert len({threshold_of(chains) for chains in ran}) == 2

@@ -9,16 +9,17 @@ from stanley.errors import StanleyError
 from stanley.samplers import HMC, MALA, Adjusted, Langevin, Quantile, Stanley, Underdamped, adapt, run_chains
 from stanley.targets import Banana, Gaussian
 from stanley.warm_up import warm_up
+from tests.seeds import stream
 
 U = Banana()
 
 
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def starts():
-    return torch.randn(30, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(30, 2, generator=stream(1), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("sampler", [MALA(0.3), Stanley(0.3, 2.0), HMC(0.2, 3), Underdamped(0.3)])

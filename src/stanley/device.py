@@ -1,4 +1,4 @@
-"""Which device to run on."""
+"""Which device to run on, and what it can do."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def pick_device(name: str = "auto") -> torch.device:
             f"device {name!r} is not there: torch {torch.__version__} sees {there}; use --device auto or cpu"
         ) from error
     return device
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Of sums that must not drown in rounding: float64, but on MPS, which has none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def peak_memory(device: torch.device) -> float | None:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.seeds import stream
 
 from stanley.data import Dataset, centre, dequantise, positive_batch, to_bytes
 from stanley.data.base import first_rows, held_out_order
@@ -14,7 +15,7 @@ ALPHA = 1e-6  # false-positive rate of each comparison
 
 
 def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return stream(seed)
 
 
 def hoeffding(n: int) -> float:

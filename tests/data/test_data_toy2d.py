@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.seeds import stream
 from torch import Tensor
 
 from stanley.data import GMM, Moons, Rings
@@ -31,7 +32,7 @@ CARTESIAN = LAWS[2:]
 
 
 def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return stream(seed)
 
 
 def dkw_gap(sample: Tensor, grid: Tensor, density: Tensor) -> float:

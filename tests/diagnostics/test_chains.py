@@ -16,10 +16,10 @@ from stanley import diagnostics
 from stanley.diagnostics import chains
 from stanley.errors import StanleyError
 from stanley.samplers import MALA, run_chains
+from tests.seeds import RNG
 
 from ..samplers.bounds import ALPHA, SIGMAS
 from ..samplers.targets import gaussian
-from ..seeds import RNG
 
 
 def ar1(rho: float, n: int, num_chains: int, *event: int) -> np.ndarray:

@@ -17,7 +17,8 @@ from scipy.stats import chi2, ks_2samp
 
 from stanley import diagnostics
 from stanley.diagnostics import coupling
-from stanley.diagnostics.coupling import CEILING, NEAR, Meeting, couple
+from stanley.diagnostics.coupling import CEILING, NEAR, couple
+from stanley.diagnostics.meeting import Curve, Meeting
 from stanley.errors import StanleyError
 from stanley.samplers import (
     AMALA,
@@ -41,10 +42,10 @@ from stanley.samplers import (
 )
 from stanley.samplers.stanley import Law
 from stanley.targets import Banana, Quartic
+from tests.seeds import RNG, fresh, fresh_seed
 
 from ..samplers import formulas, targets
 from ..samplers.bounds import ALPHA, SIGMAS, cdf_distance, dkw, hoeffding
-from ..seeds import RNG, fresh, fresh_seed
 
 N = 20_000
 DOUBLE = torch.float64
@@ -686,4 +687,4 @@ def test_a_wrong_request_is_one_line(name):
 def test_the_names_are_public():
     assert diagnostics.couple is couple
     assert diagnostics.Meeting is Meeting
-    assert diagnostics.Curve is coupling.Curve
+    assert diagnostics.Curve is Curve

@@ -1,6 +1,6 @@
 """H1 on rays, the drift ratio and the bias of unadjusted chains, against values that are known.
 
-No seed: the generators are seeded anew for every run. A mean within SIGMAS standard errors leaves 2e-9 each.
+A mean within SIGMAS standard errors leaves 2e-9 each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 from scipy.special import log_ndtr
 
 from stanley import diagnostics
-from stanley.diagnostics import ergodicity
+from stanley.diagnostics.bias import compare
+from stanley.diagnostics.drift import judge_drift
+from stanley.diagnostics.rays import directions
 from stanley.errors import StanleyError
 from stanley.networks import MLP, ConvNet, WithReference, build_energy
 from stanley.samplers import (
@@ -30,10 +32,10 @@ from stanley.samplers import (
     Underdamped,
 )
 from stanley.types import Potential
+from tests.seeds import fresh, fresh_seed
 
 from ..samplers.bounds import SIGMAS, hoeffding
 from ..samplers.targets import gaussian, quartic
-from ..seeds import fresh, fresh_seed
 
 DOUBLE = torch.float64
 
@@ -146,7 +148,7 @@ def test_points_on_rays_are_the_radii_on_the_same_directions():
 
 def test_directions_are_uniform():
     """E u_i = 0, E u_i² = 1/3 on 20,000 rays; |u_i|, u_i² in an interval of length 2 and 1: Hoeffding."""
-    u = ergodicity.directions((3,), 20_000, fresh(), DOUBLE)
+    u = directions((3,), 20_000, fresh(), DOUBLE)
     assert float(u.mean(0).abs().max()) <= 2 * hoeffding(20_000)
     assert float(((u**2).mean(0) - 1 / 3).abs().max()) <= hoeffding(20_000)
 
@@ -276,7 +278,7 @@ def test_below_one_means_by_four_standard_errors():
     """0.9·(1 + 4·0.02) < 1 < 0.9·(1 + 4·0.03); from the first point on after which all are below."""
     at, ratio, share = torch.tensor([1.0, 2.0, 3.0]), torch.full((3,), math.log(0.9)), torch.zeros(3)
     for error, beyond in (([0.02] * 3, 1.0), ([0.02, 0.03, 0.02], 3.0), ([0.02, 0.02, 0.03], None)):
-        assert ergodicity.judge_drift(at, ratio, torch.tensor(error), share)[0] == beyond
+        assert judge_drift(at, ratio, torch.tensor(error), share)[0] == beyond
 
 
 # --- the bias of unadjusted chains
@@ -356,11 +358,11 @@ def test_one_false_alarm_in_a_hundred():
     rng = fresh()
     a = torch.randn(20, 20_000, generator=rng, dtype=DOUBLE)
     b = 2 * torch.randn(20, 20_000, generator=rng, dtype=DOUBLE)
-    c = ergodicity.compare(a, b, 1)
+    c = compare(a, b, 1)
     rate = float(((c.difference / c.standard_error).abs() > c.limit).double().mean())
     assert rate <= 0.01 + hoeffding(20_000)
-    assert ergodicity.compare(a, b, 1).limit < 3
-    assert ergodicity.compare(a, b, 20_000).limit > 6  # all together
+    assert compare(a, b, 1).limit < 3
+    assert compare(a, b, 20_000).limit > 6  # all together
 
 
 def test_a_sampler_that_diverges_and_a_reference_that_is_stuck_are_named():
@@ -436,8 +438,8 @@ def test_a_shell_is_below_one_as_a_whole():
     for high in (1, 2):
         log_ratio = torch.full((3,), -1.0, dtype=torch.float64)
         log_ratio[high] = 0.2
-        beyond, said = ergodicity.judge_drift(radius, log_ratio, zero, zero)
+        beyond, said = judge_drift(radius, log_ratio, zero, zero)
         assert beyond is None
         assert f"{math.exp(0.2):.4g}" in said
-    beyond, _ = ergodicity.judge_drift(radius, torch.tensor([0.2, -1.0, -2.0], dtype=torch.float64), zero, zero)
+    beyond, _ = judge_drift(radius, torch.tensor([0.2, -1.0, -2.0], dtype=torch.float64), zero, zero)
     assert beyond == 10.0

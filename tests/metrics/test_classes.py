@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import class_score
@@ -11,7 +12,7 @@ from stanley.metrics import class_score
 
 @pytest.fixture
 def probabilities():
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     return (3 * torch.randn(53, 7, generator=g, dtype=torch.float64)).softmax(1)
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy import stats
+from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import coverage, mode_coverage, nearest_mode, nearest_ring
@@ -64,7 +65,7 @@ def test_shares_of_exact_samples():
     """n = 20,000 of a mixture within 2σ: share 1 - e^{-2} a mode, binomial; 5 counts, rate 1e-7 each."""
     n, std = 20_000, 0.1
     weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    x = Mixture(CORNERS, std, weights).sample(n, torch.Generator().manual_seed(0))
+    x = Mixture(CORNERS, std, weights).sample(n, stream())
     result = mode_coverage(x, CORNERS, 2 * std)
     inside = 1 - math.exp(-2)
     for count, w in zip(result.counts, weights.tolist(), strict=True):
@@ -78,7 +79,7 @@ def test_shares_of_exact_samples():
 def test_rings_have_modes_by_assignment():
     """Within 3σ of its ring: share erf(3/√2), rings 6σ apart do not mix. n = 20,000, rate 1e-7."""
     rings = Rings()
-    x = rings.sample(20_000, torch.Generator().manual_seed(0))
+    x = rings.sample(20_000, stream())
     result = coverage(x, nearest_ring(rings.radii, 3 * rings.std), len(rings.radii))
     assert stats.binomtest(sum(result.counts), 20_000, math.erf(3 / math.sqrt(2))).pvalue > 1e-7
     assert stats.chisquare(result.counts).pvalue > 1e-7

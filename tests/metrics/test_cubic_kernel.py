@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import kernel_distance
@@ -11,7 +12,7 @@ from stanley.metrics import kernel_distance
 
 @pytest.fixture
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def by_hand(x, y, biased=False):

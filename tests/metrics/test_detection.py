@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.seeds import stream
 
 from stanley import targets
 from stanley.data import centre, to_bytes
@@ -21,7 +22,7 @@ from stanley.metrics import (
 
 
 def scores(kind):
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     inside, outside = torch.randn(37, generator=g), 0.5 + torch.randn(23, generator=g)
     if kind == "ties":
         return (2 * inside).round(), (2 * outside).round()
@@ -98,7 +99,7 @@ def test_a_perfect_score_and_one_that_knows_nothing():
 def test_the_standard_error_is_that_of_repetitions():
     """N(0, 1) against N(1, 1), 60 and 40: the sd over 400 repetitions has a relative error of 1/√800; 6 of them, and
     the bias of order 1/n of DeLong's estimate: 25 %. AUROC is Φ(1/√2), 6 standard errors of the mean."""
-    g = torch.Generator().manual_seed(1)
+    g = stream(1)
     found = [judge_detection(torch.randn(60, generator=g), 1 + torch.randn(40, generator=g)) for _ in range(400)]
     auroc, error = (torch.tensor([getattr(f, name) for f in found]).double() for name in ("auroc", "auroc_error"))
     sd = float(auroc.std())
@@ -110,13 +111,13 @@ def test_scores_of_an_energy():
     """U = ½ Σ p_i x_i²: U itself, and |∇U| = (Σ p_i² x_i²)^½. More points than go through at a time."""
     precision = torch.tensor([1.0, 4.0], dtype=torch.float64)
     u = targets.Gaussian(precision)
-    x = torch.randn(700, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.randn(700, 2, generator=stream(), dtype=torch.float64)
     torch.testing.assert_close(energy_score(u, x), (precision * x**2).sum(1) / 2)
     torch.testing.assert_close(gradient_score(u, x), (precision * x).norm(dim=1))
 
 
 def test_synthetic_out_sets():
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     images = centre(torch.randint(0, 256, (12, 3, 8, 8), generator=g, dtype=torch.uint8))
     sets = synthetic_out_sets(images, g)
     assert set(sets) == {"noise", "constant", "interpolated", "permuted"}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import FeatureStatistics, frechet, frechet_limit
@@ -25,7 +26,7 @@ def test_it_takes_the_bias_away(seed):
     The intercept is Σ w_j d²_{n_j} with Σ w_j = 1, Σ w_j/n_j = 0, so its sd is at most s·Σ|w_j|/n_j however the
     subsets overlap. Two orders are left out, k(k+1)²/n² each at most. 6 sd: rate 1e-8 over the five.
     """
-    g = torch.Generator().manual_seed(seed)
+    g = stream(seed)
     n, smallest = 4000, 400
     x = torch.randn(n, K, generator=g, dtype=torch.float64)
     found = frechet_limit(x, exact_reference(), generator=g, smallest=smallest)
@@ -43,7 +44,7 @@ def test_it_takes_the_bias_away(seed):
 
 
 def test_the_line_is_the_least_squares_line():
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     found = frechet_limit(torch.randn(500, K, generator=g), exact_reference(), generator=g, num_sizes=6)
     sizes, d2 = (np.array(values, dtype=float) for values in (found.sizes, found.distances))
     residual = d2 - found.value - found.slope / sizes
@@ -56,7 +57,7 @@ def test_the_line_is_the_least_squares_line():
 
 
 def test_too_few_samples_are_said():
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     found = frechet_limit(torch.randn(12, K, generator=g), exact_reference(), generator=g)
     assert not found.extrapolates
     assert found.caution is not None
@@ -69,6 +70,6 @@ def test_too_few_samples_are_said():
     [(3, {}, "smallest is 1"), (50, {"num_sizes": 1}, "num_sizes is 1"), (50, {"smallest": 50}, "smallest is 50")],
 )
 def test_impossible_requests_name_the_value(n, options, told):
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     with pytest.raises(StanleyError, match=told):
         frechet_limit(torch.randn(n, K, generator=g), exact_reference(), generator=g, **options)

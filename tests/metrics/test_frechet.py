@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg
+from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, frechet_distance
@@ -13,7 +14,7 @@ from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, frechet_d
 
 @pytest.fixture
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def covariance(k, generator, rank=None):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy import stats
+from tests.seeds import stream
 
 import stanley.metrics.kernel as kernel
 from stanley.errors import StanleyError
@@ -13,7 +14,7 @@ from stanley.metrics import mmd2, mmd_test
 
 @pytest.fixture
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def by_definition(x, y, bandwidth):

@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 from scipy.integrate import simpson
+from tests.seeds import stream
 
 from stanley import HMC, MALA, Adjusted, Langevin, RandomWalk, Stanley, StanleyError, targets
 from stanley.metrics import (
@@ -42,7 +43,7 @@ SAMPLERS = {
 
 @pytest.fixture
 def generator():
-    return torch.Generator().manual_seed(0)
+    return stream()
 
 
 def log_z_in(reference, u):

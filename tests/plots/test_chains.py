@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from stanley.plots import autocorrelation, autocorrelation_by_chain, chain_traces
-
-from ..seeds import RNG
+from tests.seeds import RNG
 
 #: Standard errors; a Gaussian leaves ±6.5 with probability 8e-11, 200 comparisons with less than 2e-8.
 Z = 6.5

@@ -27,8 +27,7 @@ from stanley.plots import (
     write_grid_png,
 )
 from stanley.plots.figures import MAX_BYTES, number
-
-from ..seeds import RNG
+from tests.seeds import RNG
 
 
 def records(n, **changed):

@@ -9,8 +9,7 @@ from PIL import Image
 
 from stanley.plots import image_grid, save, tile, write_grid_png
 from stanley.plots.images import SPACE
-
-from ..seeds import RNG
+from tests.seeds import RNG
 
 
 def some(n, c, h, w):

@@ -18,6 +18,7 @@ from stanley.samplers.adapt import adapt
 from stanley.samplers.inside import with_step_size
 from stanley.targets import Banana
 from stanley.types import Potential
+from tests.seeds import stream
 
 from . import formulas, targets
 from .bounds import SIGMAS, assert_mean, assert_variance
@@ -27,7 +28,7 @@ IMAGE = (5, 2, 3, 2)  # five chains, small enough for dense Hessians
 
 
 def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return stream(seed)
 
 
 def starts(shape=IMAGE, seed: int = 1, dtype=torch.float64) -> torch.Tensor:

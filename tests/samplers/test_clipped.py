@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stanley.samplers import Adjusted, ClippedLangevin, run_chains
+from tests.seeds import RNG
 
 from . import grid, targets
 from .bounds import cdf_distance, dkw
@@ -26,7 +27,7 @@ def test_keeps_the_law_of_the_oracle(h):
     target, n = grid.Target1D(*vars(grid.GAUSSIAN).values()), 100_000
     x = grid.grid(target, 901)
     chain = grid.unadjusted(x, *grid.clipped(target, x, h, 1.0))
-    x0 = torch.from_numpy(chain.quantile(np.random.default_rng(3).random(n)))[:, None]
+    x0 = torch.from_numpy(chain.quantile(RNG.random(n)))[:, None]
     draws = run_chains(ClippedLangevin(h, 1.0), targets.gaussian, x0, 4, generator=generator()).x[:, 0].numpy()
     assert cdf_distance(draws, chain.cdf) < dkw(n) + 2e-4
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stanley.samplers import Langevin, Stanley, evaluate
+from tests.seeds import stream
 
 from . import grid, targets
 from .grid import GAUSSIAN, QUARTIC, SKEWED
@@ -91,7 +92,7 @@ def test_langevin_draws_from_the_law_of_the_oracle():
     """y - √h·ξ is the mean, with ξ handed out by `propose`."""
     x = np.linspace(-3, 3, 400)
     state = evaluate(targets.quartic, torch.from_numpy(x)[:, None])
-    candidate, noise, _ = Langevin(0.2).propose(targets.quartic, state, torch.Generator().manual_seed(0))
+    candidate, noise, _ = Langevin(0.2).propose(targets.quartic, state, stream())
     mean, variance = grid.langevin(QUARTIC, x, 0.2)
     np.testing.assert_allclose(
         (candidate.x[:, 0] - torch.from_numpy(variance).sqrt() * noise[:, 0]).numpy(), mean, atol=1e-11

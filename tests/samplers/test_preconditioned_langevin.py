@@ -13,6 +13,7 @@ from torch import nn
 from stanley.errors import StanleyError
 from stanley.samplers import Adjusted, Langevin, PreconditionedLangevin, run_chains
 from stanley.samplers.preconditioned_langevin import SecondMoment
+from tests.seeds import RNG
 
 from . import formulas, grid, targets
 from .bounds import SIGMAS
@@ -139,7 +140,7 @@ def test_at_fixed_beta_the_metric_follows_the_chain(correction, power, other):
 
     chains, found = 16_000, []
     for h in (0.16, 0.04):
-        start = np.interp(np.random.default_rng(5).random(chains), np.cumsum(law(power)), x)
+        start = np.interp(RNG.random(chains), np.cumsum(law(power)), x)
         sampler = PreconditionedLangevin(h, 0.5, 1.0, correction=correction)
         x0, steps = torch.from_numpy(start)[:, None], int(12 / h)
         draws = run_chains(sampler, targets.gaussian, x0, steps, generator=generator(6), keep_every=4).draws

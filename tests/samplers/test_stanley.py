@@ -13,6 +13,7 @@ from torch import nn
 
 from stanley.errors import StanleyError
 from stanley.samplers import Adjusted, ClippedLangevin, Langevin, Quantile, Stanley, evaluate, run_chains
+from tests.seeds import RNG
 
 from . import formulas, grid, targets
 from .bounds import assert_mean, cdf_distance, dkw
@@ -285,7 +286,7 @@ def test_keeps_its_own_biased_law(target, potential, law, sampler):
     x = grid.grid(target, 901, sampler.threshold)
     chain = grid.unadjusted(x, *law(target, x, 0.2, sampler.threshold))
     n = 100_000
-    x0 = torch.from_numpy(chain.quantile(np.random.default_rng(3).random(n)))[:, None]
+    x0 = torch.from_numpy(chain.quantile(RNG.random(n)))[:, None]
     draws = run_chains(sampler, potential, x0, 4, generator=generator()).x[:, 0].numpy()
     assert cdf_distance(draws, chain.cdf) < dkw(n) + 2e-4
     assert_mean(draws**2, chain.moment(2), slack=1e-4)
@@ -309,7 +310,7 @@ def test_midpoint_reduces_the_bias(potential, h, second, tolerance, steps):
     """
     exact = targets.NORMAL if potential is targets.gaussian else targets.LIGHT
     n = 60_000 if h == 0.2 else 25_000
-    x0 = torch.from_numpy(exact.draw(np.random.default_rng(1), n))[:, None]
+    x0 = torch.from_numpy(exact.draw(RNG, n))[:, None]
     sampler = Stanley(h, 1.0, correction="midpoint")
     draws = run_chains(sampler, potential, x0, steps, generator=generator(1)).x.numpy()
     assert_mean(draws**2, second, slack=tolerance)

@@ -23,12 +23,13 @@ from torch import Tensor
 from stanley.samplers import HMC, Sampler, adapt
 from stanley.targets import Banana, EightSchools, Funnel, LogisticRegression
 from stanley.types import Energy
+from tests.seeds import stream
 
 LIMIT = 6.5  # standard errors; 8e-11 in two normal tails
 
 
 def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return stream(seed)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from stanley.targets import Gaussian
 from stanley.types import Chunked, Potential
 from stanley.uses import Clamped, Composed, Noisy, denoise, inpaint
 from tests.samplers.bounds import SIGMAS
-from tests.seeds import fresh, fresh_seed
+from tests.seeds import fresh, fresh_seed, stream
 
 D = 5
 MASK = torch.tensor([True, False, True, True, False])
@@ -33,7 +33,7 @@ N = 4000  # chains
 
 
 def some_gaussian(seed: int) -> Gaussian:
-    g = torch.Generator().manual_seed(seed)
+    g = stream(seed)
     a = torch.randn(D, D, generator=g, dtype=torch.float64)
     return Gaussian(a @ a.T + torch.eye(D), torch.randn(D, generator=g, dtype=torch.float64))
 
@@ -176,7 +176,7 @@ IMAGE_MASK[1:3, 2:] = True
 def test_known_pixels_stay_bit_for_bit(sampler):
     images = torch.randn(2, 3, 4, 4)
     x0 = torch.randn(6, 3, 4, 4)
-    g = torch.Generator().manual_seed(0)
+    g = stream()
     out = inpaint(sampler, Potential(quartic, 0.5), images, IMAGE_MASK, x0, 20, generator=g)
     assert out.draws.shape == (2, 3, 3, 4, 4)
     assert torch.equal(out.draws[..., ~IMAGE_MASK], images[:, None].expand(2, 3, 3, 4, 4)[..., ~IMAGE_MASK])
@@ -206,7 +206,7 @@ def test_masks_and_rows_that_do_not_fit():
 def test_chunks_of_one_image_are_the_whole():
     known, x0 = torch.randn(1, 3, 4, 4), torch.randn(5, 3, 4, 4)
     runs = [
-        inpaint(MALA(0.05), u, known, IMAGE_MASK, x0, 5, generator=torch.Generator().manual_seed(0)).draws
+        inpaint(MALA(0.05), u, known, IMAGE_MASK, x0, 5, generator=stream()).draws
         for u in (quartic, Chunked(quartic, 2))
     ]
     torch.testing.assert_close(*runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stanley.diagnostics.bias import Bias, Comparison, bias_against_adjusted
 from stanley.diagnostics.chains import (
     ChainSummary,
     autocorrelation,
@@ -18,18 +19,11 @@ from stanley.diagnostics.chains import (
     summarise,
     verdict,
 )
-from stanley.diagnostics.coupling import Curve, Meeting, couple
-from stanley.diagnostics.ergodicity import (
-    Bias,
-    Comparison,
-    DriftRatio,
-    RayGrowth,
-    bias_against_adjusted,
-    drift_ratio,
-    exponential_norm,
-    h1_on_rays,
-    points_on_rays,
-)
+from stanley.diagnostics.coupling import couple
+from stanley.diagnostics.drift import DriftRatio, drift_ratio, exponential_norm
+from stanley.diagnostics.growth import RayGrowth, h1_on_rays
+from stanley.diagnostics.meeting import Curve, Meeting
+from stanley.diagnostics.rays import points_on_rays
 
 __all__ = [
     "Bias",

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar, overload
 import torch
 from torch import Tensor
 
+from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
 from stanley.samplers.inside import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
@@ -145,7 +146,7 @@ class Moments:
     """Var x_i and E (∂_iU)² over finite chains and steps, in float64, x about where the window began."""
 
     def __init__(self, x: Tensor) -> None:
-        self.exact = torch.float32 if x.device.type == "mps" else torch.float64
+        self.exact = widest_float(x.device)
         self.type, self.centre = x.dtype, x.to(self.exact).mean(0)
         self.count = self.first = self.second = self.steepness = torch.zeros_like(self.centre)
 

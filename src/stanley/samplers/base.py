@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.noise import uniform_like
 from stanley.types import Energy
@@ -145,8 +146,7 @@ def check_shape(u: Tensor, x: Tensor) -> Tensor:
 
 def per_chain(values: Tensor) -> Tensor:
     """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B, *event) -> (B,)."""
-    exact = torch.float32 if values.device.type == "mps" else torch.float64
-    return values.flatten(1).sum(1, dtype=exact)
+    return values.flatten(1).sum(1, dtype=widest_float(values.device))
 
 
 def metropolis(

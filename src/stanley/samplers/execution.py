@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.inside import with_step_size, wrapped_by
@@ -244,5 +245,4 @@ def tensors_of(tree: Any) -> list[Tensor]:
 def step_size_of(sampler: Sampler, state: ChainState) -> Tensor:
     """h as a 0-d tensor on the device of the chains, in float64 where there is one."""
     h, x = sampler.step_size, state.x
-    kind = torch.float32 if x.device.type == "mps" else torch.float64
-    return torch.as_tensor(h, dtype=kind, device=x.device)
+    return torch.as_tensor(h, dtype=widest_float(x.device), device=x.device)

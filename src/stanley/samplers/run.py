@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
@@ -134,7 +135,7 @@ class Totals:
     def __init__(self, sampler: Sampler, state: ChainState) -> None:
         zero = torch.zeros_like(state.potential)
         self.acceptance, self.scale, self.grad_norm = (
-            zero.double() if zero.device.type != "mps" else zero,
+            zero.to(widest_float(zero.device)),
             zero,
             zero,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.device import widest_float
 from stanley.errors import require
 from stanley.samplers.base import chunks, evaluate
 from stanley.types import Energy
@@ -77,7 +78,7 @@ def energy_along(potential: Energy, x: Tensor) -> Tensor:
 
 def equally_spaced(x: Tensor) -> Tensor:
     """Points at the shares 0, 1/P, …, 1 of the length of the polygon x (P + 1, *event); its ends are kept."""
-    flat = x.flatten(1).to(torch.float32 if x.device.type == "mps" else torch.float64)
+    flat = x.flatten(1).to(widest_float(x.device))
     length = torch.cat([flat.new_zeros(1), (flat[1:] - flat[:-1]).norm(dim=1).cumsum(0)])
     wanted = torch.linspace(0, 1, len(x), dtype=length.dtype, device=x.device) * length[-1]
     right = torch.searchsorted(length, wanted).clamp(1, len(x) - 1)
