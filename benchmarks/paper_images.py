@@ -2,7 +2,7 @@
 
     python benchmarks/paper_images.py --root DIR                        # all rows, two CPU hours; resumes
     python benchmarks/paper_images.py --root DIR --only cifar10-stanley --step-size 9e-4    # in place of the tuned one
-    python benchmarks/paper_images.py --root DIR --thresholds           # a number for th, tuned with h; two CPU hours
+    python benchmarks/paper_images.py --root DIR --only cifar10-clipped --thresholds 100 500    # th tuned along with h
     python benchmarks/paper_images_report.py --root DIR                 # tables and figures of the record
 
 A row is a recipe with benchmarks/paper_images.yaml: 1,000 iterations of 32 chains, 10 gradients each, T the same for
@@ -62,8 +62,6 @@ GRID = (1e-4, 4e-4, 9e-4, 1.6e-3)  # h: noise of 0.01 to 0.04 a step, that of th
 BEYOND = {1e-4: 2.5e-5, 1.6e-3: 3.6e-3}  # what a sampler tries besides whose best is at that edge
 CUT = ("stanley", "adjusted-stanley", "clipped", "matched")  # those that have a threshold
 TUNING_SEEDS = (101, 102)
-# --thresholds: numbers in place of the median of |∇U|, tuned together with h; 4 is the draft's
-FIXED = {"stanley": (100.0, 20.0, 500.0, 4.0), "clipped": (100.0, 20.0, 500.0)}
 FRESH = 256
 HMC_FLAGS = {"chain_steps": 2, "sampler.num_leapfrog": 5}
 FEATURES = PixelFeatures(8)
@@ -234,17 +232,15 @@ def jobs(arguments: argparse.Namespace) -> Iterable[tuple[str, str, int, float, 
     Lazy: what comes later depends on the record as it is by then.
     """
     names = arguments.only or [f"{data}-{name}" for data in arguments.data for name in ROWS[data]]
-    thresholds: dict[str, Sequence[float | None]] = dict.fromkeys(names, (None,))
-    if arguments.thresholds:
-        thresholds = {name: FIXED[kind] for name in names if (kind := name.split("-", 1)[1]) in FIXED}
-    for name, tried in thresholds.items():
+    tried: Sequence[float | None] = arguments.thresholds or (None,)
+    for name in names:
         grid = [(th, h, seed) for th in tried for seed in TUNING_SEEDS for h in GRID]
         yield from (("tune", name, seed, step_size_of(name, h), th) for th, h, seed in grid)
         th, h = best(read(arguments.record), name, tried)
         if h in BEYOND:
             yield from (("tune", name, seed, step_size_of(name, BEYOND[h]), th) for seed in TUNING_SEEDS)
     for seed in range(arguments.seeds):
-        for name, tried in thresholds.items():
+        for name in names:
             th, h = best(read(arguments.record), name, tried)
             h, th = arguments.step_size or h, arguments.threshold or th
             yield "run", name, seed, step_size_of(name, h), th
@@ -277,13 +273,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--step-size", type=float, metavar="H", help="of the rows, in place of the tuned one")
     parser.add_argument("--threshold", type=float, metavar="TH", help="of the rows, in place of the median")
-    parser.add_argument("--thresholds", action="store_true", help="rows with a number for th, tuned with h")
+    parser.add_argument("--thresholds", type=float, nargs="+", metavar="TH", help="as well, tuned along with h")
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
     arguments = parser.parse_args()
     uncut = [name for name in arguments.only or ["every row"] if name.split("-", 1)[-1] not in CUT]
-    if arguments.threshold and uncut:
-        parser.error(f"--threshold needs --only with rows that have one, {', '.join(CUT)}; got {uncut[0]}")
+    if (arguments.threshold or arguments.thresholds) and uncut:
+        parser.error(f"a threshold needs --only with rows that have one, {', '.join(CUT)}; got {uncut[0]}")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     measure(arguments)
