@@ -273,7 +273,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--step-size", type=float, metavar="H", help="of the rows, in place of the tuned one")
     parser.add_argument("--threshold", type=float, metavar="TH", help="of the rows, in place of the median")
-    parser.add_argument("--thresholds", type=float, nargs="+", metavar="TH", help="as well, tuned along with h")
+    parser.add_argument(
+        "--thresholds", type=float, nargs="+", metavar="TH", help="in place of the median; tuned along with h"
+    )
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
     arguments = parser.parse_args()
