@@ -420,24 +420,23 @@ def tuning_jobs(target: str, name: str, network: str = "silu") -> list[Job]:
     return [Job(target, name, tuple(grid), network=network) for grid in grids]
 
 
-def chosen(record: Record, target: str, name: str, network: str) -> Run:
-    """The tuning run that won."""
+def chosen(record: Record, target: str, name: str, network: str) -> list[Run]:
+    """The tuning run that won at each threshold, the best of them first."""
     tried = [pair for job in tuning_jobs(target, name, network) for pair in zip(job.runs, record[job], strict=True)]
-    return min(tried, key=lambda pair: (pair[1].get("kl", math.inf), -pair[1].get("at", 0)))[0]
+    ranked = [run for run, _ in sorted(tried, key=lambda pair: (pair[1].get("kl", math.inf), -pair[1].get("at", 0)))]
+    return [next(r for r in ranked if r.threshold == th) for th in dict.fromkeys(r.threshold for r in ranked)]
 
 
-def reported(record: Record, target: str, name: str, network: str, seeds: int) -> Job:
+def plan(record: Record, target: str, name: str, settings: argparse.Namespace) -> Iterator[Job]:
+    """Tuning, then the reported runs of what won it."""
     if name in PUBLISHED:
-        h = float(recipe("rings-as-published").sampler.step_size)
-        return Job(target, name, tuple(Run(seed, h) for seed in range(seeds)))
-    best = chosen(record, target, name, network)
-    return Job(target, name, tuple(replace(best, seed=seed) for seed in range(seeds)), network=network)
-
-
-def plan(record: Record, target: str, name: str, network: str, seeds: int) -> Iterator[Job]:
-    if name in METHODS:
-        yield from tuning_jobs(target, name, network)
-    yield reported(record, target, name, network, seeds)
+        best = [Run(0, float(recipe("rings-as-published").sampler.step_size))]
+    else:
+        yield from tuning_jobs(target, name, settings.network)
+        best = chosen(record, target, name, settings.network)
+    for run in best if settings.every_threshold else best[:1]:
+        runs = tuple(replace(run, seed=seed) for seed in range(settings.seeds))
+        yield Job(target, name, runs, network=settings.network)
 
 
 def sensitivity_jobs(target: str, name: str) -> Iterator[Job]:
@@ -502,6 +501,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=everything, metavar="METHOD")
     parser.add_argument("--network", default="silu", choices=NETWORKS, help="by its activation")
     parser.add_argument("--seeds", type=int, default=5, help="reported seeds 0 … n-1")
+    parser.add_argument("--every-threshold", action="store_true", help="report the best of each, not of all alone")
     parser.add_argument("--sensitivity", action="store_true", help="step size × threshold instead")
     parser.add_argument("--again", type=int, metavar="N", help="rerun the first N reported stacks and compare")
     parser.add_argument("--library", action="store_true", help="compare the loop with stanley.train")
@@ -520,10 +520,7 @@ def main() -> None:
         against_library(names)
     else:
         for name, target in product(names, settings.target):
-            if settings.sensitivity:
-                jobs = sensitivity_jobs(target, name)
-            else:
-                jobs = plan(record, target, name, settings.network, settings.seeds)
+            jobs = sensitivity_jobs(target, name) if settings.sensitivity else plan(record, target, name, settings)
             for job in jobs:
                 if job not in record:
                     record[job], result = carry_out(job)
