@@ -211,7 +211,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             ".sum(1, dtype=widest_float(values.device))",
             ".mean(1, dtype=widest_float(values.device))",
         ),
-        ("log-ratio summed in the type of x", ".sum(1, dtype=widest_float(values.device))", ".sum(1).to(exact)"),
+        (
+            "log-ratio summed in the type of x",
+            ".sum(1, dtype=widest_float(values.device))",
+            ".sum(1).to(widest_float(values.device))",
+        ),
     ),
     *breakages(
         "samplers/base.py",
