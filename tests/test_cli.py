@@ -120,6 +120,24 @@ def test_a_finished_run_says_so(tmp_path: Path, monkeypatch, capsys: pytest.Capt
     assert "resuming with changed steps: 12 → 18" in warned
 
 
+def test_a_run_that_never_left_its_warm_up_is_told_so(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    warned = run(capsys, "train", "rings", "--out", "a", *TOY, *SMALL, "--warmup", "12")[1]
+    assert "12 steps are no more than the warm-up (12)" in warned
+    assert "warm-up" not in run(capsys, "train", "rings", "--out", "b", *TOY, *SMALL, "--warmup", "11")[1]
+
+
+def test_an_untrained_run_is_judged_with_a_warning(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["train", "rings", "--out", "a", *TOY, *SMALL, "--gap-limit", "1e-9"])
+    assert end.value.code
+    assert "diverged at step 1" in capsys.readouterr().err
+    told, warned = run(capsys, "evaluate", "a", "--num", "20", "--steps", "2")
+    assert "a is at step 0" in warned
+    assert "stanley plot" not in told
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
     """What a command that succeeds prints and warns of, in this process."""
     with warnings.catch_warnings():
@@ -260,6 +278,11 @@ def test_folder_of_images(tmp_path: Path) -> None:
     assert fresh["fd_pixels-8x8_limit"]["sizes"][-1] == 8
     done = stanley("evaluate", "runs/a", "--features", "pixel", cwd=tmp_path, check=2)
     assert "did you mean 'pixels'" in done.stderr
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    asked = ("evaluate", "../runs/a", "--num", "6", "--steps", "3", "--data.path")
+    assert "fd_pixels" in stanley(*asked, str(tmp_path), cwd=elsewhere).stdout  # --data.path . of the run is not here
+    assert "data.path" in stanley(*asked, "gone", cwd=elsewhere, check=2).stderr
     stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", cwd=tmp_path)
     files = stanley("plot", "runs/a", cwd=tmp_path).stdout
     assert "samples.png" in files
@@ -330,7 +353,7 @@ def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
     flags = ["--sampler", "underdamped", "--sampler.step-size", "0.3", "--json"]
     told = json.loads(stanley("sample", "--target", "gaussian", *flags, *QUICK, cwd=tmp_path).stdout)
     assert told["sampler"]["step_size"] == 0.3
-    assert "its own step size" in told["step_size"]
+    assert "step size as it is" in told["step_size"]
 
 
 def test_diagnose_a_density(tmp_path: Path) -> None:
@@ -353,7 +376,7 @@ def test_diagnose_a_run(trained: Path) -> None:
     told = json.loads(stanley("diagnose", "runs/a", *QUICK, *few, cwd=trained).stdout)
     assert told["sampler"]["kind"] == "mala"
     assert told["num_chains"] == 20
-    assert "its own step size" in told["step_size"]
+    assert "step size as it is" in told["step_size"]
     other = json.loads(stanley("diagnose", "runs/a", "--sampler", "barker", *QUICK, *few, cwd=trained).stdout)
     assert other["sampler"]["kind"] == "barker"
     assert "found by adapt" in other["step_size"]

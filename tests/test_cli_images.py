@@ -38,6 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = {
         "a": (Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4), Langevin(1e-4)),
         "b": (Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4), MALA(1e-4)),
+        "c": (Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4), Langevin(4e-4)),
         "colour": (Folder(path=str(folder / "rgb"), size=SIZE), Langevin(1e-4)),
     }
     small = {"steps": 2, "batch": 4, "chain_steps": 2, "bank_size": 4, "save_every": 2, "ema": 0.0}
@@ -169,7 +170,9 @@ def test_compose(place: Path, capsys, tmp_path: Path):
     base = ("compose", place / "a", place / "b", "--num", 4, "--steps", 3, "--device", "cpu", "--out", tmp_path)
     told = run(capsys, *base, "--weights", "1,0.5")
     assert [p["weight"] for p in told["asked"]["parts"]] == [1.0, 0.5]
-    assert told["asked"]["sampler"]["step_size"] == pytest.approx(1e-4 / 1.5)  # the first run's over Σ w
+    assert told["asked"]["sampler"]["step_size"] == pytest.approx(1e-4 / 1.5)  # b's MALA step is another thing
+    other = run(capsys, "compose", place / "a", place / "c", *base[3:], "--weights", "1,0.5")
+    assert other["asked"]["sampler"]["step_size"] == pytest.approx(1 / (1 / 1e-4 + 0.5 / 4e-4))
     assert np.load(told["files"][0]).shape == (4, 1, SIZE, SIZE)
     adjusted = run(capsys, "compose", place / "b", place / "a", *base[3:], "--warm-up", 5)
     assert "found by adapt" in adjusted["step_size"]

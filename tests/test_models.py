@@ -250,6 +250,7 @@ def test_a_folder_with_another_model_is_left_alone(small: TrainConfig, tmp_path:
     with pytest.raises(StanleyError, match="holds another model"):
         pack(b, tmp_path / "p")
     assert (tmp_path / "p" / MODEL).read_bytes() == before
+    (tmp_path / "p" / "samples").mkdir()  # as stanley sample makes it
     pack(a, tmp_path / "p")  # the same again
 
 

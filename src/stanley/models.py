@@ -87,6 +87,7 @@ def pack(
     except OSError as error:
         raise StanleyError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     others = sorted(p.name for p in folder.iterdir() if p.name not in (MODEL, CARD))
+    others = [] if is_packed(folder) else others  # what was made of the model since
     require(not others, f"{folder} holds other files ({', '.join(others[:3])}); choose an empty or a new --out")
     refuse_another(folder, meta)
     write_atomic(folder / MODEL, content)

@@ -40,7 +40,8 @@ class RunDirectory:
         run = cls(path)
         require(
             run.path.is_dir(),
-            f"{path}: no such run directory; train one with: stanley train rings --out {path}",
+            f"{path}: no such run directory; train one with: stanley train rings --out {path}; "
+            "models that are shipped: --pretrained mnist or cifar10",
         )
         require(
             run.config_file.is_file(),

@@ -115,13 +115,14 @@ def trained_sampler(config: TrainConfig, step_size: float, potential: Potential,
     return with_threshold(sampler, sampler.init(potential, bank[: config.batch]).threshold)
 
 
-def with_data_at(model: Trained, root: str | None) -> Trained:
-    """The model with another folder for its data; a packed one knows none."""
-    if root is None:
+def with_data_at(model: Trained, place: str | None) -> Trained:
+    """The model with another folder, or file, for its data; a packed one knows none."""
+    if place is None:
         return model
     data: Any = model.config.data
-    require(hasattr(data, "root"), f"data.root {root} changes nothing: {data.kind} data have no root; leave it out")
-    return replace(model, config=replace(model.config, data=replace(data, root=root)))
+    name = next((name for name in ("root", "path") if hasattr(data, name)), None)
+    require(name is not None, f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out")
+    return replace(model, config=replace(model.config, data=replace(data, **{str(name): place})))
 
 
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:

@@ -157,16 +157,37 @@ def find_trouble(config: TrainConfig, record: dict[str, Any]) -> str | None:
     if abs(record["gap"]) > config.gap_limit:
         return (
             f"|gap| is {abs(record['gap']):.3g}, over gap_limit {config.gap_limit:g}: energies of data and samples run "
-            f"apart; lower optimizer.lr, add energy_l2 0.01 or data_noise {noise_std:.2g} (the chain noise), or raise "
-            "gap_limit if energies of this size are expected"
+            f"apart; {at_once(config) if record['step'] == 1 else ''}lower optimizer.lr ({config.optimizer.lr:g}), "
+            f"{more('energy_l2', config.energy_l2, 0.01)}, {more('data_noise', config.data_noise, noise_std)} (chains "
+            f"have {noise_std:.2g}), or raise gap_limit if energies of this size are expected"
         )
     if record["spread"] > config.spread_limit:
         return (
             f"the median chain is {record['spread']:.3g} data standard deviations from the data's mean, over "
-            f"spread_limit {config.spread_limit:g}: chains leave the data; take a smaller sampler.step-size, "
-            "a reference_std, or restart 0.02"
+            f"spread_limit {config.spread_limit:g}: chains leave the data; take a smaller sampler.step-size "
+            f"({record['step_size']:g}), {narrower(config)}, or {more('restart', config.restart, 0.02)}"
         )
     return None
+
+
+def more(name: str, now: float, usual: float) -> str:
+    """What to set a field to that is below its usual value, or that it may be too low as it is."""
+    return f"set {name} to {usual:.2g}" if now < usual else f"raise {name} ({now:g})"
+
+
+def narrower(config: TrainConfig) -> str:
+    """A reference that keeps chains near the data: N(0, s²T) of x, so s = 1/√T is a standard deviation of 1."""
+    if config.reference_std is None:
+        return f"set reference_std to {config.temperature**-0.5:.3g} (that is N(0, 1) of x)"
+    return f"lower reference_std ({config.reference_std:g})"
+
+
+def at_once(config: TrainConfig) -> str:
+    """At the first step the energy is that of the fresh network and of the reference, which may be far too narrow."""
+    if config.reference_std is None:
+        return ""
+    sd = config.reference_std * config.temperature**0.5
+    return f"nothing is learned yet, and reference_std {config.reference_std:g} is N(0, {sd:.2g}²) of x: raise it; "
 
 
 def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: dict[str, Any], trouble: str) -> None:
@@ -180,8 +201,10 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
             if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
                 run.event(kind="diverged", **event)
                 after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
+                way = "" if state.rollbacks else "; --on-divergence rollback goes on from it with half the step sizes"
                 raise DivergenceError(
-                    f"diverged at step {record['step']}{after}: {trouble}. Kept: {good.path} (step {good.step})"
+                    f"diverged at step {record['step']}{after}: {trouble}. Other settings need another --out. "
+                    f"Kept: {good.path} (step {good.step}){way}"
                 )
             run.truncate_records(good.step)
             run.event(kind="rollback", slowdown=slowdown, **event)

@@ -57,7 +57,7 @@ def warm_up(
         f"precondition={precondition!r} is found along with the step size of an adjusted sampler; leave it out, or use "
         "an adjusted sampler and give no step size",
     )
-    x, how = x0, f"its own step size, {num_steps} steps thrown away"
+    x, how = x0, f"step size as it is, {num_steps} steps thrown away"
     if tune:
         require(num_steps >= 1, "warm-up is 0 steps, and the step size is to be found: give steps, or a step size")
         found, x = adapt(twin, potential, x0, num_steps, generator=generator, precondition=precondition)

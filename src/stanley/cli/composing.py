@@ -38,7 +38,7 @@ def compose(
     """Sample the sum of the energies of several runs, p ∝ Π p_i^w_i: likely where all of them are.
 
     Chains start from the first run's noise and use its sampler: an adjusted one finds its step size in the warm-up, an
-    unadjusted one takes its own divided by Σ w, since forces add up. Averaged weights.
+    unadjusted one takes 1/Σ(w_i/h_i) of the runs' own, since curvatures add up. Averaged weights.
     """  # fmt: skip
     from dataclasses import replace
 
@@ -66,8 +66,9 @@ def compose(
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, adjustable_step(first.sampler) and not fields
     if not sizes and not tune:
-        step_size = float(first.sampler.step_size) / sum(potential.weights)
-        model = replace(first, sampler=with_step_size(first.sampler, step_size))
+        alike = [m if type(m.sampler) is type(first.sampler) else first for m in models]  # a step of HMC is a time
+        rates = [w / float(m.sampler.step_size) for w, m in zip(potential.weights, alike, strict=True)]
+        model = replace(first, sampler=with_step_size(first.sampler, 1 / sum(rates)))
     ready = prepare(model, fields, potential, first.starts(num, "noise", generator), warm_up, generator, tune=tune)
     steps = max(m.default_steps("noise") for m in models) if steps is None else steps
     parts = [made_from(m) | {"weight": w} for m, w in zip(models, potential.weights, strict=True)]

@@ -49,7 +49,7 @@ DTypeFlag = Annotated[
     Literal["float32", "float64"] | None,
     Parameter(name="--dtype", help="Of a density; float64, but of a module that of its weights."),
 ]
-DataRoot = Annotated[str | None, Parameter(name="--data.root", help="Where the model's data lie now.")]
+DataRoot = Annotated[str | None, Parameter(name=("--data.root", "--data.path"), help="Where the model's data lie now.")]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 # Of the commands on pictures.

@@ -58,11 +58,10 @@ def evaluate(
         neighbours=prdc,
         extrapolate=extrapolate,
     )
-    show(
-        scores,
-        json_,
-        [*score_lines(scores), f"wrote {run / 'scores.json'}; draw it with: stanley plot {run}"],
-    )
+    if scores["step"] == 0:
+        print(f"stanley: warning: {run} is at step 0: these are the scores of an untrained network", file=sys.stderr)
+    next_ = f"; draw it with: stanley plot {run}" if scores["step"] else ""
+    show(scores, json_, [*score_lines(scores), f"wrote {run / 'scores.json'}{next_}"])
 
 
 def plot(run: Run, *, json_: Json = False) -> None:

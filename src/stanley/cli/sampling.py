@@ -93,7 +93,7 @@ def sample(
         claim_samples(folder / f"{name}.json", asked | {"sampler": described(model.sampler)})
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
         x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
-        sampler, how = model.sampler, "its own step size"
+        sampler, how = model.sampler, "step size as it is"
     else:
         ready, generator = subject.start(num, warm_up, seed, precondition)
         sampler, how, x0 = ready.sampler, ready.how, ready.x

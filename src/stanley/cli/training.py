@@ -71,6 +71,12 @@ def train(
     }
     flags = {**parse_fields(fields), **{name: value for name, value in named.items() if value is not None}}
     resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
+    if resolved.steps <= resolved.warmup:
+        print(
+            f"stanley: warning: {resolved.steps} steps are no more than the warm-up ({resolved.warmup}): the learning "
+            f"rate never reaches {resolved.optimizer.lr:g}; use more --steps, or --warmup {resolved.steps // 10}",
+            file=sys.stderr,
+        )
     out = out or f"runs/{recipe}"
     run = run_training(
         resolved,

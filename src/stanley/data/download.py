@@ -92,7 +92,9 @@ def locate(
     if len(missing) == len(found.names):
         where = f"data.root {base}" if root is not None else f"data.root is not set, and {base}"
         looked = ", ".join(dict.fromkeys(str(Path(x.folder) / x.names[0]) for x in layouts))
-        raise StanleyError(f"{where} holds no {what}; looked for {looked}; pass --data.root or --data.download true")
+        raise StanleyError(
+            f"{where} holds no {what}; looked for {looked}; pass --data.root, or train with --data.download true"
+        )
     folder = base / found.folder
     require(
         not missing,

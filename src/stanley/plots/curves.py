@@ -321,6 +321,6 @@ def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
 
 def _event_list(events: Sequence[Record], shown: int = 4) -> str:
     ordered = sorted(events, key=lambda event: float(event["step"]))
-    parts = [f"step {float(e['step']):,.0f}: {e.get('reason') or 'no reason given'}" for e in ordered[:shown]]
-    more = f" · and {len(events) - shown} more" if len(events) > shown else ""
-    return "\n".join(textwrap.wrap(f"Dotted: {joined(parts)}{more}", 190))
+    told = dict.fromkeys(f"step {float(e['step']):,.0f}: {e.get('reason') or 'no reason given'}" for e in ordered)
+    more = f" · and {len(told) - shown} more" if len(told) > shown else ""
+    return "\n".join(textwrap.wrap(f"Dotted: {joined([*told][:shown])}{more}", 190))
