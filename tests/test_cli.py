@@ -429,6 +429,7 @@ BAD = [
     (["sample", "--target", "banana", "--weights", "raw"], "changes nothing here"),
     (["sample", "--target", "banana", "--sampler", "stanleyy"], "did you mean 'stanley'"),
     (["sample", "--target", "banana", "--samplr", "mala"], "unknown flag --samplr"),
+    (["sample", "--target", "banana", "--nums", "4"], "unknown flag --nums: did you mean 'num'?"),
     (["sample", "--target", "banana", "--steps", "0"], "num_steps is 0"),
     (["sample", "--target", "banana", "--num", "0"], "num is 0"),
     (["sample", "--target", "banana", "--sampler", "underdamped"], "none can be found"),

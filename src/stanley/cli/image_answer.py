@@ -93,6 +93,9 @@ def finish(
         save(picture_table(to_bytes(table).cpu().numpy(), list(columns)), folder / f"{name}.png"),
     ]
     lines = [sampler_line(ready, restored.info)]
+    num = len(next(iter(columns.values())))
+    if num > SHOWN:
+        lines.append(f"the picture shows the first {SHOWN} of {num} images, the arrays all")
     for estimate, row in (scores or {}).items():
         parts = [
             f"{label} {value['mean']:.3f}{unit}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")

@@ -16,7 +16,7 @@ from stanley.config import apply, flatten, from_dict, to_dict
 from stanley.density import DType, find
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
-from stanley.errors import StanleyError, require
+from stanley.errors import StanleyError, did_you_mean, require
 from stanley.models import pretrained
 from stanley.samplers import AnySampler, Preconditioned, Sampler
 from stanley.samplers.adapt import Precondition
@@ -159,7 +159,7 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     """
     flags = parse_fields(fields)
     stray = [name.replace("_", "-") for name in flags if name.split(".")[0] != "sampler"]
-    require(not stray, f"unknown flag --{''.join(stray[:1])}: beside the flags of --help only --sampler and its fields")
+    require(not stray, f"unknown flag --{unknown_flag(stray)}")
     base = {"kind": "stanley"} if own is None else to_dict(own)
     config: dict[str, Any] = {"sampler": dict(base)}
     apply(config, flags)
@@ -171,6 +171,18 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     if tune:
         apply(config, {"sampler.step_size": FIRST_STEP})
     return from_dict(AnySampler, config["sampler"]), tune  # type: ignore[arg-type]  # a union is a type to pydantic
+
+
+def unknown_flag(stray: Sequence[str]) -> str:
+    """Its name and what may have been meant; sample and diagnose have all flags that chains have."""
+    import inspect
+
+    from stanley.cli.sampling import diagnose, sample
+
+    flags = {name for command in (sample, diagnose) for name in inspect.signature(command).parameters}
+    name = "".join(stray[:1])
+    told = did_you_mean(name, {"sampler", *(flag.replace("_", "-") for flag in flags)})
+    return f"{name}: {told if '?' in told else 'beside the flags of --help only --sampler and its fields'}"
 
 
 def kinds(sampler: dict[str, Any]) -> dict[str, Any]:
