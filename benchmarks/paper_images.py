@@ -255,7 +255,7 @@ def measure(arguments: argparse.Namespace) -> None:
         if threshold is not None:
             config = replace(config, sampler=with_threshold(config.sampler, torch.tensor(threshold)))
         pictures = None
-        if stage == "run" and seed == 0 and arguments.pictures:
+        if stage == "run" and seed == 0 and arguments.pictures and not arguments.step_size:
             pictures = Path(arguments.pictures) / f"{name}{'' if threshold is None else f'-th{threshold:g}'}.npz"
         row = key | train_and_score(config, (config.steps,) if stage == "run" else (), pictures)
         row |= {"gradients": gradients(config), "torch": torch.__version__, "machine": platform.machine()}
@@ -277,7 +277,7 @@ def main() -> None:
         "--thresholds", type=float, nargs="+", metavar="TH", help="in place of the median; tuned along with h"
     )
     parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--pictures", help="folder for the images of seed 0, which the figure is drawn from")
+    parser.add_argument("--pictures", help="folder for the images of seed 0 as tuned, which the figure is drawn from")
     arguments = parser.parse_args()
     uncut = [name for name in arguments.only or ["every row"] if name.split("-", 1)[-1] not in CUT]
     if (arguments.threshold or arguments.thresholds) and uncut:

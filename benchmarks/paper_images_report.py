@@ -172,13 +172,17 @@ def draw_gamma(rows: list[Row]) -> None:
 
 
 def draw_grids(pictures: Path, root: str | None) -> None:
-    """Data, then the bank and fresh chains of Langevin and STANLEY after the same iterations, seed 0."""
+    """Data, then the bank and fresh chains of Langevin and STANLEY after the same iterations, seed 0.
+
+    STANLEY's threshold is the median, then the number that was tuned (its file is named after it).
+    """
+    said = {"langevin": "Langevin", "stanley": "STANLEY", "stanley-th500": "th 500"}
     for data in ROWS:
         train = config_of(f"{data}-langevin", 1e-4, 0, root).data.load().train
-        groups: list[tuple[str, Any]] = [("Data", train[:48])]
-        for name, said in (("langevin", "Langevin"), ("stanley", "STANLEY")):
+        groups: list[tuple[str, Any]] = [("Data", train[:36])]
+        for name, label in said.items():
             kept = np.load(pictures / f"{data}-{name}.npz")
-            groups += [(f"{said}, bank", kept["bank"]), (f"{said}, fresh", kept["fresh"])]
+            groups += [(f"{label}, {which}", kept[which][:36]) for which in ("bank", "fresh")]
         figures.save(images.labelled_grids(groups, columns=6), IMAGES / f"paper-images-{data}.png")
 
 
