@@ -435,7 +435,8 @@ def plan(record: Record, target: str, name: str, settings: argparse.Namespace) -
         yield from tuning_jobs(target, name, settings.network)
         best = chosen(record, target, name, settings.network)
     for run in best if settings.every_threshold else best[:1]:
-        runs = tuple(replace(run, seed=seed) for seed in range(settings.seeds))
+        seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+        runs = tuple(replace(run, seed=seed) for seed in seeds)
         yield Job(target, name, runs, network=settings.network)
 
 
@@ -500,7 +501,8 @@ def main() -> None:
     parser.add_argument("--target", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--only", nargs="+", choices=everything, metavar="METHOD")
     parser.add_argument("--network", default="silu", choices=NETWORKS, help="by its activation")
-    parser.add_argument("--seeds", type=int, default=5, help="reported seeds 0 … n-1")
+    parser.add_argument("--seeds", type=int, default=5, help="how many reported seeds")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the reported; not 0: a table of their own")
     parser.add_argument("--every-threshold", action="store_true", help="report the best of each, not of all alone")
     parser.add_argument("--sensitivity", action="store_true", help="step size × threshold instead")
     parser.add_argument("--again", type=int, metavar="N", help="rerun the first N reported stacks and compare")
@@ -525,7 +527,7 @@ def main() -> None:
                 if job not in record:
                     record[job], result = carry_out(job)
                     append(settings.record, job, record[job])
-                    if job.samples:
+                    if job.samples and job.runs[0].seed == 0:
                         keep_picture(job, result)
 
 

@@ -51,9 +51,10 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SCORES = ("kl", "tv", "mmd2_exact_data", "mmd2_fresh_data", "mmd2_bank_data", "mmd2_fresh_model", "mmd2_bank_model")
 
 
-def reported_rows(record: Record, target: str) -> dict[str, tuple[Job, list[dict[str, Any]]]]:
-    """By method, best mean KL first, those without a survivor last."""
-    found = {label(job): (job, rows) for job, rows in record.items() if job.target == target and job.samples}
+def reported_rows(record: Record, target: str, first: int = 0) -> dict[str, tuple[Job, list[dict[str, Any]]]]:
+    """By method, best mean KL first, those without a survivor last; of the runs whose seeds begin at `first`."""
+    jobs = [job for job in record if job.target == target and job.samples and job.runs[0].seed == first]
+    found = {label(job): (job, record[job]) for job in jobs}
 
     def rank(name: str) -> float:
         survivors = values(found[name][1], "kl")
@@ -75,11 +76,13 @@ def spread(numbers: Sequence[float], scale: float = 1.0, digits: int = 3) -> str
 
 
 def tables(record: Record, network: str) -> None:
-    for target in TARGETS:
-        found = reported_rows(record, target)
+    seeds = sorted({job.runs[0].seed for job in record if job.samples})
+    for first, target in product(seeds, TARGETS):
+        found = reported_rows(record, target, first)
         if found:
             floor = [row["mmd2_exact_data"] for _, rows in found.values() for row in rows if row["failure"] is None]
-            print(f"\n{target}; n = {sum(len(rows) for _, rows in found.values())} runs, {len(floor)} survived\n")
+            ran = sum(len(rows) for _, rows in found.values())
+            print(f"\n{target}, seeds from {first}; n = {ran} runs, {len(floor)} survived\n")
             head = "failed | KL, nats | TV | exact, data | fresh, data | bank, data | fresh, model | bank, model"
             print(f"| sampler | h | {head} |\n|{'---|' * 10}")
             for name, (job, rows) in found.items():
