@@ -96,7 +96,7 @@ CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
 # Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, a Gaussian reference.
 # The reference of U = E/T is N(0, 1): s = 1/√T in the units of E.
 # Adam keeps energies moving under the chains, and long chains then end in saturated images; this is slower.
-# It has not been run to its end: docs/results.md.
+# Run to its end once: docs/results.md.
 MNIST_CONVERGENT = replace(
     MNIST_SMALL,
     optimizer=SGD(lr=0.05),
