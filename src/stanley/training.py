@@ -201,7 +201,8 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, record: d
             if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
                 run.event(kind="diverged", **event)
                 after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
-                way = "" if state.rollbacks else "; --on-divergence rollback goes on from it with half the step sizes"
+                stops = config.on_divergence == "stop"
+                way = "; --on-divergence rollback goes on from it with half the step sizes" if stops else ""
                 raise DivergenceError(
                     f"diverged at step {record['step']}{after}: {trouble}. Other settings need another --out. "
                     f"Kept: {good.path} (step {good.step}){way}"
