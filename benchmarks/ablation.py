@@ -28,8 +28,8 @@ from torch import Tensor
 from stanley import Augment, ConvNet, Growth, Langevin, ResNet, Stanley, StanleyError, TrainConfig, load, recipe, train
 from stanley.data import MNIST, centre
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet
-from stanley.optim import SGD
 from stanley.samplers import MALA, RobbinsMonro
+from stanley.training.optim import SGD
 
 FEATURES = PixelFeatures(size=8)
 

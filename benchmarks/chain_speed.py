@@ -33,9 +33,9 @@ from torch import Tensor
 
 import stanley
 from stanley.data.base import Dataset
-from stanley.distributed import World
-from stanley.iteration import train_step
-from stanley.train_state import TrainState
+from stanley.ranks import World
+from stanley.training.state import TrainState
+from stanley.training.step import train_step
 
 H = 1e-4
 Run = Callable[[Any, Tensor, int], Any]  # (energy, x0, gradients)

@@ -26,12 +26,12 @@ SEEDS = (101,)
 def score(job: tuple[str, float, int]) -> dict[str, Any]:
     import torch
 
-    from stanley.demo import SAMPLERS, STEPS, demo_config
+    from stanley.cli.demo import SAMPLERS, STEPS, demo_config
     from stanley.errors import StanleyError
     from stanley.metrics import judge_density
-    from stanley.samplers.inside import with_step_size
-    from stanley.trained import load
-    from stanley.training import train
+    from stanley.models.trained import load
+    from stanley.samplers.traits import with_step_size
+    from stanley.training.loop import train
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
 
-    from stanley.demo import SAMPLERS, STEPS
+    from stanley.cli.demo import SAMPLERS, STEPS
 
     jobs = [(name, h, seed) for seed in SEEDS for h in GRID for name in SAMPLERS]
     with ProcessPoolExecutor(arguments.jobs) as pool:

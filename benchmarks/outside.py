@@ -23,7 +23,7 @@ from torch import Tensor
 import stanley
 from stanley.data import centre
 from stanley.metrics.detection import energy_score, gradient_score, judge_detection, synthetic_out_sets
-from stanley.models import pretrained
+from stanley.models.packing import pretrained
 
 
 def array(text: str, shape: tuple[int, ...], num: int) -> tuple[str, Tensor]:

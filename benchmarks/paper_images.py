@@ -38,18 +38,18 @@ import torch
 from torch import Tensor
 
 import stanley
-from stanley import checkpoint
 from stanley.cli.fields import read_config_file, resolve
 from stanley.data import CIFAR10, Flowers102, centre, to_bytes
 from stanley.errors import StanleyError
 from stanley.features import Features, features_named
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, mmd2
-from stanley.records import RunDirectory
+from stanley.models.trained import Trained, trained_sampler
+from stanley.runs import checkpoint
+from stanley.runs.directory import RunDirectory
 from stanley.samplers.base import evaluate
-from stanley.samplers.inside import with_threshold
 from stanley.samplers.scale import scale
-from stanley.train_config import TrainConfig
-from stanley.trained import Trained, trained_sampler
+from stanley.samplers.traits import with_threshold
+from stanley.training.config import TrainConfig
 from stanley.types import Potential
 
 HERE = Path(__file__).resolve().parent

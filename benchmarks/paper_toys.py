@@ -54,14 +54,14 @@ import torch
 from torch import Tensor, nn
 
 from stanley import AMALA, HMC, MALA, Adjusted, Langevin, RandomWalk, Stanley, TrainConfig
-from stanley.bank import Bank, StartNoise, restart
 from stanley.data import GMM, Dataset, Rings, positive_batch
 from stanley.errors import StanleyError
 from stanley.metrics import density_on_grid, judge_density, mmd2
 from stanley.networks import MLP, build_energy
-from stanley.optim import Adam, schedule, update_average
-from stanley.recipes import recipe
 from stanley.samplers import ClippedLangevin, GradientDescent, MatchedLangevin, run_chains
+from stanley.training.bank import Bank, StartNoise, restart
+from stanley.training.optim import Adam, schedule, update_average
+from stanley.training.recipes import recipe
 from stanley.types import Potential
 
 RECORD = Path(__file__).with_suffix(".jsonl")
@@ -472,8 +472,8 @@ def rerun(record: Record, num: int) -> None:
 def against_library(names: Sequence[str], iterations: int = 120) -> None:
     """A stack of one against `stanley.train` on the same configuration: the largest difference of any weight. And the
     energies and gradients of a stack of three against its networks one by one."""
-    from stanley.trained import load
-    from stanley.training import train
+    from stanley.models.trained import load
+    from stanley.training.loop import train
 
     stack = Stack(config_of(Job("rings", "Langevin", (Run(0, 0.02),))), (0, 1, 2))
     x = torch.randn(3 * BATCH, 2, generator=torch.Generator().manual_seed(0)).requires_grad_(True)

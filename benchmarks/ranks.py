@@ -20,13 +20,13 @@ from dataclasses import replace
 import torch
 
 from stanley.data import Dataset, Rings
-from stanley.distributed import World, joined
-from stanley.iteration import train_step
-from stanley.launch import place
 from stanley.networks import MLP, ConvNet
-from stanley.recipes import recipe
-from stanley.train_config import TrainConfig
-from stanley.train_state import TrainState
+from stanley.ranks import World, joined
+from stanley.torchrun import place
+from stanley.training.config import TrainConfig
+from stanley.training.recipes import recipe
+from stanley.training.state import TrainState
+from stanley.training.step import train_step
 
 
 def pixels() -> Dataset:

@@ -29,9 +29,9 @@ def score(job: tuple[str, int, int | None]) -> dict[str, Any]:
 
     from stanley.errors import StanleyError
     from stanley.metrics import judge_density
-    from stanley.recipes import recipe
-    from stanley.trained import load
-    from stanley.training import train
+    from stanley.models.trained import load
+    from stanley.training.loop import train
+    from stanley.training.recipes import recipe
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

@@ -23,7 +23,7 @@ from stanley.data import centre, to_bytes
 from stanley.features.classifier import classifier_features
 from stanley.metrics import auroc
 from stanley.plots import labelled_grids, save
-from stanley.samplers.inside import with_step_size
+from stanley.samplers.traits import with_step_size
 from stanley.uses import Composed
 
 SHOWN, HELD_OUT = 48, 1000

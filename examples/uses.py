@@ -19,9 +19,9 @@ from torch import Tensor
 
 import stanley
 from stanley.data import centre, to_bytes
-from stanley.models import pretrained
+from stanley.models.packing import pretrained
+from stanley.models.trained import with_data_at
 from stanley.plots import Panel, chain_film, densities, energy_histograms, energy_path, picture_table, save
-from stanley.trained import with_data_at
 from stanley.uses import (
     Composed,
     box_mask,

@@ -11,9 +11,9 @@ import torch
 
 from stanley.data import Rings
 from stanley.networks import MLP
-from stanley.optim import Adam
 from stanley.samplers import MALA, RobbinsMonro
-from stanley.train_config import TrainConfig
+from stanley.training.config import TrainConfig
+from stanley.training.optim import Adam
 
 from . import seeds
 

@@ -10,9 +10,9 @@ import pytest
 from stanley.cli.fields import parse_fields, read_config_file, resolve
 from stanley.config import apply, differences, from_dict, to_dict
 from stanley.errors import StanleyError
-from stanley.recipes import ABOUT, RECIPES, recipe
 from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped
-from stanley.train_config import TrainConfig
+from stanley.training.config import TrainConfig
+from stanley.training.recipes import ABOUT, RECIPES, recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)

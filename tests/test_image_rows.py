@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from stanley.cli.fields import read_config_file, resolve
-from stanley.recipes import COMPARED, EPSILON, RECIPES
 from stanley.samplers import HMC, run_chains
-from stanley.train_config import TrainConfig
+from stanley.training.config import TrainConfig
+from stanley.training.recipes import COMPARED, EPSILON, RECIPES
 from stanley.types import Potential
 
 SMALL = Path(__file__).parent.parent / "benchmarks" / "paper_images.yaml"

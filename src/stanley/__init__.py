@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stanley import data, diagnostics, metrics, networks, plots, samplers, targets
-    from stanley.augment import Augment
-    from stanley.checkpoint import Checkpoint
     from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
-    from stanley.diagnosis import diagnose
     from stanley.errors import DivergenceError, StanleyError
-    from stanley.evaluation import evaluate
-    from stanley.models import PRETRAINED, pack, pretrained
+    from stanley.judging.diagnose import diagnose
+    from stanley.judging.evaluate import evaluate
+    from stanley.models.packing import PRETRAINED, pack, pretrained
+    from stanley.models.trained import Trained, load
     from stanley.networks import MLP, ConvNet, ResNet, WithReference
-    from stanley.optim import SGD, Adam
-    from stanley.recipes import recipe
-    from stanley.records import RunDirectory
+    from stanley.runs.checkpoint import Checkpoint
+    from stanley.runs.directory import RunDirectory
     from stanley.samplers import (
         AMALA,
         HMC,
@@ -52,30 +50,32 @@ if TYPE_CHECKING:
         adapt,
         run_chains,
     )
-    from stanley.train_config import Growth, TrainConfig
-    from stanley.trained import Trained, load
-    from stanley.training import train
+    from stanley.training.augment import Augment
+    from stanley.training.config import Growth, TrainConfig
+    from stanley.training.loop import train
+    from stanley.training.optim import SGD, Adam
+    from stanley.training.recipes import recipe
     from stanley.types import Bf16, Chunked, Energy, Potential
 
 _HOME = {
     "stanley": "data diagnostics metrics networks plots samplers targets",
-    "stanley.augment": "Augment",
-    "stanley.checkpoint": "Checkpoint",
+    "stanley.training.augment": "Augment",
+    "stanley.runs.checkpoint": "Checkpoint",
     "stanley.data": "CIFAR10 GMM MNIST Array Dataset Flowers102 Folder Moons Rings",
-    "stanley.diagnosis": "diagnose",
+    "stanley.judging.diagnose": "diagnose",
     "stanley.errors": "DivergenceError StanleyError",
-    "stanley.evaluation": "evaluate",
-    "stanley.models": "PRETRAINED pack pretrained",
+    "stanley.judging.evaluate": "evaluate",
+    "stanley.models.packing": "PRETRAINED pack pretrained",
     "stanley.networks": "MLP ConvNet ResNet WithReference",
-    "stanley.optim": "SGD Adam",
-    "stanley.recipes": "recipe",
-    "stanley.records": "RunDirectory",
+    "stanley.training.optim": "SGD Adam",
+    "stanley.training.recipes": "recipe",
+    "stanley.runs.directory": "RunDirectory",
     "stanley.samplers": "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin "
     "GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile RandomWalk "
     "ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt run_chains",
-    "stanley.train_config": "Growth TrainConfig",
-    "stanley.training": "train",
-    "stanley.trained": "Trained load",
+    "stanley.training.config": "Growth TrainConfig",
+    "stanley.training.loop": "train",
+    "stanley.models.trained": "Trained load",
     "stanley.types": "Bf16 Chunked Energy Potential",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests import seeds
 
 from stanley.data import Array
 from stanley.errors import StanleyError
+from tests import seeds
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.standard_normal((50, 3))

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.seeds import stream
 
 from stanley.data import Dataset, centre, dequantise, positive_batch, to_bytes
 from stanley.data.base import first_rows, held_out_order
+from tests.seeds import stream
 
 ALPHA = 1e-6  # false-positive rate of each comparison
 

@@ -11,10 +11,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.seeds import stream
 from torch import Tensor
 
 from stanley.data import GMM, Moons, Rings
+from tests.seeds import stream
 
 F64 = torch.float64
 EPS32 = torch.finfo(torch.float32).eps

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from stanley import checkpoint
 from stanley.cli import main
 from stanley.data import CIFAR10, MNIST
 from stanley.errors import StanleyError
@@ -27,6 +26,7 @@ from stanley.features.classifier import (
     save_classifier,
 )
 from stanley.features.classifier_training import RECIPES, ClassifierRecipe, train_classifier, windows
+from stanley.runs import checkpoint
 
 WIDTHS = (4, 6, 8)
 TINY = ClassifierRecipe("tiny", widths=(4, 8, 8), epochs=4, shift=1, flip=False, batch=32, lr=0.1)

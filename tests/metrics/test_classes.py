@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import class_score
+from tests.seeds import stream
 
 
 @pytest.fixture

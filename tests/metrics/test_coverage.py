@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 from scipy import stats
-from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import coverage, mode_coverage, nearest_mode, nearest_ring
 from stanley.targets import Mixture, Rings
+from tests.seeds import stream
 
 CORNERS = torch.tensor([[2.0, 2.0], [2.0, -2.0], [-2.0, 2.0], [-2.0, -2.0]])
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tests.seeds import stream
 
 from stanley import targets
 from stanley.data import centre, to_bytes
@@ -19,6 +18,7 @@ from stanley.metrics import (
     judge_detection,
     synthetic_out_sets,
 )
+from tests.seeds import stream
 
 
 def scores(kind):

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tests.seeds import stream
 from torch import nn
 
 import stanley.metrics.exact2d as exact2d
@@ -12,6 +11,7 @@ from stanley.errors import StanleyError
 from stanley.metrics import density_on_grid, judge_density, kl, log_z, nll, total_variation
 from stanley.targets import Banana, DoubleWell, ExpSkew, Gaussian, Mixture, Quartic, Rings, StudentT
 from stanley.types import Potential
+from tests.seeds import stream
 
 A = Gaussian.from_covariance(torch.tensor([[1.0, 0.6], [0.6, 0.8]]), torch.tensor([0.5, -0.3]))
 B = Gaussian.from_covariance(torch.tensor([[0.7, -0.2], [-0.2, 1.5]]), torch.tensor([-0.4, 0.2]))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import FeatureStatistics, frechet, frechet_limit
+from tests.seeds import stream
 
 K = 8
 

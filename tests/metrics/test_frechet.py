@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg
-from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet, frechet_distance
+from tests.seeds import stream
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 from scipy import stats
-from tests.seeds import stream
 
 import stanley.metrics.kernel as kernel
 from stanley.errors import StanleyError
 from stanley.metrics import mmd2, mmd_test
+from tests.seeds import stream
 
 
 @pytest.fixture

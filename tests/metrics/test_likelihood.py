@@ -10,7 +10,6 @@ import math
 import pytest
 import torch
 from scipy.integrate import simpson
-from tests.seeds import stream
 
 from stanley import HMC, MALA, Adjusted, Langevin, RandomWalk, Stanley, StanleyError, targets
 from stanley.metrics import (
@@ -22,6 +21,7 @@ from stanley.metrics import (
     bracket_log_z,
 )
 from stanley.metrics.likelihood import Pass, Path
+from tests.seeds import stream
 
 WIDE = GaussianReference(torch.zeros(2, dtype=torch.float64), 2.0)
 ONES = torch.ones(2, dtype=torch.float64)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tests.seeds import stream
 
 from stanley.errors import StanleyError
 from stanley.metrics import prdc
+from tests.seeds import stream
 
 
 @pytest.fixture

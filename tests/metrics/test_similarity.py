@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.seeds import RNG
 
 from stanley.errors import StanleyError
 from stanley.metrics import psnr, ssim
+from tests.seeds import RNG
 
 
 def test_psnr_by_hand():

@@ -15,7 +15,7 @@ import torch
 from stanley.errors import StanleyError
 from stanley.samplers import GradientDescent, MatchedLangevin, run_chains
 from stanley.samplers.adapt import adapt
-from stanley.samplers.inside import with_step_size
+from stanley.samplers.traits import with_step_size
 from stanley.targets import Banana
 from stanley.types import Potential
 from tests.seeds import stream

@@ -30,8 +30,8 @@ from stanley.samplers import (
     evaluate,
 )
 from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, mean_acceptance, split, tune
-from stanley.samplers.inside import target_of, with_threshold
 from stanley.samplers.scale import resolve_threshold
+from stanley.samplers.traits import target_of, with_threshold
 
 from . import targets
 from .bounds import SIGMAS, hoeffding

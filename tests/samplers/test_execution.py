@@ -30,7 +30,7 @@ from stanley.samplers import (
     execution,
     run_chains,
 )
-from stanley.samplers.inside import with_step_size
+from stanley.samplers.traits import with_step_size
 from stanley.types import Potential
 
 from . import targets

@@ -22,8 +22,8 @@ from stanley.samplers import (
     Underdamped,
     run_chains,
 )
-from stanley.samplers.inside import with_step_size
 from stanley.samplers.preconditioned import Stretched
+from stanley.samplers.traits import with_step_size
 
 from . import formulas, targets
 from .bounds import cdf_distance, dkw

@@ -11,22 +11,12 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import (
-    composing,
-    interpolating,
-    judging,
-    likelihood,
-    listing,
-    models,
-    restoring,
-    sampling,
-    scoring,
-    training,
-)
+from stanley.cli import judging, likelihood, listing, models, sampling, training
 from stanley.cli.features import features
+from stanley.cli.images import composing, interpolating, restoring, scoring
 from stanley.cli.usage import START, told
 from stanley.errors import StanleyError, require
-from stanley.launch import place
+from stanley.torchrun import place
 
 app = App(
     name="stanley",

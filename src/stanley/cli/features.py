@@ -61,9 +61,9 @@ def train(
 
 def refuse_other_classifier(out: Path, asked: dict[str, Any]) -> None:
     """The file is not there, or holds what the same request made before; found out before anything is trained."""
-    from stanley.checkpoint import load
-    from stanley.cli.claims import refuse_other
+    from stanley.cli.overwriting import refuse_other
     from stanley.errors import StanleyError
+    from stanley.runs.checkpoint import load
 
     if not out.exists():
         return

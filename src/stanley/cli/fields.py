@@ -12,10 +12,10 @@ import yaml
 from stanley.config import apply, flatten, from_dict, to_dict
 from stanley.data import AnyData
 from stanley.errors import StanleyError, require
-from stanley.recipes import recipe as named_recipe
 from stanley.samplers import AnySampler
-from stanley.samplers.inside import adjustable_step
-from stanley.train_config import TrainConfig
+from stanley.samplers.traits import adjustable_step
+from stanley.training.config import TrainConfig
+from stanley.training.recipes import recipe as named_recipe
 
 
 def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:

@@ -41,7 +41,7 @@ def evaluate(
 
     The answer to another request (step, n, seed, features, …) that is in scores.json is kept, as scores-stepN.json.
     """
-    from stanley.evaluation import evaluate as judge
+    from stanley.judging.evaluate import evaluate as judge
 
     scores = judge(
         run,
@@ -67,7 +67,7 @@ def evaluate(
 def plot(run: Run, *, json_: Json = False) -> None:
     """Draw a run: learning curves, and after stanley evaluate its samples, densities, energies and chains."""
     from stanley.plots.run import plot_run
-    from stanley.records import RunDirectory
+    from stanley.runs.directory import RunDirectory
 
     directory = RunDirectory.existing(run)
     files = plot_run(directory)

@@ -32,7 +32,7 @@ def likelihood(
     trust them. Writes RUN/likelihood.json; the answer to another request that is there is kept as
     likelihood-stepN.json.
     """
-    from stanley.annealing import held_out_likelihood
+    from stanley.judging.likelihood import held_out_likelihood
 
     found = held_out_likelihood(
         run,

@@ -15,7 +15,7 @@ def recipes(
 ) -> None:
     """List the recipes, or print one with every field, ready for --config."""
     from stanley.config import to_dict
-    from stanley.recipes import ABOUT, RECIPES, recipe
+    from stanley.training.recipes import ABOUT, RECIPES, recipe
 
     if name is None:
         width = max(map(len, RECIPES))

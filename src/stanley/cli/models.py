@@ -24,8 +24,8 @@ def pack(
     Averaged weights, in float16 where that is measured to cost nothing to speak of; a few chains; the step size; no
     optimiser, no paths. Run stanley evaluate first: its numbers go into the card.
     """
-    from stanley.models import pack as pack_run
-    from stanley.packed import MODEL, read_packed
+    from stanley.models.packed import MODEL, read_packed
+    from stanley.models.packing import pack as pack_run
 
     folder = pack_run(run, out, bank=bank, limit_mb=limit_mb)
     meta = read_packed(folder).meta
@@ -47,7 +47,7 @@ def push(
     json_: Json = False,
 ) -> None:
     """Upload a packed model and its card to the Hugging Face Hub (pip install 'stanley[hub]', hf auth login)."""
-    from stanley.hub import push as push_folder
+    from stanley.models.hub import push as push_folder
 
     address = push_folder(folder, repo, private=private)
     show({"repo": repo, "address": address}, json_, [f"pushed {folder} to {address}"])
@@ -61,7 +61,7 @@ def pull(
     json_: Json = False,
 ) -> None:
     """Download a packed model from the Hugging Face Hub; it is checked before it gets its place, and holds no code."""
-    from stanley.hub import pull as pull_folder
+    from stanley.models.hub import pull as pull_folder
 
     folder = pull_folder(repo, out, revision=revision)
     show({"folder": str(folder)}, json_, [f"pulled {repo} to {folder}; try: stanley sample {folder}"])
@@ -78,8 +78,8 @@ def export(
 
     A file that holds another energy (another run, step or kind of weights) is not overwritten.
     """
-    from stanley.export import export_energy
-    from stanley.trained import load
+    from stanley.models.export import export_energy
+    from stanley.models.trained import load
 
     made = export_energy(load(run, weights=weights, device="cpu"), out)
     told = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"

@@ -64,13 +64,13 @@ def sample(
 
     import torch
 
-    from stanley.cli.claims import claim_samples, folder_for
+    from stanley.cli.overwriting import claim_samples, folder_for
+    from stanley.cli.sample_files import write_array, write_film, write_samples
     from stanley.cli.subject import described, file_name, in_words, refuse_unused, subject_of
     from stanley.cli.tables import accepted
     from stanley.files import write_json
-    from stanley.sample_files import write_array, write_film, write_samples
     from stanley.samplers import run_chains
-    from stanley.samplers.inside import adjustable_step
+    from stanley.samplers.traits import adjustable_step
 
     subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     model, bar = subject.model, sys.stderr.isatty()
@@ -163,14 +163,14 @@ def diagnose(
     """
     from dataclasses import replace
 
-    from stanley.cli.claims import folder_for
+    from stanley.cli.overwriting import folder_for
+    from stanley.cli.sample_files import make_folder
     from stanley.cli.subject import described, in_words, subject_of
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
-    from stanley.diagnosis import IMAGES, VECTORS
-    from stanley.diagnosis import diagnose as judge
+    from stanley.judging.diagnose import IMAGES, VECTORS
+    from stanley.judging.diagnose import diagnose as judge
     from stanley.plots.diagnosis import plot_diagnosis
-    from stanley.records import write_answer
-    from stanley.sample_files import make_folder
+    from stanley.runs.directory import write_answer
 
     subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     wanted = {

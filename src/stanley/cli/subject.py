@@ -13,16 +13,16 @@ from torch import Tensor
 
 from stanley.cli.fields import parse_fields
 from stanley.config import apply, flatten, from_dict, to_dict
-from stanley.density import DType, find
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, did_you_mean, require
-from stanley.models import pretrained
+from stanley.models.packing import pretrained
+from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Preconditioned, Sampler
 from stanley.samplers.adapt import Precondition
-from stanley.trained import Trained, Weights, load
+from stanley.samplers.warm_up import Ready, warm_up
+from stanley.targets.by_name import DType, find
 from stanley.types import Energy
-from stanley.warm_up import Ready, warm_up
 
 FIRST_STEP = 0.1  # where the search for a step size begins
 

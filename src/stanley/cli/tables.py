@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from stanley.diagnosis import ROWS, Diagnosis, rows
+from stanley.judging.diagnose import ROWS, Diagnosis, rows
 from stanley.samplers import ChainInfo, Sampler
-from stanley.samplers.inside import adjustable_step
+from stanley.samplers.traits import adjustable_step
 
 
 def diagnosis_lines(found: Diagnosis) -> list[str]:

@@ -12,7 +12,7 @@ from stanley.cli.flags import Device, Execution, Extra, Json, Whole
 from stanley.cli.output import show
 
 if TYPE_CHECKING:
-    from stanley.records import RunDirectory
+    from stanley.runs.directory import RunDirectory
 
 
 def train(
@@ -55,8 +55,8 @@ def train(
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
     """
     from stanley.cli.fields import parse_fields, read_config_file, resolve
-    from stanley.launch import place
-    from stanley.training import train as run_training
+    from stanley.torchrun import place
+    from stanley.training.loop import train as run_training
 
     named = {
         "seed": seed,
@@ -115,7 +115,7 @@ def demo(
     json_: Json = False,
 ) -> None:
     """Train rings with three samplers on one budget, and judge each exactly."""
-    from stanley.demo import run_demo
+    from stanley.cli.demo import run_demo
 
     table = run_demo(out, seed=seed, steps=steps, progress=sys.stderr.isatty())
     show(table, json_, table["lines"])

@@ -13,8 +13,8 @@ from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import Proposal, Sampler
-from stanley.samplers.inside import adjustable_step
 from stanley.samplers.run import check_event, check_request
+from stanley.samplers.traits import adjustable_step
 from stanley.types import Energy
 
 Function = Callable[[Tensor], Tensor]

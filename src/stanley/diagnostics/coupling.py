@@ -25,7 +25,6 @@ from stanley.errors import require
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, evaluate, metropolis, per_chain
 from stanley.samplers.clipped import ClippedLangevin
-from stanley.samplers.inside import adjustable_step
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.noise import normal_like, uniform_like
@@ -34,6 +33,7 @@ from stanley.samplers.run import check_event, check_request
 from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Law, Stanley, log_normal
 from stanley.samplers.tamed import TamedLangevin
+from stanley.samplers.traits import adjustable_step
 from stanley.types import Energy
 
 Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)

@@ -16,10 +16,10 @@ from torch import Tensor
 from stanley.device import widest_float
 from stanley.errors import require
 from stanley.samplers.base import ChainState, Sampler
-from stanley.samplers.inside import wrapped_by
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.run import check_event, check_request
 from stanley.samplers.scale import Quantile
+from stanley.samplers.traits import wrapped_by
 from stanley.types import Energy
 
 Function = Callable[[Tensor], Tensor]

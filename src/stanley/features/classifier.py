@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, silu, softmax
 
-from stanley import checkpoint
 from stanley.device import pick_device
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
+from stanley.runs import checkpoint
 
 CLASSES = 10
 WEIGHTS = Path(__file__).parent / "weights"

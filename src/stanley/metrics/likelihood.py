@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 from stanley.data import dequantise
 from stanley.errors import require
 from stanley.samplers import Sampler
-from stanley.samplers.inside import adjustable_step, has_quantile, target_of, with_step_size, wrapped_by
+from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, wrapped_by
 from stanley.types import Energy
 
 LOG_2PI = math.log(2 * math.pi)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stanley.diagnosis import Diagnosis
+from stanley.judging.diagnose import Diagnosis
 from stanley.plots import (
     autocorrelation,
     bias_dots,

@@ -20,7 +20,7 @@ from stanley.plots import (
     learning_curves,
     save,
 )
-from stanley.records import RunDirectory
+from stanley.runs.directory import RunDirectory
 
 SHOWN = 64  # images a grid
 LABELS = {"data": "held-out data", "fresh": "fresh chains, from noise", "bank": "bank"}

@@ -12,9 +12,9 @@ from torch import Tensor
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
-from stanley.samplers.inside import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
 from stanley.samplers.preconditioned import Preconditioned, plain
 from stanley.samplers.run import check_event, check_request
+from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)

@@ -34,9 +34,9 @@ from torch.utils import _pytree as pytree
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo
-from stanley.samplers.inside import with_step_size, wrapped_by
 from stanley.samplers.noise import Draw, Recorder, Tape
 from stanley.samplers.preconditioned import Preconditioned
+from stanley.samplers.traits import with_step_size, wrapped_by
 from stanley.types import Energy, network_of
 
 Execution = Literal["auto", "eager", "compile", "graph"]

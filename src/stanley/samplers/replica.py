@@ -12,10 +12,10 @@ from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, per_chain
-from stanley.samplers.inside import with_step_size
 from stanley.samplers.named import SingleSampler
 from stanley.samplers.noise import uniform_like
 from stanley.samplers.preconditioned import Preconditioned
+from stanley.samplers.traits import with_step_size
 from stanley.types import Energy, Potential
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.samplers.inside import adjustable_step
+from stanley.samplers.traits import adjustable_step
 from stanley.types import Energy, rounded
 
 

@@ -1,0 +1,86 @@
+"""stanley compose: samples of a sum of energies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import Device, Json, WarmUp, Whole
+from stanley.cli.images.answer import made_from, ran, report, sampler_asked, sampler_line
+from stanley.cli.images.request import generator_of, model_of, prepare, split_words
+from stanley.cli.overwriting import claim, folder_for
+
+
+def compose(
+    *words: Annotated[
+        str,
+        Parameter(
+            name="RUN1 RUN2 ...",
+            allow_leading_hyphen=True,
+            help="Runs on points of one shape; the sampler's flags of stanley sample.",
+        ),
+    ],
+    weights: Annotated[str | None, Parameter(help="One number a run, such as 1,0.5; all 1 unless given.")] = None,
+    num: Annotated[Whole, Parameter(help="How many chains, one sample of each.")] = 64,
+    steps: Annotated[
+        Whole | None, Parameter(help="Chain steps; the most that one of the runs takes from noise.")
+    ] = None,
+    warm_up: WarmUp = 500,
+    pretrained: Annotated[str | None, Parameter(help="A model that is shipped, in front of the runs.")] = None,
+    seed: Whole = 0,
+    out: Annotated[Path | None, Parameter(help="Folder; composed/RUN1-RUN2 unless given.")] = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Sample the sum of the energies of several runs, p ∝ Π p_i^w_i: likely where all of them are.
+
+    Chains start from the first run's noise and use its sampler: an adjusted one finds its step size in the warm-up, an
+    unadjusted one takes 1/Σ(w_i/h_i) of the runs' own, since curvatures add up. Averaged weights.
+    """  # fmt: skip
+    from dataclasses import replace
+
+    from stanley.cli.sample_files import write_samples
+    from stanley.cli.subject import file_name
+    from stanley.errors import StanleyError, require
+    from stanley.samplers import run_chains
+    from stanley.samplers.traits import adjustable_step, with_step_size
+    from stanley.uses import Composed
+    from stanley.uses.composition import require_same_shape
+
+    names, fields = split_words(words)
+    require(len(names) + (pretrained is not None) >= 2, "give two runs or more to compose: stanley compose RUN1 RUN2")
+    models = [model_of(None, pretrained, None, device)] if pretrained is not None else []
+    models += [model_of(Path(name), None, None, device) for name in names]
+    called = ([pretrained] if pretrained is not None else []) + names
+    require_same_shape([(name, m.event_shape) for name, m in zip(called, models, strict=True)])
+    try:
+        given = () if weights is None else tuple(float(w) for w in weights.split(","))
+    except ValueError:
+        raise StanleyError(f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5") from None
+    potential = Composed(tuple(m.potential for m in models), given)
+    first = models[0]
+    generator = generator_of(seed, first.noise.mean.device)
+    sizes = any("step-size" in f or "step_size" in f for f in fields)
+    model, tune = first, adjustable_step(first.sampler) and not fields
+    if not sizes and not tune:
+        alike = [m if type(m.sampler) is type(first.sampler) else first for m in models]  # a step of HMC is a time
+        rates = [w / float(m.sampler.step_size) for w, m in zip(potential.weights, alike, strict=True)]
+        model = replace(first, sampler=with_step_size(first.sampler, 1 / sum(rates)))
+    ready = prepare(model, fields, potential, first.starts(num, "noise", generator), warm_up, generator, tune=tune)
+    steps = max(m.default_steps("noise") for m in models) if steps is None else steps
+    parts = [made_from(m) | {"weight": w} for m, w in zip(models, potential.weights, strict=True)]
+    asked = {"use": "compose", "parts": parts, "num": num, "steps": steps, "seed": seed} | sampler_asked(ready, fields)
+    parts_named = "-".join(file_name(Path(c).name) for c in called)
+    folder = out or folder_for("composed", parts_named, None)
+    name = f"compose-{parts_named}-n{num}-seed{seed}"
+    claim(folder, name, asked)
+    chains = run_chains(ready.sampler, potential, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
+    files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
+    lost = int(chains.info.nonfinite.sum())
+    lines = [sampler_line(ready, chains.info)]
+    if lost:
+        lines.append(f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted one")
+    report(folder, name, asked, ran(ready, chains.info), files, lines, json_)

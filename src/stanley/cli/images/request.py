@@ -1,0 +1,183 @@
+"""What a command on images was asked: which model, which pictures, which mask, which sampler."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stanley.cli.overwriting import folder_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator, Tensor
+
+    from stanley.cli.flags import Weights
+    from stanley.models.trained import Trained
+    from stanley.samplers.warm_up import Ready
+    from stanley.types import Energy
+
+NAMED = 10  # skipped files that a warning names
+
+
+def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, device: str) -> Trained:
+    """A run's newest checkpoint, or a shipped model; one of the two."""
+    from stanley.errors import require
+    from stanley.models.trained import load
+
+    require(run is None or pretrained is None, f"both a run ({run}) and --pretrained {pretrained} are given; give one")
+    if pretrained is not None:
+        from stanley.models.packing import pretrained as shipped
+
+        require(weights is None, f"--weights {weights} changes nothing here: only a run has averaged and raw weights")
+        return shipped(pretrained, device=device)
+    require(run is not None, "give a run directory, or --pretrained NAME")
+    assert run is not None
+    return load(run, weights=weights or "average", device=device)
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Positional words, and the flags of the sampler, each with its value."""
+    positional, fields, rest = [], [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            positional.append(word)
+            continue
+        fields.append(word)
+        if "=" not in word and rest:
+            fields.append(rest.pop(0))
+    return positional, fields
+
+
+def refuse_flags(words: Sequence[str], command: str, why: str) -> None:
+    """The command runs no chain: flags of a sampler, and of other commands, would change nothing."""
+    from stanley.errors import require
+
+    flags = split_words(words)[1]
+    flag = flags[0].partition("=")[0] if flags else ""
+    require(not flags, f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its flags)")
+
+
+def request(
+    words: Sequence[str],
+    names: tuple[str, ...],
+    pretrained: str | None,
+    held_out: int | None,
+    weights: Weights | None,
+    device: str,
+    data_root: str | None = None,
+) -> tuple[Trained, list[Path | None], list[str]]:
+    """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
+    from stanley.errors import require
+    from stanley.models.trained import with_data_at
+
+    given, fields = split_words(words)
+    paths = [] if held_out is not None else list(names)
+    wanted = [*([] if pretrained is not None else ["RUN"]), *paths]
+    require(
+        len(given) == len(wanted),
+        f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}: {' '.join(wanted)}",
+    )
+    run = None if pretrained is not None else Path(given.pop(0))
+    model = with_data_at(model_of(run, pretrained, weights, device), data_root)
+    return model, [Path(word) for word in given] if given else [None] * len(names), fields
+
+
+class Chosen(NamedTuple):
+    """The images that a command is given."""
+
+    images: Tensor  # points (N, *event) on the model's device
+    origin: dict[str, Any]  # what to write down about where they come from
+    resized_from: frozenset[tuple[int, int]]  # widths and heights, none without --resize
+
+
+def images_of(model: Trained, source: Path | None, held_out: int | None, resize: bool) -> Chosen:
+    from stanley.data import centre
+    from stanley.data.pictures import read_pictures
+    from stanley.errors import require
+
+    if held_out is not None:
+        require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
+        require(not resize, "--resize changes nothing for --held-out images; leave it out")
+        x, names, skipped = held_out_images(model, held_out), [f"held-out {k}" for k in range(held_out)], []
+        sizes = frozenset()
+        require(len(x) == held_out, f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer")
+    else:
+        assert source is not None
+        found = read_pictures(source, model.event_shape, resize=resize)
+        x = centre(found.images).to(model.noise.mean.device)
+        names, skipped = [str(f) for f in found.files], list(found.skipped)
+        sizes = found.sizes if resize else frozenset()
+        if skipped:
+            print(
+                f"stanley: warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
+                f"{'; '.join(skipped[:NAMED])}{f'; and {len(skipped) - NAMED} more' if len(skipped) > NAMED else ''}"
+                + ("; --resize fits sizes and colours" if found.unfit else ""),
+                file=sys.stderr,
+            )
+    digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
+    return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
+
+
+def held_out_images(model: Trained, limit: int) -> Tensor:
+    from stanley.data import centre
+    from stanley.errors import require
+
+    require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
+    data = model.config.data.load()
+    require(
+        data.event_shape == model.event_shape,
+        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
+    )
+    return centre(data.test[:limit]).to(model.noise.mean.device)
+
+
+def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int, int]]) -> Tensor:
+    """A picture's path, `left,top,width,height`, or a half."""
+    from stanley.data.pictures import read_mask
+    from stanley.uses import box_mask, half_mask
+    from stanley.uses.masks import HALVES
+
+    if text in HALVES:
+        return half_mask(text, (shape[-2], shape[-1]))
+    parts = text.split(",")
+    if len(parts) == 4 and all(p.strip().lstrip("-").isdigit() for p in parts):
+        left, top, width, height = (int(p) for p in parts)
+        return box_mask(left, top, width, height, (shape[-2], shape[-1]))
+    return read_mask(Path(text), shape, resized_from)
+
+
+def home(model: Trained, pretrained: str | None, what: str) -> Path:
+    """Where answers go unless --out says: into the run; a shipped model is not written to."""
+    return folder_for(what, pretrained or "", model.path if pretrained is None else None)
+
+
+def generator_of(seed: int, device: Any) -> Generator:
+    import torch
+
+    from stanley.errors import require
+
+    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
+    return torch.Generator(device).manual_seed(seed)
+
+
+def prepare(
+    model: Trained,
+    fields: Sequence[str],
+    potential: Energy,
+    x0: Tensor,
+    steps: int,
+    generator: Generator,
+    *,
+    tune: bool = False,
+) -> Ready:
+    """The run's sampler, or what the flags make of it; a warm-up only where its step size is to be found."""
+    from stanley.cli.subject import sampler_of
+    from stanley.samplers.warm_up import warm_up
+
+    sampler, unknown = sampler_of(model.sampler, fields)
+    tune = tune or unknown
+    return warm_up(sampler, potential, x0, steps if tune else 0, generator=generator, tune=tune)

@@ -1,0 +1,178 @@
+"""stanley inpaint, denoise: pictures of which a part or the noise is unknown."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import (
+    DataRoot,
+    Device,
+    HeldOut,
+    Json,
+    Out,
+    PerImage,
+    Pretrained,
+    Resize,
+    Steps,
+    WarmUp,
+    WeightsOfRun,
+    Whole,
+)
+from stanley.cli.images.answer import drawn, finish, settle
+from stanley.cli.images.request import generator_of, home, images_of, mask_of, prepare, request
+
+
+def inpaint(
+    *words: Annotated[
+        str,
+        Parameter(
+            name="RUN IMAGE",
+            allow_leading_hyphen=True,
+            help="A run, and a picture or a folder of them; the sampler's flags of stanley sample.",
+        ),
+    ],
+    mask: Annotated[
+        str,
+        Parameter(
+            help="Unknown pixels: a picture (white is unknown; with --resize of its size), left,top,width,height, or "
+            "left-half, right-half, top-half, bottom-half."
+        ),
+    ],
+    held_out: HeldOut = None,
+    num: PerImage = None,
+    start: Annotated[
+        Literal["noise", "bank"], Parameter(help="What the chains start from under the mask: noise, or the bank.")
+    ] = "noise",
+    steps: Steps = None,
+    warm_up: WarmUp = 500,
+    damaged: Annotated[bool, Parameter(negative="", help="The pixels under the mask are no truth: no scores.")] = False,
+    resize: Resize = False,
+    pretrained: Pretrained = None,
+    data_root: DataRoot = None,
+    seed: Whole = 0,
+    weights: WeightsOfRun = None,
+    out: Out = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Fill in the masked pixels of pictures: chains on these pixels alone, the known ones clamped.
+
+    Writes the draws (images, chains, C, H, W), their mean, a picture, and PSNR (under the mask) and SSIM beside those
+    of filling in the training data's mean. --sampler KIND and its fields choose the sampler, as in stanley sample.
+    """  # fmt: skip
+    import torch
+
+    from stanley.uses import Clamped, restoration_scores
+    from stanley.uses import inpaint as fill
+
+    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
+    num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
+    images, origin, resized_from = images_of(model, source, held_out, resize)
+    unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
+    generator = generator_of(seed, images.device)
+    x0 = model.starts(num * len(images), start, generator)
+    clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
+    ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
+    asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
+    asked["start"] = start
+    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "inpainted"))
+    filled = fill(
+        ready.sampler,
+        model.potential,
+        images,
+        unknown,
+        clamped.put(ready.x),
+        steps,
+        generator=generator,
+        progress=sys.stderr.isatty(),
+    )
+    mean_fill = torch.where(unknown, model.noise.mean, images)
+    scores = None
+    if not damaged:
+        estimates = {"mean": filled.mean, "draw": filled.draws[:, 0], "training_mean": mean_fill}
+        scores = restoration_scores(estimates, images, unknown)
+    hidden = torch.where(unknown, torch.zeros_like(images), images)
+    columns = {"known": hidden, "mean": filled.mean} | drawn(filled.draws)
+    columns |= {} if damaged else {"truth": images}
+    finish(answer, ready, filled, columns, scores, json_, "PSNR under the mask")
+
+
+def denoise(
+    *words: Annotated[
+        str,
+        Parameter(
+            name="RUN IMAGE",
+            allow_leading_hyphen=True,
+            help="A run, and a picture or a folder of them; the sampler's flags of stanley sample.",
+        ),
+    ],
+    noise: Annotated[
+        float, Parameter(help="σ of the noise, in units of pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
+    ],
+    clean: Annotated[
+        bool,
+        Parameter(
+            negative="", help="The pictures are clean: add the noise, and judge the result; always so for --held-out."
+        ),
+    ] = False,
+    flow: Annotated[
+        bool, Parameter(negative="", help="Descend to a mode of the posterior instead of sampling it.")
+    ] = False,
+    held_out: HeldOut = None,
+    num: PerImage = None,
+    steps: Steps = None,
+    warm_up: WarmUp = 500,
+    resize: Resize = False,
+    pretrained: Pretrained = None,
+    data_root: DataRoot = None,
+    seed: Whole = 0,
+    weights: WeightsOfRun = None,
+    out: Out = None,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Denoise pictures: chains on the posterior U(x) + |y - x|²/(2σ²), from y, or its gradient flow.
+
+    Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR and SSIM before and
+    after. --sampler KIND and its fields choose the sampler, as in stanley sample.
+    """  # fmt: skip
+    import torch
+
+    from stanley.errors import require
+    from stanley.samplers import GradientDescent, Langevin
+    from stanley.uses import Noisy, restoration_scores
+    from stanley.uses import denoise as clean_up
+
+    require(not flow or num in (None, 1), f"--flow draws nothing: its {num} chains would be one; leave out --num")
+    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
+    num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
+    images, origin, _ = images_of(model, source, held_out, resize)
+    clean = clean or held_out is not None
+    generator = generator_of(seed, images.device)
+    y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
+    posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
+    ready = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
+    h = float(ready.sampler.step_size)
+    require(
+        h < 4 * noise**2 or not (flow or isinstance(ready.sampler, Langevin)),
+        f"--noise is {noise:g} and the step size {h:.3g}: steps of the posterior are unstable from 4σ² = "
+        f"{4 * noise**2:.3g} on; use --sampler.step-size {noise**2:.2g}, or --sampler mala",
+    )
+    if flow:
+        from dataclasses import replace
+
+        ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
+    asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
+    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "denoised"))
+    restored = clean_up(ready.sampler, model.potential, y, noise, ready.x, steps, generator=generator,
+                        progress=sys.stderr.isatty())  # fmt: skip
+    scores = None
+    if clean:
+        estimates = {"noisy": y, "mean": restored.mean} | ({} if flow else {"draw": restored.draws[:, 0]})
+        scores = restoration_scores(estimates, images)
+    columns = {"noisy": y} | ({"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws))
+    columns |= {"truth": images} if clean else {}
+    finish(answer, ready, restored, columns, scores, json_, "PSNR")

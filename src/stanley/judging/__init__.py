@@ -1,0 +1,1 @@
+"""From a run or a density to numbers and verdicts."""

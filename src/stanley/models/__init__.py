@@ -1,0 +1,1 @@
+"""Trained energies: loaded, packed, shipped, exported."""

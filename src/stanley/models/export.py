@@ -1,0 +1,158 @@
+"""The energy as a graph that other programs run: torch.export (.pt2) or ONNX (.onnx, the extra `onnx`)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stanley.errors import StanleyError, require
+from stanley.models.trained import Trained
+from stanley.runs import checkpoint
+
+BATCHES = (1, 2, 5)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
+TOLERANCE = 1e-4  # of the size of E: float32 sums in another order
+
+
+@dataclass(frozen=True)
+class Exported:
+    """difference is max |E_graph - E| over n points, scale the largest |E| there; checked_with ran the graph."""
+
+    path: Path
+    difference: float
+    scale: float
+    n: int
+    checked_with: str
+
+
+def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
+    """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared with the network.
+
+    It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it scores, and chains that
+    need ∇E do not run on it. T, the shape of a point, and step and checksum of the weights are in the file, as
+    `stanley` metadata. A file that is there is replaced by a graph of the same weights only.
+    """
+    path = Path(out)
+    kinds = {".pt2": to_pt2, ".onnx": to_onnx}
+    require(path.suffix in kinds, f"--out {path} ends in {path.suffix!r}, must end in .pt2 or .onnx")
+    require(path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first")
+    place = model.noise.mean.device
+    require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
+    energy = model.energy
+    points = [model.noise.draw(n, torch.Generator().manual_seed(n)) for n in BATCHES]
+    made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}
+    refuse_another(path, made_of)
+    meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
+            part = Path(scratch) / path.name
+            run, checked_with = kinds[path.suffix](energy, points[1], part, meta)
+            with torch.no_grad():
+                expected = torch.cat([energy(x) for x in points])
+                got = torch.cat([run(x) for x in points])
+            difference, scale = float((got - expected).abs().max()), float(expected.abs().max())
+            require(
+                difference <= TOLERANCE * scale,
+                f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g}, limit "
+                f"{TOLERANCE * scale:.3g}; nothing was written",
+            )
+            part.replace(path)
+    except OSError as error:
+        raise StanleyError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+    return Exported(path, difference, scale, len(expected), checked_with)
+
+
+def refuse_another(path: Path, made_of: dict[str, Any]) -> None:
+    """The file is not there, or holds the same energy."""
+    if not path.exists():
+        return
+    try:
+        meta = read_meta(path)
+    except ImportError:  # what ONNX needs is said where the graph is made
+        return
+    except (OSError, ValueError, LookupError, StopIteration, zipfile.BadZipFile):
+        raise StanleyError(f"{path} is there and not from this command; choose another --out") from None
+    there, now = ("step {step}, {weights} weights, checksum {energy:.8}".format_map(m) for m in (meta, made_of))
+    require(there == now, f"{path} holds another energy ({there}; now {now}); choose another --out")
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What was written beside the graph; older files lack the step and the checksum."""
+    if path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            name = next((n for n in archive.namelist() if n.endswith("extra/stanley")), "extra/stanley")
+            meta = json.loads(archive.read(name))
+    else:
+        import onnx
+
+        try:
+            props = onnx.load(str(path)).metadata_props
+        except Exception as error:  # protobuf's own, which is no ValueError
+            raise ValueError(str(error)) from error
+        meta = json.loads(next(p.value for p in props if p.key == "stanley"))
+    return {"step": "unknown", "weights": "unknown", "energy": "unknown"} | meta
+
+
+def to_pt2(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about tensors that share memory
+        program = torch.export.export(energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        torch.export.save(program, path, extra_files={"stanley": meta})
+    return torch.export.load(path).module(), f"torch.export {torch.__version__}"
+
+
+def to_onnx(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401, torch.onnx needs it
+    except ImportError as error:
+        raise StanleyError(f"ONNX needs {error.name}; pip install 'stanley[onnx]', or export to .pt2") from error
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)  # it warns of libraries that are not needed here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own deprecated parts
+            program = torch.onnx.export(
+                energy,
+                (x,),
+                dynamo=True,
+                verbose=False,
+                input_names=["x"],
+                output_names=["energy"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            )
+    finally:
+        log.setLevel(before)
+    assert program is not None
+    model = program.model_proto
+    model.metadata_props.add(key="stanley", value=meta)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    return onnx_runner(path)
+
+
+def onnx_runner(path: Path) -> tuple[Callable[[Tensor], Tensor], str]:
+    """onnxruntime where it is installed, else ONNX's own reference evaluator, slow and exact to the standard."""
+    try:
+        import onnxruntime
+    except ImportError:
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        session: Any = ReferenceEvaluator(str(path))
+        name = f"the reference evaluator of onnx {onnx.__version__}"
+    else:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        name = f"onnxruntime {onnxruntime.__version__}"
+    return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), name

@@ -1,0 +1,68 @@
+"""Packed models to and from the Hugging Face Hub, through huggingface_hub: the extra `hub`.
+
+Only the model and its card travel, and what arrives is read and checked before it gets its place. Who may write where
+is between huggingface_hub and its own login; nothing here knows a token.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stanley.errors import StanleyError, require
+from stanley.files import write_atomic
+from stanley.models.packed import CARD, MODEL, read_packed
+
+
+def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) -> str:
+    """Upload a packed folder to the repository OWNER/NAME, which is made if it is not there; returns its address."""
+    hub = huggingface_hub()
+    read_packed(folder)
+    with told(f"cannot push {folder} to {repo}"):
+        api = hub.HfApi()
+        address = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=str(folder), allow_patterns=[MODEL, CARD])
+    return str(address)
+
+
+def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None) -> Path:
+    """The packed model of a repository, checked, as the folder `out`; `revision` is a branch, tag or commit."""
+    hub = huggingface_hub()
+    folder = Path(out)
+    taken = folder.exists() and not folder.is_dir()
+    require(not taken and not (folder / MODEL).exists(), f"{folder} is taken; choose another --out")
+    with told(f"cannot pull {repo}"):
+        paths = {name: Path(hub.hf_hub_download(repo, name, revision=revision)) for name in (MODEL, CARD)}
+    read_packed(paths[MODEL].parent)  # both are files of one snapshot
+    try:
+        contents = {name: path.read_bytes() for name, path in paths.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(f"cannot make {folder}: {error.strerror or error}; choose another --out") from error
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
+    return folder
+
+
+def huggingface_hub() -> Any:
+    try:
+        import huggingface_hub as hub
+    except ImportError as error:
+        raise StanleyError("push and pull need huggingface_hub; pip install 'stanley[hub]'") from error
+    return hub
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Whatever goes wrong between here and the hub, in one line."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    http = [kind for kind in HfHubHTTPError.__bases__ if kind is not Exception]  # of whichever client it uses
+    try:
+        yield
+    except (OSError, HFValidationError, *http) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StanleyError(f"{what}: {reason[:300]}; see that the name is OWNER/NAME, and hf auth login") from error

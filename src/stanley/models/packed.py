@@ -1,0 +1,40 @@
+"""A trained energy as a small folder: what sampling needs, without what training needed. Read here, made by packing.py.
+
+model.safetensors   the layout of a checkpoint, marked `holds: model`: averaged weights, some chains of the bank, the
+                    noise that fresh chains start from, the adapted step size, the configuration without its paths
+README.md           the card: data, recipe, metrics, limits
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stanley.errors import require
+from stanley.runs import checkpoint
+from stanley.runs.checkpoint import Checkpoint
+
+MODEL, CARD = "model.safetensors", "README.md"
+
+
+def is_packed(folder: str | os.PathLike[str]) -> bool:
+    return (Path(folder) / MODEL).is_file()
+
+
+def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
+    """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored in."""
+    path = Path(folder) / MODEL
+    require(path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}")
+    saved = checkpoint.load(path)
+    holds = saved.meta.get("holds", "training")
+    require(holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack")
+    needed = ("config", "step", "step_size", "slowdown", "event_shape", "is_image")
+    lacks = [name for name in needed if name not in saved.meta]
+    lacks += [name for name in ("noise.mean", "noise.std", "bank.positions") if name not in saved.tensors]
+    require(not lacks, f"{path} lacks {', '.join(map(repr, lacks))}; make it anew with stanley pack")
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in saved.tensors.items()}
+    shape = tuple(saved.meta["event_shape"])
+    for name in ("noise.mean", "noise.std", "bank.positions"):
+        event = tuple(tensors[name].shape[name.startswith("bank") :])
+        require(event == shape, f"{path}: {name!r} has points of shape {event}, its header says {shape}")
+    return Checkpoint(tensors, saved.meta, path)

@@ -1,0 +1,253 @@
+"""Trained energies to keep and to hand on: packed folders, and those that come with the library."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import stanley
+from stanley.errors import StanleyError, did_you_mean, require
+from stanley.files import write_atomic
+from stanley.models.packed import CARD, MODEL, is_packed, read_packed
+from stanley.models.trained import Trained, load
+from stanley.runs import checkpoint
+from stanley.runs.directory import RunDirectory
+from stanley.samplers.traits import adjustable_step
+
+SHIPPED = Path(__file__).parent / "pretrained_models"
+
+#: Name of a model that comes with the library -> what it is.
+PRETRAINED: dict[str, str] = {
+    "mnist": "digits of 28×28 grey pixels; fresh chains reach them from noise in 200 steps",
+    "cifar10": "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations",
+}
+
+GRADIENT_LOSS = 0.01  # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
+POINTS = 64  # chains and fresh starts, each, at which the loss is measured
+
+
+def pretrained(name: str, *, device: str = "auto") -> Trained:
+    """A model that comes with the library, by its name in `PRETRAINED`. Nothing is downloaded."""
+    require(name in PRETRAINED, f"no pretrained model {name!r}; {did_you_mean(name, PRETRAINED)}")
+    return load(SHIPPED / name, device=device)
+
+
+def pack(
+    run: str | os.PathLike[str] | RunDirectory,
+    out: str | os.PathLike[str],
+    *,
+    bank: int = 128,
+    limit_mb: float = 4.0,
+) -> Path:
+    """Write the run's newest averaged weights, at most `bank` chains and a card into the folder `out`.
+
+    Weights are stored in float16 if that changes ∇E by at most 1 % (Frobenius norm over bank and fresh starts),
+    else in float32; chains in float16 if it moves them by less than a tenth of a step's noise. The change is in
+    the card. Paths of the configuration are left out. More than `limit_mb` MB is an error.
+    """
+    require(bank >= 0, f"bank is {bank}, must not be negative; 0 keeps no chains")
+    source = run.path if isinstance(run, RunDirectory) else Path(run)
+    require(not is_packed(source), f"{source} is packed already; give the run directory, or copy the folder")
+    model = load(source, device="cpu")
+    saved = checkpoint.newest(RunDirectory(source).checkpoints)
+    assert saved is not None
+    energy, weights = rounded_energy(model.energy)
+    loss = rounding_loss(model, energy)
+    if not loss["gradient"] <= GRADIENT_LOSS:  # also where float16 overflows
+        energy, weights, loss = model.energy, model.energy.state_dict(), loss | {"gradient": 0.0, "potential": 0.0}
+    chains = first_chains(model.bank, bank, saved.meta["step_size"] * saved.meta["slowdown"])
+    tensors = {f"average.{name}": t.contiguous() for name, t in weights.items()}
+    tensors |= {"bank.positions": chains, "noise.mean": model.noise.mean, "noise.std": model.noise.std}
+    stored = next((str(t.dtype) for t in weights.values() if t.is_floating_point()), "torch.float32")
+    scores = read_scores(RunDirectory(source))
+    meta = {key: saved.meta[key] for key in ("step", "step_size", "slowdown", "event_shape", "is_image")} | {
+        "holds": "model",
+        "format": checkpoint.FORMAT,
+        "config": without_paths(saved.meta["config"]),
+        "weights": {"stored": stored.removeprefix("torch."), **loss},
+        "scores": scores if scores.get("step") == model.step else {},
+        "stanley": stanley.__version__,
+        "torch": torch.__version__,
+    }
+    content = serialised(tensors, meta)
+    require(
+        len(content) <= limit_mb * 1e6,
+        f"the packed model has {len(content) / 1e6:.2f} MB, limit {limit_mb:g} MB; keep fewer chains than "
+        f"{len(chains)} (--bank), train a smaller network.width, or raise --limit-mb",
+    )
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+    others = sorted(p.name for p in folder.iterdir() if p.name not in (MODEL, CARD))
+    others = [] if is_packed(folder) else others  # what was made of the model since
+    require(not others, f"{folder} holds other files ({', '.join(others[:3])}); choose an empty or a new --out")
+    refuse_another(folder, meta)
+    write_atomic(folder / MODEL, content)
+    write_atomic(folder / CARD, card(meta, tensors, len(content), adjustable_step(model.sampler)).encode())
+    same_energy(load(folder, device="cpu"), energy, chains)
+    return folder
+
+
+def refuse_another(folder: Path, meta: dict[str, Any]) -> None:
+    """What is packed in the folder already is the same run at the same step or an earlier one."""
+    if not (folder / MODEL).exists():
+        return
+    try:
+        there = read_packed(folder).meta
+    except StanleyError:  # damaged, or half written
+        return
+    require(
+        there["config"] == meta["config"] and there["step"] <= meta["step"],
+        f"{folder} holds another model ({there['config']['data']['kind']}, step {there['step']}); choose another --out",
+    )
+
+
+def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The energy with its weights rounded to float16, and these; what is no float stays as it is."""
+    weights = {n: t.half() if t.is_floating_point() else t for n, t in energy.state_dict().items()}
+    other = copy.deepcopy(energy)
+    other.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in weights.items()})
+    return other, weights
+
+
+def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
+    """What other weights change, over n points of the bank and of fresh noise: the gradient as |Δ∇E| / |∇E|, and U
+    by the standard deviation of ΔU (a constant that is added to U changes no law)."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.cat([model.bank[:POINTS], model.noise.draw(POINTS, generator)]).requires_grad_()
+    values, gradients = [], []
+    for network in (model.energy, energy):
+        e = network(points)
+        values.append(e.detach())
+        gradients.append(torch.autograd.grad(e.sum(), points)[0])
+    change = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    spread = (values[1] - values[0]).std() / model.config.temperature
+    return {"gradient": float(change), "potential": float(spread), "n": len(points)}
+
+
+def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
+    """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the noise √h."""
+    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
+    chains = positions[order[:bank]].contiguous()
+    moved = float((chains.half().float() - chains).abs().max()) if len(chains) else 0.0
+    return chains.half() if moved < 0.1 * step_size**0.5 else chains
+
+
+def without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lay is nobody's business but the machine's."""
+    paths = {"root", "path", "cache"}
+    return config | {"data": {k: None if k in paths else v for k, v in config["data"].items()}}
+
+
+def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checkpoint.checksum(tensors, meta)}
+    return save(tensors, metadata=header)
+
+
+def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
+    """What was written is read back and gives the same numbers."""
+    x = torch.cat([chains.float()[:4], packed.noise.draw(4, torch.Generator().manual_seed(1))])
+    ours, theirs = energy(x), packed.energy(x)
+    require(torch.equal(ours, theirs), f"{packed.path} was written, but its energies differ from the run's")
+
+
+def read_scores(directory: RunDirectory) -> dict[str, Any]:
+    """The parts of scores.json that fit on a card; empty where the run was not evaluated."""
+    try:
+        scores = json.loads(directory.scores_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StanleyError(f"{directory.scores_file} cannot be read ({error}); run stanley evaluate again") from error
+    wanted = ("step", "seed", "kl", "tv", "fresh", "bank", "chains", "energy")
+    return {name: scores[name] for name in wanted if scores.get(name) is not None}
+
+
+def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: bool) -> str:
+    """README.md: data, recipe, metrics, limits; nothing that was not measured."""
+    config, stored = meta["config"], meta["weights"]
+    shape = "×".join(map(str, meta["event_shape"]))
+    parameters = sum(t.numel() for name, t in tensors.items() if name.startswith("average."))
+    data = {k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")}
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "library_name: stanley",
+        "tags: [energy-based-model, mcmc]",
+        "---",
+        f"# An energy of {config['data']['kind']}, points of shape {shape}",
+        "",
+        f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in {stored['stored']}, "
+        f"{size / 1e6:.2g} MB with {len(tensors['bank.positions'])} chains of the bank.",
+        "",
+        "```python",
+        "import stanley",
+        'x = stanley.load("THIS FOLDER").sample(16).x',
+        "```",
+        "",
+        "## Data",
+        "",
+        f"{config['data']['kind']}: {plain(data) or 'as it is'}."
+        + (" Images in [-1, 1], dequantised." if meta["is_image"] else ""),
+        "",
+        "## Recipe",
+        "",
+        f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the {config['start']}, "
+        f"{config['chain_steps']} steps each; seed {config['seed']}; weights averaged with β = {config['ema']}.",
+        "",
+        *(f"* {part}: {plain(config[part])}" for part in ("network", "sampler", "optimizer")),
+        f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",
+        "",
+        "The whole configuration is in the header of model.safetensors.",
+        "",
+        "## Metrics",
+        "",
+        *(score_lines(meta["scores"]) or ["None: the run was not evaluated at this step before it was packed."]),
+        "",
+        "## Limits",
+        "",
+        f"* Stored in {stored['stored']}, which changes ∇E by {stored['gradient']:.2g} of its norm and U by "
+        f"{stored['potential']:.2g} (sd), measured at {stored['n']} points.",
+        "* The energy is not normalised: differences within this model mean something, its values do not.",
+        "* No number of steps proves that chains from noise have converged; `stanley diagnose` says how far to "
+        "believe them.",
+    ]
+    if not adjusted:
+        lines.append("* The sampler is not adjusted: samples carry the bias of its step size.")
+    return "\n".join(lines) + "\n"
+
+
+def score_lines(scores: dict[str, Any]) -> list[str]:
+    """Every number of scores.json that has a value and its n, a line for each kind of samples."""
+    lines = [f"* KL(data‖model) {scores['kl']:.4f} nats, exact"] if "kl" in scores else []
+    for name in ("fresh", "bank"):
+        part, chains = scores.get(name, {}), scores.get("chains", {}).get(name, {})
+        told = [told_score(key, m) for key, m in part.items() if isinstance(m, dict) and m.get("value") is not None]
+        if told:
+            lines.append(
+                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}: {'; '.join(told)}; "
+                f"{part.get('nonfinite', 0)} of {part.get('n')} not finite"
+            )
+    return lines
+
+
+def told_score(key: str, score: dict[str, Any]) -> str:
+    counts = " and ".join(str(score[n]) for n in ("n", "n1", "n2") if score.get(n) is not None)
+    feature = score.get("feature", "")
+    seen = f" in features {feature}" if feature and feature not in key else ""
+    spread = f" ± {score['standard_error']:.2g}" if "standard_error" in score else ""
+    return f"{key} {score['value']:.4g}{spread}{seen} (n {counts or 'not stated'})"
+
+
+def plain(part: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items())

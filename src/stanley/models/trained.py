@@ -1,0 +1,163 @@
+"""A trained energy, loaded from a run directory or a packed folder, and samples of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from stanley.config import from_dict
+from stanley.device import pick_device
+from stanley.errors import require
+from stanley.models.packed import is_packed, read_packed
+from stanley.networks import build_energy
+from stanley.runs import checkpoint
+from stanley.runs.directory import RunDirectory
+from stanley.samplers import AnySampler, ChainResult, run_chains
+from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
+from stanley.training.bank import Bank, StartNoise
+from stanley.training.config import TrainConfig
+from stanley.types import Potential
+
+Weights = Literal["average", "raw"]
+Start = Literal["noise", "bank"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the sampler with its
+    adapted step size and threshold, the bank, and the noise that fresh chains start from. Needs no training data."""
+
+    config: TrainConfig
+    step: int
+    weights: Weights
+    energy: nn.Module
+    sampler: AnySampler
+    bank: Tensor  # (M, *event), M = 0 where training kept none
+    noise: StartNoise
+    path: Path
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.noise.mean.shape)
+
+    @property
+    def is_image(self) -> bool:
+        return self.noise.is_image
+
+    @property
+    def potential(self) -> Potential:
+        """U = E/T, what the chains see."""
+        return Potential(self.energy, self.config.temperature)
+
+    def default_steps(self, start: Start) -> int:
+        """From the bank K, one training call; from noise ten of them, and at least 1,000 for vectors."""
+        chain_steps = self.config.chain_steps_at(self.step)
+        if start == "bank":
+            return chain_steps
+        return max(10 * chain_steps, 0 if self.is_image else 1000)
+
+    def starts(self, num: int, start: Start, generator: torch.Generator) -> Tensor:
+        require(num >= 1, f"num is {num}, must be at least 1")
+        if start == "noise":
+            return self.noise.draw(num, generator)
+        require(len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise")
+        require(
+            num <= len(self.bank),
+            f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
+        )
+        return Bank(self.bank).draw(num, generator)[1]
+
+    def sample(
+        self,
+        num: int,
+        *,
+        steps: int | None = None,
+        start: Start = "noise",
+        seed: int = 0,
+        keep_every: int | None = None,
+        progress: bool = False,
+    ) -> ChainResult:
+        """`num` chains of the run's sampler at its last step size, from fresh noise or from the bank.
+
+        steps: `default_steps` of the start unless given. Unadjusted samplers carry their bias into the samples,
+        and no number of steps proves convergence.
+        """
+        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
+        generator = torch.Generator(self.noise.mean.device).manual_seed(seed)
+        x0 = self.starts(num, start, generator)
+        num_steps = self.default_steps(start) if steps is None else steps
+        return run_chains(
+            self.sampler,
+            self.potential,
+            x0,
+            num_steps,
+            generator=generator,
+            keep_every=keep_every,
+            progress=progress,
+        )
+
+
+def trained_sampler(config: TrainConfig, step_size: float, potential: Potential, bank: Tensor) -> AnySampler:
+    """The sampler that the energy was trained with: its last step size, and its threshold.
+
+    A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh noise, where |∇U|
+    is many times what it is near the data, the same quantile would be another threshold, which cuts nothing by the
+    time the chains arrive. Without a bank training started from noise or data each time, and the quantile stays.
+    """
+    sampler = with_step_size(config.sampler, step_size)
+    if not has_quantile(sampler) or not len(bank):
+        return sampler
+    return with_threshold(sampler, sampler.init(potential, bank[: config.batch]).threshold)
+
+
+def with_data_at(model: Trained, place: str | None) -> Trained:
+    """The model with another folder, or file, for its data; a packed one knows none."""
+    if place is None:
+        return model
+    data: Any = model.config.data
+    name = next((name for name in ("root", "path") if hasattr(data, name)), None)
+    require(name is not None, f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out")
+    return replace(model, config=replace(model.config, data=replace(data, **{str(name): place})))
+
+
+def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
+    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average' (EMA) or 'raw'."""
+    require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
+    place = pick_device(device)
+    path = Path(run.path if isinstance(run, RunDirectory) else run)
+    if is_packed(path):
+        require(weights == "average", f"{path} is packed and holds averaged weights only; leave weights out")
+        saved = read_packed(path)
+        data = saved.meta["config"]["data"]
+    else:
+        directory = RunDirectory.existing(path)
+        newest = checkpoint.newest(directory.checkpoints)
+        require(newest is not None, f"{path} holds no checkpoint yet; train it first")
+        assert newest is not None
+        saved = newest
+        data = directory.read_config().get("data", saved.meta["config"]["data"])  # where they lie now, if moved
+    config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
+    energy = build_energy(
+        config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
+    )
+    checkpoint.restore_weights(energy, saved.part("energy" if weights == "raw" else "average"), saved.path)
+    noise = StartNoise(
+        saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"]
+    )
+    energy, bank = energy.to(place).eval().requires_grad_(False), saved.tensors["bank.positions"].to(place)
+    step_size, potential = saved.meta["step_size"] * saved.meta["slowdown"], Potential(energy, config.temperature)
+    return Trained(
+        config=config,
+        step=saved.step,
+        weights=weights,
+        energy=energy,
+        sampler=trained_sampler(config, step_size, potential, bank),
+        bank=bank,
+        noise=noise,
+        path=path,
+    )

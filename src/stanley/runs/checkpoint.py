@@ -1,0 +1,148 @@
+"""Checkpoints: one safetensors file each, written atomically, checksummed, restored exactly. No pickle anywhere.
+
+A file holds the weights, their average, the optimiser, the bank, every generator, and as metadata the step, the
+adapted step size, what rollbacks changed, the configuration and a checksum over all of it. All of it is whole,
+also where several processes trained: any number of them can go on from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stanley.errors import StanleyError, require
+from stanley.files import write_atomic
+from stanley.ranks import placed_like
+
+#: Version of the layout below. A reader refuses what is newer than itself.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file says: named tensors, and a dictionary of plain values."""
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+    path: Path | None = None
+
+    @property
+    def step(self) -> int:
+        return self.meta["step"]
+
+    @property
+    def ranks(self) -> int:
+        """How many processes trained; one where nothing is said."""
+        return self.meta.get("ranks", 1)
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix.`, without it."""
+        return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
+
+
+def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
+    """Write step-XXXXXXXX.safetensors atomically, then remove all but the newest `keep`."""
+    from safetensors.torch import save as serialise
+
+    tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+    meta = {**checkpoint.meta, "format": FORMAT}
+    header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checksum(tensors, meta)}
+    path = folder / f"step-{checkpoint.step:08d}.safetensors"
+    write_atomic(path, serialise(tensors, metadata=header))
+    for old in saved(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """The checkpoint, or a StanleyError that names the file and what is wrong with it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        meta: Any = json.loads(header.get("stanley", "null"))
+    except PermissionError as error:
+        raise StanleyError(f"{path} may not be read ({error.strerror}); change its permissions") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise StanleyError(f"{path} is truncated or corrupt ({error})") from error
+    require(isinstance(meta, dict), f"{path} is not a stanley checkpoint: its header has no 'stanley' entry")
+    require(isinstance(meta.get("format"), int), f"{path} is corrupt: its header names no format")
+    require(
+        meta["format"] <= FORMAT,
+        f"{path} has format {meta['format']}, this version of stanley reads up to {FORMAT}; update stanley",
+    )
+    require(header.get("checksum") == checksum(tensors, meta), f"{path} is corrupt: its checksum does not match")
+    return Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
+
+
+def saved(folder: Path) -> list[Path]:
+    """All checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that can be read, with a warning that names each broken one; None where there is none.
+
+    A checkpoint of a newer format is an error, not a reason to fall back to older ones.
+    """
+    paths = saved(folder)
+    for path in reversed(paths):
+        try:
+            return load(path)
+        except StanleyError as error:
+            if "update stanley" in str(error):
+                raise
+            warnings.warn(f"{error}; using the previous checkpoint", stacklevel=2)
+    require(
+        not paths,
+        f"{folder}: none of the {len(paths)} checkpoints can be read; restore one from a backup or start anew "
+        "with another --out",
+    )
+    return None
+
+
+def checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
+    """BLAKE2b over the metadata and every tensor's name, type, shape and bytes."""
+    digest = hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=20)
+    for name in sorted(tensors):
+        t = tensors[name]
+        digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        digest.update(t.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """`index.key` -> tensor; the settings come from the configuration, not from here."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".", 1)
+        parameter = parameters[int(index)]
+        placed = placed_like(tensor, parameter) if tensor.shape == parameter.shape else tensor  # not the step count
+        state.setdefault(int(index), {})[key] = placed
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object) -> None:
+    """load_state_dict, with a mismatch told in one line."""
+    ours, theirs = energy.state_dict(), weights
+    wrong = sorted(set(ours) ^ set(theirs)) or [n for n in ours if ours[n].shape != theirs[n].shape]
+    require(
+        not wrong,
+        f"{where}: weights do not fit the configured network, first at {wrong[0] if wrong else ''!r}",
+    )
+    energy.load_state_dict({name: placed_like(t, ours[name]) for name, t in theirs.items()})

@@ -1,0 +1,85 @@
+"""From a start to a chain that can be believed: find the step size where there is none, and leave the start behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stanley.errors import StanleyError, require
+from stanley.samplers import Adjusted, Sampler, adapt, run_chains
+from stanley.samplers.adapt import Precondition
+from stanley.samplers.traits import adjustable_step, has_quantile, with_threshold
+from stanley.types import Energy
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A sampler without anything left open, chains that have left their start, and what was done to get there."""
+
+    sampler: Sampler
+    x: Tensor  # (B, *event)
+    how: str  # in words
+
+
+def warm_up(
+    sampler: Sampler,
+    potential: Energy,
+    x0: Tensor,
+    num_steps: int,
+    *,
+    generator: torch.Generator,
+    tune: bool,
+    precondition: Precondition | None = None,
+) -> Ready:
+    """`num_steps` steps from x0 whose draws are thrown away.
+
+    tune=False  the sampler's own step size
+    tune=True   `adapt` finds the step size, from the sampler's own as the first guess. A sampler that never rejects
+                gets that of its adjusted twin, `Adjusted(sampler)`, and the threshold: the step at which a Metropolis
+                test would accept at the usual rate. Its bias is then not gone; one that has no twin is refused.
+
+    A quantile threshold becomes a number where the chains are in the end. With 0 steps the chains stay at x0.
+    Raises StanleyError if a chain diverges: what follows could only start at finite points.
+    """
+    require(num_steps >= 0, f"warm-up is {num_steps} steps, must be at least 0")
+    with torch.no_grad():
+        out = int((~potential(x0).isfinite()).sum())
+    require(
+        out == 0,
+        f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the width of the "
+        "starts, or move the density so that they lie inside it",
+    )
+    twin = sampler if adjustable_step(sampler) or not tune else adjusted_twin(sampler)
+    require(
+        precondition is None or (tune and twin is sampler),
+        f"precondition={precondition!r} is found along with the step size of an adjusted sampler; leave it out, or use "
+        "an adjusted sampler and give no step size",
+    )
+    x, how = x0, f"step size as it is, {num_steps} steps thrown away"
+    if tune:
+        require(num_steps >= 1, "warm-up is 0 steps, and the step size is to be found: give steps, or a step size")
+        found, x = adapt(twin, potential, x0, num_steps, generator=generator, precondition=precondition)
+        if twin is sampler:
+            return Ready(found, x, f"step size found by adapt in {num_steps} steps")
+        sampler = found.proposal  # type: ignore[attr-defined]  # Adjusted's
+        how = f"step size of its adjusted twin, found by adapt in {num_steps} steps, then {num_steps} of its own"
+    if num_steps:
+        x = run_chains(sampler, potential, x, num_steps, generator=generator).x
+        lost = int((~x.flatten(1).isfinite().all(1)).sum())
+        require(
+            lost == 0,
+            f"{lost} of {len(x)} chains of {type(sampler).__name__} left the finite numbers in the warm-up, at "
+            f"step size {float(sampler.step_size):.3g}; use a smaller step size, or an adjusted sampler",
+        )
+    if has_quantile(sampler):
+        sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
+    return Ready(sampler, x, how)
+
+
+def adjusted_twin(sampler: Sampler) -> Sampler:
+    try:
+        return Adjusted(sampler)  # type: ignore[arg-type]  # checked there
+    except StanleyError as error:
+        raise StanleyError(f"no step size was given, and none can be found: {error}; give a step size") from None

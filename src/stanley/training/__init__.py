@@ -1,0 +1,1 @@
+"""Training an energy: configuration, state, step, loop."""

@@ -1,0 +1,214 @@
+"""Named configurations: values, to be read, copied and changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stanley.data import CIFAR10, GMM, MNIST, Array, Flowers102, Folder, Moons, Rings
+from stanley.errors import StanleyError, did_you_mean
+from stanley.networks import MLP, ConvNet, ResNet
+from stanley.samplers import (
+    HMC,
+    MALA,
+    Adjusted,
+    AnySampler,
+    ClippedLangevin,
+    GradientDescent,
+    Langevin,
+    MatchedLangevin,
+    Quantile,
+    RandomWalk,
+    RobbinsMonro,
+    Stanley,
+)
+from stanley.samplers.traits import adjustable_step
+from stanley.training.config import TrainConfig
+from stanley.training.optim import SGD, Adam
+
+RINGS = TrainConfig(
+    data=Rings(),
+    network=MLP(width=128, depth=3),
+    sampler=MALA(step_size=0.09),
+    adapt=RobbinsMonro(),
+    optimizer=Adam(lr=2e-3),
+    steps=10_000,
+    batch=256,
+    chain_steps=10,
+    bank_size=1_000,
+    decay=1.0,
+    ema=0.995,
+    gap_limit=50.0,
+    save_every=1_000,
+)
+GMM_ = replace(RINGS, data=GMM(), sampler=MALA(step_size=0.16))
+MOONS = replace(RINGS, data=Moons(), sampler=MALA(step_size=0.04))
+ARRAY = replace(RINGS, data=Array(), gap_limit=1000.0)
+
+# Images: x ← x - ∂E + 0.01·ξ, the update of common image code, is T = ε²/2 and h = ε² for ε = 0.01.
+EPSILON = 0.01
+CIFAR10_ = TrainConfig(
+    data=CIFAR10(),
+    network=ConvNet(width=32),
+    sampler=Langevin(step_size=EPSILON**2),
+    temperature=EPSILON**2 / 2,
+    optimizer=Adam(lr=1e-4),
+    steps=20_000,
+    batch=64,
+    chain_steps=20,
+    bank_size=10_000,
+    restart=0.02,
+    data_noise=0.03,
+    energy_l2=0.1,
+    warmup=200,
+    clip_norm=1.0,
+    gap_limit=100.0,
+)
+FLOWERS102 = replace(CIFAR10_, data=Flowers102())
+MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
+FOLDER = replace(CIFAR10_, data=Folder(), network=ResNet(width=32), batch=32, bank_size=2_000)
+
+# Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1, chains find strokes from
+# uniform noise within a hundred steps after some hundred iterations. T is a quarter of ε²/2, so the drift is 4·∂E.
+SMALL_EPSILON = 0.05
+MNIST_SMALL = TrainConfig(
+    data=MNIST(),
+    network=ConvNet(width=12),
+    sampler=Langevin(step_size=SMALL_EPSILON**2),
+    temperature=SMALL_EPSILON**2 / 8,
+    optimizer=Adam(lr=1e-3, beta1=0.0),
+    steps=2_400,
+    batch=32,
+    chain_steps=20,
+    chunk_size=32,
+    bank_size=2_000,
+    restart=0.05,
+    data_noise=2 * SMALL_EPSILON,
+    energy_l2=0.1,
+    warmup=50,
+    decay=0.5,
+    clip_norm=1.0,
+    ema=0.995,
+    gap_limit=10.0,
+    save_every=100,
+)
+CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
+
+# Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, a Gaussian reference.
+# The reference of U = E/T is N(0, 1): s = 1/√T in the units of E.
+# Adam keeps energies moving under the chains, and long chains then end in saturated images; this is slower.
+# Run to its end once: docs/results.md.
+MNIST_CONVERGENT = replace(
+    MNIST_SMALL,
+    optimizer=SGD(lr=0.05),
+    chain_steps=100,
+    restart=0.01,
+    reference_std=MNIST_SMALL.temperature**-0.5,
+    energy_l2=0.0,
+    decay=0.0,
+)
+
+
+def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int) -> TrainConfig:
+    """The draft's image setting: noise ε = 0.01, th in the units of its F, that is th_U = 2·th/ε²."""
+    return TrainConfig(
+        data=data,
+        network=ConvNet(width=32, activation="leaky-relu"),
+        sampler=Stanley(step_size=EPSILON**2, threshold=2 * threshold / EPSILON**2),
+        temperature=EPSILON**2 / 2,
+        optimizer=Adam(lr=lr),
+        steps=100_000,
+        batch=100,
+        chain_steps=chain_steps,
+        decay=0.0,
+        gap_limit=1000.0,
+    )
+
+
+#: The rows of the image experiment: th is the median of |∇U|, and h = ε² is the starting point of each step size.
+#: HMC's step is a time: one leapfrog step with √h is a MALA step with h.
+HALF = Quantile(0.5)
+COMPARED: dict[str, AnySampler] = {
+    "langevin": Langevin(EPSILON**2),
+    "stanley": Stanley(EPSILON**2, HALF),
+    "gd": GradientDescent(EPSILON**2),
+    "adjusted-stanley": Adjusted(Stanley(EPSILON**2, HALF, scope="sample")),
+    "clipped": ClippedLangevin(EPSILON**2, HALF),
+    "matched": MatchedLangevin(EPSILON**2, HALF),
+    "hmc": HMC(EPSILON, num_leapfrog=10, jitter=False),
+    "random-walk": RandomWalk(EPSILON**2),
+}
+
+
+def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
+    """One row of the image experiment: the draft's network, T, batch, K and iterations, with what keeps training
+    stable (data noise, restarts, energy L2) the same in all rows. Gradients a chain: K, also for HMC (5 moves of 10
+    leapfrog steps); the random walk takes K values of E instead. Where a test follows, the acceptance steers h.
+    """
+    return replace(
+        CIFAR10_,
+        data=data,
+        network=ConvNet(width=32, activation="leaky-relu"),
+        sampler=sampler,
+        steps=100_000,
+        batch=100,
+        chain_steps=50 // sampler.num_leapfrog if isinstance(sampler, HMC) else 50,
+        adapt=RobbinsMonro() if adjustable_step(sampler) else None,
+        save_every=5_000,
+        keep=21,
+    )
+
+
+RECIPES: dict[str, TrainConfig] = {
+    "rings": RINGS,
+    "gmm": GMM_,
+    "moons": MOONS,
+    "array": ARRAY,
+    "mnist": MNIST_,
+    "mnist-small": MNIST_SMALL,
+    "mnist-convergent": MNIST_CONVERGENT,
+    "cifar10": CIFAR10_,
+    "cifar10-small": CIFAR10_SMALL,
+    "flowers102": FLOWERS102,
+    "folder": FOLDER,
+    "rings-as-published": TrainConfig(
+        data=Rings(),
+        network=MLP(width=64, depth=3, activation="leaky-relu"),
+        sampler=Stanley(step_size=0.14**2, threshold=2 * 0.01 / 0.14**2),
+        temperature=0.14**2 / 2,
+        optimizer=Adam(lr=1e-4),
+        steps=10_000,
+        batch=100,
+        chain_steps=100,
+        decay=0.0,
+    ),
+    "cifar10-as-published": as_published(CIFAR10(), lr=1e-4, threshold=2e-4, chain_steps=50),
+    "flowers102-as-published": as_published(Flowers102(), lr=1e-3, threshold=1e-4, chain_steps=50),
+    **{f"cifar10-{name}": compared(CIFAR10(), sampler) for name, sampler in COMPARED.items()},
+    **{f"flowers102-{name}": compared(Flowers102(), COMPARED[name]) for name in list(COMPARED)[:5]},
+}
+
+ABOUT: dict[str, str] = {
+    "rings": "four rings in the plane, exact density known; MALA, persistent chains",
+    "gmm": "eight Gaussians on a circle, exact density known",
+    "moons": "two moons, exact density known",
+    "array": "your vectors: --data.path FILE.npy or .npz",
+    "mnist": "MNIST digits: --data.root DIR",
+    "mnist-small": "MNIST digits on one CPU core: --data.root DIR",
+    "mnist-convergent": "MNIST by convergent learning, SGD and long chains: --data.root DIR",
+    "cifar10": "CIFAR-10: --data.root DIR",
+    "cifar10-small": "CIFAR-10 on one CPU core, textures only: --data.root DIR",
+    "flowers102": "Flowers-102 at 32 px: --data.root DIR",
+    "folder": "your images: --data.path DIR --data.size 64",
+    "rings-as-published": "rings with the STANLEY draft's constants (its network is not stated; this one is a guess)",
+    "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
+    "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
+    **{f"cifar10-{name}": f"one row of the image experiment, {name}: for a GPU" for name in COMPARED},
+    **{f"flowers102-{name}": f"one row of the image experiment, {name}: for a GPU" for name in list(COMPARED)[:5]},
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The named configuration; raises StanleyError with the nearest name for an unknown one."""
+    if name not in RECIPES:
+        raise StanleyError(f"unknown recipe {name!r}: {did_you_mean(name, RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,114 @@
+"""What training changes from step to step, and how it is saved and restored."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+
+import torch
+from torch import Tensor
+
+from stanley.config import to_dict
+from stanley.data import Dataset
+from stanley.errors import require
+from stanley.networks import build_energy
+from stanley.ranks import Parallel, World, parallel_model, sharded, whole
+from stanley.runs import checkpoint
+from stanley.runs.checkpoint import Checkpoint
+from stanley.samplers.execution import Execution
+from stanley.training.bank import Bank, StartNoise
+from stanley.training.config import TrainConfig
+
+
+class TrainState:
+    """What a step changes, and therefore what a checkpoint holds. Each rank has its own chains and its own part of the
+    bank; weights, data order and step sizes are the same on all."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        world: World,
+        parallel: Parallel = "ddp",
+        execution: Execution = "auto",
+    ) -> None:
+        if config.augment is not None:
+            config.augment.check(data)
+        self.execution: Execution = "eager" if parallel == "fsdp" else execution  # no graph may hold gathered weights
+        energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
+        self.world = world
+        self.energy = energy.to(world.device)  # what chains run on
+        self.average = copy.deepcopy(self.energy).requires_grad_(False)
+        self.model = parallel_model(self.energy, world, parallel)  # what the loss is computed with
+        if parallel == "fsdp":
+            sharded(self.average, world)
+        self.optimizer = config.optimizer.build(self.energy.parameters())
+        # one stream for the data, one for the chains: changing a sampler leaves the order of the data as it was
+        self.data_generator = torch.Generator(world.device).manual_seed(2 * config.seed)
+        self.chain_generator = torch.Generator(world.device).manual_seed(chain_seed(config.seed, world))
+        self.noise = StartNoise.of(data, world.device)
+        chains = world.share(config.bank_size, "bank_size") if config.start == "bank" else 0
+        self.bank = Bank(self.noise.draw(chains, self.chain_generator))
+        self.step = 0
+        self.step_size = float(config.sampler.step_size)
+        self.rollbacks = 0
+        self.slowdown = 1.0  # factor on both step sizes, halved by each rollback
+
+    def checkpoint(self, config: TrainConfig) -> Checkpoint:
+        """Whole on rank 0, which is the one that writes it; all ranks take part."""
+        generators = self.world.gather_rows(self.chain_generator.get_state()[None])
+        parts: dict[str, dict[str, Tensor]] = {
+            "energy": self.energy.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+            "bank": {"positions": self.world.gather_rows(self.bank.positions)},
+            "noise": {"mean": self.noise.mean, "std": self.noise.std},
+            "generator": {"data": self.data_generator.get_state()}
+            | {chain_name(rank): generator for rank, generator in enumerate(generators)},
+        }
+        tensors = {f"{part}.{name}": whole(t) for part, named in parts.items() for name, t in named.items()}
+        meta = {
+            "step": self.step,
+            "step_size": self.step_size,
+            "rollbacks": self.rollbacks,
+            "slowdown": self.slowdown,
+            "ranks": self.world.size,
+            "event_shape": list(self.noise.mean.shape),
+            "is_image": self.noise.is_image,
+            "config": to_dict(config),
+        }
+        return Checkpoint(tensors, meta)
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Back to what was saved. Another number of ranks gets the same weights, bank and data order, but chain
+        generators seeded anew: a stream cannot be split."""
+        shape = tuple(saved.meta["event_shape"])
+        require(
+            shape == tuple(self.noise.mean.shape),
+            f"{saved.path} was trained on points of shape {shape}, the data now have {tuple(self.noise.mean.shape)}",
+        )
+        checkpoint.restore_weights(self.energy, saved.part("energy"), saved.path)
+        checkpoint.restore_weights(self.average, saved.part("average"), saved.path)
+        checkpoint.restore_optimizer(self.optimizer, saved.part("optimizer"))
+        self.bank.positions.copy_(self.world.part(saved.tensors["bank.positions"]))
+        self.data_generator.set_state(saved.tensors["generator.data"])
+        if saved.ranks == self.world.size:
+            self.chain_generator.set_state(saved.tensors[f"generator.{chain_name(self.world.rank)}"])
+        else:
+            self.chain_generator.manual_seed(chain_seed(saved.meta["config"]["seed"], self.world, saved.step))
+        self.step = saved.step
+        self.step_size = saved.meta["step_size"]
+        self.rollbacks = saved.meta["rollbacks"]
+        self.slowdown = saved.meta["slowdown"]
+
+
+def chain_seed(seed: int, world: World, step: int | None = None) -> int:
+    """For the chains of one rank: of a new run, or of one that goes on from `step` on another number of ranks."""
+    if world.size == 1 and step is None:
+        return 2 * seed + 1
+    name = f"chains {seed} {world.rank} {world.size} {step}"
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def chain_name(rank: int) -> str:
+    return f"chain.{rank}" if rank else "chain"
