@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from stanley.data import Folder
 from stanley.data import folder as folder_module
 from stanley.data.images import area_downsample, read_square
+from stanley.data.pictures import read_mask, read_picture
 
 
 def flat(mode: str, colour, size=(9, 12), path: Path | None = None) -> Image.Image:
@@ -23,10 +26,10 @@ def flat(mode: str, colour, size=(9, 12), path: Path | None = None) -> Image.Ima
     return image
 
 
-def colours(path: Path, channels: int = 3) -> list[int]:
+def colours(path: Path, channels: int = 3, size: int = 8) -> list[int]:
     """The one colour of a flat picture."""
-    square = read_square(path, 8, channels)
-    assert square.shape == (channels, 8, 8)
+    square = read_square(path, size, channels)
+    assert square.shape == (channels, size, size)
     assert square.dtype == np.uint8
     assert (square == square[:, :1, :1]).all()
     return square[:, 0, 0].tolist()
@@ -69,6 +72,67 @@ def test_palette_with_a_clear_entry(tmp_path: Path) -> None:
     assert colours(tmp_path / "opaque.png") == [10, 200, 30]
     image.save(tmp_path / "clear.png", transparency=1)
     assert colours(tmp_path / "clear.png") == [255, 255, 255]
+
+
+def grey_png(bits: int, pixels: list[int], clear: int | None = None, channels: int = 1) -> bytes:
+    """A PNG of one row, written by hand: pixels of `bits` bits, one grey or colour of which is clear."""
+
+    def part(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    row = sum(v << bits * i for i, v in enumerate(reversed(pixels)))
+    width = len(pixels) // channels
+    header = struct.pack(">IIBBBBB", width, 1, bits, 0 if channels == 1 else 2, 0, 0, 0)
+    said = b"" if clear is None else part(b"tRNS", struct.pack(">H", clear) * channels)
+    packed = (row << -bits * len(pixels) % 8).to_bytes((bits * len(pixels) + 7) // 8, "big")
+    lines = part(b"IDAT", zlib.compress(b"\0" + packed))
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + said + lines + part(b"IEND", b"")
+
+
+def grey_tiff(bits: int, photometric: int, pixels: list[int]) -> bytes:
+    """A TIFF of one row, written by hand; photometric 0 says that white is zero."""
+    size = bits * len(pixels) // 8
+    if bits == 16:
+        packed = struct.pack(f"<{len(pixels)}H", *pixels)
+    else:
+        packed = sum(v << bits * i for i, v in enumerate(reversed(pixels))).to_bytes(size, "big")
+    values = {256: len(pixels), 257: 1, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 1, 279: size}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<I", 8 + size) + packed + struct.pack("<H", len(values)) + tags + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_clear_pixels_of_grey_pngs_are_white_with_any_number_of_bits(tmp_path: Path, bits: int) -> None:
+    """In pictures, in training data and in masks: the clear grey is white, all others are what they were."""
+    top, file = 2**bits - 1, tmp_path / "x.png"
+    clear = 0 if bits == 1 else 1
+    file.write_bytes(grey_png(bits, [0, clear, top, clear] * 2, clear))
+    black = 255 if clear == 0 else 0
+    expected = [black, 255, 255, 255] * 2
+    assert read_picture(file, (1, 1, 8), False)[0].flatten().tolist() == expected
+    assert read_picture(file, (1, 1, 8), False)[1] == (8, 1)
+    assert read_mask(file, (1, 1, 8)).flatten().tolist() == [v > 127 for v in expected]
+    file.write_bytes(grey_png(bits, [clear], clear))
+    assert colours(file, 1, size=1) == [255]
+    file.write_bytes(grey_png(bits, [clear]))  # negative control: without the word that it is clear
+    assert colours(file, 1, size=1) == [0 if bits in (1, 16) else round(255 / top)]
+
+
+def test_clear_pixels_of_a_16_bit_colour_png_are_white(tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(grey_png(16, [300, 300, 300, 65535, 0, 0], 300, channels=3))
+    picture = read_picture(file, (3, 1, 2), False)[0]
+    assert picture[:, 0, 0].tolist() == [255] * 3
+    assert picture[:, 0, 1].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 0), (8, 1), (12, 1), (16, 0), (16, 1)])
+def test_tiffs_in_which_white_is_zero_are_no_negatives(tmp_path: Path, bits: int, photometric: int) -> None:
+    top, file = 2**bits - 1, tmp_path / "x.tif"
+    pixels = [0, top, top // 3, top // 5]
+    file.write_bytes(grey_tiff(bits, photometric, pixels))
+    expected = [0, 255, 85, 51] if photometric == 1 else [255, 0, 170, 204]
+    assert read_picture(file, (1, 1, 4), False)[0].flatten().tolist() == expected
 
 
 def test_grey_is_luma(tmp_path: Path) -> None:

@@ -154,6 +154,28 @@ def test_ranks_are_all_that_bulk_and_tail_see():
     assert (diagnostics.ess_mean(increasing(3 * x)) / diagnostics.ess_mean(x) - 1).abs().max() > 1e-3  # moments differ
 
 
+@pytest.mark.parametrize("exponent", [-900, -530, 530, 900])
+def test_numbers_follow_the_units_however_small_or_large(exponent):
+    """Multiplied by a power of two, which rounds nothing: the same R̂ and ESS bit for bit, errors in the new unit.
+
+    Squares of such numbers are 0 or infinite in float64.
+    """
+    draws = torch.from_numpy(ar1(0.5, 200, 4, 3))
+    unit = 2.0**exponent
+    for name, degree in (("rhat", 0), ("ess_bulk", 0), ("ess_tail", 0), ("ess_mean", 0), ("mcse_mean", 1)):
+        function = getattr(diagnostics, name)
+        torch.testing.assert_close(function(draws * unit), function(draws) * unit**degree, rtol=0, atol=0)
+    for function in (diagnostics.mcse_sd, lambda x: diagnostics.mcse_quantile(x, 0.3)):
+        torch.testing.assert_close(function(draws * unit), function(draws) * unit, rtol=0, atol=0)
+    same, scaled = diagnostics.summarise(draws), diagnostics.summarise(draws * unit)
+    torch.testing.assert_close(scaled.sd, same.sd * unit, rtol=0, atol=0)
+    torch.testing.assert_close(scaled.mcse, same.mcse * unit, rtol=0, atol=0)
+    torch.testing.assert_close(scaled.rhat, same.rhat, rtol=0, atol=0)
+    torch.testing.assert_close(
+        diagnostics.autocorrelation(draws * unit), diagnostics.autocorrelation(draws), rtol=0, atol=0
+    )
+
+
 def test_rhat_does_not_care_for_units_sign_or_the_order_of_chains():
     """-4x is exact in floating point; means of scores in another order round at 1e-16."""
     x = torch.from_numpy(ar1(0.6, 100, 5, 4))

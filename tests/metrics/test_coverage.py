@@ -44,6 +44,15 @@ def test_a_mode_is_hit_from_its_stated_share_on():
     assert mode_coverage(at(36, 2, 1, 1), CORNERS, 0.5, hit_fraction=0.2).hit_share == 0.5
 
 
+@pytest.mark.parametrize("shift", [2.0**20, -(2.0**40)])
+def test_it_is_the_same_wherever_the_origin_lies(shift):
+    """Samples in multiples of 2⁻⁸, so that the shift rounds nothing in float64; over 25 rows, where BLAS is used."""
+    g = stream()
+    x = CORNERS[torch.randint(4, (200,), generator=g)] + torch.randn(200, 2, generator=g)
+    x, modes = (x * 256).round().double() / 256, CORNERS.repeat(10, 1).double()
+    assert mode_coverage(x + shift, modes + shift, 0.5) == mode_coverage(x, modes, 0.5)
+
+
 def test_the_radius_is_inclusive_and_the_nearest_mode_wins():
     modes = torch.tensor([[0.0], [1.0]])
     labels = nearest_mode(modes, 0.75)(torch.tensor([[-0.75], [-0.76], [0.4], [0.6], [1.75]]))

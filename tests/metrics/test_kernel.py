@@ -44,6 +44,18 @@ def test_it_is_the_double_sum_in_any_chunks(generator, monkeypatch, chunk):
     assert mmd2(x.float().double(), y, 1.7).value == mmd2(x.float(), y, 1.7).value
 
 
+@pytest.mark.parametrize("shift", [2.0**20, -(2.0**36)])
+def test_it_is_the_same_wherever_the_origin_lies(generator, shift):
+    """Points in multiples of 2⁻⁸, so that the shift rounds nothing in float64. The centre is known to 2⁻⁵²·shift
+    only, which leaves distances as they are to that accuracy."""
+    x, y = ((torch.randn(n, 2, generator=generator) * 256).round().double() / 256 for n in (200, 150))
+    far, near = mmd2(x + shift, y + shift), mmd2(x, y)
+    assert far.bandwidth == pytest.approx(near.bandwidth, rel=1e-12)
+    assert far.value == pytest.approx(near.value, abs=abs(shift) * 2**-50)
+    a, b = (mmd_test(x + s, y + s, 99, stream(1)).p_value for s in (0.0, shift))
+    assert a == b
+
+
 def test_the_biased_sum_is_told_apart(generator):
     """Negative control: with the diagonal kept, the value differs by about 1/n + 1/m."""
     x, y = (torch.randn(n, 2, generator=generator, dtype=torch.float64) for n in (9, 14))

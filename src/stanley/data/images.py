@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError)
 UNREADABLE += (struct.error, zlib.error)
 
+ORIENTATION, BITS, PHOTOMETRIC, WHITE_IS_ZERO = 274, 258, 262, 0  # of EXIF and TIFF
+
 
 def area_downsample(images: Tensor, size: int) -> Tensor:
     """Average over areas: x'_ij = Σ_hw A_ih x_hw A_jw, A_ih = |[i, i+1)·H/size ∩ [h, h+1)|·size/H.
@@ -46,10 +48,10 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8 by v/257, and colours taken
     to RGB (3 channels) or luma (1).
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with Image.open(path) as opened:
-        image = eight_bits(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+        image = eight_bits(opened, "L" if channels == 1 else "RGB")
     width, height = image.size
     side = min(width, height)
     if side < size:
@@ -59,20 +61,53 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def eight_bits(image: Image.Image, mode: str) -> Image.Image:
-    from PIL import Image
+def eight_bits(opened: Image.Image, mode: str) -> Image.Image:
+    """The picture upright, on white where it is clear, with 8 bits a channel, as 'L' or 'RGB'.
 
-    if image.mode == "F":
+    `opened` comes straight from `Image.open`: what the file says of its bits is lost in a copy.
+    """
+    from PIL import Image, ImageOps
+
+    if opened.mode == "F":
         raise ValueError("has floating-point pixels, whose scale is unknown")
-    if image.mode.startswith("I"):  # 16 bits of grey: "I;16", "I;16B", or "I" from older Pillow
-        grey = np.asarray(image).astype(np.int64)
+    clear = clear_colour(opened)  # before the pixels are read: Pillow forgets their bits then
+    image = opened
+    if opened.mode.startswith("I"):  # 16 bits of grey: "I;16", "I;16B", or "I" from older Pillow
+        grey = np.asarray(opened).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError(f"has pixels in {grey.min()}..{grey.max()}, beyond 16 bits")
+        tags = getattr(opened, "tag_v2", {})  # of a TIFF
+        grey = grey * 65535 // (2 ** min(tags.get(BITS, (16,))[0], 16) - 1)  # 12 bits come as they are
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts 8 bits only
+            grey = 65535 - grey
+        if clear is not None:
+            grey[grey == clear] = 65535
         image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-    elif "A" in image.mode.upper().replace("LAB", "") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
-    return image.convert(mode)
+    elif "A" in opened.mode.upper().replace("LAB", "") or clear is not None:
+        opened.load()
+        if clear is not None:
+            opened.info["transparency"] = clear
+        pixels = opened.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels)
+    turn = opened.getexif().get(ORIENTATION)
+    if turn is not None and image is not opened:
+        image.getexif()[ORIENTATION] = turn
+    return ImageOps.exif_transpose(image).convert(mode)
+
+
+def clear_colour(opened: Image.Image) -> Any:
+    """What the file says is clear, in the numbers that its pixels are decoded to; None where nothing is.
+
+    A PNG says it in its own bits, Pillow hands that on as it is, but stretches 2 and 4 bits to 8 and cuts 16 bits of a
+    colour to their upper 8 (colours that differ below these cannot be told apart then).
+    """
+    clear, raw = opened.info.get("transparency"), opened.tile[0].args if opened.tile else ""
+    raw = raw if isinstance(raw, str) else raw[0] if raw else ""
+    if clear is None or isinstance(clear, bytes):  # of a palette: an opacity for each of its colours
+        return clear
+    if raw in ("L;2", "L;4"):
+        return clear * 255 // (2 ** int(raw[2]) - 1)
+    return tuple(part >> 8 for part in clear) if raw == "RGB;16B" else clear
 
 
 def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:

@@ -99,18 +99,18 @@ class Unfit(ValueError):
 
 def read_picture(file: Path, shape: tuple[int, ...], resize: bool) -> tuple[np.ndarray, tuple[int, int]]:
     """uint8 (C, H, W), and the width and height that the file has."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     channels, height, width = shape
     with Image.open(file) as opened:
-        turned = ImageOps.exif_transpose(opened)
-        grey = is_grey(turned)
-        image = eight_bits(turned, "L" if channels == 1 else "RGB")
+        mode, colours = opened.mode, eight_bits(opened, "RGB")
+    grey = is_grey(mode, colours)
+    image = colours.convert("L") if channels == 1 else colours
     size = image.size
     if not resize:
         if grey != (channels == 1):
             known = "grey" if channels == 1 else "colour"
-            raise Unfit(f"is {'grey' if grey else 'in colour'} (mode {turned.mode}), the model knows {known} images")
+            raise Unfit(f"is {'grey' if grey else 'in colour'} (mode {mode}), the model knows {known} images")
         if size != (width, height):
             raise Unfit(f"has {image.width}×{image.height} pixels, the model knows {width}×{height}")
     elif size != (width, height):
@@ -119,11 +119,11 @@ def read_picture(file: Path, shape: tuple[int, ...], resize: bool) -> tuple[np.n
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1), size
 
 
-def is_grey(image: Image.Image) -> bool:
+def is_grey(mode: str, colours: Image.Image) -> bool:
     """By its mode, with a palette by the colours that are seen."""
-    if image.mode not in ("P", "PA"):
-        return image.mode in GREY
-    red, green, blue = np.moveaxis(np.asarray(eight_bits(image, "RGB")), -1, 0)
+    if mode not in ("P", "PA"):
+        return mode in GREY
+    red, green, blue = np.moveaxis(np.asarray(colours), -1, 0)
     return bool((red == green).all() and (green == blue).all())
 
 
@@ -141,7 +141,7 @@ def read_mask(file: Path, shape: tuple[int, ...], sizes: Collection[tuple[int, i
     It has the images' size, or that of the pictures they were resized from, one for all (`sizes`, empty where none was
     resized): then it is cut like them, and each pixel is the nearest one of the file, so that it stays 0 or 1.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     require(
         file.is_file(),
@@ -151,7 +151,7 @@ def read_mask(file: Path, shape: tuple[int, ...], sizes: Collection[tuple[int, i
     height, width = shape[-2:]
     try:
         with Image.open(file) as opened:
-            mask = eight_bits(ImageOps.exif_transpose(opened), "L")
+            mask = eight_bits(opened, "L")
     except (*UNREADABLE, too_large()) as error:
         raise StanleyError(f"--mask {file} cannot be read as a picture: {' '.join(str(error).split())}") from error
     if mask.size != (width, height):

@@ -84,7 +84,7 @@ def ess_mean(draws: Tensor) -> Tensor:
 def mcse_mean(draws: Tensor) -> Tensor:
     """Standard error of the mean over all draws, sd/√ess_mean; means nothing for a law without a variance."""
     check_draws(draws, "mcse_mean")
-    return over_event(draws, lambda x: pooled_sd(x) / effective(halves(x)).sqrt())
+    return over_event(draws, lambda x: pooled_sd(x) / effective(halves(x)).sqrt(), degree=1)
 
 
 def mcse_sd(draws: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def mcse_sd(draws: Tensor) -> Tensor:
         variance = square.mean((1, 2))
         return (square.var((1, 2), correction=0) / effective(halves(square)) / variance).sqrt() / 2
 
-    return over_event(draws, kernel)
+    return over_event(draws, kernel, degree=1)
 
 
 def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
@@ -121,7 +121,7 @@ def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
         right = (high * size - 1).ceil().clamp(max=size - 1).long().to(x.device)
         return (ordered.gather(1, right[:, None]) - ordered.gather(1, left[:, None]))[:, 0] / 2
 
-    return over_event(draws, kernel)
+    return over_event(draws, kernel, degree=1)
 
 
 def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
@@ -236,15 +236,18 @@ def summarise(draws: Tensor) -> ChainSummary:
     def kernel(x: Tensor) -> Tensor:
         half = halves(x)
         scores = normal_scores(half)
-        sd, bulk = pooled_sd(x), effective(scores)
-        return torch.stack([sd / effective(half).sqrt(), bulk, tail(x), rank_rhat(half, scores)], 1)
+        bulk, of_mean = effective(scores), effective(half)
+        return torch.stack([of_mean, bulk, tail(x), rank_rhat(half, scores)], 1)
 
-    moments = over_event(draws, lambda x: torch.stack([x.mean((1, 2)), pooled_sd(x)], 1), moving=False)
+    def two_moments(x: Tensor) -> Tensor:
+        return torch.stack([x.mean((1, 2)), pooled_sd(x)], 1)
+
+    moments = over_event(draws, two_moments, moving=False, degree=1)
     judged = over_event(draws.masked_fill(bad, 0), kernel)  # a coordinate that is all zero is constant: NaN
     mean, sd = torch.where(bad[..., None].to(moments.device), math.nan, moments).unbind(-1)
-    mcse, bulk, tails, r = judged.unbind(-1)
+    of_mean, bulk, tails, r = judged.unbind(-1)
     nonfinite = lost.reshape(*lost.shape[:2], -1).any(2).any(0)
-    return ChainSummary(len(draws), draws.shape[1], mean, sd, mcse, bulk, tails, r, constant, nonfinite)
+    return ChainSummary(len(draws), draws.shape[1], mean, sd, sd / of_mean.sqrt(), bulk, tails, r, constant, nonfinite)
 
 
 def verdict(summary: ChainSummary) -> list[str]:
@@ -306,19 +309,32 @@ def check_prob(prob: float) -> None:
     require(0 < prob < 1, f"prob is {prob}, must lie between 0 and 1; 0.5 is the median")
 
 
-def over_event(draws: Tensor, kernel: Kernel, moving: bool = True) -> Tensor:
-    """kernel on (coordinates, B, n) float64, block by block: (*event, ...). NaN where only moving ones have a value."""
+def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int = 0) -> Tensor:
+    """kernel on (coordinates, B, n) float64, block by block: (*event, ...). NaN where only moving ones have a value.
+
+    The kernel sees every coordinate in a unit of its own, a power of two near its largest |x|: squares of numbers like
+    1e±160 would be infinite or zero. `degree` is the power of that unit in its values: 1 for a standard error.
+    """
     n, chains, *event = draws.shape
     parts = []
     for block in draws.detach().reshape(n, chains, -1).split(max(1, BLOCK // (n * chains)), dim=2):
         x = (block.cpu() if block.device.type == "mps" else block).double().permute(2, 1, 0).contiguous()
-        values = kernel(x)
+        unit = power_of_two_near(x.abs().amax((1, 2)))
+        values = kernel(x / unit[:, None, None])
+        values = values * unit.view(-1, *[1] * (values.dim() - 1)) ** degree
         if moving:
             still = is_constant(x).view(-1, *[1] * (values.dim() - 1))
             values = torch.where(still, math.nan, values)
         parts.append(values)
     whole = torch.cat(parts)
     return whole.reshape([*event, *whole.shape[1:]])
+
+
+def power_of_two_near(size: Tensor) -> Tensor:
+    """2^k within a factor of four of each size, by which every division is exact; 1 for 0 and what is not finite."""
+    _, exponent = torch.frexp(size)
+    unit = torch.ldexp(torch.ones_like(size), exponent.clamp(-1020, 1022))
+    return torch.where((size > 0) & size.isfinite(), unit, 1.0)
 
 
 # Kernels on x (d, B, n): coordinates, chains, draws.

@@ -74,7 +74,11 @@ def nearest_mode(modes: Tensor, radius: float) -> Assign:
 
     def assign(samples: Tensor) -> Tensor:
         centres = modes.to(samples.device, torch.float64).flatten(1)
-        near = [_nearest(torch.cdist(x, centres), radius) for x in samples.flatten(1).double().split(1 << 16)]
+        near = []
+        for x in samples.flatten(1).double().split(1 << 16):
+            # by differences: |x|² - 2x·c + |c|² would round distances away far from the origin
+            distance = torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist")
+            near.append(_nearest(distance, radius))
         return torch.cat(near)
 
     return assign

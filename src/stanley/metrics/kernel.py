@@ -116,4 +116,5 @@ def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     x, y = x.detach().flatten(1).double(), y.detach().flatten(1).double()
     bad = int((~x.isfinite()).any(1).sum() + (~y.isfinite()).any(1).sum())
     require(bad == 0, f"{bad} points are not finite; report them as diverged chains, do not score them")
-    return x, y
+    centre = torch.cat([x, y]).mean(0)  # distances stay; far from the origin `cdist` would round them away
+    return x - centre, y - centre
