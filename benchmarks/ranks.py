@@ -26,7 +26,7 @@ from stanley.torchrun import place
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import recipe
 from stanley.training.state import TrainState
-from stanley.training.step import train_step
+from stanley.training.step import measure, train_step
 
 
 def pixels() -> Dataset:
@@ -41,10 +41,10 @@ def cases() -> dict[str, tuple[TrainConfig, Dataset, int]]:
     return {"MLP, rings": (rings, Rings().load(), 10), "ConvNet, 3×32×32": (images, pixels(), 2)}
 
 
-def turn(config: TrainConfig, state: TrainState, rows: torch.Tensor, steps: int) -> float:
+def turn(config: TrainConfig, state: TrainState, data: Dataset, steps: int) -> float:
     began = time.perf_counter()
     for _ in range(steps):
-        train_step(config, state, rows, flip=False)
+        measure(state, train_step(config, state, data))
     return (time.perf_counter() - began) / steps
 
 
@@ -53,8 +53,8 @@ def ratios(
 ) -> tuple[list[float], float]:
     """time of a / time of b, turn by turn; median seconds of a."""
     for config, state in (a, b):
-        turn(config, state, data.train, 1)
-    times = [(turn(*a, data.train, steps), turn(*b, data.train, steps)) for _ in range(turns)]
+        turn(config, state, data, 1)
+    times = [(turn(*a, data, steps), turn(*b, data, steps)) for _ in range(turns)]
     return [x / y for x, y in times], statistics.median(x for x, _ in times)
 
 

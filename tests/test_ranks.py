@@ -79,9 +79,9 @@ def gradients(config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], r
 
 def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
     """At step 4 one rank meets an error of its own."""
-    real = iteration.negatives
+    real = iteration.negative_batch
 
-    def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Any:
+    def failing_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Any:
         if state.step == 3 and state.world.rank == rank:
             if kind == "death":
                 os._exit(3)
@@ -91,7 +91,7 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
                 raise {"request": StanleyError, "bug": ZeroDivisionError}[kind]("too steep")
         return real(config, state, x_pos)
 
-    iteration.negatives = negatives
+    iteration.negative_batch = failing_batch
     return trained(config, out)
 
 

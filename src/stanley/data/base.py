@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,10 @@ class Dataset:
     @property
     def is_image(self) -> bool:
         return self.train.dtype == torch.uint8
+
+    def with_train_on(self, device: torch.device) -> Dataset:
+        """The same with `train` on the device, where batches are drawn; a streamed one stays in its file."""
+        return self if self.streamed else replace(self, train=self.train.to(device))
 
 
 def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:

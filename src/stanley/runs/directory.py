@@ -21,8 +21,13 @@ from stanley.config import differences
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic, write_json
 
+#: One line of records.jsonl: the numbers of one training step, None where one is not finite.
+Record = dict[str, Any]
+
 
 class RunDirectory:
+    """A run directory by its path. As a context manager it gives the lock back at the end."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
@@ -34,6 +39,12 @@ class RunDirectory:
         self.scores_file = self.path / "scores.json"
         self._records: TextIO | None = None
         self._lock: TextIO | None = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunDirectory:
