@@ -22,7 +22,7 @@ import torch
 from stanley.data import Dataset, Rings
 from stanley.networks import MLP, ConvNet
 from stanley.ranks import World, joined
-from stanley.torchrun import place
+from stanley.torchrun import this_process
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import recipe
 from stanley.training.state import TrainState
@@ -95,8 +95,8 @@ if __name__ == "__main__":
     parser.add_argument("--turns", type=int, default=20)
     turns = parser.parse_args().turns
     torch.set_num_threads(1)
-    ranks = place().size
-    if place().rank == 0:
+    ranks = this_process().size
+    if this_process().rank == 0:
         print(f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, {ranks} processes, n {turns}")
     if ranks == 1:
         growth(turns)

@@ -26,7 +26,7 @@ from stanley.ranks import Parallel, World, joined
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import GradientDescent, Langevin, Quantile, Stanley
-from stanley.torchrun import Place, place
+from stanley.torchrun import Process, this_process
 from stanley.training import state as train_state
 from stanley.training import step as iteration
 from stanley.training.config import TrainConfig
@@ -72,7 +72,8 @@ def gradients(config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], r
                 state.energy(x_pos)
             last = LastStep(config.sampler, world.part(before), torch.tensor(0.1), config.temperature)
             backward(config, state, world.part(x_pos), world.part(x_neg), last if config.kl_weight > 0 else None)
-            return {name: iteration.whole(p.grad) for name, p in state.energy.named_parameters() if p.grad is not None}
+            parameters = state.energy.named_parameters()
+            return {name: iteration.unsharded(p.grad) for name, p in parameters if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -369,9 +370,9 @@ class TestWorld:
         monkeypatch.setenv("RANK", "1")
         monkeypatch.setenv("WORLD_SIZE", "4")
         monkeypatch.delenv("LOCAL_RANK", raising=False)
-        assert place() == Place()  # some clusters set the first two for every job
+        assert this_process() == Process()  # some clusters set the first two for every job
         monkeypatch.setenv("LOCAL_RANK", "1")
-        assert place() == Place(1, 4, 1)
+        assert this_process() == Process(1, 4, 1)
 
 
 SMALL = [

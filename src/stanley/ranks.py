@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stanley.device import pick_device
 from stanley.errors import StanleyError, require
-from stanley.torchrun import Place, place
+from stanley.torchrun import Process, this_process
 
 T = TypeVar("T")
 
@@ -61,9 +61,9 @@ class World:
         )
         return n // self.size
 
-    def part(self, whole: Tensor) -> Tensor:
+    def part(self, tensor: Tensor) -> Tensor:
         """This rank's rows of what all ranks hold: (n, …) -> (n / size, …), in the order of the ranks."""
-        return whole.tensor_split(self.size)[self.rank]
+        return tensor.tensor_split(self.size)[self.rank]
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the ranks, in place; every rank gets the same bits."""
@@ -107,11 +107,11 @@ class World:
         failed, vote.stop = (bool(flag) for flag in flags)
         if failed:
             errors: list[StanleyError | None] = [None] * self.size
-            dist.all_gather_object(errors, None if error is None else as_told(error, self.rank))
-            raise error or next(told for told in errors if told is not None)
+            dist.all_gather_object(errors, None if error is None else error_for_others(error, self.rank))
+            raise error or next(e for e in errors if e is not None)
 
 
-def as_told(error: Exception, rank: int) -> StanleyError:
+def error_for_others(error: Exception, rank: int) -> StanleyError:
     """The error of one rank as the others raise it; what rank 0 meets, it meets for all."""
     if not isinstance(error, StanleyError):
         return StanleyError(f"rank {rank} failed with {type(error).__name__}: {' '.join(str(error).split())[:300]}")
@@ -125,8 +125,8 @@ def joined(device: str) -> Iterator[World]:
     Every rank computes on `device`; 'cuda', or 'auto' where there are GPUs, is the GPU with its local rank.
     A rank that dies ends the block on the others with a StanleyError.
     """
-    here = place()
-    if here.size == 1:
+    process = this_process()
+    if process.size == 1:
         yield World(device=pick_device(device))
         return
     require(
@@ -138,19 +138,19 @@ def joined(device: str) -> Iterator[World]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise StanleyError(
-            f"rank {here.rank} cannot join the other {here.size - 1} processes ({first_line(error)}); "
+            f"rank {process.rank} cannot join the other {process.size - 1} processes ({first_line(error)}); "
             "start all of them with torchrun"
         ) from error
     try:
-        world = World(here.rank, here.size)
+        world = World(process.rank, process.size)
         with world.agreed():
-            own = own_device(device, here, gpu)
-        yield World(here.rank, here.size, own)
+            own = own_device(device, process, gpu)
+        yield World(process.rank, process.size, own)
     except RuntimeError as error:
         if not lost_connection(error):
             raise
         raise StanleyError(
-            f"rank {here.rank} lost another process ({first_line(error)}); that one's message says why, "
+            f"rank {process.rank} lost another process ({first_line(error)}); that one's message says why, "
             "and the same command resumes"
         ) from error
     finally:
@@ -167,16 +167,16 @@ def leave_group() -> None:
     dist.destroy_process_group()
 
 
-def own_device(name: str, here: Place, gpu: bool) -> torch.device:
+def own_device(name: str, process: Process, gpu: bool) -> torch.device:
     if not gpu:
         device = pick_device(name)
-        require(device.type == "cpu", f"device {name!r} cannot be shared by {here.size} processes; use cuda or cpu")
+        require(device.type == "cpu", f"device {name!r} cannot be shared by {process.size} processes; use cuda or cpu")
         return device
     require(
         name in ("auto", "cuda"),
-        f"device is {name!r} for {here.size} processes, each needs a GPU of its own; use --device cuda",
+        f"device is {name!r} for {process.size} processes, each needs a GPU of its own; use --device cuda",
     )
-    device = pick_device(f"cuda:{here.local_rank}")
+    device = pick_device(f"cuda:{process.local_rank}")
     torch.cuda.set_device(device)
     return device
 
@@ -236,12 +236,12 @@ def gather_weights(model: nn.Module) -> None:
         model.unshard()  # type: ignore[operator]  # fully_shard's
 
 
-def whole(tensor: Tensor) -> Tensor:
+def unsharded(tensor: Tensor) -> Tensor:
     """The whole of a tensor that is sharded over the ranks (a meeting of all), any other as it is."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def placed_like(tensor: Tensor, other: Tensor) -> Tensor:
+def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
     """A whole tensor sharded as `other` is, if it is, or in the order of memory that `other` has."""
     if not is_sharded(other):
         return torch.empty_like(other, dtype=tensor.dtype).copy_(tensor)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class Process:
     """Process `rank` of `size`, the `local_rank`-th on its machine, all from 0."""
 
     rank: int = 0
@@ -15,7 +15,7 @@ class Place:
     local_rank: int = 0
 
 
-def place() -> Place:
+def this_process() -> Process:
     """What torchrun wrote into the environment; one process alone where these three numbers are not all there."""
     values = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
-    return Place(*map(int, values)) if all(value.isdecimal() for value in values) else Place()
+    return Process(*map(int, values)) if all(value.isdecimal() for value in values) else Process()

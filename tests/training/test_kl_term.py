@@ -28,7 +28,7 @@ from stanley.samplers import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.training.config import TrainConfig
-from stanley.training.kl_term import LastStep, kl_term, law_of, why_not
+from stanley.training.kl_term import LastStep, kl_term, law_of, why_no_gradient
 from stanley.training.loop import check_split
 from stanley.training.state import TrainState
 from stanley.training.step import backward, negative_batch
@@ -202,7 +202,7 @@ class TestRefused:
         replace(small, sampler=sampler, adapt=None)
         with pytest.raises(StanleyError, match=r"kl_weight is 0\.1, but no gradient goes through"):
             replace(small, sampler=sampler, adapt=None, kl_weight=0.1)
-        assert why_not(sampler)
+        assert why_no_gradient(sampler)
 
     def test_negative_weight(self, small: TrainConfig) -> None:
         with pytest.raises(StanleyError, match="kl_weight is -1"):

@@ -99,7 +99,7 @@ def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Pat
     convolution = build_energy(config.network, (3, 8, 8), seed=0).get_parameter("layers.2.weight")
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     assert not convolution.is_contiguous()
-    assert checkpoint.placed_like(torch.rand(convolution.shape), convolution).stride() == convolution.stride()
+    assert checkpoint.sharded_like(torch.rand(convolution.shape), convolution).stride() == convolution.stride()
 
 
 class TestRecordsReadTogether:

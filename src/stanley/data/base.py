@@ -85,22 +85,22 @@ def positive_batch(
     Nothing waits for the device, unless `data` lives elsewhere (a memory map): then the indices travel to it.
     `device`, if given, only states which device is expected: another than the generator's is an error.
     """
-    place = generator.device
+    actual = generator.device
     if device is not None:
         wanted = torch.device(device)
-        same = wanted.type == place.type and wanted.index in (None, place.index)
-        require(same, f"device is {wanted}, but the generator lives on {place}; make the generator on {wanted}")
-    rows = torch.randint(len(data), (batch,), generator=generator, device=place)
-    x = data[rows.to(data.device)].to(place)
+        same = wanted.type == actual.type and wanted.index in (None, actual.index)
+        require(same, f"device is {wanted}, but the generator lives on {actual}; make the generator on {wanted}")
+    rows = torch.randint(len(data), (batch,), generator=generator, device=actual)
+    x = data[rows.to(data.device)].to(actual)
     if x.dtype == torch.uint8:
         if flip:
-            mirrored = torch.rand((batch, 1, 1, 1), generator=generator, device=place) < 0.5
+            mirrored = torch.rand((batch, 1, 1, 1), generator=generator, device=actual) < 0.5
             x = torch.where(mirrored, x.flip(-1), x)
         x = dequantise(x, generator)
     else:
         require(not flip, f"flip is set, but the data are {data.dtype} vectors; use it for uint8 images only")
     if noise_std > 0:
-        x = x + noise_std * torch.randn(x.shape, generator=generator, device=place, dtype=x.dtype)
+        x = x + noise_std * torch.randn(x.shape, generator=generator, device=actual, dtype=x.dtype)
     return x
 
 

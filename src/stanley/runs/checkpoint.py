@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
-from stanley.ranks import placed_like
+from stanley.ranks import sharded_like
 
 #: Version of the layout below. A reader refuses what is newer than itself.
 FORMAT = 1
@@ -132,7 +132,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         parameter = parameters[int(index)]
-        placed = placed_like(tensor, parameter) if tensor.shape == parameter.shape else tensor  # not the step count
+        placed = sharded_like(tensor, parameter) if tensor.shape == parameter.shape else tensor  # not the step count
         state.setdefault(int(index), {})[key] = placed
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -145,4 +145,4 @@ def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object
         not wrong,
         f"{where}: weights do not fit the configured network, first at {wrong[0] if wrong else ''!r}",
     )
-    energy.load_state_dict({name: placed_like(t, ours[name]) for name, t in theirs.items()})
+    energy.load_state_dict({name: sharded_like(t, ours[name]) for name, t in theirs.items()})

@@ -196,8 +196,8 @@ def write_answer(path: Path, value: dict[str, Any]) -> None:
             kept = free_name(path, former)
             write_atomic(kept, content)
             name, (old, new) = next(iter(changed.items()))
-            told = f"{name} {old}, now {new}" if before else "of a request that is not written in it"
-            warnings.warn(f"{path} held another answer ({told}); that one is kept as {kept.name}", stacklevel=3)
+            differs = f"{name} {old}, now {new}" if before else "of a request that is not written in it"
+            warnings.warn(f"{path} held another answer ({differs}); that one is kept as {kept.name}", stacklevel=3)
     write_json(path, value)
 
 

@@ -67,8 +67,9 @@ FLOWERS102 = replace(CIFAR10_, data=Flowers102())
 MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
 FOLDER = replace(CIFAR10_, data=Folder(), network=ResNet(width=32), batch=32, bank_size=2_000)
 
-# Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1, chains find strokes from
-# uniform noise within a hundred steps after some hundred iterations. T is a quarter of ε²/2, so the drift is 4·∂E.
+# Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1,
+# chains find strokes from uniform noise within a hundred steps after some hundred iterations. T is
+# a quarter of ε²/2, so the drift is 4·∂E.
 SMALL_EPSILON = 0.05
 MNIST_SMALL = TrainConfig(
     data=MNIST(),
@@ -93,9 +94,9 @@ MNIST_SMALL = TrainConfig(
 )
 CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
 
-# Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, a Gaussian reference.
-# The reference of U = E/T is N(0, 1): s = 1/√T in the units of E.
-# Adam keeps energies moving under the chains, and long chains then end in saturated images; this is slower.
+# Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, a
+# Gaussian reference. The reference of U = E/T is N(0, 1): s = 1/√T in the units of E. Adam keeps
+# energies moving under the chains, and long chains then end in saturated images; this is slower.
 # Run to its end once: docs/results.md.
 MNIST_CONVERGENT = replace(
     MNIST_SMALL,
@@ -108,8 +109,12 @@ MNIST_CONVERGENT = replace(
 )
 
 
-def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int) -> TrainConfig:
-    """The draft's image setting: noise ε = 0.01, th in the units of its F, that is th_U = 2·th/ε²."""
+def as_published(
+    data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int
+) -> TrainConfig:
+    """The draft's image setting: noise ε = 0.01, th in the units of its F, that is th_U =
+    2·th/ε².
+    """
     return TrainConfig(
         data=data,
         network=ConvNet(width=32, activation="leaky-relu"),
@@ -124,8 +129,8 @@ def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_
     )
 
 
-#: The rows of the image experiment: th is the median of |∇U|, and h = ε² is the starting point of each step size.
-#: HMC's step is a time: one leapfrog step with √h is a MALA step with h.
+#: The rows of the image experiment: th is the median of |∇U|, and h = ε² is the starting point of
+#: each step size. HMC's step is a time: one leapfrog step with √h is a MALA step with h.
 HALF = Quantile(0.5)
 COMPARED: dict[str, AnySampler] = {
     "langevin": Langevin(EPSILON**2),
@@ -140,9 +145,10 @@ COMPARED: dict[str, AnySampler] = {
 
 
 def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
-    """One row of the image experiment: the draft's network, T, batch, K and iterations, with what keeps training
-    stable (data noise, restarts, energy L2) the same in all rows. Gradients a chain: K, also for HMC (5 moves of 10
-    leapfrog steps); the random walk takes K values of E instead. Where a test follows, the acceptance steers h.
+    """One row of the image experiment: the draft's network, T, batch, K and iterations, with what
+    keeps training stable (data noise, restarts, energy L2) the same in all rows. Gradients a chain:
+    K, also for HMC (5 moves of 10 leapfrog steps); the random walk takes K values of E instead.
+    Where a test follows, the acceptance steers h.
     """
     return replace(
         CIFAR10_,
@@ -202,8 +208,14 @@ ABOUT: dict[str, str] = {
     "rings-as-published": "rings with the STANLEY draft's constants (its network is not stated; this one is a guess)",
     "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
     "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
-    **{f"cifar10-{name}": f"one row of the image experiment, {name}: for a GPU" for name in COMPARED},
-    **{f"flowers102-{name}": f"one row of the image experiment, {name}: for a GPU" for name in list(COMPARED)[:5]},
+    **{
+        f"cifar10-{name}": f"one row of the image experiment, {name}: for a GPU"
+        for name in COMPARED
+    },
+    **{
+        f"flowers102-{name}": f"one row of the image experiment, {name}: for a GPU"
+        for name in list(COMPARED)[:5]
+    },
 }
 
 

@@ -12,7 +12,7 @@ from stanley.config import to_dict
 from stanley.data import Dataset
 from stanley.errors import require
 from stanley.networks import build_energy
-from stanley.ranks import Parallel, World, parallel_model, sharded, whole
+from stanley.ranks import Parallel, World, parallel_model, sharded, unsharded
 from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.samplers.execution import Execution
@@ -76,7 +76,7 @@ class TrainState:
             | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
         tensors = {
-            f"{part}.{name}": whole(t) for part, named in parts.items() for name, t in named.items()
+            f"{part}.{name}": unsharded(t) for part, named in parts.items() for name, t in named.items()
         }
         meta = {
             "step": self.step,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stanley.data import Dataset, positive_batch
 from stanley.device import peak_memory
-from stanley.ranks import gather_weights, whole
+from stanley.ranks import gather_weights, unsharded
 from stanley.runs.directory import Record
 from stanley.samplers import ChainInfo, run_chains
 from stanley.samplers.traits import adjustable_step, with_step_size
@@ -95,7 +95,7 @@ def update(config: TrainConfig, state: TrainState, learning_rate: float) -> Tens
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     limit = config.clip_norm if config.clip_norm > 0 else math.inf
-    grad_norm = whole(nn.utils.clip_grad_norm_(state.energy.parameters(), limit))
+    grad_norm = unsharded(nn.utils.clip_grad_norm_(state.energy.parameters(), limit))
     state.optimizer.step()
     update_average(state.average, state.energy, config.ema, state.step)
     return grad_norm
