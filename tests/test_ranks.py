@@ -282,8 +282,11 @@ class TestBank:
 
     def test_a_split_that_leaves_a_rest_is_refused(self, small: TrainConfig, tmp_path: Path) -> None:
         for config, line in (
-            (replace(small, batch=33), "batch is 33, cannot be split evenly over 2 processes; use 32 or 34"),
-            (replace(small, bank_size=65), "bank_size is 65, cannot be split evenly over 2 processes; use 64 or 66"),
+            (replace(small, batch=33), "batch is 33, which cannot be split evenly over 2 processes; use 32 or 34"),
+            (
+                replace(small, bank_size=65),
+                "bank_size is 65, which cannot be split evenly over 2 processes; use 64 or 66",
+            ),
         ):
             errors = on_ranks(2, trained, config, tmp_path / "run")
             assert all(type(error) is StanleyError and line in str(error) for error in errors), errors
@@ -363,7 +366,7 @@ class TestWorld:
     def test_shards_of_one_process_are_refused(self, small: TrainConfig, tmp_path: Path) -> None:
         with pytest.raises(StanleyError, match=r"parallel is 'fsdp', but one process has nothing to shard"):
             train(small, tmp_path / "run", parallel="fsdp")
-        with pytest.raises(StanleyError, match=r"parallel is 'none', must be 'ddp' or 'fsdp'"):
+        with pytest.raises(StanleyError, match=r"parallel is 'none', but must be 'ddp' or 'fsdp'"):
             train(small, tmp_path / "run", parallel="none")  # type: ignore[arg-type]
 
     def test_only_the_numbers_of_torchrun_count(self, monkeypatch: pytest.MonkeyPatch) -> None:

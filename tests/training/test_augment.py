@@ -159,8 +159,8 @@ class TestBadValues:
         [
             (Augment(shift=1), Dataset(torch.zeros(4, 2), torch.zeros(4, 2)), r"points of shape \(2,\)"),
             (Augment(flip=True), Dataset(images(), images(), flip=False), "their flip is off"),
-            (Augment(shift=5), Dataset(images(), images()), "at most half the image: 4"),
-            (Augment(colour=0.1), Dataset(images(channels=1), images()), r"1 channel\(s\), must have 3"),
+            (Augment(shift=5), Dataset(images(), images()), "at most 4, half the image"),
+            (Augment(colour=0.1), Dataset(images(channels=1), images()), r"1 channel\(s\), not 3"),
         ],
     )
     def test_data_without_a_meaning_for_it(self, augment: Augment, data: Dataset, message: str) -> None:

@@ -82,7 +82,7 @@ def test_chains_grow_to_their_final_length(
 
 
 def test_growth_has_bounds(digits: TrainConfig) -> None:
-    with pytest.raises(StanleyError, match=r"growth\.final is 1, must be above chain_steps = 1"):
+    with pytest.raises(StanleyError, match=r"growth\.final is 1, but must be above chain_steps = 1"):
         replace(digits, growth=Growth(1))
     with pytest.raises(StanleyError, match=r"growth\.share is 0"):
         Growth(5, share=0)

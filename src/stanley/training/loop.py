@@ -115,7 +115,7 @@ def check_split(
     config: TrainConfig, world: World, parallel: Parallel, execution: Execution
 ) -> None:
     """Every rank gets an equal share: only then is the mean over ranks the mean over the batch."""
-    require(parallel in ("ddp", "fsdp"), f"parallel is {parallel!r}, must be 'ddp' or 'fsdp'")
+    require(parallel in ("ddp", "fsdp"), f"parallel is {parallel!r}, but must be 'ddp' or 'fsdp'")
     require(
         parallel == "ddp" or world.size > 1,
         f"parallel is {parallel!r}, but one process has nothing to shard its weights over; "
@@ -140,7 +140,7 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
     """A step size that is adapted needs the acceptance of every step before the next one."""
     if read_every is None:
         return
-    require(read_every >= 1, f"read_every is {read_every}, must be at least 1")
+    require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
         read_every == 1 or config.adapt is None,
         f"read_every is {read_every}, but adapt follows the acceptance of every step; "

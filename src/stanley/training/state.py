@@ -76,7 +76,9 @@ class TrainState:
             | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
         tensors = {
-            f"{part}.{name}": unsharded(t) for part, named in parts.items() for name, t in named.items()
+            f"{part}.{name}": unsharded(tensor)
+            for part, named in parts.items()
+            for name, tensor in named.items()
         }
         meta = {
             "step": self.step,

@@ -63,17 +63,16 @@ class Measured(NamedTuple):
 
 def train_step(config: TrainConfig, state: TrainState, data: Dataset) -> StepResult:
     """One iteration: x⁺, z, ∇_θ L, update, average. Nothing is read back from the device."""
-    with (
-        state.world.agreed()
-    ):  # a rank that fails here would leave the others waiting for its gradient
-        batch = positive_batch(
+    # without it a rank that fails would leave the others waiting for its gradient
+    with state.world.agreed():
+        x_pos = positive_batch(
             data.train,
             config.batch,
             state.data_generator,
             flip=data.flip,
             noise_std=config.data_noise,
-        )  # (B, *event), the same on all ranks
-        x_pos = state.world.part(batch)
+        )
+        x_pos = state.world.part(x_pos)  # (B, *event), of a batch that is the same on all ranks
         gather_weights(state.model)
         negatives = negative_batch(config, state, x_pos)
 
@@ -108,18 +107,17 @@ def backward(
     x_neg: Tensor,
     last: LastStep | None = None,
 ) -> LossParts:
-    """Leaves ∇_θ L in the parameters; returns L, E(x⁺) and E(z) of this rank.
+    """Leave ∇_θ L in the parameters; return L, E(x⁺) and E(z) of this rank.
 
-    One forward pass of the concatenated batch through `state.model`, which averages gradients over
-    the ranks: shares are equal, so the mean of the ranks' losses is the loss of the whole batch.
-    Through `state.energy` each rank would keep the gradient of its own share, without any error.
-    The KL term wants ∇E at both ends of the chains' last step besides, from the same pass.
+    One forward pass of the concatenated batch goes through `state.model`, which averages the
+    gradients over the ranks. Their shares are equal, so the mean of their losses is the loss of the
+    whole batch. Through `state.energy` each rank would silently keep the gradient of its own share.
+    The KL term also needs ∇E at both ends of the chains' last step; it comes from the same pass.
     """
     state.energy.train()
     if last is None:
-        energy_pos, energy_neg = state.model(torch.cat([x_pos, x_neg])).split(
-            [len(x_pos), len(x_neg)]
-        )
+        energies = state.model(torch.cat([x_pos, x_neg]))
+        energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
         loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
     else:
         x, before = (end.detach().requires_grad_() for end in (x_neg, last.before))
@@ -135,10 +133,10 @@ def backward(
 
 
 def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> NegativeBatch:
-    """z: the ends of K steps of the sampler on U = E/T, from the bank, the data `x_pos` or noise.
+    """z, the ends of chains that start from the bank, the data `x_pos` (B, *event) or noise.
 
-    Chains of the bank are written back to it; those that left the finite numbers, or that hardly
-    moved (`config.free_stuck`), as fresh noise.
+    The chains take K steps of the sampler on U = E/T. Those of the bank are written back to it,
+    with fresh noise in place of those that are not finite or hardly moved (`config.free_stuck`).
     """
     generator, batch = state.chain_generator, len(x_pos)
     if config.start == "bank":
@@ -177,8 +175,9 @@ def potential_of(config: TrainConfig, energy: nn.Module) -> Potential:
 
 @contextmanager
 def frozen(energy: nn.Module) -> Iterator[None]:
-    """The energy as a function of x: evaluation mode, no parameter gradients, each spectral norm
-    computed once.
+    """The energy as a function of x alone: evaluation mode, and no gradients of the parameters.
+
+    Inside the block each spectral norm is computed once.
     """
     energy.eval().requires_grad_(False)
     try:
@@ -189,11 +188,11 @@ def frozen(energy: nn.Module) -> Iterator[None]:
 
 
 def measure(state: TrainState, result: StepResult) -> Measured:
-    """The numbers of one step's record, over all ranks, which all call this together.
+    """The numbers of one step's record, over all ranks, which call this together.
 
-    Each number is a ratio of two sums over the ranks: a mean over batches (of equal size), over
-    finite chains, or, as a share of rank 0's one, a count. `spread`, a median, and `threshold`, a
-    quantile, are of the chains of a rank, and then averaged.
+    Each number is a ratio of two sums over the ranks: a mean over batches of equal size, a mean
+    over the finite chains, or a count, whose divisor is 1 on rank 0 and 0 on the others. `spread`,
+    a median, and `threshold`, a quantile, are taken over each rank's chains and then averaged.
     """
     parts, chains = result.parts, result.negatives.chains
     finite, one = ~chains.nonfinite, torch.ones_like(parts.loss)
