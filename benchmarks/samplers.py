@@ -162,7 +162,8 @@ def by_importance(target: LogisticRegression, draws: int) -> tuple[Tensor, Tenso
     mode = torch.zeros(1, *target.event_shape, dtype=torch.float64)
     for _ in range(30):  # Newton
         gradient = torch.autograd.functional.jacobian(lambda w: target(w).sum(), mode)[0]
-        hessian = torch.autograd.functional.hessian(lambda w: target(w).sum(), mode)[0, :, 0]
+        hessian: Any = torch.autograd.functional.hessian(lambda w: target(w).sum(), mode)
+        hessian = hessian[0, :, 0]
         mode = mode - torch.linalg.solve(hessian, gradient)
     proposal, root = StudentT(10.0, len(hessian)), torch.linalg.cholesky(torch.linalg.inv(hessian))
     generator, parts = Generator().manual_seed(12345), []

@@ -868,7 +868,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("shifts one way", "device=x.device) - self.shift", "device=x.device)"),
         ("shifts rows twice", "offsets[:, 0]), (-1, offsets[:, 1])", "offsets[:, 0]), (-1, offsets[:, 0])"),
         ("the border comes round", ".clamp(0, size - 1)", ".remainder(size)"),
-        ("windows leave the image", "(1 - side[:, None]) * place", "place"),
+        ("windows leave the image", "(1 - side[:, None]) * position", "position"),
         ("corners aligned", "list(x.shape), align_corners=False", "list(x.shape), align_corners=True"),
         ("contrast about zero", "y = mean + (1 + contrast) * (y - mean)", "y = (1 + contrast) * y"),
         ("saturation about the mean", "y = grey + (1 + saturation) * (y - grey)", "y = (1 + saturation) * y"),

@@ -22,7 +22,7 @@ def to_dict(config: object) -> dict[str, Any]:
     values = _plain(asdict(config))
     for path, value in leaves(values):
         finite = not isinstance(value, float) or math.isfinite(value)
-        require(finite, f"{'.'.join(path)} is {value}, must be a finite number")
+        require(finite, f"{'.'.join(path)} is {value}, but must be a finite number")
     return values
 
 
@@ -68,7 +68,7 @@ def explain(errors: list[Any]) -> str:
     first = ours[0]
     if first["type"] == "missing":
         return f"{field_name(first['loc'])} is missing and has no default; give it a value"
-    message = first["msg"].replace("Input should be", "must be")
+    message = first["msg"].replace("Input should be", "but must be")
     return f"{field_name(first['loc'])} is {first['input']!r}, {message[:1].lower() + message[1:]}"
 
 
@@ -102,7 +102,7 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
             raise StanleyError(f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}")
         at = at[name]
     number = isinstance(value, bool) and isinstance(at, int | float) and not isinstance(at, bool)
-    require(not number, f"{'.'.join(path)} is {value}, must be a number")
+    require(not number, f"{'.'.join(path)} is {value}, but must be a number")
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:

@@ -12,10 +12,15 @@ from stanley.errors import StanleyError
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside `path`, fsync, rename, fsync the folder; clean up on failure."""
+    """Write the whole file, or leave what is there and raise StanleyError.
+
+    A temporary file beside `path` is written, synced and renamed, and then the folder is synced.
+    """
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -26,8 +31,8 @@ def write_atomic(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise StanleyError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another --out "
-            "(what was there before is untouched)"
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another "
+            "--out (a file that was there before is unchanged)"
         ) from error
     finally:
         if temporary is not None:
@@ -35,7 +40,8 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
 
 
 def sync_folder(folder: Path) -> None:

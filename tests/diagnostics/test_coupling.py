@@ -168,7 +168,7 @@ def test_different_covariances_meet_as_often_as_stated(mean, variance):
     affinity = coupling.overlap(*laws)[0]
     assert float(affinity) == pytest.approx(np.sqrt(p * q).sum() * dz, rel=1e-9)
     assert affinity > NEAR
-    x, y = coupling.coupled_draw(*laws, fresh())
+    x, y = coupling.coupled_draw(*laws, fresh())  # pyright: ignore[reportCallIssue]
     assert abs(float((x == y).double().mean()) - np.minimum(CEILING * p, q).sum() * dz) <= hoeffding(N)
 
 

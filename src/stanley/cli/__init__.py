@@ -16,7 +16,7 @@ from stanley.cli.features import features
 from stanley.cli.images import composing, interpolating, restoring, scoring
 from stanley.cli.usage import START, told
 from stanley.errors import StanleyError, require
-from stanley.torchrun import place
+from stanley.torchrun import this_process
 
 app = App(
     name="stanley",
@@ -90,19 +90,19 @@ def out_of_memory(error: Exception) -> bool:
 def require_one_process(words: Sequence[str]) -> None:
     """torchrun is for train; any other command would do the same work once per process, into the same files."""
     command = words[0] if words else "--help"
-    alone = command == "train" or command.startswith("-") or place().size == 1
-    require(alone, f"{command} runs in one process, torchrun started {place().size}; leave torchrun out")
+    alone = command == "train" or command.startswith("-") or this_process().size == 1
+    require(alone, f"{command} runs in one process, torchrun started {this_process().size}; leave torchrun out")
 
 
 def tell(message: str) -> None:
-    if place().rank == 0:
+    if this_process().rank == 0:
         print(f"stanley: {message}", file=sys.stderr)
 
 
 def stop(message: str) -> None:
     """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several meet the same
     error the first one speaks, and another only if that is not the end of it."""
-    if place().rank > 0:
+    if this_process().rank > 0:
         time.sleep(PATIENCE)
     print(f"stanley: error: {message}", file=sys.stderr)
     raise SystemExit(2) from None

@@ -55,7 +55,7 @@ def train(
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
     """
     from stanley.cli.fields import parse_fields, read_config_file, resolve
-    from stanley.torchrun import place
+    from stanley.torchrun import this_process
     from stanley.training.loop import train as run_training
 
     named = {
@@ -87,7 +87,7 @@ def train(
         read_every=read_every,
         progress=not quiet and sys.stderr.isatty(),
     )
-    if place().rank == 0:
+    if this_process().rank == 0:
         report_training(run, json_)
 
 

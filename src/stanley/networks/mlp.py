@@ -23,8 +23,8 @@ class MLP:
     kind: Literal["mlp"] = "mlp"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, must be at least 1")
-        require(self.depth >= 1, f"network.depth is {self.depth}, must be at least 1")
+        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
+        require(self.depth >= 1, f"network.depth is {self.depth}, but must be at least 1")
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         sizes = [prod(event_shape), *[self.width] * self.depth]

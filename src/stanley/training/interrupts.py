@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupts:
-    """While entered, the first SIGINT or SIGTERM sets `seen`; a second one interrupts at once, as usual."""
+    """The first SIGINT or SIGTERM inside the block sets `seen`; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -17,7 +17,10 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.before = {
+                number: signal.signal(number, self.note)
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
         return self
 
     def __exit__(self, *error: object) -> None:
