@@ -156,8 +156,7 @@ class TrainConfig:
         )
         require(
             self.free_stuck == 0 or adjusted,
-            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; "
-            "use free_stuck 0",
+            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; use free_stuck 0",
         )
         require(
             self.growth is None or self.growth.final > self.chain_steps,

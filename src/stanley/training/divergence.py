@@ -1,15 +1,16 @@
 """Divergence of a training run: how it is detected, what to try against it, and the way back.
 
-Detection reads records alone, never the model: `find_divergence` holds each record against the
-limits of the configuration, and `split_at_divergence` goes through records in the order of their
-steps. What was found is a `Divergence`, and `recover` acts on one without asking who found it.
+Detection reads records alone, never the model. `find_divergence` holds each record against the
+limits of the configuration, a `Watch` against the run's own past, and `judge` goes through records
+in the order of their steps. What was found is a `Divergence`, and `recover` acts on one without
+asking who found it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from stanley.errors import DivergenceError
 from stanley.runs import checkpoint
@@ -17,11 +18,17 @@ from stanley.runs.checkpoint import Checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.training.config import TrainConfig
 from stanley.training.state import TrainState
+from stanley.training.watch import RECENT, Watch
 
 
 class Divergence(NamedTuple):
-    """The first step whose numbers mean nothing any more, and why."""
+    """The step at which a run went wrong, and why.
 
+    'diverged': its numbers mean nothing any more. 'collapsed': they are finite and within the
+    limits, but the run is losing what it had learned; it can go on, and rarely recovers.
+    """
+
+    kind: Literal["diverged", "collapsed"]
     record: Record
     reason: str  # what was seen, what it most likely means, and what to try
 
@@ -33,18 +40,32 @@ class Divergence(NamedTuple):
 # Detection.
 
 
-def split_at_divergence(
-    config: TrainConfig, records: Sequence[Record]
-) -> tuple[Sequence[Record], Divergence | None]:
-    """The records before the first divergence, and that divergence, if there is one.
+class Judged(NamedTuple):
+    """Records, and what is wrong with them."""
 
-    All ranks have the same records, so all of them decide alike without a message.
+    good: Sequence[Record]  # those before the divergence
+    divergence: Divergence | None  # from which the run must recover
+    collapses: Sequence[Divergence]  # in the good ones, to be told: the run goes on
+
+
+def judge(config: TrainConfig, state: TrainState, watch: Watch, records: Sequence[Record]) -> Judged:
+    """Find the first divergence, and the collapses before it.
+
+    A run that can go back to a checkpoint recovers from a collapse like from a divergence. All
+    ranks have the same records, so all of them decide alike without a message.
     """
+    collapses = []
     for i, record in enumerate(records):
         reason = find_divergence(config, record)
         if reason is not None:
-            return records[:i], Divergence(record, reason)
-    return records, None
+            return Judged(records[:i], Divergence("diverged", record, reason), collapses)
+        reason = watch.see(record)
+        if reason is not None:
+            collapse = Divergence("collapsed", record, f"{reason}. {advise_on_swings(config)}")
+            if can_go_back(config, state):
+                return Judged(records[:i], collapse, collapses)
+            collapses.append(collapse)
+    return Judged(records, None, collapses)
 
 
 def find_divergence(config: TrainConfig, record: Record) -> str | None:
@@ -97,6 +118,12 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
     )
 
 
+def advise_on_swings(config: TrainConfig) -> str:
+    """What to try against energies that swing: smaller steps of the weights."""
+    limit = "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
+    return f"Lower optimizer.lr (now {config.optimizer.lr:g}), or {limit}"
+
+
 def advise_raising(name: str, now: float, usual: float) -> str:
     """Set a field that is below its usual value to that; raise one that is not."""
     return f"set {name} to {usual:.2g}" if now < usual else f"raise {name} (now {now:g})"
@@ -124,9 +151,17 @@ def advise_at_first_step(config: TrainConfig) -> str:
 # Recovery.
 
 
-def recover(
-    config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence
-) -> None:
+def can_go_back(config: TrainConfig, state: TrainState) -> bool:
+    return config.on_divergence == "rollback" and state.rollbacks < config.max_rollbacks
+
+
+def tell(run: RunDirectory, collapse: Divergence) -> None:
+    """Write down a collapse that the run goes on with, and warn."""
+    run.event(kind="collapsed", step=collapse.step, reason=collapse.reason, record=collapse.record)
+    warnings.warn(f"training collapsed at step {collapse.step}: {collapse.reason}", stacklevel=3)
+
+
+def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence) -> None:
     """Go back to the last good checkpoint with half the step sizes, or raise DivergenceError.
 
     It raises where the configuration says 'stop' and after `max_rollbacks` rollbacks; the
@@ -137,17 +172,17 @@ def recover(
     rollbacks, slowdown = state.rollbacks + 1, state.slowdown / 2
     with world.agreed():
         if world.first:
-            good = last_good_checkpoint(run, state)
+            good = last_good_checkpoint(run, state, divergence)
             event = {"step": divergence.step, "reason": divergence.reason}
             event |= {"record": divergence.record, "checkpoint": good.step}
-            if config.on_divergence == "stop" or rollbacks > config.max_rollbacks:
+            if not can_go_back(config, state):
                 run.event(kind="diverged", **event)
                 raise DivergenceError(explain(config, state, divergence, good))
             run.truncate_records(good.step)
-            run.event(kind="rollback", slowdown=slowdown, **event)
+            run.event(kind="rollback", after=divergence.kind, slowdown=slowdown, **event)
             warnings.warn(
-                f"training diverged at step {divergence.step}: {divergence.reason}. It goes back "
-                f"to step {good.step}, with both step sizes multiplied by {slowdown:g}",
+                f"training {divergence.kind} at step {divergence.step}: {divergence.reason}. It "
+                f"goes back to step {good.step}, with both step sizes multiplied by {slowdown:g}",
                 stacklevel=2,
             )
     good = world.broadcast(good)
@@ -156,17 +191,13 @@ def recover(
     state.rollbacks, state.slowdown = rollbacks, slowdown
 
 
-def explain(
-    config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint
-) -> str:
+def explain(config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint) -> str:
     """What a person is told where a run stops: when, why, what to try, what is kept."""
     after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
     continuing = (
         ""
         if config.on_divergence == "rollback"
-        else (
-            "; with --on-divergence rollback the run continues from there with half the step sizes"
-        )
+        else ("; with --on-divergence rollback the run continues from there with half the step sizes")
     )
     return (
         f"training diverged at step {divergence.step}{after}: {divergence.reason}. "
@@ -175,13 +206,19 @@ def explain(
     )
 
 
-def last_good_checkpoint(run: RunDirectory, state: TrainState) -> Checkpoint:
-    """The newest checkpoint that no rollback has started from; where only one is left, that one."""
+def last_good_checkpoint(run: RunDirectory, state: TrainState, divergence: Divergence) -> Checkpoint:
+    """The newest checkpoint that may be gone back to; where only one is left, that one.
+
+    One that a rollback has already started from led here again. One from the midst of a collapse
+    holds weights that have begun to swing. Neither is good: they are deleted.
+    """
     good = newest_checkpoint(run)
-    assert good.path is not None
-    if good.meta["rollbacks"] < state.rollbacks and len(checkpoint.saved(run.checkpoints)) > 1:
-        good.path.unlink()  # a rollback to it led here again: it is not good, take the one before
-        good = newest_checkpoint(run)
+    calm = divergence.step - (RECENT if divergence.kind == "collapsed" else 0)
+    used = good.meta["rollbacks"] < state.rollbacks
+    while (used or good.step >= calm) and len(checkpoint.saved(run.checkpoints)) > 1:
+        assert good.path is not None
+        good.path.unlink()
+        good, used = newest_checkpoint(run), False
     return good
 
 

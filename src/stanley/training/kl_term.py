@@ -65,14 +65,10 @@ def why_no_gradient(sampler: AnySampler) -> str | None:
     if isinstance(sampler, Stanley):
         if sampler.correction != "none":
             return (
-                f"its correction {sampler.correction!r} needs more than the gradient at the point "
-                "where the step starts"
+                f"its correction {sampler.correction!r} needs more than the gradient at the point where the step starts"
             )
         if sampler.refresh != "step":
-            return (
-                f"with refresh {sampler.refresh!r} its γ is that of the chain's start, not of the "
-                "last step"
-            )
+            return f"with refresh {sampler.refresh!r} its γ is that of the chain's start, not of the last step"
         return None
     if isinstance(sampler, Langevin | ClippedLangevin | TamedLangevin):
         return None

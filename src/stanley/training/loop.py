@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,10 +17,11 @@ from stanley.runs import checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
 from stanley.training.config import MAY_CHANGE, TrainConfig
-from stanley.training.divergence import recover, split_at_divergence
+from stanley.training.divergence import Judged, judge, recover, tell
 from stanley.training.interrupts import Interrupts
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
+from stanley.training.watch import Watch
 
 
 def train(
@@ -65,6 +65,7 @@ def train(
         state = TrainState(config, data, world, parallel=parallel, execution=execution)
         data = data.with_train_on(world.device)
         resume(config, run, state)
+        watch = watch_from(run, world)
 
         interrupts = until_the_end.enter_context(Interrupts())
         bar = Bar(title, config.steps, state.step, enabled=progress and world.first)
@@ -77,19 +78,18 @@ def train(
             began = time.perf_counter()
             adapt_step_size(config, state, records)
 
-            good, divergence = split_at_divergence(config, records)
-            stop = append_records(run, world, good, interrupts)
-            if divergence is not None:
-                recover(config, run, state, divergence)
+            judged = judge(config, state, watch, records)
+            stop = append_records(run, world, judged, interrupts)
+            if judged.divergence is not None:
+                recover(config, run, state, judged.divergence)
+                watch = watch_from(run, world)
                 continue
             if bar.due(state.step):
                 bar.draw(state.step, training_note(records[-1]))
             if stop or checkpoint_is_due(config, state):
                 save(config, run, state)
             if stop:
-                raise KeyboardInterrupt(
-                    f"interrupted at step {state.step}; the same command resumes there"
-                )
+                raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
     return run
 
 
@@ -111,9 +111,7 @@ def prepare(
             write_configuration(config, run)
 
 
-def check_split(
-    config: TrainConfig, world: World, parallel: Parallel, execution: Execution
-) -> None:
+def check_split(config: TrainConfig, world: World, parallel: Parallel, execution: Execution) -> None:
     """Every rank gets an equal share: only then is the mean over ranks the mean over the batch."""
     require(parallel in ("ddp", "fsdp"), f"parallel is {parallel!r}, but must be 'ddp' or 'fsdp'")
     require(
@@ -143,8 +141,7 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
     require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
         read_every == 1 or config.adapt is None,
-        f"read_every is {read_every}, but adapt follows the acceptance of every step; "
-        "use read_every 1, or adapt null",
+        f"read_every is {read_every}, but adapt follows the acceptance of every step; use read_every 1, or adapt null",
     )
 
 
@@ -165,13 +162,10 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
         # a field that the old file lacks has its default
         old = to_dict(from_dict(TrainConfig, run.read_config()))
         changed = differences(old, new)
-        changes = "; ".join(
-            f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
-        )
+        changes = "; ".join(f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items())
         require(
             set(changed) <= MAY_CHANGE,
-            f"{run.path} holds a run with another configuration ({changes}); "
-            "use the old values, or another --out",
+            f"{run.path} holds a run with another configuration ({changes}); use the old values, or another --out",
         )
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}
@@ -217,13 +211,24 @@ def checkpoint_is_due(config: TrainConfig, state: TrainState) -> bool:
     return state.step % config.save_every == 0 or state.step == config.steps
 
 
-def append_records(
-    run: RunDirectory, world: World, records: Sequence[Record], interrupts: Interrupts
-) -> bool:
-    """Rank 0 appends the records; returns whether any rank was asked to stop."""
+def watch_from(run: RunDirectory, world: World) -> Watch:
+    """A watch that has seen the records of the run so far, the same on all ranks."""
+    past: list[Record] | None = None
+    with world.agreed():
+        if world.first:
+            past = run.records()[-Watch.NEEDED :]
+    return Watch(world.broadcast(past) or ())
+
+
+def append_records(run: RunDirectory, world: World, judged: Judged, interrupts: Interrupts) -> bool:
+    """Rank 0 appends the good records and tells collapses; returns whether any rank was asked to
+    stop.
+    """
     with world.agreed() as vote:
         if world.first:
-            run.append(*records)
+            run.append(*judged.good)
+            for collapse in judged.collapses:
+                tell(run, collapse)
         vote.stop = interrupts.seen
     return vote.stop
 

@@ -151,9 +151,7 @@ def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Neg
     with frozen(state.energy):
         potential = potential_of(config, state.energy)
         chain_steps = config.chain_steps_at(state.step)
-        chains = run_chains(
-            sampler, potential, x0, chain_steps, generator=generator, execution=state.execution
-        )
+        chains = run_chains(sampler, potential, x0, chain_steps, generator=generator, execution=state.execution)
     lost = chains.info.nonfinite
     if config.free_stuck > 0:
         lost = lost | (chains.info.acceptance < config.free_stuck)
@@ -168,9 +166,7 @@ def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Neg
 def potential_of(config: TrainConfig, energy: nn.Module) -> Potential:
     """U = E/T as the chains see it."""
     seen: Energy = Bf16(energy) if config.precision == "bf16" else energy
-    return Potential(
-        seen if config.chunk_size is None else Chunked(seen, config.chunk_size), config.temperature
-    )
+    return Potential(seen if config.chunk_size is None else Chunked(seen, config.chunk_size), config.temperature)
 
 
 @contextmanager
@@ -226,9 +222,7 @@ def measure(state: TrainState, result: StepResult) -> Measured:
     return Measured(known, tuple(ratios), above / below.clamp(min=1))
 
 
-def to_records(
-    config: TrainConfig, measured: list[Measured], seconds: float, device: torch.device
-) -> list[Record]:
+def to_records(config: TrainConfig, measured: list[Measured], seconds: float, device: torch.device) -> list[Record]:
     """The records of some steps that took `seconds` together, brought to the host in one transfer.
 
     A number that is not finite becomes None, and so does the acceptance of a sampler that accepts
