@@ -1,8 +1,8 @@
 """Divergence of a training run: how it is detected, what to try against it, and the way back.
 
 Detection reads records alone, never the model. `find_divergence` holds each record against the
-limits of the configuration, a `Watch` against the run's own past, and `judge` goes through records
-in the order of their steps. What was found is a `Divergence`, and `recover` acts on one without
+limits of the configuration, a `Watch` against the run's own past, and `split_at_divergence` goes
+through records in the order of their steps. What was found is a `Divergence`, and `recover` acts on one without
 asking who found it.
 """
 
@@ -40,32 +40,34 @@ class Divergence(NamedTuple):
 # Detection.
 
 
-class Judged(NamedTuple):
-    """Records, and what is wrong with them."""
+class Split(NamedTuple):
+    """Records, cut where the run went wrong."""
 
     good: Sequence[Record]  # those before the divergence
     divergence: Divergence | None  # from which the run must recover
     collapses: Sequence[Divergence]  # in the good ones, to be told: the run goes on
 
 
-def judge(config: TrainConfig, state: TrainState, watch: Watch, records: Sequence[Record]) -> Judged:
+def judge(
+    config: TrainConfig, state: TrainState, watch: Watch, records: Sequence[Record]
+) -> Judged:
     """Find the first divergence, and the collapses before it.
 
-    A run that can go back to a checkpoint recovers from a collapse like from a divergence. All
-    ranks have the same records, so all of them decide alike without a message.
+    A run that can go back to a checkpoint, after `rollbacks` of them, recovers from a collapse like
+    from a divergence. All ranks have the same records, so all of them decide alike without a message.
     """
     collapses = []
     for i, record in enumerate(records):
         reason = find_divergence(config, record)
         if reason is not None:
-            return Judged(records[:i], Divergence("diverged", record, reason), collapses)
+            return Split(records[:i], Divergence("diverged", record, reason), collapses)
         reason = watch.see(record)
         if reason is not None:
             collapse = Divergence("collapsed", record, f"{reason}. {advise_on_swings(config)}")
-            if can_go_back(config, state):
-                return Judged(records[:i], collapse, collapses)
+            if can_go_back(config, rollbacks):
+                return Split(records[:i], collapse, collapses)
             collapses.append(collapse)
-    return Judged(records, None, collapses)
+    return Split(records, None, collapses)
 
 
 def find_divergence(config: TrainConfig, record: Record) -> str | None:
@@ -120,7 +122,9 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
 
 def advise_on_swings(config: TrainConfig) -> str:
     """What to try against energies that swing: smaller steps of the weights."""
-    limit = "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
+    limit = (
+        "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
+    )
     return f"Lower optimizer.lr (now {config.optimizer.lr:g}), or {limit}"
 
 
@@ -151,8 +155,8 @@ def advise_at_first_step(config: TrainConfig) -> str:
 # Recovery.
 
 
-def can_go_back(config: TrainConfig, state: TrainState) -> bool:
-    return config.on_divergence == "rollback" and state.rollbacks < config.max_rollbacks
+def can_go_back(config: TrainConfig, rollbacks: int) -> bool:
+    return config.on_divergence == "rollback" and rollbacks < config.max_rollbacks
 
 
 def tell(run: RunDirectory, collapse: Divergence) -> None:
@@ -161,7 +165,9 @@ def tell(run: RunDirectory, collapse: Divergence) -> None:
     warnings.warn(f"training collapsed at step {collapse.step}: {collapse.reason}", stacklevel=3)
 
 
-def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence) -> None:
+def recover(
+    config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence
+) -> None:
     """Go back to the last good checkpoint with half the step sizes, or raise DivergenceError.
 
     It raises where the configuration says 'stop' and after `max_rollbacks` rollbacks; the
@@ -175,7 +181,7 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergenc
             good = last_good_checkpoint(run, state, divergence)
             event = {"step": divergence.step, "reason": divergence.reason}
             event |= {"record": divergence.record, "checkpoint": good.step}
-            if not can_go_back(config, state):
+            if not can_go_back(config, state.rollbacks):
                 run.event(kind="diverged", **event)
                 raise DivergenceError(explain(config, state, divergence, good))
             run.truncate_records(good.step)
@@ -191,13 +197,17 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergenc
     state.rollbacks, state.slowdown = rollbacks, slowdown
 
 
-def explain(config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint) -> str:
+def explain(
+    config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint
+) -> str:
     """What a person is told where a run stops: when, why, what to try, what is kept."""
     after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
     continuing = (
         ""
         if config.on_divergence == "rollback"
-        else ("; with --on-divergence rollback the run continues from there with half the step sizes")
+        else (
+            "; with --on-divergence rollback the run continues from there with half the step sizes"
+        )
     )
     return (
         f"training diverged at step {divergence.step}{after}: {divergence.reason}. "
@@ -206,7 +216,9 @@ def explain(config: TrainConfig, state: TrainState, divergence: Divergence, good
     )
 
 
-def last_good_checkpoint(run: RunDirectory, state: TrainState, divergence: Divergence) -> Checkpoint:
+def last_good_checkpoint(
+    run: RunDirectory, state: TrainState, divergence: Divergence
+) -> Checkpoint:
     """The newest checkpoint that may be gone back to; where only one is left, that one.
 
     One that a rollback has already started from led here again. One from the midst of a collapse

@@ -17,7 +17,7 @@ from stanley.runs import checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
 from stanley.training.config import MAY_CHANGE, TrainConfig
-from stanley.training.divergence import Judged, judge, recover, tell
+from stanley.training.divergence import Split, recover, split_at_divergence, tell
 from stanley.training.interrupts import Interrupts
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
@@ -78,10 +78,10 @@ def train(
             began = time.perf_counter()
             adapt_step_size(config, state, records)
 
-            judged = judge(config, state, watch, records)
-            stop = append_records(run, world, judged, interrupts)
-            if judged.divergence is not None:
-                recover(config, run, state, judged.divergence)
+            split = split_at_divergence(config, state.rollbacks, watch, records)
+            stop = append_records(run, world, split, interrupts)
+            if split.divergence is not None:
+                recover(config, run, state, split.divergence)
                 watch = watch_from(run, world)
                 continue
             if bar.due(state.step):
@@ -89,7 +89,9 @@ def train(
             if stop or checkpoint_is_due(config, state):
                 save(config, run, state)
             if stop:
-                raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
+                raise KeyboardInterrupt(
+                    f"interrupted at step {state.step}; the same command resumes there"
+                )
     return run
 
 
@@ -111,7 +113,9 @@ def prepare(
             write_configuration(config, run)
 
 
-def check_split(config: TrainConfig, world: World, parallel: Parallel, execution: Execution) -> None:
+def check_split(
+    config: TrainConfig, world: World, parallel: Parallel, execution: Execution
+) -> None:
     """Every rank gets an equal share: only then is the mean over ranks the mean over the batch."""
     require(parallel in ("ddp", "fsdp"), f"parallel is {parallel!r}, but must be 'ddp' or 'fsdp'")
     require(
@@ -162,7 +166,9 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
         # a field that the old file lacks has its default
         old = to_dict(from_dict(TrainConfig, run.read_config()))
         changed = differences(old, new)
-        changes = "; ".join(f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items())
+        changes = "; ".join(
+            f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
+        )
         require(
             set(changed) <= MAY_CHANGE,
             f"{run.path} holds a run with another configuration ({changes}); use the old values, or another --out",
@@ -220,14 +226,14 @@ def watch_from(run: RunDirectory, world: World) -> Watch:
     return Watch(world.broadcast(past) or ())
 
 
-def append_records(run: RunDirectory, world: World, judged: Judged, interrupts: Interrupts) -> bool:
+def append_records(run: RunDirectory, world: World, split: Split, interrupts: Interrupts) -> bool:
     """Rank 0 appends the good records and tells collapses; returns whether any rank was asked to
     stop.
     """
     with world.agreed() as vote:
         if world.first:
-            run.append(*judged.good)
-            for collapse in judged.collapses:
+            run.append(*split.good)
+            for collapse in split.collapses:
                 tell(run, collapse)
         vote.stop = interrupts.seen
     return vote.stop
