@@ -48,9 +48,9 @@ class Split(NamedTuple):
     collapses: Sequence[Divergence]  # in the good ones, to be told: the run goes on
 
 
-def judge(
-    config: TrainConfig, state: TrainState, watch: Watch, records: Sequence[Record]
-) -> Judged:
+def split_at_divergence(
+    config: TrainConfig, rollbacks: int, watch: Watch, records: Sequence[Record]
+) -> Split:
     """Find the first divergence, and the collapses before it.
 
     A run that can go back to a checkpoint, after `rollbacks` of them, recovers from a collapse like
