@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
 
@@ -158,7 +159,7 @@ class Moons:
             square = (first[:, None] - arcs[:, 0]).square() + (second[:, None] - arcs[:, 1]).square()
             return torch.logsumexp(log_w - square / (2 * self.std**2), -1) - log_norm
 
-        return torch.cat([log_sum(part) for part in x.split(4096)])  # 4096 rows at a time bound the memory
+        return in_chunks(log_sum, x, 4096)  # for the memory
 
 
 @lru_cache(maxsize=8)

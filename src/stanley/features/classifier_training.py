@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from stanley.batches import in_chunks
 from stanley.data import CIFAR10, MNIST, centre
 from stanley.device import pick_device
 from stanley.errors import require
@@ -139,5 +140,5 @@ def windows(images: Tensor, side: int, recipe: ClassifierRecipe, generator: torc
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of uint8 images (N, C, H, W) whose largest logit is that of the label."""
     place = network.head.weight.device
-    guesses = torch.cat([network(centre(part).to(place)).argmax(1).cpu() for part in images.split(TEST_ROWS)])
+    guesses = in_chunks(lambda part: network(centre(part).to(place)).argmax(1).cpu(), images, TEST_ROWS)
     return float((guesses == labels).float().mean())

@@ -28,6 +28,7 @@ from stanley.diagnostics import (
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, require
 from stanley.samplers import ChainInfo, Sampler, run_chains
+from stanley.samplers.base import values
 from stanley.samplers.traits import adjustable_step
 from stanley.targets import Target
 from stanley.types import Energy
@@ -202,10 +203,9 @@ def diagnose(
     )
 
 
-@torch.no_grad()
 def potential_of(potential: Energy, draws: Tensor) -> Tensor:
     """U at the draws (n, B, *event): (n, B), a draw of all chains at a time."""
-    return torch.stack([potential(x) for x in draws])
+    return torch.stack([values(potential, x) for x in draws])
 
 
 def coupled(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains, in_chunks
 from stanley.config import to_dict
 from stanley.data import AnyData, Dataset, Rings, centre
 from stanley.errors import StanleyError, require
@@ -123,7 +124,7 @@ def evaluate(
         scores[name] = compare(chains.x, held_out, model.config.data, data, seed)
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
-                finite_rows(chains.x),
+                chains.x[finite_chains(chains.x)],
                 seen_through,
                 reference,
                 against=against,
@@ -189,7 +190,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
 
 def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int) -> dict[str, Any]:
     """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
-    finite = finite_rows(x)
+    finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
         return scores
@@ -231,7 +232,7 @@ def compare_features(
     if len(x) < 2:
         return {}
     (fd, kd), name = score_names(features), features.name
-    seen = torch.cat([features(rows) for rows in x.split(CHUNK)])
+    seen = in_chunks(features, x, CHUNK)
     of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
     generator = torch.Generator(seen.device).manual_seed(seed)
     found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
@@ -246,13 +247,9 @@ def compare_features(
     if neighbours and len(real) > NEAREST:
         found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
     if hasattr(features, "probabilities"):
-        p = torch.cat([features.probabilities(rows) for rows in x.split(CHUNK)])  # type: ignore[attr-defined]
+        p = in_chunks(features.probabilities, x, CHUNK)  # type: ignore[attr-defined]
         found[f"score_{name}"] = class_score(p, splits=10 if len(p) >= 10 * p.shape[1] else 1)
     return {key: asdict(result) | {"against": against} for key, result in found.items()}
-
-
-def finite_rows(x: Tensor) -> Tensor:
-    return x[x.flatten(1).isfinite().all(1)]
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.errors import require
 
 #: (B, *event) -> (B,) int64: the mode of each sample, 0..K-1, or -1 for none.
@@ -74,8 +75,8 @@ def nearest_mode(modes: Tensor, radius: float) -> Assign:
 
     def assign(samples: Tensor) -> Tensor:
         centres = modes.to(samples.device, torch.float64).flatten(1)
-        near = [_nearest(torch.cdist(x, centres), radius) for x in samples.flatten(1).double().split(1 << 16)]
-        return torch.cat(near)
+        points = samples.flatten(1).double()
+        return in_chunks(lambda x: _nearest(torch.cdist(x, centres), radius), points, 1 << 16)
 
     return assign
 
