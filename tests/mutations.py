@@ -179,6 +179,26 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
+        "models/trained.py",
+        "models/test_potential.py",
+        (
+            "chunks and precision forgotten",
+            "return self.config.potential(self.energy)",
+            "return type(self.config.potential(self.energy))(self.energy, self.config.temperature)",
+        ),
+        (
+            "a Metropolis test on rounded energies",
+            "potential_for(self.sampler, self.potential),",
+            "self.potential,",
+        ),
+    ),
+    *breakages(
+        "judging/evaluate.py",
+        "models/test_potential.py",
+        ("energies all at once", "values(in_float32(model.potential).energy,", "values(model.energy,"),
+        ("energies rounded", "values(in_float32(model.potential).energy,", "values(model.potential.energy,"),
+    ),
+    *breakages(
         "types.py",
         "test_layers.py",
         ("the first of several energies", "energy in wrapped_in(potential):", "energy in wrapped_in(potential)[:1]:"),
@@ -849,7 +869,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "models/packing.py",
         "models/test_packing.py",
-        ("the change of E in the place of U", ".std() / model.config.temperature", ".std()"),
+        ("the change of E in the place of U", "(after.potential - before.potential).std()", ".std()"),
         ("chains rounded beyond their noise", "moved < 0.1 * step_size**0.5", "moved < 10 * step_size**0.5"),
         ("not the chains that were drawn", "positions[order[:bank]]", "positions[:bank]"),
         ("paths stay", "None if k in paths else v", "v"),

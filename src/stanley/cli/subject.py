@@ -20,6 +20,7 @@ from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Preconditioned, Sampler
 from stanley.samplers.adapt import Precondition
+from stanley.samplers.run import potential_for
 from stanley.samplers.warm_up import Ready, warm_up
 from stanley.targets.by_name import DType, find
 from stanley.types import Energy
@@ -149,7 +150,8 @@ def model_subject(model: Trained, name: str, folder: Path | None, fields: Sequen
         return model.starts(n, "noise", generator)
 
     place = model.noise.mean.device
-    return Subject(name, model.potential, model.event_shape, initial, sampler, tune, place, model, folder)
+    potential = potential_for(sampler, model.potential)
+    return Subject(name, potential, model.event_shape, initial, sampler, tune, place, model, folder)
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:

@@ -38,7 +38,8 @@ from stanley.metrics import (
 from stanley.models.trained import Start, Trained, Weights, load, with_data_at
 from stanley.runs.directory import RunDirectory, write_answer
 from stanley.samplers import ChainResult
-from stanley.types import Energy
+from stanley.samplers.base import values
+from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
 GRID = 200  # cells a side of the densities kept for plots
@@ -173,7 +174,8 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
-    """Exact numbers in two dimensions; where the model has no finite Z in reach, null and the reason."""
+    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z in reach, null and
+    the reason."""
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
         if data.log_density is None:
@@ -252,9 +254,9 @@ def compare_features(
     return {key: asdict(result) | {"against": against} for key, result in found.items()}
 
 
-@torch.no_grad()
 def energy_of(model: Trained, x: Tensor) -> Tensor:
-    return torch.cat([model.energy(rows) for rows in x.split(CHUNK)]).cpu()
+    """E(x) in float32 whatever precision chains run in: these values are compared."""
+    return values(in_float32(model.potential).energy, x, CHUNK).cpu()
 
 
 def moments(energy: Tensor) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
+from stanley.samplers import evaluate
 from stanley.samplers.traits import adjustable_step
+from stanley.types import in_float32
 
 SHIPPED = Path(__file__).parent / "pretrained_models"
 
@@ -122,14 +124,11 @@ def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
     """What other weights change, over n points of the bank and of fresh noise: the gradient as |Δ∇E| / |∇E|, and U
     by the standard deviation of ΔU (a constant that is added to U changes no law)."""
     generator = torch.Generator().manual_seed(0)
-    points = torch.cat([model.bank[:POINTS], model.noise.draw(POINTS, generator)]).requires_grad_()
-    values, gradients = [], []
-    for network in (model.energy, energy):
-        e = network(points)
-        values.append(e.detach())
-        gradients.append(torch.autograd.grad(e.sum(), points)[0])
-    change = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
-    spread = (values[1] - values[0]).std() / model.config.temperature
+    points = torch.cat([model.bank[:POINTS], model.noise.draw(POINTS, generator)])
+    potentials = (in_float32(model.config.potential(network)) for network in (model.energy, energy))
+    before, after = (evaluate(potential, points) for potential in potentials)
+    change = (after.grad - before.grad).norm() / before.grad.norm()
+    spread = (after.potential - before.potential).std()
     return {"gradient": float(change), "potential": float(spread), "n": len(points)}
 
 

@@ -14,7 +14,7 @@ from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
 from stanley.samplers.traits import adjustable_step
-from stanley.types import Energy, layers, rounded
+from stanley.types import Energy, in_float32, layers, rounded
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,12 @@ def check_precision(sampler: Sampler, potential: Energy) -> None:
         f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
         "unadjusted sampler, float32 (stanley.types.in_float32), or Bf16(energy, force=True)",
     )
+
+
+def potential_for(sampler: Sampler, potential: Energy) -> Energy:
+    """The potential in the precision that the sampler's chains can use: float32 where a step ends in a Metropolis test,
+    as it is elsewhere."""
+    return in_float32(potential) if adjustable_step(sampler) else potential
 
 
 def check_event(potential: Energy, x0: Tensor) -> None:

@@ -13,6 +13,7 @@ from stanley.samplers.traits import adjustable_step
 from stanley.training.augment import Augment
 from stanley.training.kl_term import why_not
 from stanley.training.optim import Adam, AnyOptimizer
+from stanley.types import Bf16, Chunked, Energy, Potential
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class TrainConfig:
     data_noise          standard deviation of Gaussian noise added to data, in data units
     temperature         T in p ∝ exp(-E/T)
     precision           of the network while chains run: 'float32', or 'bf16' for unadjusted samplers
-    chunk_size          chains whose gradients are taken at a time, for less memory; null for all
+    chunk_size          points that the network is given at a time, for less memory, while chains run and whenever the
+                        energy is judged or used; null for all
     energy_l2           α of the penalty α·(E(x⁺)² + E(z)²)
     kl_weight           weight of mean E(z), E held fixed, with the gradient through the last chain step; 0 for none
     reference_std       s of a Gaussian reference |x|²/(2s²) added to the energy; null for none
@@ -147,6 +149,14 @@ class TrainConfig:
             f"kl_weight is {self.kl_weight}, but no gradient goes through a step of sampler {self.sampler.kind!r}: "
             f"{no_gradient}; use langevin, clipped-langevin, tamed-langevin, stanley without correction, or 0",
         )
+
+    def potential(self, energy: Energy) -> Potential:
+        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its chunks.
+
+        Whatever compares values of U instead of following its gradient takes it through `types.in_float32`.
+        """
+        seen = Bf16(energy) if self.precision == "bf16" else energy
+        return Potential(seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature)
 
     def chain_steps_at(self, step: int) -> int:
         """K of iteration `step` = 0, 1, …"""

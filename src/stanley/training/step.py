@@ -22,7 +22,6 @@ from stanley.training.kl_term import LastStep, kl_term
 from stanley.training.losses import contrastive_loss
 from stanley.training.optim import schedule, update_average
 from stanley.training.state import TrainState
-from stanley.types import Bf16, Chunked, Energy, Potential
 
 
 class Measured(NamedTuple):
@@ -117,7 +116,7 @@ def negatives(
 
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
-        potential = potential_of(config, state.energy)
+        potential = config.potential(state.energy)
         chain_steps = config.chain_steps_at(state.step)
         chains = run_chains(sampler, potential, x0, chain_steps, generator=generator, execution=state.execution)
     lost = chains.info.nonfinite
@@ -127,12 +126,6 @@ def negatives(
         state.bank.write(slots, restart(chains.x, lost, state.noise, generator))
     last = LastStep(sampler, chains.before, chains.info.threshold, config.temperature) if config.kl_weight > 0 else None
     return chains.x, chains.info, lost.sum(), last
-
-
-def potential_of(config: TrainConfig, energy: nn.Module) -> Potential:
-    """U = E/T as the chains see it."""
-    seen: Energy = Bf16(energy) if config.precision == "bf16" else energy
-    return Potential(seen if config.chunk_size is None else Chunked(seen, config.chunk_size), config.temperature)
 
 
 @contextmanager

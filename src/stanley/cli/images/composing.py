@@ -46,6 +46,7 @@ def compose(
     from stanley.cli.subject import file_name
     from stanley.errors import StanleyError, require
     from stanley.samplers import run_chains
+    from stanley.samplers.run import potential_for
     from stanley.samplers.traits import adjustable_step, with_step_size
     from stanley.uses import Composed
     from stanley.uses.composition import require_same_shape
@@ -77,7 +78,8 @@ def compose(
     folder = out or folder_for("composed", parts_named, None)
     name = f"compose-{parts_named}-n{num}-seed{seed}"
     claim(folder, name, asked)
-    chains = run_chains(ready.sampler, potential, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
+    fitting = potential_for(ready.sampler, potential)
+    chains = run_chains(ready.sampler, fitting, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
     files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
     lost = int(chains.info.nonfinite.sum())
     lines = [sampler_line(ready, chains.info)]

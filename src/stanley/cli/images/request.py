@@ -176,8 +176,10 @@ def prepare(
 ) -> Ready:
     """The run's sampler, or what the flags make of it; a warm-up only where its step size is to be found."""
     from stanley.cli.subject import sampler_of
+    from stanley.samplers.run import potential_for
     from stanley.samplers.warm_up import warm_up
 
     sampler, unknown = sampler_of(model.sampler, fields)
+    potential = potential_for(sampler, potential)
     tune = tune or unknown
     return warm_up(sampler, potential, x0, steps if tune else 0, generator=generator, tune=tune)

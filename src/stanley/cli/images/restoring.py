@@ -65,6 +65,7 @@ def inpaint(
     """  # fmt: skip
     import torch
 
+    from stanley.samplers.run import potential_for
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
@@ -81,7 +82,7 @@ def inpaint(
     answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "inpainted"))
     filled = fill(
         ready.sampler,
-        model.potential,
+        potential_for(ready.sampler, model.potential),
         images,
         unknown,
         clamped.put(ready.x),
@@ -143,6 +144,7 @@ def denoise(
 
     from stanley.errors import require
     from stanley.samplers import GradientDescent, Langevin
+    from stanley.samplers.run import potential_for
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
@@ -167,7 +169,8 @@ def denoise(
         ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
     asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
     answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "denoised"))
-    restored = clean_up(ready.sampler, model.potential, y, noise, ready.x, steps, generator=generator,
+    potential = potential_for(ready.sampler, model.potential)
+    restored = clean_up(ready.sampler, potential, y, noise, ready.x, steps, generator=generator,
                         progress=sys.stderr.isatty())  # fmt: skip
     scores = None
     if clean:
