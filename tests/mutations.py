@@ -179,6 +179,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
+        "streams.py",
+        "test_streams.py",
+        ("names that run together", "json.dumps([int(seed), *name])", '" ".join(map(str, [int(seed), *name]))'),
+        ("seeds that run together", "json.dumps([int(seed), *name])", "json.dumps([int(seed) % 2, *name])"),
+        ("held-out rows by another rule", "manual_seed(seed)\n", "manual_seed(seed_of(seed))\n"),
+    ),
+    *breakages(
         "models/trained.py",
         "models/test_potential.py",
         (
@@ -869,7 +876,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "models/packing.py",
         "models/test_packing.py",
-        ("the change of E in the place of U", "(after.potential - before.potential).std()", ".std()"),
+        (
+            "the change of E in the place of U",
+            "before.potential).std()",
+            "before.potential).std() * model.config.temperature",
+        ),
         ("chains rounded beyond their noise", "moved < 0.1 * step_size**0.5", "moved < 10 * step_size**0.5"),
         ("not the chains that were drawn", "positions[order[:bank]]", "positions[:bank]"),
         ("paths stay", "None if k in paths else v", "v"),

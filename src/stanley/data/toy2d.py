@@ -17,6 +17,7 @@ from torch import Tensor
 from stanley.batches import in_chunks
 from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
+from stanley.streams import data_stream
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _check(num: int, std: float, seed: int) -> None:
 
 def _draw(law: Rings | GMM | Moons, modes: Tensor | None = None, mode_radius: float = 0.0) -> Dataset:
     """num points to train on, and a tenth as many again, drawn independently, for testing."""
-    generator = torch.Generator().manual_seed(law.seed)
+    generator = data_stream(law.seed)
     train = law.sample(law.num, generator)
     test = law.sample(law.num // 10, generator)
     return Dataset(train, test, log_density=law.log_density, modes=modes, mode_radius=mode_radius)

@@ -39,6 +39,7 @@ from stanley.models.trained import Start, Trained, Weights, load, with_data_at
 from stanley.runs.directory import RunDirectory, write_answer
 from stanley.samplers import ChainResult
 from stanley.samplers.base import values
+from stanley.streams import stream
 from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
@@ -122,7 +123,7 @@ def evaluate(
     energies = {name: energy_of(model, x) for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
-        scores[name] = compare(chains.x, held_out, model.config.data, data, seed)
+        scores[name] = compare(chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place))
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
                 chains.x[finite_chains(chains.x)],
@@ -132,7 +133,7 @@ def evaluate(
                 kid=kid,
                 neighbours=neighbours,
                 extrapolate=extrapolate,
-                seed=seed,
+                generator=stream(seed, "features", seen_through.name, name, device=place),
             )
 
     directory = RunDirectory(model.path)
@@ -190,14 +191,14 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
 
-def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int) -> dict[str, Any]:
+def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator) -> dict[str, Any]:
     """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
     finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
         return scores
     rows = min(MMD_ROWS, len(finite), len(held_out))
-    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed))
+    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, generator)
     scores["mmd2"] = {
         "value": test.mmd2.value,
         "p_value": test.p_value,
@@ -228,7 +229,7 @@ def compare_features(
     kid: bool,
     neighbours: bool,
     extrapolate: bool,
-    seed: int,
+    generator: torch.Generator,
 ) -> dict[str, Any]:
     """Finite samples against a data set in one feature map; each number with the n of both sides."""
     if len(x) < 2:
@@ -236,7 +237,6 @@ def compare_features(
     (fd, kd), name = score_names(features), features.name
     seen = in_chunks(features, x, CHUNK)
     of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
-    generator = torch.Generator(seen.device).manual_seed(seed)
     found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
     if extrapolate:
         found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)

@@ -18,6 +18,7 @@ from stanley.runs.directory import RunDirectory, write_answer
 from stanley.samplers import MALA, Sampler, run_chains
 from stanley.samplers.base import values
 from stanley.samplers.traits import adjustable_step, has_quantile, with_step_size
+from stanley.streams import stream
 from stanley.types import in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
@@ -57,7 +58,7 @@ def held_out_likelihood(
     )
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, must be at least 2")
-    generator = torch.Generator(model.noise.mean.device).manual_seed(seed)
+    generator = stream(seed, "annealing", device=model.noise.mean.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps
     start = model.starts(min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator)

@@ -20,6 +20,7 @@ from stanley.runs.directory import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
+from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.types import Potential
@@ -76,6 +77,11 @@ class Trained:
         )
         return Bank(self.bank).draw(num, generator)[1]
 
+    def stream(self, seed: int, start: Start) -> torch.Generator:
+        """What `sample` draws its starts from, and then its chains: chains from noise and from the bank, with one
+        seed, have nothing in common."""
+        return stream(seed, "samples", start, device=self.noise.mean.device)
+
     def sample(
         self,
         num: int,
@@ -92,8 +98,7 @@ class Trained:
         sampler, put in place of the run's own, is given U in float32. Unadjusted samplers carry their bias into the
         samples, and no number of steps proves convergence.
         """
-        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-        generator = torch.Generator(self.noise.mean.device).manual_seed(seed)
+        generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator)
         num_steps = self.default_steps(start) if steps is None else steps
         return run_chains(

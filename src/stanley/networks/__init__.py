@@ -9,6 +9,7 @@ from stanley.networks.convnet import ConvNet
 from stanley.networks.mlp import MLP
 from stanley.networks.reference import WithReference
 from stanley.networks.resnet import ResNet
+from stanley.streams import global_stream
 
 #: What a configuration can name.
 AnyNetwork = MLP | ConvNet | ResNet
@@ -22,8 +23,7 @@ def build_energy(
     Convolutions have their weights in channels-last order, and their activations follow: chains of images take a sixth
     less time on a CPU (docs/performance.md). Same numbers up to rounding.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch.nn initialises from the global generator only
+    with global_stream(seed, "weights"):
         energy = network.build(event_shape)
     energy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # a signature that torch lacks
     return energy if reference_std is None else WithReference(energy, reference_std)

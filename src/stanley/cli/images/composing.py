@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from stanley.cli.flags import Device, Json, WarmUp, Whole
 from stanley.cli.images.answer import made_from, ran, report, sampler_asked, sampler_line
-from stanley.cli.images.request import generator_of, model_of, prepare, split_words
+from stanley.cli.images.request import model_of, prepare, split_words
 from stanley.cli.overwriting import claim, folder_for
 
 
@@ -48,6 +48,7 @@ def compose(
     from stanley.samplers import run_chains
     from stanley.samplers.run import potential_for
     from stanley.samplers.traits import adjustable_step, with_step_size
+    from stanley.streams import stream
     from stanley.uses import Composed
     from stanley.uses.composition import require_same_shape
 
@@ -63,7 +64,7 @@ def compose(
         raise StanleyError(f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5") from None
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
-    generator = generator_of(seed, first.noise.mean.device)
+    generator = stream(seed, "compose", device=first.noise.mean.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, adjustable_step(first.sampler) and not fields
     if not sizes and not tune:

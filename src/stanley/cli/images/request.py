@@ -155,15 +155,6 @@ def home(model: Trained, pretrained: str | None, what: str) -> Path:
     return folder_for(what, pretrained or "", model.path if pretrained is None else None)
 
 
-def generator_of(seed: int, device: Any) -> Generator:
-    import torch
-
-    from stanley.errors import require
-
-    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-    return torch.Generator(device).manual_seed(seed)
-
-
 def prepare(
     model: Trained,
     fields: Sequence[str],

@@ -22,7 +22,7 @@ from stanley.cli.flags import (
     Whole,
 )
 from stanley.cli.images.answer import drawn, finish, settle
-from stanley.cli.images.request import generator_of, home, images_of, mask_of, prepare, request
+from stanley.cli.images.request import home, images_of, mask_of, prepare, request
 
 
 def inpaint(
@@ -66,6 +66,7 @@ def inpaint(
     import torch
 
     from stanley.samplers.run import potential_for
+    from stanley.streams import stream
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
@@ -73,7 +74,7 @@ def inpaint(
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
-    generator = generator_of(seed, images.device)
+    generator = stream(seed, "inpaint", device=images.device)
     x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
@@ -145,6 +146,7 @@ def denoise(
     from stanley.errors import require
     from stanley.samplers import GradientDescent, Langevin
     from stanley.samplers.run import potential_for
+    from stanley.streams import stream
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
@@ -153,7 +155,7 @@ def denoise(
     num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
-    generator = generator_of(seed, images.device)
+    generator = stream(seed, "denoise", device=images.device)
     y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
     posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
     ready = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
