@@ -111,7 +111,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("reference without its constant", "+ LOG_2PI\n", "\n"),
         ("127.5", "/ bits + 7, upper", "/ bits + math.log2(127.5), upper"),
-        ("potential at half strength", "+ self.beta * self.potential(x)", "+ self.beta**2 * self.potential(x)"),
+        ("potential at half strength", "+ self.beta * self.energy(x)", "+ self.beta**2 * self.energy(x)"),
     ),
     *breakages(
         "features/inception.py",
@@ -161,13 +161,60 @@ MUTATIONS: tuple[Mutation, ...] = (
             "size.append(step_size_of(sampler, state))",
             "size.append(state.x.new_tensor(0.1, dtype=torch.float64))",
         ),
-        ("any temperature", "return kind, potential, getattr", "return kind, network_of(potential), getattr"),
+        ("any temperature", "return kind, potential, training", "return kind, networks_in(potential), training"),
     ),
     *breakages(
         "samplers/base.py",
         "samplers/test_chunked.py",
         ("gradients of the first chunk for all", "torch.cat(grad))", "torch.cat([grad[0]] * len(grad))[: len(x)])"),
         ("products of the chunks in reverse", "torch.cat(products)", "torch.cat(products[::-1])"),
+    ),
+    *breakages(
+        "samplers/base.py",
+        "uses/test_potentials.py",
+        (
+            "rows of other chains",
+            "yield for_rows(potential, rows), rows",
+            "yield for_rows(potential, slice(size)), rows",
+        ),
+    ),
+    *breakages(
+        "streams.py",
+        "test_streams.py",
+        ("names that run together", "json.dumps([int(seed), *name])", '" ".join(map(str, [int(seed), *name]))'),
+        ("seeds that run together", "json.dumps([int(seed), *name])", "json.dumps([int(seed) % 2, *name])"),
+        ("held-out rows by another rule", "manual_seed(seed)\n", "manual_seed(seed_of(seed))\n"),
+    ),
+    *breakages(
+        "models/trained.py",
+        "models/test_potential.py",
+        (
+            "chunks and precision forgotten",
+            "return self.config.potential(self.energy)",
+            "return type(self.config.potential(self.energy))(self.energy, self.config.temperature)",
+        ),
+        (
+            "a Metropolis test on rounded energies",
+            "potential_for(self.sampler, self.potential),",
+            "self.potential,",
+        ),
+    ),
+    *breakages(
+        "judging/evaluate.py",
+        "models/test_potential.py",
+        ("energies all at once", "values(in_float32(model.potential).energy,", "values(model.energy,"),
+        ("energies rounded", "values(in_float32(model.potential).energy,", "values(model.potential.energy,"),
+    ),
+    *breakages(
+        "types.py",
+        "test_layers.py",
+        ("the first of several energies", "energy in wrapped_in(potential):", "energy in wrapped_in(potential)[:1]:"),
+        ("the largest chunk", "return min((layer", "return max((layer"),
+        (
+            "bfloat16 left in",
+            "return rewrapped(potential, lambda u: u.energy if",
+            "return rewrapped(potential, lambda u: u if",
+        ),
     ),
     *breakages(
         "samplers/base.py",
@@ -319,7 +366,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "threshold=state.threshold, scale=None if state.scale is None else state.scale**2)",
         ),
         ("lagged γ is the chain's own", "donors.roll(-1)", "donors"),
-        ("lagged γ from a lost chain", "finite = grad.flatten(1).isfinite().all(1)", "finite = order >= 0"),
+        ("lagged γ from a lost chain", "finite = finite_chains(grad)", "finite = order >= 0"),
         ("a gradient of the drift not counted", '"drift": 3}', '"drift": 2}'),
     ),
     *breakages(
@@ -829,7 +876,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "models/packing.py",
         "models/test_packing.py",
-        ("the change of E in the place of U", ".std() / model.config.temperature", ".std()"),
+        (
+            "the change of E in the place of U",
+            "before.potential).std()",
+            "before.potential).std() * model.config.temperature",
+        ),
         ("chains rounded beyond their noise", "moved < 0.1 * step_size**0.5", "moved < 10 * step_size**0.5"),
         ("not the chains that were drawn", "positions[order[:bank]]", "positions[:bank]"),
         ("paths stay", "None if k in paths else v", "v"),

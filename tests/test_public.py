@@ -31,7 +31,7 @@ LAYERS = [
     "runs diagnostics metrics networks",
     "data targets samplers",
     "types config ranks",
-    "device files progress torchrun",
+    "batches device files progress streams torchrun",
     "errors",
 ]
 LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}

@@ -25,6 +25,7 @@ from stanley.networks import ConvNet, ResNet
 from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.samplers import Langevin
+from stanley.streams import stream
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 
@@ -73,7 +74,7 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
     assert torch.equal(packed.noise.std, run.noise.std)
     assert packed.noise.is_image == run.noise.is_image
     assert packed.config == replace(run.config, data=packed.config.data)
-    order = torch.randperm(len(run.bank), generator=torch.Generator().manual_seed(0))[:16]
+    order = torch.randperm(len(run.bank), generator=stream(0, "packed chains"))[:16]
     assert len(packed.bank) == 16
     assert torch.allclose(packed.bank, run.bank[order], atol=2**-11 * float(run.bank.abs().max()), rtol=0)
     assert packed.sample(3, steps=2, start="bank").x.shape == (3, *run.event_shape)
@@ -85,7 +86,7 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
 def test_what_rounding_costs_is_measured(runs: Path, tmp_path: Path) -> None:
     meta = read_packed(pack(runs / "images", tmp_path / "p")).meta
     model, packed = load(runs / "images", device="cpu"), load(tmp_path / "p", device="cpu")
-    x = torch.cat([model.bank[:64], model.noise.draw(64, torch.Generator().manual_seed(0))]).requires_grad_()
+    x = torch.cat([model.bank[:64], model.noise.draw(64, stream(0, "points of rounding"))]).requires_grad_()
     g, h = (torch.autograd.grad(m.energy(x).sum(), x)[0] for m in (model, packed))
     assert meta["weights"]["stored"] == "float16"
     assert meta["weights"]["n"] == len(x)

@@ -62,8 +62,6 @@ def sample(
     """
     from dataclasses import replace
 
-    import torch
-
     from stanley.cli.overwriting import claim_samples, folder_for
     from stanley.cli.sample_files import write_array, write_film, write_samples
     from stanley.cli.subject import described, file_name, in_words, refuse_unused, subject_of
@@ -92,7 +90,7 @@ def sample(
     if model is not None and own_step:
         claim_samples(folder / f"{name}.json", asked | {"sampler": described(model.sampler)})
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
-        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
+        x0 = model.starts(num, start, model.stream(seed, start))  # those of the chains above
         sampler, how = model.sampler, "step size as it is"
     else:
         ready, generator = subject.start(num, warm_up, seed, precondition)

@@ -20,7 +20,9 @@ from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Preconditioned, Sampler
 from stanley.samplers.adapt import Precondition
+from stanley.samplers.run import potential_for
 from stanley.samplers.warm_up import Ready, warm_up
+from stanley.streams import stream
 from stanley.targets.by_name import DType, find
 from stanley.types import Energy
 
@@ -45,9 +47,8 @@ class Subject:
         self, num: int, steps: int, seed: int, precondition: Precondition | None
     ) -> tuple[Ready, torch.Generator]:
         """`num` chains after the warm-up, and the generator to go on with."""
-        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
         require(num >= 1, f"num is {num}, must be at least 1")
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = stream(seed, "warm-up and chains", device=self.device)
         x0 = self.initial(num, generator)
         ready = warm_up(
             self.sampler,
@@ -149,7 +150,8 @@ def model_subject(model: Trained, name: str, folder: Path | None, fields: Sequen
         return model.starts(n, "noise", generator)
 
     place = model.noise.mean.device
-    return Subject(name, model.potential, model.event_shape, initial, sampler, tune, place, model, folder)
+    potential = potential_for(sampler, model.potential)
+    return Subject(name, potential, model.event_shape, initial, sampler, tune, place, model, folder)
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:

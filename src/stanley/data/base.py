@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
+from stanley.streams import data_stream
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def held_out_order(n: int, held_out: float, seed: int, source: str) -> tuple[Ten
         f"{source} has {n} rows, of which data.held_out = {held_out} leaves {num_train} for "
         "training, but 2 are needed; add data or lower data.held_out",
     )
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed)), num_train
+    return torch.randperm(n, generator=data_stream(seed)), num_train
 
 
 def first_rows(train: Tensor, limit: int | None, source: str) -> Tensor:
@@ -182,4 +183,4 @@ def first_rows(train: Tensor, limit: int | None, source: str) -> Tensor:
         f"data.limit is {limit}, but must be 1 to {len(train)}, the number of training images in "
         f"{source}; leave it out to use all",
     )
-    return train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit]]
+    return train[torch.randperm(len(train), generator=data_stream(0))[:limit]]

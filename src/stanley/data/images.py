@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.errors import StanleyError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def area_downsample(images: Tensor, size: int) -> Tensor:
     cells = torch.arange(height, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
     a = (overlap.clamp(min=0) * size / height).float()  # (size, H)
-    return torch.cat([(a @ part.float() @ a.T).round().to(torch.uint8) for part in images.split(4096)])
+    return in_chunks(lambda part: (a @ part.float() @ a.T).round().to(torch.uint8), images, 4096)
 
 
 def read_square(path: Path, size: int, channels: int) -> np.ndarray:

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
+from stanley.streams import data_stream
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Moons:
             square = square + (second[:, None] - arcs[:, 1]).square()
             return torch.logsumexp(log_w - square / (2 * self.std**2), -1) - log_norm
 
-        return torch.cat([log_sum(part) for part in x.split(4096)])  # in parts, to bound the memory
+        return in_chunks(log_sum, x, 4096)  # for the memory
 
 
 @lru_cache(maxsize=8)
@@ -198,7 +200,7 @@ def _draw(
     law: Rings | GMM | Moons, modes: Tensor | None = None, mode_radius: float = 0.0
 ) -> Dataset:
     """`num` points for training, and a tenth as many again, drawn independently, for testing."""
-    generator = torch.Generator().manual_seed(law.seed)
+    generator = data_stream(law.seed)
     train = law.sample(law.num, generator)
     test = law.sample(law.num // 10, generator)
     return Dataset(train, test, log_density=law.log_density, modes=modes, mode_radius=mode_radius)

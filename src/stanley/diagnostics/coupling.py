@@ -20,6 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.diagnostics.meeting import Meeting
 from stanley.errors import require
 from stanley.samplers.adjusted import Adjusted
@@ -29,7 +30,7 @@ from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.noise import normal_like, uniform_like
 from stanley.samplers.random_walk import RandomWalk, evaluate_only
-from stanley.samplers.run import check_event, check_request
+from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Law, Stanley, log_normal
 from stanley.samplers.tamed import TamedLangevin
@@ -78,6 +79,7 @@ def couple(
     require(lag >= 1, f"couple: lag is {lag}, must be at least 1; 1 is the usual start")
     require(max_steps >= 1, f"couple: max_steps is {max_steps}, must be at least 1; 10000 is usual")
     x0, y0 = starts(initial, num_pairs, generator)
+    check_precision(sampler, potential)
     check_event(potential, x0)
     x, y = sampler.init(potential, x0), sampler.init(potential, y0)
     for _ in range(lag):
@@ -87,7 +89,7 @@ def couple(
     diverged = torch.zeros_like(times, dtype=torch.bool)
     apart, distances = torch.arange(len(x0)), []
     for k in range(max_steps + 1):
-        met, lost = same(x, y).cpu(), ~(finite(x) & finite(y)).cpu()
+        met, lost = same(x, y).cpu(), ~(finite_chains(x.x) & finite_chains(y.x)).cpu()
         times[apart[met]] = lag + k
         diverged[apart[lost]] = True
         row = torch.where(diverged, math.inf, 0.0).double()
@@ -273,10 +275,6 @@ def log_uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 def same(x: ChainState, y: ChainState) -> Tensor:
     """X = Y, bit for bit: (P,)."""
     return (x.x == y.x).flatten(1).all(1)
-
-
-def finite(x: ChainState) -> Tensor:
-    return x.x.flatten(1).isfinite().all(1)
 
 
 def rows(state: ChainState, chosen: Tensor) -> ChainState:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from stanley.batches import in_chunks
 from stanley.data import CIFAR10, MNIST, centre
 from stanley.device import pick_device
 from stanley.errors import require
 from stanley.features.classifier import Classifier, ClassifierFeatures, folded, load_classifier, save_classifier
+from stanley.streams import global_stream, stream
 
 TEST_ROWS = 500  # images at a time through the network when it is judged
 
@@ -65,19 +67,17 @@ def train_classifier(
 
     On one device with one number of threads the same seed gives the same weights.
     """
-    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
     place = pick_device(device)
     images, (labels, test_labels) = data.load(), data.labels()
     channels, size, _ = images.event_shape
     require(size >= 2 ** (len(recipe.widths) - 1), f"images have {size} px, too few to halve; use data.size 28 or 32")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch.nn initialises from the global generator only
+    with global_stream(seed, "weights of a classifier"):
         network = Classifier(channels, recipe.widths, norm=True)
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "batches of a classifier")
     steps_an_epoch = math.ceil(len(labels) / recipe.batch)
     begin = time.process_time()
     for epoch in range(recipe.epochs):
@@ -139,5 +139,5 @@ def windows(images: Tensor, side: int, recipe: ClassifierRecipe, generator: torc
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of uint8 images (N, C, H, W) whose largest logit is that of the label."""
     place = network.head.weight.device
-    guesses = torch.cat([network(centre(part).to(place)).argmax(1).cpu() for part in images.split(TEST_ROWS)])
+    guesses = in_chunks(lambda part: network(centre(part).to(place)).argmax(1).cpu(), images, TEST_ROWS)
     return float((guesses == labels).float().mean())

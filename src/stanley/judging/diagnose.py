@@ -28,9 +28,10 @@ from stanley.diagnostics import (
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, require
 from stanley.samplers import ChainInfo, Sampler, run_chains
+from stanley.samplers.base import values
 from stanley.samplers.traits import adjustable_step
 from stanley.targets import Target
-from stanley.types import Energy
+from stanley.types import Energy, in_float32
 
 KEPT = 1 << 26  # numbers of all kept draws; 512 MB in float64
 FEW = 20  # pairs of the first try, which shows the lag
@@ -138,14 +139,16 @@ def diagnose(
     bias     of an unadjusted sampler against its adjusted twin
 
     Draws are thinned so that at most 2²⁶ numbers are kept. A part that cannot be had of this sampler or density is
-    left out, with the reason; nothing else is caught.
+    left out, with the reason; nothing else is caught. A potential in bfloat16 is what the chains run on; the values of
+    U, its growth and the adjusted twin are of the same potential in float32.
     """
     require(len(x0) >= 2, f"{len(x0)} chain, must be at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
     run = run_chains(sampler, potential, x0, effort.steps, generator=generator, keep_every=keep, progress=progress)
     draws = run.draws
     assert draws is not None
-    u = potential_of(potential, draws)
+    exact_u = in_float32(potential)  # what is said of U itself, and not of the chains on it
+    u = potential_of(exact_u, draws)
     summary, summary_u = summarise(draws), summarise(u)
     event, left_out = tuple(x0.shape[1:]), {}
 
@@ -169,7 +172,7 @@ def diagnose(
         "growth",
         effort.rays,
         lambda: h1_on_rays(
-            potential,
+            exact_u,
             event,
             generator=generator,
             num_rays=effort.rays,
@@ -202,10 +205,9 @@ def diagnose(
     )
 
 
-@torch.no_grad()
 def potential_of(potential: Energy, draws: Tensor) -> Tensor:
     """U at the draws (n, B, *event): (n, B), a draw of all chains at a time."""
-    return torch.stack([potential(x) for x in draws])
+    return torch.stack([values(potential, x) for x in draws])
 
 
 def coupled(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains, in_chunks
 from stanley.config import to_dict
 from stanley.data import AnyData, Dataset, Rings, centre
 from stanley.errors import StanleyError, require
@@ -37,7 +38,9 @@ from stanley.metrics import (
 from stanley.models.trained import Start, Trained, Weights, load, with_data_at
 from stanley.runs.directory import RunDirectory, write_answer
 from stanley.samplers import ChainResult
-from stanley.types import Energy
+from stanley.samplers.base import values
+from stanley.streams import stream
+from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
 GRID = 200  # cells a side of the densities kept for plots
@@ -120,17 +123,17 @@ def evaluate(
     energies = {name: energy_of(model, x) for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
-        scores[name] = compare(chains.x, held_out, model.config.data, data, seed)
+        scores[name] = compare(chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place))
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
-                finite_rows(chains.x),
+                chains.x[finite_chains(chains.x)],
                 seen_through,
                 reference,
                 against=against,
                 kid=kid,
                 neighbours=neighbours,
                 extrapolate=extrapolate,
-                seed=seed,
+                generator=stream(seed, "features", seen_through.name, name, device=place),
             )
 
     directory = RunDirectory(model.path)
@@ -172,7 +175,8 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
-    """Exact numbers in two dimensions; where the model has no finite Z in reach, null and the reason."""
+    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z in reach, null and
+    the reason."""
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
         if data.log_density is None:
@@ -187,14 +191,14 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
 
-def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int) -> dict[str, Any]:
+def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator) -> dict[str, Any]:
     """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
-    finite = finite_rows(x)
+    finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
         return scores
     rows = min(MMD_ROWS, len(finite), len(held_out))
-    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed))
+    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, generator)
     scores["mmd2"] = {
         "value": test.mmd2.value,
         "p_value": test.p_value,
@@ -225,15 +229,14 @@ def compare_features(
     kid: bool,
     neighbours: bool,
     extrapolate: bool,
-    seed: int,
+    generator: torch.Generator,
 ) -> dict[str, Any]:
     """Finite samples against a data set in one feature map; each number with the n of both sides."""
     if len(x) < 2:
         return {}
     (fd, kd), name = score_names(features), features.name
-    seen = torch.cat([features(rows) for rows in x.split(CHUNK)])
+    seen = in_chunks(features, x, CHUNK)
     of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
-    generator = torch.Generator(seen.device).manual_seed(seed)
     found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
     if extrapolate:
         found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)
@@ -246,18 +249,14 @@ def compare_features(
     if neighbours and len(real) > NEAREST:
         found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
     if hasattr(features, "probabilities"):
-        p = torch.cat([features.probabilities(rows) for rows in x.split(CHUNK)])  # type: ignore[attr-defined]
+        p = in_chunks(features.probabilities, x, CHUNK)  # type: ignore[attr-defined]
         found[f"score_{name}"] = class_score(p, splits=10 if len(p) >= 10 * p.shape[1] else 1)
     return {key: asdict(result) | {"against": against} for key, result in found.items()}
 
 
-def finite_rows(x: Tensor) -> Tensor:
-    return x[x.flatten(1).isfinite().all(1)]
-
-
-@torch.no_grad()
 def energy_of(model: Trained, x: Tensor) -> Tensor:
-    return torch.cat([model.energy(rows) for rows in x.split(CHUNK)]).cpu()
+    """E(x) in float32 whatever precision chains run in: these values are compared."""
+    return values(in_float32(model.potential).energy, x, CHUNK).cpu()
 
 
 def moments(energy: Tensor) -> dict[str, Any]:

@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.config import to_dict
 from stanley.errors import require
 from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
 from stanley.models.trained import Trained, Weights, load, with_data_at
 from stanley.runs.directory import RunDirectory, write_answer
 from stanley.samplers import MALA, Sampler, run_chains
+from stanley.samplers.base import values
 from stanley.samplers.traits import adjustable_step, has_quantile, with_step_size
+from stanley.streams import stream
+from stanley.types import in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
 NARROWEST = 0.1  # the reference's least standard deviation: pixels that never change have none
@@ -54,14 +58,15 @@ def held_out_likelihood(
     )
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, must be at least 2")
-    generator = torch.Generator(model.noise.mean.device).manual_seed(seed)
+    generator = stream(seed, "annealing", device=model.noise.mean.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps
     start = model.starts(min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator)
-    x = run_chains(kernel, model.potential, start, steps, generator=generator).x if steps else start
+    potential = in_float32(model.potential)  # Metropolis tests and log Z compare values of U
+    x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
     reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
     bracket = bracket_log_z(
-        model.potential,
+        potential,
         reference,
         kernel,
         num_chains=chains,
@@ -100,13 +105,12 @@ def annealing_kernel(model: Trained) -> Sampler:
 
 def of_held_out(model: Trained, rows: Tensor, bracket: Bracket, generator: torch.Generator) -> dict[str, Any]:
     """Images in bits per dimension, vectors in nats; from the lower and the upper end of the bracket."""
+    potential = in_float32(model.potential)
     if model.is_image:
-        return asdict(bits_per_dimension(model.potential, rows, bracket, generator=generator)) | {
+        return asdict(bits_per_dimension(potential, rows, bracket, generator=generator)) | {
             "unit": "bits per dimension"
         }
-    with torch.no_grad():
-        parts = [model.potential(part.to(generator.device).float()).double() for part in rows.split(CHUNK)]
-    u = torch.cat(parts)
+    u = in_chunks(lambda part: values(potential, part.to(generator.device).float()), rows, CHUNK).double()
     mean, error = float(u.mean()), float(u.std()) / len(u) ** 0.5
     upper = None if bracket.upper is None else mean + bracket.upper
     return {"lower": mean + bracket.lower, "upper": upper, "standard_error": error, "n": len(u), "unit": "nats"}

@@ -21,9 +21,12 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from stanley.batches import in_chunks
 from stanley.data import dequantise
 from stanley.errors import require
 from stanley.samplers import Sampler
+from stanley.samplers.base import values
+from stanley.samplers.run import check_precision
 from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, wrapped_by
 from stanley.types import Energy
 
@@ -87,18 +90,14 @@ class Between:
     """U_β = (1 - β)·U₀ + β·U, a potential like any other; +∞ where U₀ is."""
 
     reference: Reference
-    potential: Energy
+    energy: Energy  # U
     beta: float
 
     def __call__(self, x: Tensor) -> Tensor:
         first = self.reference(x)
         outside = first.isinf()
-        mixed = (1 - self.beta) * first.masked_fill(outside, 0.0) + self.beta * self.potential(x)
+        mixed = (1 - self.beta) * first.masked_fill(outside, 0.0) + self.beta * self.energy(x)
         return mixed.masked_fill(outside, torch.inf)
-
-    @property
-    def chunk_size(self) -> int | None:
-        return getattr(self.potential, "chunk_size", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +202,7 @@ def bracket_log_z(
     Cost: steps_per_level steps, one more gradient and one more U a level, chain and direction, and the pilot's.
     """
     require_invariant(sampler)
+    check_precision(sampler, potential)
     require(num_chains >= 2, f"num_chains is {num_chains}, must be at least 2; a hundred is usual")
     require(steps_per_level >= 1, f"steps_per_level is {steps_per_level}, must be at least 1")
     levels = annealing_schedule(num_levels) if betas is None else betas
@@ -247,8 +247,7 @@ class Path:
 
     def difference(self, x: Tensor) -> Tensor:
         """U₀(x) - U(x) in float64: (B,)."""
-        parts = [(self.reference(part).double() - self.potential(part).double()) for part in x.split(CHUNK)]
-        return torch.cat(parts)
+        return in_chunks(self.reference, x, CHUNK).double() - values(self.potential, x, CHUNK).double()
 
     def move(self, sampler: Sampler, k: int, x: Tensor) -> tuple[Tensor, float]:
         between = Between(self.reference, self.potential, self.betas[k])
@@ -331,8 +330,11 @@ def bits_per_dimension(
     require(images.dtype == torch.uint8, f"images have type {images.dtype}, must be uint8: bits are those of bytes")
     require(len(images) >= 2, f"there are {len(images)} images, must be at least 2")
     d = math.prod(images.shape[1:])
-    parts = [potential(dequantise(part.to(generator.device), generator)).double() for part in images.split(CHUNK)]
-    u, bits = torch.cat(parts), d * math.log(2)
+
+    def of_bytes(part: Tensor) -> Tensor:
+        return values(potential, dequantise(part.to(generator.device), generator)).double()
+
+    u, bits = in_chunks(of_bytes, images, CHUNK), d * math.log(2)
     mean, error = float(u.mean()), float(u.std()) / len(images) ** 0.5
     upper = None if bracket.upper is None else (mean + bracket.upper) / bits + 7
     return BitsPerDimension((mean + bracket.lower) / bits + 7, upper, error / bits, len(images), d)

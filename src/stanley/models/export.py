@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from stanley.errors import StanleyError, require
 from stanley.models.trained import Trained
 from stanley.runs import checkpoint
+from stanley.streams import stream
 
 BATCHES = (1, 2, 5)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
 TOLERANCE = 1e-4  # of the size of E: float32 sums in another order
@@ -49,7 +50,7 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     place = model.noise.mean.device
     require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
     energy = model.energy
-    points = [model.noise.draw(n, torch.Generator().manual_seed(n)) for n in BATCHES]
+    points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]
     made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}
     refuse_another(path, made_of)
     meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of)

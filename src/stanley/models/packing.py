@@ -18,7 +18,10 @@ from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
+from stanley.samplers import evaluate
 from stanley.samplers.traits import adjustable_step
+from stanley.streams import stream
+from stanley.types import in_float32
 
 SHIPPED = Path(__file__).parent / "pretrained_models"
 
@@ -121,21 +124,18 @@ def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
 def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
     """What other weights change, over n points of the bank and of fresh noise: the gradient as |Δ∇E| / |∇E|, and U
     by the standard deviation of ΔU (a constant that is added to U changes no law)."""
-    generator = torch.Generator().manual_seed(0)
-    points = torch.cat([model.bank[:POINTS], model.noise.draw(POINTS, generator)]).requires_grad_()
-    values, gradients = [], []
-    for network in (model.energy, energy):
-        e = network(points)
-        values.append(e.detach())
-        gradients.append(torch.autograd.grad(e.sum(), points)[0])
-    change = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
-    spread = (values[1] - values[0]).std() / model.config.temperature
+    fresh = model.noise.draw(POINTS, stream(0, "points of rounding"))
+    points = torch.cat([model.bank[:POINTS], fresh])
+    potentials = (in_float32(model.config.potential(network)) for network in (model.energy, energy))
+    before, after = (evaluate(potential, points) for potential in potentials)
+    change = (after.grad - before.grad).norm() / before.grad.norm()
+    spread = (after.potential - before.potential).std()
     return {"gradient": float(change), "potential": float(spread), "n": len(points)}
 
 
 def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
     """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the noise √h."""
-    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(positions), generator=stream(0, "packed chains"))
     chains = positions[order[:bank]].contiguous()
     moved = float((chains.half().float() - chains).abs().max()) if len(chains) else 0.0
     return chains.half() if moved < 0.1 * step_size**0.5 else chains
@@ -156,7 +156,7 @@ def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
 
 def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
     """What was written is read back and gives the same numbers."""
-    x = torch.cat([chains.float()[:4], packed.noise.draw(4, torch.Generator().manual_seed(1))])
+    x = torch.cat([chains.float()[:4], packed.noise.draw(4, stream(0, "points read back"))])
     ours, theirs = energy(x), packed.energy(x)
     require(torch.equal(ours, theirs), f"{packed.path} was written, but its energies differ from the run's")
 

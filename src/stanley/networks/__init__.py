@@ -9,6 +9,7 @@ from stanley.networks.convnet import ConvNet
 from stanley.networks.mlp import MLP
 from stanley.networks.reference import WithReference
 from stanley.networks.resnet import ResNet
+from stanley.streams import global_stream
 
 #: What a configuration can name.
 AnyNetwork = MLP | ConvNet | ResNet
@@ -28,8 +29,7 @@ def build_energy(
     images then take a sixth less time on a CPU (docs/performance.md), with the same numbers up to
     rounding. Raises StanleyError for an event shape that the network cannot take.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch.nn initialises from the global generator only
+    with global_stream(seed, "weights"):
         energy = network.build(event_shape)
     energy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # not in torch's types
     return energy if reference_std is None else WithReference(energy, reference_std)

@@ -9,11 +9,12 @@ from typing import Literal, TypeVar, overload
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
 from stanley.samplers.preconditioned import Preconditioned, plain
-from stanley.samplers.run import check_event, check_request
+from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
 from stanley.types import Energy
 
@@ -101,6 +102,7 @@ def adapt(
     known = (None, "draws", "gradients", "both")
     require(precondition in known, f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'")
     check_request(x0, num_steps, generator, None)
+    check_precision(sampler, potential)
     check_event(potential, x0)
     require(
         precondition is None or num_steps >= 20,
@@ -151,9 +153,8 @@ class Moments:
         self.count = self.first = self.second = self.steepness = torch.zeros_like(self.centre)
 
     def add(self, state: ChainState) -> None:
-        finite = (state.x.flatten(1).isfinite().all(1) & state.potential.isfinite()).view(
-            -1, *[1] * (state.x.dim() - 1)
-        )
+        finite = finite_chains(state.x) & state.potential.isfinite()
+        finite = finite.view(-1, *[1] * (state.x.dim() - 1))
         x = torch.where(finite, state.x - self.centre, 0.0)
         self.count = self.count + finite.sum(0)
         self.first, self.second = self.first + x.sum(0), self.second + (x**2).sum(0)

@@ -19,6 +19,7 @@ one gradient per chain says so with `init_gradients` and `init_potentials`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.noise import uniform_like
-from stanley.types import Energy
+from stanley.types import Energy, chunk_size_of, for_rows
 
 DETACHED = (
     "the potential's value does not depend on x through autograd; "
@@ -81,11 +82,18 @@ class Proposal(Sampler, Protocol):
 def evaluate(potential: Energy, x: Tensor) -> ChainState:
     """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone, for each chunk."""
     x = x.detach()
-    parts = [value_and_gradient(potential, part) for part in chunks(potential, x)]
+    parts = [value_and_gradient(part, x[rows]) for part, rows in chunks(potential, len(x))]
     if len(parts) == 1:
         return ChainState(x, *parts[0])
     u, grad = zip(*parts, strict=True)
     return ChainState(x, torch.cat(u), torch.cat(grad))
+
+
+@torch.no_grad()
+def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
+    """U(x) without its gradient, for at most `at_most` points at a time, or fewer where U asks for it: (B,)."""
+    parts = [check_shape(part(x[rows]), x[rows]) for part, rows in chunks(potential, len(x), at_most)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,8 +113,8 @@ def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def hessian_vector(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     """∇²U(x)·v for each chain, exactly, by differentiating v·∇U once more."""
-    pairs = zip(chunks(potential, x), chunks(potential, vector), strict=True)
-    products = [hessian_vector_of(potential, *pair) for pair in pairs]
+    parts = chunks(potential, len(x))
+    products = [hessian_vector_of(part, x[rows], vector[rows]) for part, rows in parts]
     return products[0] if len(products) == 1 else torch.cat(products)
 
 
@@ -121,10 +129,16 @@ def hessian_vector_of(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     return product.detach()
 
 
-def chunks(potential: Energy, x: Tensor) -> tuple[Tensor, ...]:
-    """x, or its rows in turn where the potential says how many it takes at a time: see `types.Chunked`."""
-    size = getattr(potential, "chunk_size", None)
-    return (x,) if size is None else x.split(size)
+def chunks(potential: Energy, num: int, at_most: int | None = None) -> Iterator[tuple[Energy, slice]]:
+    """The rows of `num` chains in turn, each with the potential of those rows: at most `at_most` at a time, or fewer
+    where the potential is `types.Chunked`; all at once where neither says anything."""
+    size = min(filter(None, (chunk_size_of(potential), at_most)), default=num)
+    if size >= num:
+        yield potential, slice(None)
+        return
+    for first in range(0, num, size):
+        rows = slice(first, first + size)
+        yield for_rows(potential, rows), rows
 
 
 def check_potential(u: Tensor, x: Tensor) -> Tensor:

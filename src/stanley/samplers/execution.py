@@ -37,7 +37,7 @@ from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.noise import Draw, Recorder, Tape
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.traits import with_step_size, wrapped_by
-from stanley.types import Energy, network_of
+from stanley.types import Energy, networks_in
 
 Execution = Literal["auto", "eager", "compile", "graph"]
 Step = Callable[[ChainState, torch.Generator], tuple[ChainState, StepInfo]]
@@ -116,7 +116,8 @@ def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any,
     kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
     leaves, structure = pytree.tree_flatten(state)
     like = tuple((tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves)
-    return kind, potential, getattr(network_of(potential), "training", None), structure, like
+    training = tuple(network.training for network in networks_in(potential))
+    return kind, potential, training, structure, like
 
 
 class NotTraceable(StanleyError):

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
@@ -45,7 +46,7 @@ class MatchedLangevin:
     def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         assert state.threshold is not None
         h, gamma = self.step_size, scale(state.grad, state.threshold, self.scope)
-        finite = state.grad.flatten(1).isfinite().all(1)
+        finite = finite_chains(state.grad)
         mean_gamma = gamma.flatten(1).mean(1).where(finite, torch.nan).nanmean()  # γ̄
         x = state.x - h / 2 * gamma * state.grad + (h * mean_gamma) ** 0.5 * normal_like(state.x, generator)
         candidate = evaluate(potential, x)._replace(threshold=state.threshold)

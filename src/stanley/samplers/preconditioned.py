@@ -23,10 +23,6 @@ class Stretched:
     def __call__(self, z: Tensor) -> Tensor:
         return self.energy(self.scale * z)
 
-    @property
-    def chunk_size(self) -> int | None:
-        return getattr(self.energy, "chunk_size", None)
-
 
 @dataclass(frozen=True, eq=False)
 class Preconditioned:

@@ -12,11 +12,10 @@ from torch import Tensor
 from stanley.samplers.base import (
     ChainState,
     StepInfo,
-    check_shape,
-    chunks,
     metropolis,
     per_chain,
     require_positive,
+    values,
 )
 from stanley.samplers.noise import normal_like
 from stanley.types import Energy
@@ -63,9 +62,7 @@ class RandomWalk:
         return per_chain(state.x.new_zeros(len(state.x), 1))
 
 
-@torch.no_grad()
 def evaluate_only(potential: Energy, x: Tensor) -> ChainState:
     """U(x) for all chains, and NaN where ∇U(x) would stand."""
     x = x.detach()
-    u = torch.cat([check_shape(potential(part), part) for part in chunks(potential, x)])
-    return ChainState(x, u, x.new_full((), math.nan).expand_as(x))
+    return ChainState(x, values(potential, x), x.new_full((), math.nan).expand_as(x))

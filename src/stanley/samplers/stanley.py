@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import (
     ChainState,
@@ -189,7 +190,7 @@ def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
     """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
     require(len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2")
     order = torch.arange(len(gamma), device=gamma.device)
-    finite = grad.flatten(1).isfinite().all(1)
+    finite = finite_chains(grad)
     donors = order[finite]
     source = order.clone()
     source[donors] = donors.roll(-1)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.errors import StanleyError, require
 from stanley.samplers import Adjusted, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
+from stanley.samplers.base import values
 from stanley.samplers.traits import adjustable_step, has_quantile, with_threshold
-from stanley.types import Energy
+from stanley.types import Energy, in_float32
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,7 @@ def warm_up(
     Raises StanleyError if a chain diverges: what follows could only start at finite points.
     """
     require(num_steps >= 0, f"warm-up is {num_steps} steps, must be at least 0")
-    with torch.no_grad():
-        out = int((~potential(x0).isfinite()).sum())
+    out = int((~values(potential, x0).isfinite()).sum())
     require(
         out == 0,
         f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the width of the "
@@ -60,14 +61,15 @@ def warm_up(
     x, how = x0, f"step size as it is, {num_steps} steps thrown away"
     if tune:
         require(num_steps >= 1, "warm-up is 0 steps, and the step size is to be found: give steps, or a step size")
-        found, x = adapt(twin, potential, x0, num_steps, generator=generator, precondition=precondition)
+        exact = in_float32(potential)  # the twin's Metropolis test compares values of U
+        found, x = adapt(twin, exact, x0, num_steps, generator=generator, precondition=precondition)
         if twin is sampler:
             return Ready(found, x, f"step size found by adapt in {num_steps} steps")
         sampler = found.proposal  # type: ignore[attr-defined]  # Adjusted's
         how = f"step size of its adjusted twin, found by adapt in {num_steps} steps, then {num_steps} of its own"
     if num_steps:
         x = run_chains(sampler, potential, x, num_steps, generator=generator).x
-        lost = int((~x.flatten(1).isfinite().all(1)).sum())
+        lost = int((~finite_chains(x)).sum())
         require(
             lost == 0,
             f"{lost} of {len(x)} chains of {type(sampler).__name__} left the finite numbers in the warm-up, at "

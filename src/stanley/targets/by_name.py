@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, did_you_mean, require
+from stanley.streams import stream
 from stanley.targets import Target, named
 from stanley.targets.named import TARGETS
 from stanley.types import Energy
@@ -138,7 +139,7 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 
 def probe(density: Density) -> None:
     """U of two starts: one number each."""
-    x = density.initial(2, torch.Generator(density.device).manual_seed(0))
+    x = density.initial(2, stream(0, "probe", device=density.device))
     try:
         u = density.potential(x)
     except StanleyError:

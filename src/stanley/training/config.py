@@ -13,6 +13,7 @@ from stanley.samplers.traits import adjustable_step
 from stanley.training.augment import Augment
 from stanley.training.kl_term import why_no_gradient
 from stanley.training.optim import Adam, AnyOptimizer
+from stanley.types import Bf16, Chunked, Energy, Potential
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class TrainConfig:
     data_noise     standard deviation of Gaussian noise that is added to the data; 0: none
     temperature    T in p ∝ exp(-E/T)
     precision      of the network while chains run: 'float32', or 'bf16' for unadjusted samplers
-    chunk_size     chains whose gradients are taken at a time, to save memory; null: all together
+    chunk_size     points that the network takes at a time, in training and after; null: all
     energy_l2      α in the penalty α·(mean E(x⁺)² + mean E(z)²); 0: none
     kl_weight      weight of the gradient of E(z) through the last sampler step; 0: none
     reference_std  s of a Gaussian reference |x|²/(2s²) that is added to the energy; null: none
@@ -175,6 +176,14 @@ class TrainConfig:
             f"{self.sampler.kind!r}: {no_gradient}; use langevin, clipped-langevin, "
             "tamed-langevin, stanley without correction, or kl_weight 0",
         )
+
+    def potential(self, energy: Energy) -> Potential:
+        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its chunks.
+
+        Whatever compares values of U instead of following its gradient takes it through `types.in_float32`.
+        """
+        seen = Bf16(energy) if self.precision == "bf16" else energy
+        return Potential(seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature)
 
     def chain_steps_at(self, step: int) -> int:
         """K in iteration `step` = 0, 1, …"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from stanley.ranks import Parallel, World, parallel_model, sharded, unsharded
 from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.samplers.execution import Execution
+from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 
@@ -49,8 +49,8 @@ class TrainState:
         self.optimizer = config.optimizer.build(self.energy.parameters())
         # one stream for the data, one for the chains: changing a sampler leaves the order of the
         # data as it was
-        self.data_generator = torch.Generator(world.device).manual_seed(2 * config.seed)
-        self.chain_generator = torch.Generator(world.device).manual_seed(chain_seed(config.seed, world))
+        self.data_generator = stream(config.seed, "order of the data", device=world.device)
+        self.chain_generator = chain_stream(config.seed, world)
         self.noise = StartNoise.of(data, world.device)
         chains = world.share(config.bank_size, "bank_size") if config.start == "bank" else 0
         self.bank = Bank(self.noise.draw(chains, self.chain_generator))
@@ -107,19 +107,18 @@ class TrainState:
         if saved.ranks == self.world.size:
             self.chain_generator.set_state(saved.tensors[f"generator.{chain_name(self.world.rank)}"])
         else:
-            self.chain_generator.manual_seed(chain_seed(saved.meta["config"]["seed"], self.world, saved.step))
+            self.chain_generator = chain_stream(saved.meta["config"]["seed"], self.world, saved.step)
         self.step = saved.step
         self.step_size = saved.meta["step_size"]
         self.rollbacks = saved.meta["rollbacks"]
         self.slowdown = saved.meta["slowdown"]
 
 
-def chain_seed(seed: int, world: World, step: int | None = None) -> int:
-    """The seed of one rank's chains, in a new run or one that resumes at `step` on other ranks."""
-    if world.size == 1 and step is None:
-        return 2 * seed + 1
-    name = f"chains {seed} {world.rank} {world.size} {step}"
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+def chain_stream(seed: int, world: World, step: int = 0) -> torch.Generator:
+    """For the chains of one rank, in a new run or one that resumes at `step` on other ranks."""
+    return stream(
+        seed, "chains of training", world.rank, world.size, step, device=world.device
+    )
 
 
 def chain_name(rank: int) -> str:

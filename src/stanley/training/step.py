@@ -22,7 +22,6 @@ from stanley.training.kl_term import LastStep, kl_term
 from stanley.training.losses import contrastive_loss
 from stanley.training.optim import schedule, update_average
 from stanley.training.state import TrainState
-from stanley.types import Bf16, Chunked, Energy, Potential
 
 
 class LossParts(NamedTuple):
@@ -149,7 +148,7 @@ def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Neg
 
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
-        potential = potential_of(config, state.energy)
+        potential = config.potential(state.energy)
         chain_steps = config.chain_steps_at(state.step)
         chains = run_chains(sampler, potential, x0, chain_steps, generator=generator, execution=state.execution)
     lost = chains.info.nonfinite
@@ -161,12 +160,6 @@ def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Neg
     if config.kl_weight > 0:
         last = LastStep(sampler, chains.before, chains.info.threshold, config.temperature)
     return NegativeBatch(chains.x, chains.info, lost.sum(), last)
-
-
-def potential_of(config: TrainConfig, energy: nn.Module) -> Potential:
-    """U = E/T as the chains see it."""
-    seen: Energy = Bf16(energy) if config.precision == "bf16" else energy
-    return Potential(seen if config.chunk_size is None else Chunked(seen, config.chunk_size), config.temperature)
 
 
 @contextmanager

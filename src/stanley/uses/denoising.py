@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from stanley.errors import require
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
-from stanley.uses.rows import chunk_size_of, row_per_chain, rows_for
+from stanley.uses.rows import row_per_chain, rows_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,8 @@ class Noisy:
     def event_shape(self) -> tuple[int, ...]:
         return tuple(self.observed.shape[1:])
 
-    @property
-    def chunk_size(self) -> int | None:
-        return chunk_size_of(self.energy, self.observed, "observed")
+    def for_rows(self, rows: slice) -> Noisy:
+        return self if len(self.observed) == 1 else replace(self, observed=self.observed[rows])
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         y = rows_for(self.observed, x, "observed")

@@ -25,6 +25,7 @@ class Scores:
 def score(potential: Energy, x: Tensor, chunk: int = CHUNK) -> Scores:
     """U and |∇U| at points (N, *event).
 
+    Scores are compared, so of a run whose chains are in bfloat16 hand over `in_float32(model.potential)`.
     Not true: that a low density means an odd image: likelihood-like scores are known to rate smooth images of other
     data as likely (Nalisnick et al., 2019). Look at both, and at the percentile among held-out data. The gradient norm
     is the score of Grathwohl et al. (2020), with their sign turned.

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from stanley.cli.flags import Device, Json, WarmUp, Whole
 from stanley.cli.images.answer import made_from, ran, report, sampler_asked, sampler_line
-from stanley.cli.images.request import generator_of, model_of, prepare, split_words
+from stanley.cli.images.request import model_of, prepare, split_words
 from stanley.cli.overwriting import claim, folder_for
 
 
@@ -46,7 +46,9 @@ def compose(
     from stanley.cli.subject import file_name
     from stanley.errors import StanleyError, require
     from stanley.samplers import run_chains
+    from stanley.samplers.run import potential_for
     from stanley.samplers.traits import adjustable_step, with_step_size
+    from stanley.streams import stream
     from stanley.uses import Composed
     from stanley.uses.composition import require_same_shape
 
@@ -62,7 +64,7 @@ def compose(
         raise StanleyError(f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5") from None
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
-    generator = generator_of(seed, first.noise.mean.device)
+    generator = stream(seed, "compose", device=first.noise.mean.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, adjustable_step(first.sampler) and not fields
     if not sizes and not tune:
@@ -77,7 +79,8 @@ def compose(
     folder = out or folder_for("composed", parts_named, None)
     name = f"compose-{parts_named}-n{num}-seed{seed}"
     claim(folder, name, asked)
-    chains = run_chains(ready.sampler, potential, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
+    fitting = potential_for(ready.sampler, potential)
+    chains = run_chains(ready.sampler, fitting, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
     files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
     lost = int(chains.info.nonfinite.sum())
     lines = [sampler_line(ready, chains.info)]

@@ -34,6 +34,7 @@ def interpolate(
     from stanley.data import to_bytes
     from stanley.errors import require
     from stanley.plots import energy_path, picture_table, save
+    from stanley.types import in_float32
     from stanley.uses import string
 
     refuse_flags(words, "interpolate", "goes between two picture files, without a sampler, by steps of --step-size")
@@ -41,7 +42,7 @@ def interpolate(
     require(a is not None and b is not None and a.is_file() and b.is_file(), f"{a} and {b}: give two picture files")
     (x_a, from_a, _), (x_b, from_b, _) = (images_of(model, end, None, resize) for end in (a, b))
     h = float(model.sampler.step_size) if step_size is None else step_size
-    found = string(model.potential, x_a[0], x_b[0], points, steps, h)
+    found = string(in_float32(model.potential), x_a[0], x_b[0], points, steps, h)
     ends = {"from": from_a["images"][0], "to": from_b["images"][0]}
     sums = {"from_sha256": from_a["sha256"], "to_sha256": from_b["sha256"]}
     asked = made_from(model) | {"use": "interpolate", "points": points, "steps": steps, "step_size": h} | ends | sums

@@ -155,15 +155,6 @@ def home(model: Trained, pretrained: str | None, what: str) -> Path:
     return folder_for(what, pretrained or "", model.path if pretrained is None else None)
 
 
-def generator_of(seed: int, device: Any) -> Generator:
-    import torch
-
-    from stanley.errors import require
-
-    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-    return torch.Generator(device).manual_seed(seed)
-
-
 def prepare(
     model: Trained,
     fields: Sequence[str],
@@ -176,8 +167,10 @@ def prepare(
 ) -> Ready:
     """The run's sampler, or what the flags make of it; a warm-up only where its step size is to be found."""
     from stanley.cli.subject import sampler_of
+    from stanley.samplers.run import potential_for
     from stanley.samplers.warm_up import warm_up
 
     sampler, unknown = sampler_of(model.sampler, fields)
+    potential = potential_for(sampler, potential)
     tune = tune or unknown
     return warm_up(sampler, potential, x0, steps if tune else 0, generator=generator, tune=tune)

@@ -22,7 +22,7 @@ from stanley.cli.flags import (
     Whole,
 )
 from stanley.cli.images.answer import drawn, finish, settle
-from stanley.cli.images.request import generator_of, home, images_of, mask_of, prepare, request
+from stanley.cli.images.request import home, images_of, mask_of, prepare, request
 
 
 def inpaint(
@@ -65,6 +65,8 @@ def inpaint(
     """  # fmt: skip
     import torch
 
+    from stanley.samplers.run import potential_for
+    from stanley.streams import stream
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
@@ -72,7 +74,7 @@ def inpaint(
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
-    generator = generator_of(seed, images.device)
+    generator = stream(seed, "inpaint", device=images.device)
     x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
@@ -81,7 +83,7 @@ def inpaint(
     answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "inpainted"))
     filled = fill(
         ready.sampler,
-        model.potential,
+        potential_for(ready.sampler, model.potential),
         images,
         unknown,
         clamped.put(ready.x),
@@ -143,6 +145,8 @@ def denoise(
 
     from stanley.errors import require
     from stanley.samplers import GradientDescent, Langevin
+    from stanley.samplers.run import potential_for
+    from stanley.streams import stream
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
@@ -151,7 +155,7 @@ def denoise(
     num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
-    generator = generator_of(seed, images.device)
+    generator = stream(seed, "denoise", device=images.device)
     y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
     posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
     ready = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
@@ -167,7 +171,8 @@ def denoise(
         ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
     asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
     answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "denoised"))
-    restored = clean_up(ready.sampler, model.potential, y, noise, ready.x, steps, generator=generator,
+    potential = potential_for(ready.sampler, model.potential)
+    restored = clean_up(ready.sampler, potential, y, noise, ready.x, steps, generator=generator,
                         progress=sys.stderr.isatty())  # fmt: skip
     scores = None
     if clean:

@@ -48,15 +48,17 @@ def ood(
     from stanley.errors import StanleyError, require
     from stanley.files import write_atomic
     from stanley.plots import energy_histograms, save
+    from stanley.types import in_float32
     from stanley.uses import percentile, score
 
     refuse_flags(words, "ood", "scores picture files and runs no chain")
     model, (source,), _ = request(words, ("FOLDER",), pretrained, None, weights, device, data_root)
     images, origin, _ = images_of(model, source, None, resize)
-    scores = score(model.potential, images)
+    potential = in_float32(model.potential)  # scores compare values of U
+    scores = score(potential, images)
     reference, why = None, None
     try:
-        reference = score(model.potential, held_out_images(model, 2000))
+        reference = score(potential, held_out_images(model, 2000))
     except StanleyError as error:
         require(against != "held-out", f"--against held-out: {error}")
         data = model.config.data
@@ -65,7 +67,7 @@ def ood(
     inside, other_origin = reference, None
     if against not in (None, "held-out"):
         others, other_origin, _ = images_of(model, Path(against), None, resize)
-        inside = score(model.potential, others)
+        inside = score(potential, others)
     if against is not None:
         assert inside is not None
         fewest = min(len(images), len(inside.energy))
