@@ -54,7 +54,7 @@ def remembers(sampler) -> bool:
 
 def density_of(sampler):
     """What has `propose` and `log_ratio` for the move that the sampler makes; None where the move has no density."""
-    inner = Langevin(sampler.step_size) if isinstance(sampler, MALA) else proposal_of(sampler)
+    inner = proposal_of(sampler)
     return inner if hasattr(inner, "log_ratio") else None
 
 

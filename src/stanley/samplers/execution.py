@@ -183,7 +183,11 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
         graph = make_fx(step)(*inputs)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    run = {"trace": lambda: graph, "compile": lambda: compiled(graph), "graph": lambda: captured(graph, inputs)}[rung]()
+    run: Callable[..., list[Tensor]] = graph
+    if rung == "compile":
+        run = compiled(graph)
+    if rung == "graph":
+        run = captured(graph, inputs)
     run(*inputs)  # compiles now, so that a failure is seen here
     return Traced(run, recorder.draws, structure, {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)})
 

@@ -8,8 +8,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, StepInfo, evaluate, metropolis, require_positive
-from stanley.samplers.langevin import Langevin
+from stanley.samplers.base import (
+    ChainState,
+    StepInfo,
+    evaluate,
+    metropolis,
+    per_chain,
+    require_positive,
+)
+from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
 
@@ -37,7 +44,19 @@ class MALA:
         return evaluate(potential, x)
 
     def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
-        langevin = Langevin(self.step_size)
-        candidate, noise, info = langevin.propose(potential, state, generator)
-        log_ratio = langevin.log_ratio(potential, state, candidate, noise)
+        candidate, noise, info = self.propose(potential, state, generator)
+        log_ratio = self.log_ratio(potential, state, candidate, noise)
         return metropolis(state, candidate, log_ratio, generator, info)
+
+    def propose(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, Tensor, StepInfo]:
+        h, noise = self.step_size, normal_like(state.x, generator)
+        x = state.x - h / 2 * state.grad + h**0.5 * noise
+        return evaluate(potential, x), noise, StepInfo()
+
+    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+        """log q(y→x) - log q(x→y) = ½|ξ|² - |x - y + (h/2)·∇U(y)|² / 2h; the normalisers cancel."""
+        h, noise = self.step_size, move
+        back = state.x - candidate.x + h / 2 * candidate.grad
+        return per_chain(noise**2 - back**2 / h) / 2
