@@ -373,7 +373,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "+ variance.log()) / 2",
             ") / 2 - per_chain(law.variance.log()) / 2",
         ),
-        ("gradients of the ratio not counted", "return 2 if self.correction", "return 0 if self.correction"),
+        ("gradients of the ratio not counted", "log_ratio_gradients=2 if", "log_ratio_gradients=0 if"),
     ),
     *breakages(
         "samplers/stanley.py",
@@ -416,8 +416,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("ratio subtracted", "log_ratio = self.proposal", "log_ratio = -self.proposal"),
         (
             "gradients of the ratio not counted",
-            'info.num_gradients + getattr(self.proposal, "log_ratio_gradients", 0)',
-            "info.num_gradients",
+            "gradients=inner.gradients + inner.log_ratio_gradients",
+            "gradients=inner.gradients",
         ),
     ),
     # The other moves.
@@ -654,7 +654,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("draws one step early", "n % keep_every == 0", "(n + 1) % keep_every == 0"),
         ("sum of |∇U| for its mean", "self.grad_norm / num_steps", "self.grad_norm"),
         ("sum of α for its mean", "(self.acceptance / num_steps)", "self.acceptance"),
-        ("the first gradient not counted", '"init_gradients", 1)', '"init_gradients", 0)'),
+        ("the first gradient not counted", "= self.cost.init_gradients", "= 0"),
         ("lost chains not marked", "nonfinite=~finite", "nonfinite=~finite & False"),
         ("γ summed, not averaged", "self.scale / num_steps if", "self.scale if"),
     ),

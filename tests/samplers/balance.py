@@ -7,10 +7,11 @@ import torch
 
 from stanley.samplers import AMALA, Barker, Stanley
 from stanley.samplers.stanley import Law
+from stanley.samplers.traits import innermost
 
 from . import formulas, targets
 from .bounds import hoeffding
-from .cases import density_of, frozen, scope_of
+from .cases import scope_of
 from .invariants import Invariants, generator, identical, starts
 
 TARGETS = {"skewed": targets.skewed, "coupled": targets.coupled, "quartic": targets.quartic}
@@ -44,13 +45,13 @@ class DetailedBalance(Invariants):
         if scope_of(sampler) == "pixel" and shape == "vector":
             pytest.skip("pixels are of images")
         potential, x0 = TARGETS[target], starts(SHAPES[shape], seed=7)
-        inner = density_of(sampler)
+        inner = innermost(sampler)
         rng = generator(5)
         state = sampler.init(potential, x0)
         for _ in range(3):
             candidate, move, _ = inner.propose(potential, state, clone(rng))
             signs = move.signs if isinstance(move, Law) else None
-            oracle = formulas.Proposal(sampler, frozen=state.scale if frozen(sampler) else None, signs=signs)
+            oracle = self.oracle(sampler, frozen=state.scale, signs=signs)
             forward = oracle.log_alpha(potential, state.x, candidate.x)
             there = inner.log_ratio(potential, state, candidate, move)
             back = inner.log_ratio(potential, candidate, state, reverse_move(inner, potential, state, candidate, move))

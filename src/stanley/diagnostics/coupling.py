@@ -33,7 +33,7 @@ from stanley.samplers.run import check_event, check_request
 from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Law, Stanley, log_normal
 from stanley.samplers.tamed import TamedLangevin
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.types import Energy
 
 Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)
@@ -98,7 +98,7 @@ def couple(
         if k == max_steps or len(apart) == 0:
             break
         x, y = coupled_step(sampler, move, potential, x, y, generator)
-    return Meeting(times, torch.stack(distances), diverged, lag, max_steps, adjustable_step(sampler))
+    return Meeting(times, torch.stack(distances), diverged, lag, max_steps, is_adjusted(sampler))
 
 
 def coupled_step(
@@ -118,7 +118,7 @@ def coupled_step(
     evaluation = evaluate_only if isinstance(move, RandomWalk) else evaluate
     candidate = evaluation(potential, points)._replace(threshold=both.threshold)
     x_next, y_next = halves(candidate)
-    if adjustable_step(sampler):
+    if is_adjusted(sampler):
         back = gaussian_law(move, potential, candidate, signs)
         x_ratio, y_ratio = (log_normal(both.x, back) - log_normal(points, law)).chunk(2)
         coins = generator.get_state()

@@ -10,10 +10,11 @@ State is for the next step, info is for the reader. A sampler that can be Metrop
     propose(potential, state, generator) -> (candidate: ChainState, move, StepInfo)
     log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
 
-where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x, and an
-attribute `log_ratio_gradients` if the log-ratio costs gradients of its own. A sampler whose step ends in a Metropolis
-test says `adjusted = True` and the acceptance rate to aim at, `target_acceptance`. One whose `init` costs anything but
-one gradient per chain says so with `init_gradients` and `init_potentials`.
+where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x.
+
+What else the library asks of a sampler (whether its step ends in a Metropolis test, the acceptance rate to aim at,
+its cost, why it cannot be compiled) stands in one value, its attribute `traits`: see `traits.Traits`, whose defaults
+hold where there is none.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.noise import uniform_like
+from stanley.samplers.traits import traits_of
 from stanley.types import Energy
 
 DETACHED = (
@@ -52,8 +54,8 @@ class StepInfo(NamedTuple):
     acceptance: Tensor | None = None  # (B,)  min(1, α), the probability of accepting, not the coin
     scale: Tensor | None = None  # (B,)       mean of γ over the event
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
-    num_gradients: int = 1  # per chain; a Hessian-vector product counts as 2
-    num_potentials: int = 0  # per chain: evaluations of U without its gradient
+    num_gradients: int | None = None  # per chain, where it is not the number that the sampler's traits state
+    num_potentials: int | None = None  # likewise, evaluations of U without its gradient
     swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
 
 
@@ -174,13 +176,15 @@ def choose(accept: Tensor, candidate: ChainState, state: ChainState) -> ChainSta
     )
 
 
-def require_positive(sampler: object, **values: float) -> None:
+def require_positive(sampler: Sampler, **values: float) -> None:
     """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
             hint = "use a positive number"
             if name == "step_size":
-                hint = getattr(sampler, "step_size_hint", "it is the variance of the noise per step")
+                hint = "it is the variance of the noise per step"
+                if traits_of(sampler).step_is_time:
+                    hint = "it is a time step, √h of a Langevin sampler"
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

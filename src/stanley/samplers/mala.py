@@ -17,6 +17,7 @@ from stanley.samplers.base import (
     require_positive,
 )
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -34,8 +35,7 @@ class MALA:
     step_size: float
     kind: Literal["mala"] = "mala"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.574  # Roberts & Rosenthal (1998)
+    traits: ClassVar[Traits] = Traits(adjusted=True)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

@@ -11,6 +11,7 @@ from torch import Tensor
 from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -29,8 +30,9 @@ class MatchedLangevin:
     scope: Scope = "element"
     kind: Literal["matched-langevin"] = "matched-langevin"
 
-    no_log_ratio: ClassVar[str] = (
-        "its noise depends on all chains at once, so one chain's move has no density of its own"
+    traits: ClassVar[Traits] = Traits(
+        independent_chains=False,
+        not_adjustable="its noise depends on all chains at once, so one chain's move has no density of its own",
     )
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from stanley.samplers.base import (
     require_positive,
 )
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -36,10 +37,14 @@ class RandomWalk:
     step_size: float
     kind: Literal["random-walk"] = "random-walk"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.234
-    init_gradients: ClassVar[int] = 0
-    init_potentials: ClassVar[int] = 1
+    traits: ClassVar[Traits] = Traits(
+        adjusted=True,
+        target_acceptance=0.234,
+        gradients=0,
+        potentials=1,
+        init_gradients=0,
+        init_potentials=1,
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
@@ -56,7 +61,7 @@ class RandomWalk:
     ) -> tuple[ChainState, Tensor, StepInfo]:
         noise = normal_like(state.x, generator)
         candidate = evaluate_only(potential, state.x + self.step_size**0.5 * noise)
-        return candidate, noise, StepInfo(num_gradients=0, num_potentials=1)
+        return candidate, noise, StepInfo()
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
         """0: the way back is as likely as the way there."""

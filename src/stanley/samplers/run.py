@@ -12,7 +12,7 @@ from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted, traits_of
 from stanley.types import Energy, rounded
 
 
@@ -69,7 +69,7 @@ def run_chains(
     """
     check_request(x0, num_steps, generator, keep_every)
     require(
-        not (adjustable_step(sampler) and rounded(potential)),
+        not (is_adjusted(sampler) and rounded(potential)),
         f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
         "unadjusted sampler, float32, or Bf16(energy, force=True)",
     )
@@ -140,16 +140,18 @@ class Totals:
             zero,
         )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
-        self.num_gradients = getattr(sampler, "init_gradients", 1)
-        self.num_potentials = getattr(sampler, "init_potentials", 0)
+        self.cost = traits_of(sampler)
+        self.num_gradients = self.cost.init_gradients
+        self.num_potentials = self.cost.init_potentials
         self.swaps: Tensor | None = None
         self.swap_rounds: Tensor | int = 0
         self.has_acceptance = self.has_scale = False
 
     def add(self, state: ChainState, info: StepInfo) -> None:
         self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
-        self.num_gradients += info.num_gradients
-        self.num_potentials += info.num_potentials
+        gradients, potentials = info.num_gradients, info.num_potentials
+        self.num_gradients += self.cost.gradients if gradients is None else gradients
+        self.num_potentials += self.cost.potentials if potentials is None else potentials
         if info.swap_acceptance is not None:
             tried = ~info.swap_acceptance.isnan()  # a pair of temperatures takes part in every other round
             rates = info.swap_acceptance.where(tried, 0.0)

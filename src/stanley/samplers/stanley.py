@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from stanley.samplers.scale import (
     resolve_threshold,
     scale,
 )
+from stanley.samplers.traits import Traits
 from stanley.types import Energy, piecewise_linear
 
 
@@ -68,8 +69,6 @@ class Stanley:
     floor: float = 0.0
     kind: Literal["stanley"] = "stanley"
 
-    no_log_ratio: ClassVar[str] = "the midpoint move has no tractable density; use correction='none' or 'drift'"
-
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
         check_threshold(self, self.threshold)
@@ -88,12 +87,16 @@ class Stanley:
         )
 
     @property
-    def adjustable(self) -> bool:
-        return self.correction != "midpoint"
-
-    @property
-    def log_ratio_gradients(self) -> int:
-        return 2 if self.correction == "drift" else 0
+    def traits(self) -> Traits:
+        midpoint = "the midpoint move has no tractable density; use correction='none' or 'drift'"
+        kept = f"refresh={self.refresh!r} keeps γ from the start of a run; use refresh='step'"
+        return Traits(
+            independent_chains=self.refresh != "lagged",
+            gradients={"none": 1, "midpoint": 2, "drift": 3}[self.correction],
+            log_ratio_gradients=2 if self.correction == "drift" else 0,
+            not_markov=None if self.refresh == "step" else kept,
+            not_adjustable=midpoint if self.correction == "midpoint" else None,
+        )
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         state = evaluate(potential, x)
@@ -119,9 +122,8 @@ class Stanley:
             there = evaluate(potential, law.mean + noise)._replace(threshold=state.threshold)
             noise = (1 + self.scale(there) / self.scale(state)) / 2 * noise
         candidate = evaluate(potential, law.mean + noise)
-        gradients = {"none": 1, "midpoint": 2, "drift": 3}[self.correction]
         gamma = law.variance / self.step_size  # exactly 1 where γ is
-        info = StepInfo(scale=gamma.flatten(1).mean(1), num_gradients=gradients)
+        info = StepInfo(scale=gamma.flatten(1).mean(1))
         return candidate._replace(threshold=state.threshold, scale=state.scale), law, info
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Law) -> Tensor:

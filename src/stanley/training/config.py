@@ -9,7 +9,7 @@ from stanley.data import AnyData
 from stanley.errors import require
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler, RobbinsMonro
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.training.augment import Augment
 from stanley.training.kl_term import why_not
 from stanley.training.optim import Adam, AnyOptimizer
@@ -118,7 +118,7 @@ class TrainConfig:
             self.chunk_size is None or self.chunk_size >= 1,
             f"chunk_size is {self.chunk_size}, must be at least 1; null takes all chains at once",
         )
-        adjusted = adjustable_step(self.sampler)
+        adjusted = is_adjusted(self.sampler)
         require(
             not (adjusted and self.precision == "bf16"),
             f"precision is 'bf16' but sampler {self.sampler.kind!r} tests differences of U, which bfloat16 knows to "

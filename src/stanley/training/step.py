@@ -15,7 +15,7 @@ from stanley.data import positive_batch
 from stanley.device import peak_memory
 from stanley.ranks import gather_weights, whole
 from stanley.samplers import ChainInfo, run_chains
-from stanley.samplers.traits import adjustable_step, with_step_size
+from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.bank import restart
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep, kl_term
@@ -66,7 +66,7 @@ def read(config: TrainConfig, state: TrainState, unread: list[Measured], began: 
     records = []
     for (known, names, _), numbers in zip(unread, rows, strict=True):
         record = known | {name: v if math.isfinite(v) else None for name, v in zip(names, numbers, strict=True)}
-        if not adjustable_step(config.sampler):
+        if not is_adjusted(config.sampler):
             record["acceptance"] = None
         elif config.adapt is not None and record["acceptance"] is not None:
             state.step_size = config.adapt.update(state.step_size, record["acceptance"], config.sampler)
