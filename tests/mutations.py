@@ -222,12 +222,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/test_stanley.py",
         ("twice the Hessian", "return product.detach()", "return 2 * product.detach()"),
     ),
+    *breakages(
+        "samplers/base.py",
+        "samplers/test_adjusted.py",
+        ("no log-determinant", "(x - law.mean) ** 2 / variance + variance.log()", "(x - law.mean) ** 2 / variance"),
+        ("log-determinant twice", "variance + variance.log()", "variance + 2 * variance.log()"),
+        (
+            "log-determinant of one element a sample",
+            "+ variance.log()) / 2",
+            ") / 2 - per_chain(law.variance.log()) / 2",
+        ),
+    ),
     # Langevin and its Metropolis test.
     *breakages(
         "samplers/langevin.py",
         "samplers/test_langevin.py",
-        ("drift uphill", "state.x - h / 2 * state.grad", "state.x + h / 2 * state.grad"),
-        ("drift h", "state.x - h / 2 * state.grad", "state.x - h * state.grad"),
+        ("drift uphill", "state.x - self.step_size / 2", "state.x + self.step_size / 2"),
+        ("drift h", "self.step_size / 2 * state.grad", "self.step_size * state.grad"),
         ("noise h for √h", "h**0.5 * noise", "h * noise"),
         ("noise √(2h)", "h**0.5 * noise", "(2 * h) ** 0.5 * noise"),
     ),
@@ -266,7 +277,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "metropolis(state, candidate, 0 * log_ratio,",
         ),
         ("half the step size", "h, noise = self.step_size, normal", "h, noise = self.step_size / 2, normal"),
-        ("drift uphill", "state.x - h / 2 * state.grad", "state.x + h / 2 * state.grad"),
+        ("drift uphill", "state.x - self.step_size / 2", "state.x + self.step_size / 2"),
         ("noise h for √h", "h**0.5 * noise", "h * noise"),
         ("ratio of the way back", "log_ratio = self.log_ratio(", "log_ratio = -self.log_ratio("),
         ("ratio without its half", "back**2 / h) / 2", "back**2 / h)"),
@@ -366,13 +377,6 @@ MUTATIONS: tuple[Mutation, ...] = (
             "self.law(potential, candidate, move.signs)",
             "self.law(potential, candidate, None if move.signs is None else move.signs**0)",
         ),
-        ("no log-determinant", "(x - law.mean) ** 2 / variance + variance.log()", "(x - law.mean) ** 2 / variance"),
-        ("log-determinant twice", "variance + variance.log()", "variance + 2 * variance.log()"),
-        (
-            "log-determinant of one element a sample",
-            "+ variance.log()) / 2",
-            ") / 2 - per_chain(law.variance.log()) / 2",
-        ),
         ("gradients of the ratio not counted", "log_ratio_gradients=2 if", "log_ratio_gradients=0 if"),
     ),
     *breakages(
@@ -388,9 +392,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/clipped.py",
         "samplers/test_clipped.py",
-        ("drift not clipped", "h / 2 * gamma * state.grad", "h / 2 * state.grad"),
-        ("drift h", "h / 2 * gamma * state.grad", "h * gamma * state.grad"),
+        ("drift not clipped", "/ 2 * gamma * state.grad", "/ 2 * state.grad"),
+        ("drift h", "/ 2 * gamma * state.grad", "* gamma * state.grad"),
         ("noise scaled as well", "h**0.5 * noise", "(h * gamma) ** 0.5 * noise"),
+        ("law of twice the noise", "number_like(self.step_size,", "number_like(2 * self.step_size,"),
     ),
     *breakages(
         "samplers/clipped.py",
@@ -401,9 +406,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/matched.py",
         "samplers/test_matched.py",
-        ("full noise", "(h * mean_gamma) ** 0.5", "h**0.5"),
-        ("noise by γ̄, not √γ̄", "(h * mean_gamma) ** 0.5", "h**0.5 * mean_gamma"),
-        ("noise anisotropic", "(h * mean_gamma) ** 0.5", "(h * gamma) ** 0.5"),
+        ("full noise", "h * mean_gamma)", "h * mean_gamma**0)"),
+        ("noise by γ̄, not √γ̄", "h * mean_gamma)", "h * mean_gamma**2)"),
+        ("noise anisotropic", "h * mean_gamma)", "h * gamma)"),
         ("mean of √γ", "mean_gamma = gamma.flatten(1)", "mean_gamma = gamma.sqrt().flatten(1)"),
         ("γ̄ of each chain alone", ".where(finite, torch.nan).nanmean()", ".view(-1, *[1] * (gamma.dim() - 1))"),
         ("γ̄ over lost chains too", ".where(finite, torch.nan).nanmean()", ".mean()"),
@@ -490,7 +495,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/tamed.py",
         "samplers/test_tamed.py",
-        ("not tamed", "h / 2 * taming * state.grad", "h / 2 * state.grad"),
+        ("not tamed", "/ 2 * taming * state.grad", "/ 2 * state.grad"),
         ("tamed by h", "self.step_size / 2 * magnitude", "self.step_size * magnitude"),
         ("noise tamed as well", "h**0.5 * noise", "(h * taming) ** 0.5 * noise"),
     ),
@@ -901,6 +906,24 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("chance ignored", "torch.where(chosen, y, x)", "y"),
     ),
     *breakages(
+        "samplers/clipped.py",
+        "training/test_kl_term.py",
+        (
+            "law without its clipping",
+            "Law(self.mean(state, self.scale(state))",
+            "Law(self.mean(state, self.scale(state) ** 0)",
+        ),
+    ),
+    *breakages(
+        "samplers/langevin.py",
+        "training/test_kl_term.py",
+        (
+            "law of the whole step",
+            "Law(self.mean(state)",
+            "Law(2 * self.mean(state) - state.x",
+        ),
+    ),
+    *breakages(
         "training/kl_term.py",
         "training/test_kl_term.py",
         ("temperature forgotten", "grad_before / last.temperature", "grad_before"),
@@ -908,8 +931,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("scale held fixed", "x_theta = law.mean + std * noise", "x_theta = law.mean + std.detach() * noise"),
         ("pushed to high energy", "pull = (grad", "pull = -(grad"),
         ("energy moves too", "return energy.detach().mean()", "return energy.mean()"),
-        ("whole step", "h / 2 * factor", "h * factor"),
-        ("clipping forgotten", "factor = sampler.scale(state)", "factor = 1.0"),
     ),
     *breakages(
         "models/trained.py",

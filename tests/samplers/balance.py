@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stanley.samplers import AMALA, Barker, Stanley
-from stanley.samplers.stanley import Law
+from stanley.samplers.base import Law
 from stanley.samplers.traits import innermost
 
 from . import formulas, targets

@@ -16,6 +16,7 @@ import torch
 from stanley.errors import StanleyError
 from stanley.samplers import run_chains
 from stanley.samplers.adapt import adapt
+from stanley.samplers.base import Gaussian, RandomSigns
 from stanley.samplers.traits import innermost, is_adjusted, traits_of, with_step_size, wrapped_by
 from stanley.targets import Banana
 from stanley.types import Potential
@@ -251,6 +252,20 @@ class Invariants:
                 assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), name
 
     # --- the step-size convention
+
+    def test_the_law_it_states_is_its_formula(self, sampler):
+        """At the points themselves, of one chain each, and with the same random signs: to the rounding of float64."""
+        move = innermost(sampler)
+        if not isinstance(move, Gaussian):
+            pytest.skip("states no Gaussian law")
+        points = starts((3, 2, 3, 1), seed=5)
+        potential = targets.skewed if scope_of(sampler) == "element" else targets.coupled
+        state = move.init(potential, points)
+        signs = move.signs(points, generator(12)) if isinstance(move, RandomSigns) else None
+        law = move.law(potential, state, signs)
+        mean, variance = self.oracle(move, frozen=state.scale, signs=signs).law(potential, points)
+        torch.testing.assert_close(law.mean, mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(law.variance.expand_as(mean), variance.expand_as(mean), rtol=1e-9, atol=0)
 
     def test_one_step_has_the_mean_and_variance_of_its_formula(self, sampler):
         """20,000 copies of three points, one step each, against `formulas`: h is the variance of the noise.

@@ -10,17 +10,22 @@ State is for the next step, info is for the reader. A sampler that can be Metrop
     propose(potential, state, generator) -> (candidate: ChainState, move, StepInfo)
     log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
 
-where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x.
+where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x. One
+that draws its proposal from a Gaussian of independent components states that law besides,
 
-What else the library asks of a sampler (whether its step ends in a Metropolis test, the acceptance rate to aim at,
-its cost, why it cannot be compiled) stands in one value, its attribute `traits`: see `traits.Traits`, whose defaults
-hold where there is none.
+    law(potential, state, signs=None) -> Law                 N(mean, diag variance)
+
+with `signs` what its `signs(x, generator)` drew, if its drift is estimated with random signs.
+
+What else the library asks of a sampler (whether its step ends in a Metropolis test, the acceptance
+rate to aim at, its cost, why it cannot be compiled) stands in one value, its attribute `traits`:
+see `traits.Traits`, whose defaults hold where there is none.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -59,6 +64,14 @@ class StepInfo(NamedTuple):
     swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
 
 
+class Law(NamedTuple):
+    """The Gaussian N(mean, diag variance) that one step draws from, and the random signs its drift used."""
+
+    mean: Tensor  # (B, *event)
+    variance: Tensor  # broadcastable to the mean
+    signs: Tensor | None = None
+
+
 class Sampler(Protocol):
     """Anything with `init` and `step`; see the top of this module."""
 
@@ -78,6 +91,20 @@ class Proposal(Sampler, Protocol):
     ) -> tuple[ChainState, Any, StepInfo]: ...
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Any) -> Tensor: ...
+
+
+@runtime_checkable
+class Gaussian(Sampler, Protocol):
+    """A sampler whose proposal is Gaussian, with independent components, and says which."""
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law: ...
+
+
+@runtime_checkable
+class RandomSigns(Gaussian, Protocol):
+    """A Gaussian proposal whose mean depends on random signs."""
+
+    def signs(self, x: Tensor, generator: torch.Generator) -> Tensor | None: ...
 
 
 def evaluate(potential: Energy, x: Tensor) -> ChainState:
@@ -149,6 +176,17 @@ def check_shape(u: Tensor, x: Tensor) -> Tensor:
 def per_chain(values: Tensor) -> Tensor:
     """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B, *event) -> (B,)."""
     return values.flatten(1).sum(1, dtype=widest_float(values.device))
+
+
+def log_normal(x: Tensor, law: Law) -> Tensor:
+    """log N(x; mean, diag variance) without its constant, summed over the event: (B,)."""
+    variance = law.variance.expand_as(x)
+    return -per_chain((x - law.mean) ** 2 / variance + variance.log()) / 2
+
+
+def number_like(value: float, x: Tensor) -> Tensor:
+    """A number, or a 0-d tensor, as a 0-d tensor of the type and on the device of x."""
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
 
 
 def metropolis(

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from stanley.samplers.base import (
     ChainState,
+    Law,
     StepInfo,
     evaluate,
     metropolis,
+    number_like,
     per_chain,
     require_positive,
 )
@@ -52,7 +54,7 @@ class MALA:
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Tensor, StepInfo]:
         h, noise = self.step_size, normal_like(state.x, generator)
-        x = state.x - h / 2 * state.grad + h**0.5 * noise
+        x = self.mean(state) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo()
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
@@ -60,3 +62,11 @@ class MALA:
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * candidate.grad
         return per_chain(noise**2 - back**2 / h) / 2
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x - (h/2)·∇U(x), h)."""
+        return Law(self.mean(state), number_like(self.step_size, state.x))
+
+    def mean(self, state: ChainState) -> Tensor:
+        """x - (h/2)·∇U(x)."""
+        return state.x - self.step_size / 2 * state.grad

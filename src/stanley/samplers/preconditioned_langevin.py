@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, StepInfo, evaluate, hessian_vector, require_positive
+from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, hessian_vector, require_positive
 from stanley.samplers.noise import normal_like, signs_like
-from stanley.samplers.stanley import Law, refuse_kinked
+from stanley.samplers.stanley import refuse_kinked
 from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
@@ -81,12 +81,19 @@ class PreconditionedLangevin:
 
     def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         moment = self.remember(state)
-        law = self.law(potential, state, moment, self.signs(state.x, generator))
+        law = self.law(potential, state, self.signs(state.x, generator), moment)
         candidate = evaluate(potential, law.mean + law.variance.sqrt() * normal_like(state.x, generator))
         return candidate._replace(memory=moment), StepInfo(scale=self.metric(moment).flatten(1).mean(1))
 
-    def law(self, potential: Energy, state: ChainState, moment: SecondMoment, signs: Tensor | None) -> Law:
-        """μ = x - (h/2)·G⊙g (+ (h/2)·Γ), variance hG, given the V that has just seen g."""
+    def law(
+        self,
+        potential: Energy,
+        state: ChainState,
+        signs: Tensor | None = None,
+        moment: SecondMoment | None = None,
+    ) -> Law:
+        """μ = x - (h/2)·G⊙g (+ (h/2)·Γ), variance hG, with `moment` the V that has just seen g."""
+        moment = self.remember(state) if moment is None else moment
         h, metric = self.step_size, self.metric(moment)
         mean = state.x - h / 2 * metric * state.grad
         if signs is not None:

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from stanley.samplers.base import (
     ChainState,
+    Law,
     StepInfo,
     check_shape,
     chunks,
     metropolis,
+    number_like,
     per_chain,
     require_positive,
 )
@@ -66,6 +68,10 @@ class RandomWalk:
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
         """0: the way back is as likely as the way there."""
         return per_chain(state.x.new_zeros(len(state.x), 1))
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x, h)."""
+        return Law(state.x, number_like(self.step_size, state.x))
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch import Tensor
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import (
     ChainState,
+    Law,
     StepInfo,
     evaluate,
     hessian_vector,
-    per_chain,
+    log_normal,
     require_positive,
 )
 from stanley.samplers.noise import normal_like, signs_like
@@ -29,14 +30,6 @@ from stanley.samplers.scale import (
 )
 from stanley.samplers.traits import Traits
 from stanley.types import Energy, piecewise_linear
-
-
-class Law(NamedTuple):
-    """The Gaussian N(mean, diag variance) that one step draws from, and the random signs its drift used."""
-
-    mean: Tensor
-    variance: Tensor
-    signs: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,7 @@ class Stanley:
         reverse = self.law(potential, candidate, move.signs)
         return log_normal(state.x, reverse) - log_normal(candidate.x, move)
 
-    def law(self, potential: Energy, state: ChainState, signs: Tensor | None) -> Law:
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
         """μ(x) = x - (h/2)γ⊙g (+ hΓ), variance hγ."""
         h, gamma = self.step_size, self.scale(state)
         mean = state.x - h / 2 * gamma * state.grad
@@ -179,12 +172,6 @@ class Stanley:
                 signs * hessian_vector(potential, state.x, signs) * g
             )  # H_ii g_i, so that /|g_i|² gives H_ii/g_i
         return torch.where(active, -gamma * curvature / square / 2, 0.0)
-
-
-def log_normal(x: Tensor, law: Law) -> Tensor:
-    """log N(x; mean, diag variance) without its constant, summed over the event: (B,)."""
-    variance = law.variance.expand_as(x)
-    return -per_chain((x - law.mean) ** 2 / variance + variance.log()) / 2
 
 
 def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:

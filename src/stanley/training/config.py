@@ -145,7 +145,7 @@ class TrainConfig:
         require(
             no_gradient is None,
             f"kl_weight is {self.kl_weight}, but no gradient goes through a step of sampler {self.sampler.kind!r}: "
-            f"{no_gradient}; use langevin, clipped-langevin, tamed-langevin, stanley without correction, or 0",
+            f"{no_gradient}; use a Gaussian move that is not adjusted, such as langevin, or 0",
         )
 
     def chain_steps_at(self, step: int) -> int:
