@@ -193,7 +193,7 @@ def random_signs(move: Gaussian, x: ChainState, generator: torch.Generator) -> T
 
 
 def coupled_move(sampler: Sampler) -> Gaussian:
-    """The proposal of a sampler that has a coupling: its law given the position alone, once states have one.
+    """The proposal of a sampler that has a coupling: one whose law depends on the position alone.
 
     A law that was inherited does not count, since the subclass may move in another way.
     """
@@ -204,8 +204,9 @@ def coupled_move(sampler: Sampler) -> Gaussian:
         reason = "it does not state the law of a Gaussian proposal"
     require(
         reason is None,
-        f"couple: {name} has no coupling here: {reason}; those with one draw from a Gaussian that depends on x alone, "
-        "such as Langevin, MALA, RandomWalk and Stanley without midpoint, alone or in Adjusted",
+        f"couple: {name} has no coupling here: {reason}; those with one draw from a Gaussian that "
+        "depends on x alone, as Langevin, MALA, RandomWalk and Stanley without midpoint do, alone or "
+        "in Adjusted",
     )
     require(
         not has_quantile(move),

@@ -129,8 +129,8 @@ def refuse_memory(sampler: Sampler, state: ChainState) -> None:
     carried = state.memory.memory if isinstance(sampler, Preconditioned) else state.memory
     require(
         carried is None,
-        f"drift_ratio: a step of {type(sampler).__name__} does not depend on x alone: it carries something in the "
-        "state's memory; use Langevin, MALA or STANLEY",
+        f"drift_ratio: a step of {type(sampler).__name__} does not depend on x alone: it carries "
+        "something in the state's memory; use Langevin, MALA or STANLEY",
     )
 
 

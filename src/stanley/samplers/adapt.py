@@ -103,7 +103,8 @@ def adapt(
         is_adjusted(sampler),
         f"adapt needs a Metropolis-adjusted sampler, got {name}, which never rejects; use {instead}",
     )
-    target = traits_of(sampler).target_acceptance if target_acceptance is None else target_acceptance
+    own = traits_of(sampler).target_acceptance
+    target = own if target_acceptance is None else target_acceptance
     require(0 < target < 1, f"target_acceptance is {target}, must lie between 0 and 1")
     known = (None, "draws", "gradients", "both")
     require(precondition in known, f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'")
@@ -228,7 +229,8 @@ class RobbinsMonro:
 
     def update(self, step_size: float, acceptance: float, sampler: Sampler) -> float:
         """The next h of `sampler`, whose own step size is the largest allowed."""
-        target = traits_of(sampler).target_acceptance if self.target_acceptance is None else self.target_acceptance
+        own = traits_of(sampler).target_acceptance
+        target = own if self.target_acceptance is None else self.target_acceptance
         return min(float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target)))
 
 

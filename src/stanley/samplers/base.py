@@ -59,13 +59,13 @@ class StepInfo(NamedTuple):
     acceptance: Tensor | None = None  # (B,)  min(1, α), the probability of accepting, not the coin
     scale: Tensor | None = None  # (B,)       mean of γ over the event
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
-    num_gradients: int | None = None  # per chain, where it is not the number that the sampler's traits state
+    num_gradients: int | None = None  # per chain, where it is not what the sampler's traits state
     num_potentials: int | None = None  # likewise, evaluations of U without its gradient
     swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
 
 
 class Law(NamedTuple):
-    """The Gaussian N(mean, diag variance) that one step draws from, and the random signs its drift used."""
+    """The Gaussian N(mean, diag variance) that one step draws from, and the signs its drift used."""
 
     mean: Tensor  # (B, *event)
     variance: Tensor  # broadcastable to the mean

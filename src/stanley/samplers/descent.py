@@ -24,7 +24,10 @@ class GradientDescent:
     step_size: float
     kind: Literal["gradient-descent"] = "gradient-descent"
 
-    traits: ClassVar[Traits] = Traits(deterministic=True, not_adjustable="its move is a point, which has no density")
+    traits: ClassVar[Traits] = Traits(
+        deterministic=True,
+        not_adjustable="its move is a point, which has no density",
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

@@ -175,7 +175,8 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     def step(*inputs: Tensor) -> list[Tensor]:
         held = iter(inputs)
         again = pytree.tree_unflatten([next(held) if isinstance(v, Tensor) else v for v in old], old_structure)
-        return tensors_of(with_tensor_step_size(sampler, next(held)).step(potential, again, Tape(held)))  # type: ignore[arg-type]
+        kernel = with_tensor_step_size(sampler, next(held))
+        return tensors_of(kernel.step(potential, again, Tape(held)))  # type: ignore[arg-type]
 
     numbers = [draw.draw(torch.Generator(draw.device)) for draw in recorder.draws]
     inputs = (*tensors_of(state), step_size_of(sampler, state), *numbers)
@@ -231,7 +232,9 @@ def captured(graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]) -> 
 def with_tensor_step_size(sampler: Sampler, step_size: Tensor) -> Sampler:
     """The sampler with a tensor for a step size, unchecked: a check would read numbers back."""
     other, inner = copy.copy(sampler), wrapped_by(sampler)
-    field, value = ("step_size", step_size) if inner is None else (inner[0], with_tensor_step_size(inner[1], step_size))
+    field, value = "step_size", step_size
+    if inner is not None:
+        field, value = inner[0], with_tensor_step_size(inner[1], step_size)
     object.__setattr__(other, field, value)  # it is frozen, and ours alone
     return other
 

@@ -32,7 +32,7 @@ class MatchedLangevin:
 
     traits: ClassVar[Traits] = Traits(
         independent_chains=False,
-        not_adjustable="its noise depends on all chains at once, so one chain's move has no density of its own",
+        not_adjustable=("its noise depends on all chains at once, so one chain's move has no density of its own"),
     )
 
     def __post_init__(self) -> None:

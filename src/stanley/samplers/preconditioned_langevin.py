@@ -68,8 +68,8 @@ class PreconditionedLangevin:
             gradients=3 if self.correction == "drift" else 1,
             not_markov="it carries second moments of the gradient from step to step",
             not_adjustable=(
-                "its metric depends on the whole history of the chain, so that x alone is not a Markov chain; "
-                "use adapt(MALA(...), precondition='draws') for an exact diagonal metric"
+                "its metric depends on the whole history of the chain, so that x alone is not a "
+                "Markov chain; use adapt(MALA(...), precondition='draws') for an exact diagonal metric"
             ),
         )
 

@@ -45,8 +45,8 @@ class Underdamped:
         step_is_time=True,
         not_markov="it carries momentum from step to step",
         not_adjustable=(
-            "its step moves position and momentum together, and q(y→x) given x alone has no closed form; "
-            "use Langevin inside Adjusted, or MALA"
+            "its step moves position and momentum together, and q(y→x) given x alone has no closed "
+            "form; use Langevin inside Adjusted, or MALA"
         ),
     )
 
