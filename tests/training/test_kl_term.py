@@ -28,7 +28,7 @@ from stanley.samplers import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.training.config import TrainConfig
-from stanley.training.kl_term import LastStep, kl_term, law_of, why_no_gradient
+from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
 from stanley.training.loop import check_split
 from stanley.training.state import TrainState
 from stanley.training.step import backward, negative_batch
@@ -82,7 +82,7 @@ def test_the_law_is_that_of_the_step(sampler: AnySampler) -> None:
     energy, x0 = energy_and_starts()
     state = sampler.init(Potential(energy, T), x0)
     after, _ = sampler.step(Potential(energy, T), state, generator(2))
-    law = law_of(sampler, state)
+    law = sampler.law(Potential(energy, T), state)
     noise = (after.x - law.mean) / law.variance.sqrt()
     assert (noise - normal_like(x0, generator(2))).abs().max() < 1e-13
 

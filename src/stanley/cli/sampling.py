@@ -68,7 +68,7 @@ def sample(
     from stanley.cli.tables import accepted
     from stanley.files import write_json
     from stanley.samplers import run_chains
-    from stanley.samplers.traits import adjustable_step
+    from stanley.samplers.traits import is_adjusted
 
     subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     model, bar = subject.model, sys.stderr.isatty()
@@ -109,7 +109,7 @@ def sample(
     lost = int(chains.info.nonfinite.sum())
     summary = asked | {
         "step_size": how,
-        "acceptance": float(chains.info.acceptance.mean()) if adjustable_step(sampler) else None,
+        "acceptance": float(chains.info.acceptance.mean()) if is_adjusted(sampler) else None,
         "gradients_per_chain": chains.info.num_gradients,
         "nonfinite": lost,
     }
@@ -122,7 +122,7 @@ def sample(
         lines.append(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
         )
-    if adjustable_step(sampler) and float(chains.info.acceptance.mean()) < 0.02:
+    if is_adjusted(sampler) and float(chains.info.acceptance.mean()) < 0.02:
         lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
     show(summary | {"files": [str(f) for f in files]}, json_, lines)
 

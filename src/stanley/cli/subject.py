@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stanley.cli.fields import parse_fields
-from stanley.config import apply, flatten, from_dict, to_dict
+from stanley.cli.fields import apply, parse_fields
+from stanley.config import flatten, from_dict, to_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, did_you_mean, require

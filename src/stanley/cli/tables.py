@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stanley.judging.diagnose import ROWS, Diagnosis, rows
 from stanley.samplers import ChainInfo, Sampler
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 
 
 def diagnosis_lines(found: Diagnosis) -> list[str]:
@@ -40,7 +40,7 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
 
 
 def accepted(sampler: Sampler, info: ChainInfo) -> str:
-    return f"acceptance {float(info.acceptance.mean()):.2f}" if adjustable_step(sampler) else "never rejects"
+    return f"acceptance {float(info.acceptance.mean()):.2f}" if is_adjusted(sampler) else "never rejects"
 
 
 def hanging(name: str, line: str) -> str:
@@ -56,7 +56,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
     value: dict[str, Any] = {
         "num_draws": s.num_draws,
         "num_chains": s.num_chains,
-        "acceptance": float(info.acceptance.mean()) if adjustable_step(found.sampler) else None,
+        "acceptance": float(info.acceptance.mean()) if is_adjusted(found.sampler) else None,
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(s.nonfinite.sum()),
         "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},

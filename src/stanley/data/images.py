@@ -102,7 +102,8 @@ def clear_colour(opened: Image.Image) -> Any:
     A PNG says it in its own bits, Pillow hands that on as it is, but stretches 2 and 4 bits to 8 and cuts 16 bits of a
     colour to their upper 8 (colours that differ below these cannot be told apart then).
     """
-    clear, raw = opened.info.get("transparency"), opened.tile[0].args if opened.tile else ""
+    clear, tiles = opened.info.get("transparency"), getattr(opened, "tile", [])
+    raw = tiles[0].args if tiles else ""
     raw = raw if isinstance(raw, str) else raw[0] if raw else ""
     if clear is None or isinstance(clear, bytes):  # of a palette: an opacity for each of its colours
         return clear

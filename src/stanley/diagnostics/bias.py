@@ -14,7 +14,7 @@ from stanley.errors import StanleyError, require
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import Proposal, Sampler
 from stanley.samplers.run import check_event, check_precision, check_request
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.types import Energy, in_float32
 
 Function = Callable[[Tensor], Tensor]
@@ -100,7 +100,7 @@ def bias_against_adjusted(
 
 def adjusted_twin(sampler: Sampler) -> Sampler:
     name = type(sampler).__name__
-    if adjustable_step(sampler):
+    if is_adjusted(sampler):
         raise StanleyError(
             f"bias_against_adjusted: {name} is exact already; give the unadjusted sampler, or a reference"
         )

@@ -29,7 +29,7 @@ from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, require
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.samplers.base import values
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.targets import Target
 from stanley.types import Energy, in_float32
 
@@ -197,7 +197,7 @@ def diagnose(
         1,
         lambda: bias_against_adjusted(sampler, potential, x0, effort.steps, generator=generator),
     )
-    if adjustable_step(sampler):
+    if is_adjusted(sampler):
         left_out["bias"] = "none: the Metropolis test makes the sampler exact"
     exact = against_exact(potential, draws, summary)
     return Diagnosis(

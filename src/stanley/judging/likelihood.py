@@ -17,7 +17,7 @@ from stanley.models.trained import Trained, Weights, load, with_data_at
 from stanley.runs.directory import RunDirectory, write_answer
 from stanley.samplers import MALA, Sampler, run_chains
 from stanley.samplers.base import values
-from stanley.samplers.traits import adjustable_step, has_quantile, with_step_size
+from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
 from stanley.streams import stream
 from stanley.types import in_float32
 
@@ -98,7 +98,7 @@ def held_out_likelihood(
 def annealing_kernel(model: Trained) -> Sampler:
     """The run's own sampler where it leaves every exp(-U_β) invariant for each chain alone, else MALA."""
     own = model.sampler
-    if adjustable_step(own) and not has_quantile(own):
+    if is_adjusted(own) and not has_quantile(own) and traits_of(own).not_markov is None:
         return own
     return with_step_size(MALA(1.0), float(own.step_size))
 

@@ -27,7 +27,7 @@ from stanley.errors import require
 from stanley.samplers import Sampler
 from stanley.samplers.base import values
 from stanley.samplers.run import check_precision
-from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, wrapped_by
+from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
 from stanley.types import Energy
 
 LOG_2PI = math.log(2 * math.pi)
@@ -260,7 +260,7 @@ class Path:
 
     def tuned(self, sampler: Sampler, x: Tensor) -> list[Sampler]:
         """log h ← log h + ρ·(a - a*), from level to level; at the first one until it settles."""
-        target, log_h = target_of(sampler), math.log(float(sampler.step_size))
+        target, log_h = traits_of(sampler).target_acceptance, math.log(float(sampler.step_size))
         found = [sampler]
         for k in range(1, len(self.betas)):
             for n in range(50 if k == 1 else 1):
@@ -290,14 +290,16 @@ def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
 def require_invariant(sampler: Sampler) -> None:
     """Annealing needs a kernel that keeps exp(-U_β) and is the same for every chain, whatever the others do."""
     name = type(sampler).__name__
-    require(adjustable_step(sampler), f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC")
+    require(is_adjusted(sampler), f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC")
     require(
         not has_quantile(sampler),
         f"{name} has a quantile threshold, which depends on all chains; give the threshold as a number",
     )
-    inner = wrapped_by(sampler)
-    refresh = getattr(sampler if inner is None else inner[1], "refresh", "step")
-    require(refresh == "step", f"{name} has refresh={refresh!r}, which depends on the first state; use refresh='step'")
+    reason = traits_of(sampler).not_markov
+    require(
+        reason is None,
+        f"annealing needs a step that depends on x alone, which that of {name} does not: {reason}",
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from stanley.models.trained import Trained, load
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import evaluate
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.streams import stream
 from stanley.types import in_float32
 
@@ -94,7 +94,7 @@ def pack(
     require(not others, f"{folder} holds other files ({', '.join(others[:3])}); choose an empty or a new --out")
     refuse_another(folder, meta)
     write_atomic(folder / MODEL, content)
-    write_atomic(folder / CARD, card(meta, tensors, len(content), adjustable_step(model.sampler)).encode())
+    write_atomic(folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode())
     same_energy(load(folder, device="cpu"), energy, chains)
     return folder
 

@@ -18,6 +18,7 @@ from stanley.samplers.base import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, check_threshold, resolve_threshold, scale
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -39,8 +40,7 @@ class AMALA:
     epsilon: float = 1.0
     kind: Literal["amala"] = "amala"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.574
+    traits: ClassVar[Traits] = Traits(adjusted=True)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size, epsilon=self.epsilon)

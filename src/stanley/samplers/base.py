@@ -10,17 +10,23 @@ State is for the next step, info is for the reader. A sampler that can be Metrop
     propose(potential, state, generator) -> (candidate: ChainState, move, StepInfo)
     log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
 
-where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x, and an
-attribute `log_ratio_gradients` if the log-ratio costs gradients of its own. A sampler whose step ends in a Metropolis
-test says `adjusted = True` and the acceptance rate to aim at, `target_acceptance`. One whose `init` costs anything but
-one gradient per chain says so with `init_gradients` and `init_potentials`.
+where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x. One
+that draws its proposal from a Gaussian of independent components states that law besides,
+
+    law(potential, state, signs=None) -> Law                 N(mean, diag variance)
+
+with `signs` what its `signs(x, generator)` drew, if its drift is estimated with random signs.
+
+What else the library asks of a sampler (whether its step ends in a Metropolis test, the acceptance
+rate to aim at, its cost, why it cannot be compiled) stands in one value, its attribute `traits`:
+see `traits.Traits`, whose defaults hold where there is none.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,6 +34,7 @@ from torch import Tensor
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.noise import uniform_like
+from stanley.samplers.traits import traits_of
 from stanley.types import Energy, chunk_size_of, for_rows
 
 DETACHED = (
@@ -53,9 +60,17 @@ class StepInfo(NamedTuple):
     acceptance: Tensor | None = None  # (B,)  min(1, α), the probability of accepting, not the coin
     scale: Tensor | None = None  # (B,)       mean of γ over the event
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
-    num_gradients: int = 1  # per chain; a Hessian-vector product counts as 2
-    num_potentials: int = 0  # per chain: evaluations of U without its gradient
+    num_gradients: int | None = None  # per chain, where it is not what the sampler's traits state
+    num_potentials: int | None = None  # likewise, evaluations of U without its gradient
     swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
+
+
+class Law(NamedTuple):
+    """The Gaussian N(mean, diag variance) that one step draws from, and the signs its drift used."""
+
+    mean: Tensor  # (B, *event)
+    variance: Tensor  # broadcastable to the mean
+    signs: Tensor | None = None
 
 
 class Sampler(Protocol):
@@ -77,6 +92,20 @@ class Proposal(Sampler, Protocol):
     ) -> tuple[ChainState, Any, StepInfo]: ...
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Any) -> Tensor: ...
+
+
+@runtime_checkable
+class Gaussian(Sampler, Protocol):
+    """A sampler whose proposal is Gaussian, with independent components, and says which."""
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law: ...
+
+
+@runtime_checkable
+class RandomSigns(Gaussian, Protocol):
+    """A Gaussian proposal whose mean depends on random signs."""
+
+    def signs(self, x: Tensor, generator: torch.Generator) -> Tensor | None: ...
 
 
 def evaluate(potential: Energy, x: Tensor) -> ChainState:
@@ -163,6 +192,17 @@ def per_chain(values: Tensor) -> Tensor:
     return values.flatten(1).sum(1, dtype=widest_float(values.device))
 
 
+def log_normal(x: Tensor, law: Law) -> Tensor:
+    """log N(x; mean, diag variance) without its constant, summed over the event: (B,)."""
+    variance = law.variance.expand_as(x)
+    return -per_chain((x - law.mean) ** 2 / variance + variance.log()) / 2
+
+
+def number_like(value: float, x: Tensor) -> Tensor:
+    """A number, or a 0-d tensor, as a 0-d tensor of the type and on the device of x."""
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
+
+
 def metropolis(
     state: ChainState, candidate: ChainState, log_ratio: Tensor, generator: torch.Generator, info: StepInfo
 ) -> tuple[ChainState, StepInfo]:
@@ -188,13 +228,15 @@ def choose(accept: Tensor, candidate: ChainState, state: ChainState) -> ChainSta
     )
 
 
-def require_positive(sampler: object, **values: float) -> None:
+def require_positive(sampler: Sampler, **values: float) -> None:
     """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
             hint = "use a positive number"
             if name == "step_size":
-                hint = getattr(sampler, "step_size_hint", "it is the variance of the noise per step")
+                hint = "it is the variance of the noise per step"
+                if traits_of(sampler).step_is_time:
+                    hint = "it is a time step, √h of a Langevin sampler"
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

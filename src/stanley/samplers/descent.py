@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -23,7 +24,10 @@ class GradientDescent:
     step_size: float
     kind: Literal["gradient-descent"] = "gradient-descent"
 
-    no_log_ratio: ClassVar[str] = "its move is a point, which has no density"
+    traits: ClassVar[Traits] = Traits(
+        deterministic=True,
+        not_adjustable="its move is a point, which has no density",
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

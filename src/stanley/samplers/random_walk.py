@@ -11,13 +11,16 @@ from torch import Tensor
 
 from stanley.samplers.base import (
     ChainState,
+    Law,
     StepInfo,
     metropolis,
+    number_like,
     per_chain,
     require_positive,
     values,
 )
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -35,10 +38,14 @@ class RandomWalk:
     step_size: float
     kind: Literal["random-walk"] = "random-walk"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.234
-    init_gradients: ClassVar[int] = 0
-    init_potentials: ClassVar[int] = 1
+    traits: ClassVar[Traits] = Traits(
+        adjusted=True,
+        target_acceptance=0.234,
+        gradients=0,
+        potentials=1,
+        init_gradients=0,
+        init_potentials=1,
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
@@ -55,11 +62,15 @@ class RandomWalk:
     ) -> tuple[ChainState, Tensor, StepInfo]:
         noise = normal_like(state.x, generator)
         candidate = evaluate_only(potential, state.x + self.step_size**0.5 * noise)
-        return candidate, noise, StepInfo(num_gradients=0, num_potentials=1)
+        return candidate, noise, StepInfo()
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
         """0: the way back is as likely as the way there."""
         return per_chain(state.x.new_zeros(len(state.x), 1))
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x, h)."""
+        return Law(state.x, number_like(self.step_size, state.x))
 
 
 def evaluate_only(potential: Energy, x: Tensor) -> ChainState:

@@ -13,7 +13,7 @@ from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted, traits_of
 from stanley.types import Energy, in_float32, layers, rounded
 
 
@@ -113,7 +113,7 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
 def check_precision(sampler: Sampler, potential: Energy) -> None:
     """No Metropolis test on a U that is rounded, unless someone insisted."""
     require(
-        not (adjustable_step(sampler) and rounded(potential)),
+        not (is_adjusted(sampler) and rounded(potential)),
         f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
         "unadjusted sampler, float32 (stanley.types.in_float32), or Bf16(energy, force=True)",
     )
@@ -122,7 +122,7 @@ def check_precision(sampler: Sampler, potential: Energy) -> None:
 def potential_for(sampler: Sampler, potential: Energy) -> Energy:
     """The potential in the precision that the sampler's chains can use: float32 where a step ends in a Metropolis test,
     as it is elsewhere."""
-    return in_float32(potential) if adjustable_step(sampler) else potential
+    return in_float32(potential) if is_adjusted(sampler) else potential
 
 
 def check_event(potential: Energy, x0: Tensor) -> None:
@@ -150,16 +150,18 @@ class Totals:
             zero,
         )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
-        self.num_gradients = getattr(sampler, "init_gradients", 1)
-        self.num_potentials = getattr(sampler, "init_potentials", 0)
+        self.cost = traits_of(sampler)
+        self.num_gradients = self.cost.init_gradients
+        self.num_potentials = self.cost.init_potentials
         self.swaps: Tensor | None = None
         self.swap_rounds: Tensor | int = 0
         self.has_acceptance = self.has_scale = False
 
     def add(self, state: ChainState, info: StepInfo) -> None:
         self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
-        self.num_gradients += info.num_gradients
-        self.num_potentials += info.num_potentials
+        gradients, potentials = info.num_gradients, info.num_potentials
+        self.num_gradients += self.cost.gradients if gradients is None else gradients
+        self.num_potentials += self.cost.potentials if potentials is None else potentials
         if info.swap_acceptance is not None:
             tried = ~info.swap_acceptance.isnan()  # a pair of temperatures takes part in every other round
             rates = info.swap_acceptance.where(tried, 0.0)

@@ -12,7 +12,7 @@ from stanley.errors import StanleyError, require
 from stanley.samplers import Adjusted, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
 from stanley.samplers.base import values
-from stanley.samplers.traits import adjustable_step, has_quantile, with_threshold
+from stanley.samplers.traits import has_quantile, is_adjusted, with_threshold
 from stanley.types import Energy, in_float32
 
 
@@ -52,7 +52,7 @@ def warm_up(
         f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the width of the "
         "starts, or move the density so that they lie inside it",
     )
-    twin = sampler if adjustable_step(sampler) or not tune else adjusted_twin(sampler)
+    twin = sampler if is_adjusted(sampler) or not tune else adjusted_twin(sampler)
     require(
         precondition is None or (tune and twin is sampler),
         f"precondition={precondition!r} is found along with the step size of an adjusted sampler; leave it out, or use "

@@ -9,7 +9,7 @@ from stanley.data import AnyData
 from stanley.errors import require
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler, RobbinsMonro
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.training.augment import Augment
 from stanley.training.kl_term import why_no_gradient
 from stanley.training.optim import Adam, AnyOptimizer
@@ -144,7 +144,7 @@ class TrainConfig:
             self.chunk_size is None or self.chunk_size >= 1,
             f"chunk_size is {self.chunk_size}, but must be at least 1; use null for all at once",
         )
-        adjusted = adjustable_step(self.sampler)
+        adjusted = is_adjusted(self.sampler)
         require(
             not (adjusted and self.precision == "bf16"),
             f"precision is 'bf16', but sampler {self.sampler.kind!r} accepts by differences of U, "
@@ -173,8 +173,8 @@ class TrainConfig:
         require(
             no_gradient is None,
             f"kl_weight is {self.kl_weight}, but no gradient goes through a step of sampler "
-            f"{self.sampler.kind!r}: {no_gradient}; use langevin, clipped-langevin, "
-            "tamed-langevin, stanley without correction, or kl_weight 0",
+            f"{self.sampler.kind!r}: {no_gradient}; use a Gaussian move that is not adjusted, "
+            "such as langevin, or kl_weight 0",
         )
 
     def potential(self, energy: Energy) -> Potential:

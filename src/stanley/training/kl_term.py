@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from stanley.samplers import AnySampler, ClippedLangevin, Langevin, Sampler, Stanley, TamedLangevin
-from stanley.samplers.base import ChainState
-from stanley.samplers.stanley import Law
+from stanley.samplers import AnySampler, Sampler
+from stanley.samplers.base import ChainState, Gaussian
+from stanley.samplers.traits import traits_of
 
 
 class LastStep(NamedTuple):
@@ -38,7 +37,8 @@ def kl_term(last: LastStep, x: Tensor, energy: Tensor, grad: Tensor, grad_before
     Du, Li, Tenenbaum & Mordatch (2021), "Improved contrastive divergence", section 3.1.
     """
     state = ChainState(last.before, energy, grad_before / last.temperature, last.threshold)
-    law = law_of(last.sampler, state)
+    assert isinstance(last.sampler, Gaussian)  # see `why_not`
+    law = last.sampler.law(not_looked_at, state)
     std = law.variance.sqrt()
     noise = (x - law.mean.detach()) / std.detach()  # ξ
     x_theta = law.mean + std * noise  # x_K in value
@@ -46,30 +46,18 @@ def kl_term(last: LastStep, x: Tensor, energy: Tensor, grad: Tensor, grad_before
     return energy.detach().mean() + pull - pull.detach()
 
 
-def law_of(sampler: Sampler, state: ChainState) -> Law:
-    """N(μ, diag v) of one step as a differentiable function of the state's gradient."""
-    if isinstance(sampler, Stanley):
-        # without a correction no potential is looked at
-        return sampler.law(lambda x: x, state, None)
-    h = torch.as_tensor(sampler.step_size, dtype=state.x.dtype, device=state.x.device)
-    factor: Tensor | float = 1.0
-    if isinstance(sampler, ClippedLangevin):
-        factor = sampler.scale(state)
-    if isinstance(sampler, TamedLangevin):
-        factor = sampler.taming(state)
-    return Law(state.x - h / 2 * factor * state.grad, h, None)
+def not_looked_at(x: Tensor) -> Tensor:
+    """In place of the potential: a law that is known from the state's gradient asks for no other."""
+    raise AssertionError("the law of the last step asked for the potential")
 
 
 def why_no_gradient(sampler: AnySampler) -> str | None:
     """Why no gradient goes through this sampler's step; None where one does."""
-    if isinstance(sampler, Stanley):
-        if sampler.correction != "none":
-            return (
-                f"its correction {sampler.correction!r} needs more than the gradient at the point where the step starts"
-            )
-        if sampler.refresh != "step":
-            return f"with refresh {sampler.refresh!r} its γ is that of the chain's start, not of the last step"
-        return None
-    if isinstance(sampler, Langevin | ClippedLangevin | TamedLangevin):
-        return None
-    return "its step is not a Gaussian move with a law that the gradient at one point determines"
+    traits = traits_of(sampler)
+    if traits.adjusted:
+        return "it ends in a Metropolis test, whose outcome has no gradient"
+    if not isinstance(sampler, Gaussian):
+        return "it is no Gaussian move that the gradient at one point and a fixed ξ determine"
+    if traits.gradients > 1:
+        return f"it takes {traits.gradients} gradients, and only that of its start is differentiated"
+    return traits.not_markov or traits.not_adjustable

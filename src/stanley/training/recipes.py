@@ -21,7 +21,7 @@ from stanley.samplers import (
     RobbinsMonro,
     Stanley,
 )
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
 from stanley.training.optim import SGD, Adam
 
@@ -155,7 +155,7 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
         steps=100_000,
         batch=100,
         chain_steps=50 // sampler.num_leapfrog if isinstance(sampler, HMC) else 50,
-        adapt=RobbinsMonro() if adjustable_step(sampler) else None,
+        adapt=RobbinsMonro() if is_adjusted(sampler) else None,
         save_every=5_000,
         keep=21,
     )

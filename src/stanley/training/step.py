@@ -15,7 +15,7 @@ from stanley.device import peak_memory
 from stanley.ranks import gather_weights, unsharded
 from stanley.runs.directory import Record
 from stanley.samplers import ChainInfo, run_chains
-from stanley.samplers.traits import adjustable_step, with_step_size
+from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.bank import restart
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep, kl_term
@@ -227,7 +227,7 @@ def to_records(config: TrainConfig, measured: list[Measured], seconds: float, de
     for step, values in zip(measured, numbers, strict=True):
         finite = (value if math.isfinite(value) else None for value in values)
         records.append(step.known | dict(zip(step.names, finite, strict=True)) | cost)
-    if not adjustable_step(config.sampler):
+    if not is_adjusted(config.sampler):
         records = [record | {"acceptance": None} for record in records]
     return records
 

@@ -37,11 +37,11 @@ def sampler_line(ready: Ready, info: Any) -> str:
 
 
 def ran(ready: Ready, info: Any) -> dict[str, Any]:
-    from stanley.samplers.traits import adjustable_step
+    from stanley.samplers.traits import is_adjusted
 
     return {
         "step_size": ready.how,
-        "acceptance": float(info.acceptance.mean()) if adjustable_step(ready.sampler) else None,
+        "acceptance": float(info.acceptance.mean()) if is_adjusted(ready.sampler) else None,
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(info.nonfinite.sum()),
     }

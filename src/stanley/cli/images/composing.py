@@ -47,7 +47,7 @@ def compose(
     from stanley.errors import StanleyError, require
     from stanley.samplers import run_chains
     from stanley.samplers.run import potential_for
-    from stanley.samplers.traits import adjustable_step, with_step_size
+    from stanley.samplers.traits import is_adjusted, with_step_size
     from stanley.streams import stream
     from stanley.uses import Composed
     from stanley.uses.composition import require_same_shape
@@ -66,7 +66,7 @@ def compose(
     first = models[0]
     generator = stream(seed, "compose", device=first.noise.mean.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
-    model, tune = first, adjustable_step(first.sampler) and not fields
+    model, tune = first, is_adjusted(first.sampler) and not fields
     if not sizes and not tune:
         alike = [m if type(m.sampler) is type(first.sampler) else first for m in models]  # a step of HMC is a time
         rates = [w / float(m.sampler.step_size) for w, m in zip(potential.weights, alike, strict=True)]
