@@ -404,7 +404,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("lagged γ is the chain's own", "donors.roll(-1)", "donors"),
         ("lagged γ from a lost chain", "finite = finite_chains(grad)", "finite = order >= 0"),
-        ("a gradient of the drift not counted", '"drift": 3}', '"drift": 2}'),
+        ("a gradient of the drift not counted", "gradients=3 if", "gradients=2 if"),
     ),
     *breakages(
         "samplers/stanley.py",

@@ -234,9 +234,7 @@ def require_positive(sampler: Sampler, **values: float) -> None:
         if not isinstance(value, Tensor):
             hint = "use a positive number"
             if name == "step_size":
-                hint = "it is the variance of the noise per step"
-                if traits_of(sampler).step_is_time:
-                    hint = "it is a time step, √h of a Langevin sampler"
+                hint = traits_of(sampler).step_size_hint
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

@@ -57,6 +57,7 @@ class HMC:
             adjusted=True,
             target_acceptance=0.8,  # 0.651 in the limit of Beskos et al. (2013); higher is the safer side
             step_is_time=True,
+            step_size_hint="it is the leapfrog step ε, √h of a Langevin sampler",
             gradients=self.num_leapfrog,
             not_traceable=why if self.jitter else None,
         )

@@ -84,9 +84,9 @@ class Stanley:
     def traits(self) -> Traits:
         midpoint = "the midpoint move has no tractable density; use correction='none' or 'drift'"
         kept = f"refresh={self.refresh!r} keeps γ from the start of a run; use refresh='step'"
-        return Traits(
+        return Traits(  # also of a value that is about to be refused: its message asks for the unit of h
             independent_chains=self.refresh != "lagged",
-            gradients={"none": 1, "midpoint": 2, "drift": 3}[self.correction],
+            gradients=3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1,
             log_ratio_gradients=2 if self.correction == "drift" else 0,
             not_markov=None if self.refresh == "step" else kept,
             not_adjustable=midpoint if self.correction == "midpoint" else None,

@@ -30,6 +30,8 @@ class Traits:
     target_acceptance: float = 0.574
     #: The step size is a time step, √h of a Langevin sampler, not the variance h of the noise.
     step_is_time: bool = False
+    #: What the step size is, for the message that refuses one.
+    step_size_hint: str = "it is the variance of the noise per step"
     #: The step draws no random number.
     deterministic: bool = False
     #: The law of one chain's step does not depend on where the other chains are.

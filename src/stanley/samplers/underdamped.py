@@ -43,6 +43,7 @@ class Underdamped:
 
     traits: ClassVar[Traits] = Traits(
         step_is_time=True,
+        step_size_hint="it is the time step Δt, √h of a Langevin sampler",
         not_markov="it carries momentum from step to step",
         not_adjustable=(
             "its step moves position and momentum together, and q(y→x) given x alone has no closed "
