@@ -859,7 +859,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/hub.py",
         "models/test_hub.py",
         ("what arrives is not checked", "    read_packed(paths[MODEL].parent)", "    paths[MODEL].parent"),
-        ("what is sent is not checked", "    read_packed(folder)\n    with told", "    with told"),
+        ("what is sent is not checked", "    read_packed(folder)\n    with hub_errors", "    with hub_errors"),
     ),
     *breakages(
         "training/augment.py",

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stanley.cli.fields import parse_fields, read_config_file, resolve
-from stanley.config import apply, differences, from_dict, to_dict
+from stanley.cli.configuration import read_config_file, resolve
+from stanley.cli.fields import apply, parse_fields
+from stanley.config import differences, from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped
 from stanley.training.config import TrainConfig

@@ -196,7 +196,7 @@ def test_samples_of_another_request_are_refused_before_a_chain_runs(
     monkeypatch.setattr("stanley.models.trained.run_chains", ran)
     assert "holds another answer (steps 5, now 6)" in refused(capsys, *of_run, "6")
     assert "holds another answer (sampler.step_size " in refused(capsys, *of_density, "6")  # what the warm-up found
-    monkeypatch.setattr("stanley.cli.subject.warm_up", ran)
+    monkeypatch.setattr("stanley.cli.what_to_sample.warm_up", ran)
     assert "holds another answer (steps 4, now 7)" in refused(capsys, *of_density[:-2], "7")
     with pytest.raises(AssertionError, match="a chain ran"):  # control: the same request does run
         main([*of_density, "5"])
@@ -430,6 +430,7 @@ BAD = [
     (["sample", "--target", "banana", "--sampler", "stanleyy"], "did you mean 'stanley'"),
     (["sample", "--target", "banana", "--samplr", "mala"], "unknown flag --samplr"),
     (["sample", "--target", "banana", "--nums", "4"], "unknown flag --nums: did you mean 'num'?"),
+    (["diagnose", "--target", "banana", "--pair", "4"], "unknown flag --pair: did you mean 'pairs'?"),
     (["sample", "--target", "banana", "--steps", "0"], "num_steps is 0"),
     (["sample", "--target", "banana", "--num", "0"], "num is 0"),
     (["sample", "--target", "banana", "--sampler", "underdamped"], "none can be found"),

@@ -10,7 +10,8 @@ from cyclopts import App, Parameter
 
 from stanley.cli.flags import Device, Json, Whole
 from stanley.cli.output import show
-from stanley.cli.usage import told
+from stanley.cli.usage import help_of
+from stanley.errors import StanleyError, require
 
 features = App(name="features", help="The classifiers in whose features images are compared.", help_epilogue="")
 
@@ -35,7 +36,6 @@ def train(
     from dataclasses import replace
 
     from stanley.data import CIFAR10, MNIST
-    from stanley.errors import require
     from stanley.features.classifier_training import RECIPES, train_classifier
 
     require(out.parent.is_dir(), f"--out {out}: the folder {out.parent} is not there; make it first")
@@ -62,7 +62,6 @@ def train(
 def refuse_other_classifier(out: Path, asked: dict[str, Any]) -> None:
     """The file is not there, or holds what the same request made before; found out before anything is trained."""
     from stanley.cli.overwriting import refuse_other
-    from stanley.errors import StanleyError
     from stanley.runs.checkpoint import load
 
     if not out.exists():
@@ -76,4 +75,4 @@ def refuse_other_classifier(out: Path, asked: dict[str, Any]) -> None:
     refuse_other(out, old, json.loads(json.dumps(new)))
 
 
-features.command(train, **told("features train"))
+features.command(train, **help_of("features train"))

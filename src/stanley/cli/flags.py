@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from stanley.errors import StanleyError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cyclopts import Token
+
+
+class UnknownFlag(StanleyError):
+    """A flag that no part of the command knows; `flag` is its name without the two hyphens."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__(f"unknown flag --{flag}")
+        self.flag = flag
 
 
 def whole(kind: object, tokens: Sequence[Token]) -> int:

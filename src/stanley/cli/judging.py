@@ -109,16 +109,16 @@ def feature_lines(scores: dict[str, Any]) -> list[str]:
         n = f"n {s.get('n1', s.get('num_samples', s.get('n')))}" if isinstance(s, dict) else ""
         match kind:
             case "fd" | "fid":
-                told = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
+                numbers = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
                 n += f" against {s['n2']} {s['against']}"
             case "kd" | "kid":
-                told = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
+                numbers = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
                 n += f" against {s['n2']} {s['against']}"
             case "prdc":
-                told = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
+                numbers = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
             case "score":
-                told = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
+                numbers = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
             case _:
                 continue
-        lines.append(f"       {key.upper() if kind in ('fid', 'kid') else key:<16} {told}   {n}")
+        lines.append(f"       {key.upper() if kind in ('fid', 'kid') else key:<16} {numbers}   {n}")
     return lines

@@ -82,6 +82,6 @@ def export(
     from stanley.models.trained import load
 
     made = export_energy(load(run, weights=weights, device="cpu"), out)
-    told = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"
+    compared = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"
     value = vars(made) | {"path": str(made.path)}
-    show(value, json_, [f"checked with {made.checked_with}: {told}", f"wrote {made.path}"])
+    show(value, json_, [f"checked with {made.checked_with}: {compared}", f"wrote {made.path}"])

@@ -6,17 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-
-def folder_for(what: str, name: str, run: Path | None) -> Path:
-    """RUN/WHAT for what is made of a run, WHAT/NAME for what is made of anything else."""
-    from stanley.cli.subject import file_name
-
-    return Path(what) / file_name(name) if run is None else run / what
+from stanley.errors import StanleyError, require
 
 
 def claim(folder: Path, name: str, asked: dict[str, Any], also: Path | None = None) -> None:
     """Files of this name are not there, or answer the same request: nothing else is ever overwritten."""
-    from stanley.errors import StanleyError, require
 
     path = folder / f"{name}.json"
     if not path.exists():
@@ -33,7 +27,6 @@ def claim(folder: Path, name: str, asked: dict[str, Any], also: Path | None = No
 
 def claim_samples(path: Path, asked: dict[str, Any]) -> None:
     """Samples of this name are not there, or were made in the same way."""
-    from stanley.errors import StanleyError
 
     if path.exists():
         try:
@@ -46,7 +39,6 @@ def claim_samples(path: Path, asked: dict[str, Any]) -> None:
 
 def refuse_other(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     from stanley.config import flatten
-    from stanley.errors import StanleyError
 
     old, new = (flatten(named(request)) for request in (old, new))
     differs = next((key for key in {**new, **old} if old.get(key) != new.get(key)), None)

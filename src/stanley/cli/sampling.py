@@ -64,45 +64,46 @@ def sample(
 
     import torch
 
-    from stanley.cli.overwriting import claim_samples, folder_for
+    from stanley.cli.names import file_name, folder_for
+    from stanley.cli.overwriting import claim_samples
     from stanley.cli.sample_files import write_array, write_film, write_samples
-    from stanley.cli.subject import described, file_name, in_words, refuse_unused, subject_of
-    from stanley.cli.tables import accepted
+    from stanley.cli.what_to_sample import refuse_unused, what_to_sample
+    from stanley.cli.wording import acceptance_in_words, sampler_as_json, sampler_in_words
     from stanley.files import write_json
     from stanley.samplers import run_chains
     from stanley.samplers.traits import adjustable_step
 
-    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
-    model, bar = subject.model, sys.stderr.isatty()
-    own_step = model is not None and not subject.tune
+    what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    model, bar = what.model, sys.stderr.isatty()
+    own_step = model is not None and not what.tune
     if model is not None and own_step:
         refuse_unused(precondition=precondition)
-        model = replace(model, sampler=subject.sampler)
+        model = replace(model, sampler=what.sampler)
         start = start or "noise"
         steps = model.default_steps(start) if steps is None else steps
     else:
         refuse_unused(start=start)
         steps, start = 1000 if steps is None else steps, "noise"
-    folder = out or folder_for("samples", subject.name, subject.folder)
-    kind = ("preconditioned " if precondition else "") + in_words(subject.sampler).split(",")[0]
+    folder = out or folder_for("samples", what.name, what.folder)
+    kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[0]
     name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
-    asked = {"sampled": subject.name, "num": num, "start": start, "steps": steps, "seed": seed}
+    asked = {"sampled": what.name, "num": num, "start": start, "steps": steps, "seed": seed}
     asked |= {"trained": model.step, "weights": model.weights} if model else {}
     claim_samples(folder / f"{name}.json", asked)  # before any chain runs
     if model is not None and own_step:
-        claim_samples(folder / f"{name}.json", asked | {"sampler": described(model.sampler)})
+        claim_samples(folder / f"{name}.json", asked | {"sampler": sampler_as_json(model.sampler)})
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
-        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
+        x0 = model.starts(num, start, torch.Generator(what.device).manual_seed(seed))  # those of the chains above
         sampler, how = model.sampler, "step size as it is"
     else:
-        ready, generator = subject.start(num, warm_up, seed, precondition)
+        ready, generator = what.start(num, warm_up, seed, precondition)
         sampler, how, x0 = ready.sampler, ready.how, ready.x
-        claim_samples(folder / f"{name}.json", asked | {"sampler": described(sampler)})
+        claim_samples(folder / f"{name}.json", asked | {"sampler": sampler_as_json(sampler)})
         chains = run_chains(
-            sampler, subject.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
+            sampler, what.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
         )
-    asked |= {"sampler": described(sampler)}
-    density = None if model else subject.potential
+    asked |= {"sampler": sampler_as_json(sampler)}
+    density = None if model else what.potential
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
         files.append(write_array(chains.draws, folder, f"{name}-every-{keep_every}"))
@@ -117,7 +118,7 @@ def sample(
     }
     write_json(folder / f"{name}.json", summary)
     lines = [
-        f"{in_words(sampler)} ({how}); {accepted(sampler, chains.info)}",
+        f"{sampler_in_words(sampler)} ({how}); {acceptance_in_words(sampler, chains.info)}",
         *(f"wrote {f}" for f in (*files, folder / f"{name}.json")),
     ]
     if lost:
@@ -163,41 +164,42 @@ def diagnose(
     """
     from dataclasses import replace
 
-    from stanley.cli.overwriting import folder_for
+    from stanley.cli.names import folder_for
     from stanley.cli.sample_files import make_folder
-    from stanley.cli.subject import described, in_words, subject_of
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
+    from stanley.cli.what_to_sample import what_to_sample
+    from stanley.cli.wording import sampler_as_json, sampler_in_words
     from stanley.judging.diagnose import IMAGES, VECTORS
     from stanley.judging.diagnose import diagnose as judge
     from stanley.plots.diagnosis import plot_diagnosis
     from stanley.runs.directory import write_answer
 
-    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     wanted = {
         "chains": num, "steps": steps, "pairs": pairs, "coupled_steps": coupled_steps, "rays": rays, "copies": copies
     }  # fmt: skip
-    usual = VECTORS if len(subject.event_shape) == 1 else IMAGES
+    usual = VECTORS if len(what.event_shape) == 1 else IMAGES
     effort = replace(usual, **{name: value for name, value in wanted.items() if value is not None})
-    folder = out or folder_for("diagnosis", subject.name, subject.folder)
+    folder = out or folder_for("diagnosis", what.name, what.folder)
     make_folder(folder)
-    ready, generator = subject.start(effort.chains, warm_up, seed, precondition)
+    ready, generator = what.start(effort.chains, warm_up, seed, precondition)
     found = judge(
         ready.sampler,
-        subject.potential,
-        subject.initial,
+        what.potential,
+        what.initial,
         ready.x,
         generator=generator,
         effort=effort,
         progress=sys.stderr.isatty(),
     )
-    how = {"sampled": subject.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
-    how |= {"sampler": described(ready.sampler), "step_size": ready.how}
-    of_run = {"step": subject.model.step, "weights": subject.model.weights} if subject.model else {}
+    how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
+    how |= {"sampler": sampler_as_json(ready.sampler), "step_size": ready.how}
+    of_run = {"step": what.model.step, "weights": what.model.weights} if what.model else {}
     value = {"asked": how | of_run} | how | of_run | diagnosis_json(found)
     write_answer(folder / "diagnosis.json", value)
-    files = plot_diagnosis(found, folder, in_words(ready.sampler))
+    files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler))
     lines = [
-        f"{subject.name}: {in_words(ready.sampler)}",
+        f"{what.name}: {sampler_in_words(ready.sampler)}",
         f"({ready.how})",
         *diagnosis_lines(found),
         f"wrote {folder / 'diagnosis.json'} and {', '.join(f.name for f in files)}",

@@ -54,7 +54,8 @@ def train(
 
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
     """
-    from stanley.cli.fields import parse_fields, read_config_file, resolve
+    from stanley.cli.configuration import read_config_file, resolve
+    from stanley.cli.fields import parse_fields
     from stanley.torchrun import place
     from stanley.training.loop import train as run_training
 
@@ -95,13 +96,13 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     """Where the run is, and what can be done with it; a run that was finished before is not called done again."""
     last = run.last_record() or {}
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
-    told = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
+    summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
     events = run.events()
     trained = not (events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step"))
     lines = [
-        f"done: {told}"
+        f"done: {summary}"
         if trained
-        else f"nothing was left to do: {told}; the same command with --steps {2 * (last.get('step') or 1)} goes on",
+        else f"nothing was left to do: {summary}; the same command with --steps {2 * (last.get('step') or 1)} goes on",
         f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
     ]
     show({"run": str(run.path), **numbers, "trained": trained}, as_json, lines)

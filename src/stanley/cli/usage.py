@@ -80,7 +80,7 @@ EXAMPLES = {
 }
 
 
-def told(command: Callable[..., Any] | str) -> dict[str, str]:
+def help_of(command: Callable[..., Any] | str) -> dict[str, str]:
     """What cyclopts shows of a command besides its docstring and its flags."""
     name = command if isinstance(command, str) else command.__name__
     lines = EXAMPLES[name]  # in Markdown two blanks at its end keep a line

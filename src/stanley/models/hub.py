@@ -21,7 +21,7 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
     """Upload a packed folder to the repository OWNER/NAME, which is made if it is not there; returns its address."""
     hub = huggingface_hub()
     read_packed(folder)
-    with told(f"cannot push {folder} to {repo}"):
+    with hub_errors(f"cannot push {folder} to {repo}"):
         api = hub.HfApi()
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=str(folder), allow_patterns=[MODEL, CARD])
@@ -34,7 +34,7 @@ def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None)
     folder = Path(out)
     taken = folder.exists() and not folder.is_dir()
     require(not taken and not (folder / MODEL).exists(), f"{folder} is taken; choose another --out")
-    with told(f"cannot pull {repo}"):
+    with hub_errors(f"cannot pull {repo}"):
         paths = {name: Path(hub.hf_hub_download(repo, name, revision=revision)) for name in (MODEL, CARD)}
     read_packed(paths[MODEL].parent)  # both are files of one snapshot
     try:
@@ -56,7 +56,7 @@ def huggingface_hub() -> Any:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def hub_errors(what: str) -> Iterator[None]:
     """Whatever goes wrong between here and the hub, in one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

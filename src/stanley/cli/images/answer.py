@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stanley.cli.names import file_name
 from stanley.cli.output import show
 from stanley.cli.overwriting import claim
+from stanley.errors import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,16 +26,15 @@ def made_from(model: Trained) -> dict[str, Any]:
 
 
 def sampler_asked(ready: Ready, fields: Sequence[str]) -> dict[str, Any]:
-    from stanley.cli.subject import described
+    from stanley.cli.wording import sampler_as_json
 
-    return {"sampler": described(ready.sampler), "sampler_flags": list(fields)}
+    return {"sampler": sampler_as_json(ready.sampler), "sampler_flags": list(fields)}
 
 
 def sampler_line(ready: Ready, info: Any) -> str:
-    from stanley.cli.subject import in_words
-    from stanley.cli.tables import accepted
+    from stanley.cli.wording import acceptance_in_words, sampler_in_words
 
-    return f"{in_words(ready.sampler)} ({ready.how}); {accepted(ready.sampler, info)}"
+    return f"{sampler_in_words(ready.sampler)} ({ready.how}); {acceptance_in_words(ready.sampler, info)}"
 
 
 def ran(ready: Ready, info: Any) -> dict[str, Any]:
@@ -56,7 +57,6 @@ def settle(
     model: Trained, ready: Ready, asked: dict[str, Any], steps: int, seed: int, folder: Path
 ) -> tuple[Path, str, dict[str, Any]]:
     """Folder, name and request of an answer whose files may be written."""
-    from stanley.cli.subject import file_name
 
     asked = made_from(model) | asked | {"steps": steps, "seed": seed} | sampler_asked(ready, ())
     use = asked["use"]
@@ -81,7 +81,6 @@ def finish(
 
     from stanley.cli.sample_files import write_array
     from stanley.data import to_bytes
-    from stanley.errors import require
     from stanley.plots import picture_table, save
 
     folder, name, asked = answer
@@ -125,10 +124,10 @@ def report(
     lines: list[str],
     as_json: bool,
 ) -> None:
-    from stanley.cli.tables import plain
+    from stanley.cli.wording import json_ready
     from stanley.files import write_json
 
-    value = plain({"asked": asked} | result)
+    value = json_ready({"asked": asked} | result)
     write_json(folder / f"{name}.json", value)
     files = [*files, folder / f"{name}.json"]
     show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])

@@ -11,7 +11,9 @@ from cyclopts import Parameter
 from stanley.cli.flags import Device, Json, WarmUp, Whole
 from stanley.cli.images.answer import made_from, ran, report, sampler_asked, sampler_line
 from stanley.cli.images.request import generator_of, model_of, prepare, split_words
-from stanley.cli.overwriting import claim, folder_for
+from stanley.cli.names import file_name, folder_for
+from stanley.cli.overwriting import claim
+from stanley.errors import StanleyError, require
 
 
 def compose(
@@ -43,8 +45,6 @@ def compose(
     from dataclasses import replace
 
     from stanley.cli.sample_files import write_samples
-    from stanley.cli.subject import file_name
-    from stanley.errors import StanleyError, require
     from stanley.samplers import run_chains
     from stanley.samplers.traits import adjustable_step, with_step_size
     from stanley.uses import Composed

@@ -10,6 +10,7 @@ from stanley.cli.flags import Device, Json, Out, Pretrained, Resize, WeightsOfRu
 from stanley.cli.images.answer import made_from, report
 from stanley.cli.images.request import home, images_of, refuse_flags, request
 from stanley.cli.overwriting import claim
+from stanley.errors import require
 
 
 def interpolate(
@@ -32,7 +33,6 @@ def interpolate(
 
     from stanley.cli.sample_files import write_array
     from stanley.data import to_bytes
-    from stanley.errors import require
     from stanley.plots import energy_path, picture_table, save
     from stanley.uses import string
 

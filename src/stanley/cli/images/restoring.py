@@ -23,6 +23,7 @@ from stanley.cli.flags import (
 )
 from stanley.cli.images.answer import drawn, finish, settle
 from stanley.cli.images.request import generator_of, home, images_of, mask_of, prepare, request
+from stanley.errors import require
 
 
 def inpaint(
@@ -141,7 +142,6 @@ def denoise(
     """  # fmt: skip
     import torch
 
-    from stanley.errors import require
     from stanley.samplers import GradientDescent, Langevin
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up

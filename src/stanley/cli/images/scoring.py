@@ -11,6 +11,7 @@ from stanley.cli.flags import DataRoot, Device, Json, Pretrained, Resize, Weight
 from stanley.cli.images.answer import made_from, report
 from stanley.cli.images.request import held_out_images, home, images_of, refuse_flags, request
 from stanley.cli.overwriting import claim
+from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +46,6 @@ def ood(
     import io
 
     from stanley.cli.sample_files import make_folder
-    from stanley.errors import StanleyError, require
     from stanley.files import write_atomic
     from stanley.plots import energy_histograms, save
     from stanley.uses import percentile, score
