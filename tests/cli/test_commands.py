@@ -333,12 +333,14 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
     """Twice the same file; the step size as it was found stands beside it."""
     (tmp_path / "mine.py").write_text(MINE)
     first = stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
-    assert "step size found by adapt" in first.stdout
+    assert "(step size from adapt, 30 steps)" in first.stdout
     path = tmp_path / "samples/banana/adjusted-stanley-n20-seed0.npy"
     x = np.load(path)
     assert x.shape == (20, 2)
     how = json.loads(path.with_suffix(".json").read_text())
     assert how["sampler"]["kind"] == "adjusted"
+    assert how["step_size"] == how["sampler"]["proposal"]["step_size"] > 0
+    assert how["step_size_from"] == "adapt, 30 steps"
     assert path.with_suffix(".png").exists()
     stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
     np.testing.assert_array_equal(x, np.load(path))
@@ -353,7 +355,8 @@ def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
     flags = ["--sampler", "underdamped", "--sampler.step-size", "0.3", "--json"]
     told = json.loads(stanley("sample", "--target", "gaussian", *flags, *QUICK, cwd=tmp_path).stdout)
     assert told["sampler"]["step_size"] == 0.3
-    assert "step size as it is" in told["step_size"]
+    assert told["step_size"] == told["sampler"]["step_size"]
+    assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
 
 
 def test_diagnose_a_density(tmp_path: Path) -> None:
@@ -376,10 +379,12 @@ def test_diagnose_a_run(trained: Path) -> None:
     told = json.loads(stanley("diagnose", "runs/a", *QUICK, *few, cwd=trained).stdout)
     assert told["sampler"]["kind"] == "mala"
     assert told["num_chains"] == 20
-    assert "step size as it is" in told["step_size"]
+    assert told["step_size"] == told["sampler"]["step_size"]
+    assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
     other = json.loads(stanley("diagnose", "runs/a", "--sampler", "barker", *QUICK, *few, cwd=trained).stdout)
     assert other["sampler"]["kind"] == "barker"
-    assert "found by adapt" in other["step_size"]
+    assert other["step_size"] == other["sampler"]["step_size"]
+    assert other["step_size_from"] == "adapt, 30 steps"
 
 
 def test_targets_are_listed(tmp_path: Path) -> None:

@@ -88,7 +88,20 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     with pytest.raises(SystemExit) as ended:
         main([*map(str, words), "--json"])
     assert not ended.value.code, capsys.readouterr().err
-    return json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    require_numbers(told)
+    return told
+
+
+NUMBERS = {"step_size", "acceptance", "gradients_per_chain", "nonfinite", "n_held_out", "num", "steps", "seed", "n"}
+
+
+def require_numbers(value: object) -> None:
+    """Where a number belongs there is one, or null; never a sentence."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        assert key not in NUMBERS or part is None or isinstance(part, int | float), (key, part)
+        require_numbers(part)
 
 
 def error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -106,6 +119,11 @@ def bytes_as_points(file: Path) -> np.ndarray:
 
 
 SHORT = ("--steps", 3, "--num", 2, "--device", "cpu")
+
+
+def test_negative_control_a_sentence_for_a_number_is_seen():
+    with pytest.raises(AssertionError, match="step_size"):
+        require_numbers({"asked": [{"step_size": "found by adapt"}]})
 
 
 def test_inpaint(place: Path, capsys, tmp_path: Path):
@@ -175,7 +193,8 @@ def test_compose(place: Path, capsys, tmp_path: Path):
     assert other["asked"]["sampler"]["step_size"] == pytest.approx(1 / (1 / 1e-4 + 0.5 / 4e-4))
     assert np.load(told["files"][0]).shape == (4, 1, SIZE, SIZE)
     adjusted = run(capsys, "compose", place / "b", place / "a", *base[3:], "--warm-up", 5)
-    assert "found by adapt" in adjusted["step_size"]
+    assert adjusted["step_size"] == adjusted["asked"]["sampler"]["step_size"]
+    assert adjusted["step_size_from"] == "adapt, 5 steps"
     plane = run(capsys, "compose", place / "plane", place / "plane", *base[3:], "--warm-up", 5)
     assert plane["files"][1].endswith(".png")
 
@@ -195,6 +214,7 @@ def test_ood(place: Path, capsys, tmp_path: Path):
         below = float((reference < u[k]).double().mean() + (reference == u[k]).double().mean() / 2)
         assert float(row["percentile"]) == pytest.approx(100 * below, abs=100 / 8)  # a rounding may turn one tie
     assert len(told["skipped"]) == 1
+    assert (told["n_held_out"], told["no_held_out"]) == (8, None)
 
     inside = torch.stack([torch.from_numpy(bytes_as_points(f)) for f in sorted((place / "grey").iterdir())])[:, None]
     for against, v in (("held-out", reference), (place / "grey", model.potential(inside))):
@@ -213,7 +233,8 @@ def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
     config["data"]["path"] = str(tmp_path / "gone")
     (run_copy / "config.json").write_text(json.dumps(config))
     told = run(capsys, "ood", run_copy, place / "mixed")
-    assert "gone" in told["reference"]
+    assert told["n_held_out"] is None
+    assert "gone" in told["no_held_out"]
     assert all(
         row["percentile"] == "" for row in csv.DictReader((run_copy / "ood" / "mixed.csv").read_text().splitlines())
     )

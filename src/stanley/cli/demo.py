@@ -67,11 +67,12 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
     figure = str(save(densities(panels), out / "demo.png")) if panels else None
     table = {"rows": rows, "figure": figure}
     write_json(out / "demo.json", table)
-    return table | {"lines": table_lines(rows, figure)}
+    return table
 
 
-def table_lines(rows: list[dict[str, Any]], figure: str | None) -> list[str]:
+def table_lines(table: dict[str, Any]) -> list[str]:
     """The table a person reads, best first; a failure is a row like any other."""
+    rows, figure = table["rows"], table["figure"]
     lines = [
         f"rings, seed {rows[0]['seed']}, {rows[0]['gradients']:,} gradient evaluations each; "
         "exact KL by quadrature; fresh chains from noise",

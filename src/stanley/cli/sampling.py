@@ -68,10 +68,10 @@ def sample(
     from stanley.cli.overwriting import claim_samples
     from stanley.cli.sample_files import write_array, write_film, write_samples
     from stanley.cli.what_to_sample import refuse_unused, what_to_sample
-    from stanley.cli.wording import acceptance_in_words, sampler_as_json, sampler_in_words
+    from stanley.cli.wording import how_it_went, sampler_as_json, sampler_in_words
     from stanley.files import write_json
     from stanley.samplers import run_chains
-    from stanley.samplers.traits import adjustable_step
+    from stanley.samplers.warm_up import Ready
 
     what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     model, bar = what.model, sys.stderr.isatty()
@@ -94,38 +94,32 @@ def sample(
         claim_samples(folder / f"{name}.json", asked | {"sampler": sampler_as_json(model.sampler)})
         chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
         x0 = model.starts(num, start, torch.Generator(what.device).manual_seed(seed))  # those of the chains above
-        sampler, how = model.sampler, "step size as it is"
+        ready = Ready(model.sampler, x0, "the run")
     else:
         ready, generator = what.start(num, warm_up, seed, precondition)
-        sampler, how, x0 = ready.sampler, ready.how, ready.x
-        claim_samples(folder / f"{name}.json", asked | {"sampler": sampler_as_json(sampler)})
+        claim_samples(folder / f"{name}.json", asked | {"sampler": sampler_as_json(ready.sampler)})
         chains = run_chains(
-            sampler, what.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
+            ready.sampler, what.potential, ready.x, steps, generator=generator, keep_every=keep_every, progress=bar
         )
-    asked |= {"sampler": sampler_as_json(sampler)}
+    asked |= {"sampler": sampler_as_json(ready.sampler)}
     density = None if model else what.potential
     files = write_samples(chains.x, folder, name, density=density)
     if chains.draws is not None:
         files.append(write_array(chains.draws, folder, f"{name}-every-{keep_every}"))
         if model is not None and model.is_image and keep_every:
-            files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-every-{keep_every}"))
+            files.append(write_film(ready.x, chains.draws, keep_every, folder, f"{name}-every-{keep_every}"))
     lost = int(chains.info.nonfinite.sum())
-    summary = asked | {
-        "step_size": how,
-        "acceptance": float(chains.info.acceptance.mean()) if adjustable_step(sampler) else None,
-        "gradients_per_chain": chains.info.num_gradients,
-        "nonfinite": lost,
-    }
+    summary = asked | ready.numbers(chains.info)
     write_json(folder / f"{name}.json", summary)
     lines = [
-        f"{sampler_in_words(sampler)} ({how}); {acceptance_in_words(sampler, chains.info)}",
+        how_it_went(ready, chains.info),
         *(f"wrote {f}" for f in (*files, folder / f"{name}.json")),
     ]
     if lost:
         lines.append(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
         )
-    if adjustable_step(sampler) and float(chains.info.acceptance.mean()) < 0.02:
+    if summary["acceptance"] is not None and summary["acceptance"] < 0.02:
         lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
     show(summary | {"files": [str(f) for f in files]}, json_, lines)
 
@@ -193,14 +187,15 @@ def diagnose(
         progress=sys.stderr.isatty(),
     )
     how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
-    how |= {"sampler": sampler_as_json(ready.sampler), "step_size": ready.how}
+    how |= {"sampler": sampler_as_json(ready.sampler), "step_size": float(ready.sampler.step_size)}
+    how |= {"step_size_from": ready.step_size_from}
     of_run = {"step": what.model.step, "weights": what.model.weights} if what.model else {}
     value = {"asked": how | of_run} | how | of_run | diagnosis_json(found)
     write_answer(folder / "diagnosis.json", value)
     files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler))
     lines = [
         f"{what.name}: {sampler_in_words(ready.sampler)}",
-        f"({ready.how})",
+        f"(step size from {ready.step_size_from})",
         *diagnosis_lines(found),
         f"wrote {folder / 'diagnosis.json'} and {', '.join(f.name for f in files)}",
     ]

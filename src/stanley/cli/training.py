@@ -116,7 +116,7 @@ def demo(
     json_: Json = False,
 ) -> None:
     """Train rings with three samplers on one budget, and judge each exactly."""
-    from stanley.cli.demo import run_demo
+    from stanley.cli.demo import run_demo, table_lines
 
     table = run_demo(out, seed=seed, steps=steps, progress=sys.stderr.isatty())
-    show(table, json_, table["lines"])
+    show(table, json_, table_lines(table))

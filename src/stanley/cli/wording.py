@@ -10,6 +10,7 @@ from torch import Tensor
 from stanley.config import to_dict
 from stanley.samplers import ChainInfo, Preconditioned, Sampler
 from stanley.samplers.traits import adjustable_step
+from stanley.samplers.warm_up import Ready
 
 
 def sampler_as_json(sampler: Sampler) -> dict[str, Any]:
@@ -34,6 +35,12 @@ def sampler_in_words(sampler: Sampler) -> str:
         if inside is None:
             return ", ".join([" ".join(names), *numbers])
         part = inside
+
+
+def how_it_went(ready: Ready, info: ChainInfo) -> str:
+    """`mala, step size 0.43 (step size from adapt, 500 steps); acceptance 0.57`."""
+    sampler = f"{sampler_in_words(ready.sampler)} (step size from {ready.step_size_from})"
+    return f"{sampler}; {acceptance_in_words(ready.sampler, info)}"
 
 
 def field_in_words(value: float | dict[str, Any]) -> str:

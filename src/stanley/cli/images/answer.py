@@ -31,23 +31,6 @@ def sampler_asked(ready: Ready, fields: Sequence[str]) -> dict[str, Any]:
     return {"sampler": sampler_as_json(ready.sampler), "sampler_flags": list(fields)}
 
 
-def sampler_line(ready: Ready, info: Any) -> str:
-    from stanley.cli.wording import acceptance_in_words, sampler_in_words
-
-    return f"{sampler_in_words(ready.sampler)} ({ready.how}); {acceptance_in_words(ready.sampler, info)}"
-
-
-def ran(ready: Ready, info: Any) -> dict[str, Any]:
-    from stanley.samplers.traits import adjustable_step
-
-    return {
-        "step_size": ready.how,
-        "acceptance": float(info.acceptance.mean()) if adjustable_step(ready.sampler) else None,
-        "gradients_per_chain": info.num_gradients,
-        "nonfinite": int(info.nonfinite.sum()),
-    }
-
-
 def drawn(draws: Tensor) -> dict[str, Tensor]:
     """At most four draws of each image, as columns."""
     return {f"draw {k + 1}": draws[:, k] for k in range(min(4, draws.shape[1]))}
@@ -57,7 +40,6 @@ def settle(
     model: Trained, ready: Ready, asked: dict[str, Any], steps: int, seed: int, folder: Path
 ) -> tuple[Path, str, dict[str, Any]]:
     """Folder, name and request of an answer whose files may be written."""
-
     asked = made_from(model) | asked | {"steps": steps, "seed": seed} | sampler_asked(ready, ())
     use = asked["use"]
     what = Path(asked["mask"]).stem if use == "inpaint" else f"{'flow' if asked['flow'] else 'noise'}-{asked['noise']}"
@@ -80,6 +62,7 @@ def finish(
     import torch
 
     from stanley.cli.sample_files import write_array
+    from stanley.cli.wording import how_it_went
     from stanley.data import to_bytes
     from stanley.plots import picture_table, save
 
@@ -91,7 +74,7 @@ def finish(
         write_array(restored.mean, folder, f"{name}-mean"),
         save(picture_table(to_bytes(table).cpu().numpy(), list(columns)), folder / f"{name}.png"),
     ]
-    lines = [sampler_line(ready, restored.info)]
+    lines = [how_it_went(ready, restored.info)]
     num = len(next(iter(columns.values())))
     if num > SHOWN:
         lines.append(f"the picture shows the first {SHOWN} of {num} images, the arrays all")
@@ -107,7 +90,7 @@ def finish(
             f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey); use a smaller "
             "--sampler.step-size, or an adjusted sampler"
         )
-    report(folder, name, asked, ran(ready, restored.info) | {"scores": scores}, files, lines, as_json)
+    report(folder, name, asked, ready.numbers(restored.info) | {"scores": scores}, files, lines, as_json)
     require(
         lost < len(restored.info.nonfinite),
         f"none of the {lost} chains is finite, so nothing was restored; use a smaller --sampler.step-size than "

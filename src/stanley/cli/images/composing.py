@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stanley.cli.flags import Device, Json, WarmUp, Whole
-from stanley.cli.images.answer import made_from, ran, report, sampler_asked, sampler_line
+from stanley.cli.images.answer import made_from, report, sampler_asked
 from stanley.cli.images.request import generator_of, model_of, prepare, split_words
 from stanley.cli.names import file_name, folder_for
 from stanley.cli.overwriting import claim
@@ -45,6 +45,7 @@ def compose(
     from dataclasses import replace
 
     from stanley.cli.sample_files import write_samples
+    from stanley.cli.wording import how_it_went
     from stanley.samplers import run_chains
     from stanley.samplers.traits import adjustable_step, with_step_size
     from stanley.uses import Composed
@@ -80,7 +81,7 @@ def compose(
     chains = run_chains(ready.sampler, potential, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
     files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
     lost = int(chains.info.nonfinite.sum())
-    lines = [sampler_line(ready, chains.info)]
+    lines = [how_it_went(ready, chains.info)]
     if lost:
         lines.append(f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted one")
-    report(folder, name, asked, ran(ready, chains.info), files, lines, json_)
+    report(folder, name, asked, ready.numbers(chains.info), files, lines, json_)

@@ -86,9 +86,10 @@ def ood(
         writer.writerow([file, f"{float(scores.energy[k]):.7g}", f"{float(scores.grad_norm[k]):.7g}", where])
     write_atomic(out, table.getvalue().encode())
 
-    result: dict[str, Any] = {"skipped": origin["skipped"], "reference": why or f"{len(reference.energy)} held-out"}  # type: ignore[union-attr]
+    n = None if reference is None else len(reference.energy)
+    result: dict[str, Any] = {"skipped": origin["skipped"], "n_held_out": n, "no_held_out": why}
     lines = [f"{len(images)} scored, {len(origin['skipped'])} skipped"]
-    lines.append(f"no percentiles: {why}" if why else f"percentiles among {result['reference']} images")
+    lines.append(f"no percentiles: {why}" if why else f"percentiles among {n} held-out images")
     groups = {} if reference is None else {"held-out": reference.energy}
     if against is not None:
         assert inside is not None
