@@ -850,10 +850,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("what does not fit stops the folder", "            if path.is_file():\n", "            if True:\n"),
     ),
     *breakages(
-        "runs/directory.py",
-        "runs/test_directory.py",
-        ("former numbers are lost", "            write_atomic(kept, content)\n", ""),
-        ("one kept file serves every request", "== (asked_of(former) or None)", "!= None"),
+        "overwriting.py",
+        "test_overwriting.py",
+        ("former numbers are lost", "file.rename(former(file, number))", "file.unlink()"),
+        ("one kept file serves every request", "while any(former(", "while False and any(former("),
+        ("a killed command does not know its own", '{"asked": asked, "unfinished"', '{"unfinished"'),
     ),
     *breakages(
         "models/hub.py",

@@ -30,7 +30,7 @@ LAYERS = [
     "uses features",
     "runs diagnostics metrics networks",
     "data targets samplers",
-    "types config ranks",
+    "types config ranks overwriting",
     "device files progress torchrun",
     "errors",
 ]

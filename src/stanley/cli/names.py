@@ -14,3 +14,10 @@ def folder_for(what: str, name: str, run: Path | None) -> Path:
 def file_name(name: str) -> str:
     """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
+def answer_files(folder: Path, name: str) -> list[Path]:
+    """The files of an answer of this name that are there, but for its record: arrays, pictures, tables."""
+    parts = re.compile(re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE)
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file for file in there if parts.fullmatch(file.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ from stanley.errors import StanleyError, require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Sampler
-from stanley.samplers.adapt import Precondition
-from stanley.samplers.warm_up import Ready, warm_up
 from stanley.targets.by_name import DType, find
 from stanley.types import Energy
 
@@ -41,24 +39,10 @@ class WhatToSample:
     model: Trained | None  # None for a density
     folder: Path | None  # of a run, where its results go; None for a density and a model of the library
 
-    def start(
-        self, num: int, steps: int, seed: int, precondition: Precondition | None
-    ) -> tuple[Ready, torch.Generator]:
-        """`num` chains after the warm-up, and the generator to go on with."""
-        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-        require(num >= 1, f"num is {num}, must be at least 1")
-        generator = torch.Generator(self.device).manual_seed(seed)
-        x0 = self.initial(num, generator)
-        ready = warm_up(
-            self.sampler,
-            self.potential,
-            x0,
-            steps,
-            generator=generator,
-            tune=self.tune,
-            precondition=precondition,
-        )
-        return ready, generator
+    @property
+    def own_sampler(self) -> Trained | None:
+        """The trained model with the sampler that it brings along; None where a step size is to be found."""
+        return None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
 
 
 def what_to_sample(

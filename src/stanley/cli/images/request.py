@@ -95,6 +95,7 @@ class Chosen(NamedTuple):
 def images_of(model: Trained, source: Path | None, held_out: int | None, resize: bool) -> Chosen:
     from stanley.data import centre
     from stanley.data.pictures import read_pictures
+    from stanley.models.trained import held_out_images
 
     if held_out is not None:
         require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
@@ -117,18 +118,6 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
             )
     digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
     return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
-
-
-def held_out_images(model: Trained, limit: int) -> Tensor:
-    from stanley.data import centre
-
-    require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
-    return centre(data.test[:limit]).to(model.noise.mean.device)
 
 
 def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int, int]]) -> Tensor:
@@ -167,11 +156,15 @@ def prepare(
     generator: Generator,
     *,
     tune: bool = False,
-) -> Ready:
-    """The run's sampler, or what the flags make of it; a warm-up only where its step size is to be found."""
+) -> tuple[Ready, dict[str, Any]]:
+    """The run's sampler, or what the flags make of it, and what was asked for; a warm-up only where its step size is
+    to be found."""
     from stanley.cli.what_to_sample import sampler_of
+    from stanley.cli.wording import sampler_as_json
     from stanley.samplers.warm_up import warm_up
 
     sampler, unknown = sampler_of(model.sampler, fields)
     tune = tune or unknown
-    return warm_up(sampler, potential, x0, steps if tune else 0, generator=generator, tune=tune)
+    steps = steps if tune else 0
+    asked = {"sampler": sampler_as_json(sampler), "tune": tune, "warm_up": steps}
+    return warm_up(sampler, potential, x0, steps, generator=generator, tune=tune), asked
