@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         require_one_process(words)
+        if words and words[0] == "train" and {"--help", "-h"} & set(words):
+            show_help_of_train()
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         stop(" ".join(str(error).split()))
@@ -84,6 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+
+
+def show_help_of_train() -> None:
+    """The help of the command, then all fields of the configuration."""
+    from stanley.cli.field_help import field_lines
+
+    app.help_print(["train"])
+    print("\n" + "\n".join(field_lines()))
+    raise SystemExit(0)
 
 
 def suggestion(flag: str, words: Sequence[str]) -> str:

@@ -37,11 +37,11 @@ class MNIST:
     the data's `flip` is off.
     """
 
-    root: str | None = None
-    download: bool = False
-    size: int = 28
-    limit: int | None = None
-    label: int | None = None
+    root: str | None = None  # folder that holds the official files
+    download: bool = False  # download the official files where they are missing
+    size: int = 28  # pixels a side
+    limit: int | None = None  # number of images to train on; null for all
+    label: int | None = None  # digit to keep; null for all
     kind: Literal["mnist"] = "mnist"
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ class Adjusted:
     Metropolis et al. (1953), Hastings (1970).
     """
 
-    proposal: Adjustable
+    proposal: Adjustable  # the sampler inside; --sampler adjusted-KIND
     kind: Literal["adjusted"] = "adjusted"
 
     adjusted: ClassVar[bool] = True

@@ -35,7 +35,7 @@ class Barker:
     Livingstone & Zanella 2023).
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["barker"] = "barker"
 
     adjusted: ClassVar[bool] = True

@@ -36,8 +36,8 @@ class Underdamped:
     Leimkuhler & Matthews (2013), "Rational construction of stochastic numerical methods for molecular sampling".
     """
 
-    step_size: float  # Δt
-    friction: float = 1.0  # η
+    step_size: float  # Δt, a time step: √h of a Langevin sampler
+    friction: float = 1.0  # η, the friction
     kind: Literal["underdamped"] = "underdamped"
 
     step_size_hint: ClassVar[str] = "it is the time step Δt, √h of a Langevin sampler"
