@@ -932,16 +932,17 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("what does not fit stops the folder", "            if path.is_file():\n", "            if True:\n"),
     ),
     *breakages(
-        "runs/directory.py",
-        "runs/test_directory.py",
-        ("former numbers are lost", "            write_atomic(kept, content)\n", ""),
-        ("one kept file serves every request", "== (asked_of(former) or None)", "!= None"),
+        "overwriting.py",
+        "test_overwriting.py",
+        ("former numbers are lost", "file.rename(former(file, number))", "file.unlink()"),
+        ("one kept file serves every request", "while any(former(", "while False and any(former("),
+        ("a killed command does not know its own", '{"asked": asked, "unfinished"', '{"unfinished"'),
     ),
     *breakages(
         "models/hub.py",
         "models/test_hub.py",
         ("what arrives is not checked", "    read_packed(paths[MODEL].parent)", "    paths[MODEL].parent"),
-        ("what is sent is not checked", "    read_packed(folder)\n    with told", "    with told"),
+        ("what is sent is not checked", "    read_packed(folder)\n    with hub_errors", "    with hub_errors"),
     ),
     *breakages(
         "training/augment.py",

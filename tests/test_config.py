@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stanley.cli.fields import apply, parse_fields, read_config_file, resolve
+from stanley.cli.configuration import read_config_file, resolve
+from stanley.cli.fields import apply, parse_fields
 from stanley.config import differences, from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped

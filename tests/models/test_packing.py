@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_requests_that_cannot_be_carried_out(runs: Path, tmp_path: Path) -> None
         pack(folder, tmp_path / "q")
     with pytest.raises(StanleyError, match="holds averaged weights only"):
         load(folder, weights="raw")
-    with pytest.raises(StanleyError, match="holds other files"):
+    with pytest.raises(StanleyError, match="is a run directory"):
         pack(runs / "plane", runs / "plane")
     (tmp_path / "file").touch()
     with pytest.raises(StanleyError, match=r"cannot make .*file"):
@@ -245,15 +246,21 @@ def test_shipped_models_sample(name: str) -> None:
     assert model.sample(2, steps=3, start="bank").x.isfinite().all()
 
 
-def test_a_folder_with_another_model_is_left_alone(small: TrainConfig, tmp_path: Path) -> None:
+def test_another_model_in_the_folder_is_kept(small: TrainConfig, tmp_path: Path) -> None:
     a, b = train(small, tmp_path / "a"), train(replace(small, seed=4), tmp_path / "b")
     pack(a, tmp_path / "p")
-    before = (tmp_path / "p" / MODEL).read_bytes()
-    with pytest.raises(StanleyError, match="holds another model"):
-        pack(b, tmp_path / "p")
-    assert (tmp_path / "p" / MODEL).read_bytes() == before
     (tmp_path / "p" / "samples").mkdir()  # as stanley sample makes it
-    pack(a, tmp_path / "p")  # the same again
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pack(a, tmp_path / "p")  # the same again
+    before = {name: (tmp_path / "p" / name).read_bytes() for name in (MODEL, CARD)}
+    told = r"kept the former answer \(config.seed \d+, now 4\) as .*model-former.safetensors, and README-former.md"
+    with pytest.warns(UserWarning, match=told):
+        pack(b, tmp_path / "p")
+    for name, content in before.items():
+        stem, _, suffix = name.rpartition(".")
+        assert (tmp_path / "p" / f"{stem}-former.{suffix}").read_bytes() == content
+    assert load(tmp_path / "p", device="cpu").config.seed == 4
 
 
 def stanley(*words: str, capsys: pytest.CaptureFixture[str], code: int | None = None) -> str:
@@ -269,6 +276,7 @@ def stanley(*words: str, capsys: pytest.CaptureFixture[str], code: int | None = 
     return told
 
 
+@pytest.mark.filterwarnings("always:kept the former answer")
 def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told = json.loads(stanley("pack", str(runs / "plane"), "--out", "p", "--bank", "8", "--json", capsys=capsys))
@@ -280,9 +288,12 @@ def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monkey
     by_hand = load("p", device="cpu").sample(4, steps=3).x.numpy()
     assert np.array_equal(np.load(told["files"][0]), by_hand)
     other = ("sample", "p", *few, "--sampler", "langevin", "--sampler.step-size", "0.01")
-    stanley(*other, code=2, capsys=capsys)  # another request has the same name
-    again = json.loads(stanley(*other, "--out", "other", capsys=capsys))
-    assert again["sampler"]["kind"] == "langevin"
+    with pytest.raises(SystemExit):
+        main(other)  # another request of the same name
+    told = capsys.readouterr()
+    assert "(sampler.step_size 0.09, now 0.01) as p/samples/noise-n4-seed0-former.json" in told.err
+    assert json.loads(told.out)["sampler"]["kind"] == "langevin"
+    assert np.array_equal(np.load("p/samples/noise-n4-seed0-former.npy"), by_hand)
 
     monkeypatch.setattr(models, "SHIPPED", tmp_path)
     monkeypatch.setitem(PRETRAINED, "p", "rings")

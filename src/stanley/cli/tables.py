@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import textwrap
 from typing import Any
 
-from torch import Tensor
-
+from stanley.cli.wording import acceptance_in_words, json_ready
 from stanley.judging.diagnose import ROWS, Diagnosis, rows
-from stanley.samplers import ChainInfo, Sampler
 from stanley.samplers.traits import is_adjusted
 
 
@@ -19,7 +16,7 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     """The table, then a verdict per part."""
     s, info = found.summary, found.info
     d = s.mean.numel()
-    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {accepted(found.sampler, info)}   "
+    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {acceptance_in_words(found.sampler, info)}   "
     lines = [
         head + f"{info.num_gradients:,} gradients a chain",
         "",
@@ -37,10 +34,6 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
     lines += [hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()]
     return [*lines, ""]
-
-
-def accepted(sampler: Sampler, info: ChainInfo) -> str:
-    return f"acceptance {float(info.acceptance.mean()):.2f}" if is_adjusted(sampler) else "never rejects"
 
 
 def hanging(name: str, line: str) -> str:
@@ -88,15 +81,4 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
             }
             for name, c in b.functions.items()
         }
-    return plain(value)
-
-
-def plain(value: Any) -> Any:
-    """Tensors as lists; NaN and infinities, which JSON does not have, as null."""
-    if isinstance(value, Tensor):
-        return plain(value.tolist())
-    if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_ready(value)

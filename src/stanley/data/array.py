@@ -28,10 +28,10 @@ class Array:
     first.
     """
 
-    path: str | None = None
-    key: str | None = None
-    held_out: float = 0.1
-    seed: int = 0
+    path: str | None = None  # .npy or .npz file
+    key: str | None = None  # name of the array in a .npz file
+    held_out: float = 0.1  # share that is held out
+    seed: int = 0  # seed of the order
     kind: Literal["array"] = "array"
 
     def load(self) -> Dataset:

@@ -41,12 +41,12 @@ class CIFAR10:
                4 deer, 5 dog, 6 frog, 7 horse, 8 ship, 9 truck
     """
 
-    root: str | None = None
-    download: bool = False
-    size: int = 32
-    flip: bool = True
-    limit: int | None = None
-    label: int | None = None
+    root: str | None = None  # folder that holds the official files
+    download: bool = False  # download the official files where they are missing
+    size: int = 32  # pixels a side
+    flip: bool = True  # mirror training images at random
+    limit: int | None = None  # number of images to train on; null for all
+    label: int | None = None  # class to keep, 0 to 9; null for all
     kind: Literal["cifar10"] = "cifar10"
 
     def __post_init__(self) -> None:

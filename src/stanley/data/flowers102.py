@@ -28,13 +28,13 @@ class Flowers102:
     `label` keeps one class only, 1 to 102 as in `imagelabels.mat`, which has 40 to 258 images.
     """
 
-    root: str | None = None
-    download: bool = False
-    size: int = 32
-    flip: bool = True
-    train_splits: tuple[Literal["trnid", "valid", "tstid"], ...] = ("trnid", "tstid")
-    test_split: Literal["trnid", "valid", "tstid"] = "valid"
-    label: int | None = None
+    root: str | None = None  # folder that holds the official files
+    download: bool = False  # download the official files where they are missing
+    size: int = 32  # pixels a side
+    flip: bool = True  # mirror training images at random
+    train_splits: tuple[Literal["trnid", "valid", "tstid"], ...] = ("trnid", "tstid")  # to train on
+    test_split: Literal["trnid", "valid", "tstid"] = "valid"  # official split that is held out
+    label: int | None = None  # class to keep, 1 to 102; null for all
     kind: Literal["flowers102"] = "flowers102"
 
     def __post_init__(self) -> None:

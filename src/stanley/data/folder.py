@@ -35,14 +35,14 @@ class Folder:
     and may be deleted.
     """
 
-    path: str | None = None
-    size: int = 64
-    channels: Literal[1, 3] = 3
-    flip: bool = True
-    held_out: float = 0.1
-    seed: int = 0
-    memory_limit_mb: int = 2048
-    cache: str | None = None
+    path: str | None = None  # folder of images
+    size: int = 64  # pixels a side
+    channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour
+    flip: bool = True  # mirror training images at random
+    held_out: float = 0.1  # share that is held out
+    seed: int = 0  # seed of the order
+    memory_limit_mb: int = 2048  # above this the decoded images go to a file
+    cache: str | None = None  # folder of that file; null for ~/.cache/stanley
     kind: Literal["folder"] = "folder"
 
     def __post_init__(self) -> None:

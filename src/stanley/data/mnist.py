@@ -43,11 +43,11 @@ class MNIST:
     Images are never mirrored: a mirrored digit is not a digit.
     """
 
-    root: str | None = None
-    download: bool = False
-    size: int = 28
-    limit: int | None = None
-    label: int | None = None
+    root: str | None = None  # folder that holds the official files
+    download: bool = False  # download the official files where they are missing
+    size: int = 28  # pixels a side
+    limit: int | None = None  # number of images to train on; null for all
+    label: int | None = None  # digit to keep; null for all
     kind: Literal["mnist"] = "mnist"
 
     def __post_init__(self) -> None:

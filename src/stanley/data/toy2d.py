@@ -32,11 +32,11 @@ class Rings:
     equal ones.
     """
 
-    num: int = 100_000
-    radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
-    std: float = 0.15  # σ
-    weights: tuple[float, ...] | None = None
-    seed: int = 0
+    num: int = 100_000  # number of points
+    radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)  # radii of the rings
+    std: float = 0.15  # σ, the width of a ring
+    weights: tuple[float, ...] | None = None  # of the rings; null for equal ones
+    seed: int = 0  # seed of the points
     kind: Literal["rings"] = "rings"
 
     def __post_init__(self) -> None:
@@ -88,11 +88,11 @@ class GMM:
     own do.
     """
 
-    num: int = 100_000
-    modes: int = 8  # M
-    radius: float = 2.0  # R
-    std: float = 0.2  # σ
-    seed: int = 0
+    num: int = 100_000  # number of points
+    modes: int = 8  # M, the number of Gaussians
+    radius: float = 2.0  # R, of the circle they lie on
+    std: float = 0.2  # σ, of a Gaussian
+    seed: int = 0  # seed of the points
     kind: Literal["gmm"] = "gmm"
 
     def __post_init__(self) -> None:
@@ -138,9 +138,9 @@ class Moons:
     half circle only.
     """
 
-    num: int = 100_000
-    std: float = 0.1  # σ
-    seed: int = 0
+    num: int = 100_000  # number of points
+    std: float = 0.1  # σ, the width of a moon
+    seed: int = 0  # seed of the points
     kind: Literal["moons"] = "moons"
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,10 @@ from torch.nn.functional import cross_entropy, pad
 from stanley.batches import in_chunks
 from stanley.data import CIFAR10, MNIST, centre
 from stanley.device import pick_device
-from stanley.errors import require
+from stanley.errors import StanleyError, require
 from stanley.features.classifier import Classifier, ClassifierFeatures, folded, load_classifier, save_classifier
+from stanley.overwriting import difference, keep_former
+from stanley.runs import checkpoint
 from stanley.streams import global_stream, stream
 
 TEST_ROWS = 500  # images at a time through the network when it is judged
@@ -65,7 +68,8 @@ def train_classifier(
 ) -> ClassifierFeatures:
     """Train, fold, round to float16, write, read back, and measure what was written on all test images.
 
-    On one device with one number of threads the same seed gives the same weights.
+    On one device with one number of threads the same seed gives the same weights. Another classifier that is in the
+    file is kept as NAME-former.safetensors.
     """
     place = pick_device(device)
     images, (labels, test_labels) = data.load(), data.labels()
@@ -111,8 +115,22 @@ def train_classifier(
     }
     plain.load_state_dict({key: t.half().float() for key, t in plain.state_dict().items()})
     right = accuracy(plain.to(place), images.test, test_labels)
+    keep_another(out, meta)
     save_classifier(plain.cpu(), {**meta, "test_accuracy": right, "n_test": len(test_labels)}, out)
     return load_classifier(out, device=device)
+
+
+def keep_another(out: Path, meta: dict[str, Any]) -> None:
+    """Another classifier, or any other file, that is there already gets another name."""
+    asked = {name: meta[name] for name in ("name", "recipe", "data", "seed")}
+    asked = json.loads(json.dumps(asked))
+    try:
+        there = checkpoint.load(out).meta if out.exists() else {}
+    except StanleyError:
+        there = {}
+    before = {name: there.get(name) for name in asked} if there else None
+    if before != asked:
+        keep_former([out], difference(before, asked))
 
 
 def epoch_order(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

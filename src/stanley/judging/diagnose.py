@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,6 +63,12 @@ class Effort:
 
 VECTORS = Effort()
 IMAGES = Effort(chains=16, steps=500, pairs=0, coupled_steps=500, rays=16, copies=0)
+
+
+def effort_for(event_shape: Sequence[int], **given: int | None) -> Effort:
+    """What is usual for points of this shape, with the fields that are given in its place."""
+    usual = VECTORS if len(event_shape) == 1 else IMAGES
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

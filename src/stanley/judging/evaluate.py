@@ -18,7 +18,7 @@ from stanley.config import to_dict
 from stanley.data import AnyData, Dataset, Rings, centre
 from stanley.errors import StanleyError, require
 from stanley.features import Features, Reference, features_named, reference_of, score_names
-from stanley.files import write_atomic
+from stanley.files import write_atomic, write_json
 from stanley.metrics import (
     FeatureStatistics,
     class_score,
@@ -35,14 +35,16 @@ from stanley.metrics import (
     nll,
     prdc,
 )
-from stanley.models.trained import Start, Trained, Weights, load, with_data_at
-from stanley.runs.directory import RunDirectory, write_answer
+from stanley.models.trained import Start, Trained, Weights, data_of, load, with_data_at
+from stanley.overwriting import make_room
+from stanley.runs.directory import RunDirectory
 from stanley.samplers import ChainResult
 from stanley.samplers.base import values
 from stanley.streams import stream
 from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
+EVALUATED = "evaluated.npz"  # in the run's samples/
 GRID = 200  # cells a side of the densities kept for plots
 MMD_ROWS = 2000
 MMD_PERMUTATIONS = 199
@@ -69,7 +71,7 @@ def evaluate(
     extrapolate: bool = False,
 ) -> dict[str, Any]:
     """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to another request
-    (another step, n, seed, features, …) is kept as scores-stepN.json first.
+    (another step, n, seed, features, …) is kept as scores-former.json first.
 
     2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by quadrature.
     All: energies of data, held-out data and samples; MMD² with a permutation p-value; modes covered where the data have
@@ -86,11 +88,7 @@ def evaluate(
     extrapolate  also the Fréchet distance extrapolated to infinitely many samples
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
+    data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, must be at least 1")
     require(against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'")
@@ -137,8 +135,9 @@ def evaluate(
             )
 
     directory = RunDirectory(model.path)
+    make_room(directory.scores_file, asked, beside=[directory.samples / EVALUATED])
     keep_for_plots(directory, model, data, samples, energies)
-    write_answer(directory.scores_file, scores)
+    write_json(directory.scores_file, scores)
     return scores
 
 
@@ -301,7 +300,7 @@ def keep_for_plots(
             negative: Energy = lambda x: -log_density(x)  # noqa: E731
             arrays["data_density"] = density_on_grid(negative, box, GRID).numpy()
     directory.samples.mkdir(exist_ok=True)
-    write_arrays(directory.samples / "evaluated.npz", arrays)
+    write_arrays(directory.samples / EVALUATED, arrays)
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:

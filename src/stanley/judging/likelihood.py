@@ -13,8 +13,9 @@ from stanley.batches import in_chunks
 from stanley.config import to_dict
 from stanley.errors import require
 from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
-from stanley.models.trained import Trained, Weights, load, with_data_at
-from stanley.runs.directory import RunDirectory, write_answer
+from stanley.models.trained import Trained, Weights, data_of, load, with_data_at
+from stanley.overwriting import write_answer
+from stanley.runs.directory import RunDirectory
 from stanley.samplers import MALA, Sampler, run_chains
 from stanley.samplers.base import values
 from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
@@ -45,17 +46,13 @@ def held_out_likelihood(
     model, from below forward, from above in reverse (`metrics.likelihood`). Reverse chains start where `model_steps`
     adjusted steps on the model have led from the bank (from noise where there is none): the upper end is as good as
     those chains have converged, and no number here proves that they have. Writes likelihood.json; returns it. The
-    answer to another request that is there is kept as likelihood-stepN.json.
+    answer to another request that is there is kept as likelihood-former.json.
 
     sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then MALA
     model_steps  K·10 unless given
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
+    data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, must be at least 2")
     generator = stream(seed, "annealing", device=model.noise.mean.device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.config import from_dict
+from stanley.data import Dataset, centre
 from stanley.device import pick_device
 from stanley.errors import require
 from stanley.models.packed import is_packed, read_packed
@@ -133,6 +134,22 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
     name = next((name for name in ("root", "path") if hasattr(data, name)), None)
     require(name is not None, f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out")
     return replace(model, config=replace(model.config, data=replace(data, **{str(name): place})))
+
+
+def data_of(model: Trained) -> Dataset:
+    """The data that the model was trained on, read again; they must still have its shape."""
+    data = model.config.data.load()
+    require(
+        data.event_shape == model.event_shape,
+        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
+    )
+    return data
+
+
+def held_out_images(model: Trained, limit: int) -> Tensor:
+    """The first held-out images of the model's data, as points on its device."""
+    require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
+    return centre(data_of(model).test[:limit]).to(model.noise.mean.device)
 
 
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:

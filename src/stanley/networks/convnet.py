@@ -21,8 +21,8 @@ class ConvNet:
     section 5; the layout is that of Nijkamp et al. (2020).
     """
 
-    width: int = 32
-    activation: Activation = "silu"
+    width: int = 32  # channels of the first layer
+    activation: Activation = "silu"  # silu, gelu, softplus, relu or leaky-relu
     kind: Literal["convnet"] = "convnet"
 
     def __post_init__(self) -> None:

@@ -17,9 +17,9 @@ from stanley.networks.activations import Activation, activation
 class MLP:
     """E(x) = w·φ(W_L … φ(W_1 x)): `depth` hidden layers of `width` units, smooth by default."""
 
-    width: int = 128
-    depth: int = 2
-    activation: Activation = "silu"
+    width: int = 128  # units of a layer
+    depth: int = 2  # hidden layers
+    activation: Activation = "silu"  # silu, gelu, softplus, relu or leaky-relu
     kind: Literal["mlp"] = "mlp"
 
     def __post_init__(self) -> None:

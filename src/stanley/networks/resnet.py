@@ -24,10 +24,10 @@ class ResNet:
     Pre-activation: He et al. (2016); use in energies: Du & Mordatch (2019).
     """
 
-    width: int = 64
-    blocks: int = 1
-    spectral_norm: bool = False
-    activation: Activation = "silu"
+    width: int = 64  # channels of the first stage
+    blocks: int = 1  # residual blocks of a stage
+    spectral_norm: bool = False  # divide weights by their largest singular value
+    activation: Activation = "silu"  # silu, gelu, softplus, relu or leaky-relu
     kind: Literal["resnet"] = "resnet"
 
     def __post_init__(self) -> None:

@@ -2,24 +2,22 @@
 
 config.json      the resolved configuration
 records.jsonl    one line for each training step, with its "step"
-events.jsonl     what else happened: resumed, reconfigured, rolled back, diverged
+events.jsonl     what else happened: resumed, reconfigured, collapsed, rolled back, diverged
 checkpoints/     step-00001000.safetensors and so on, the newest few
 samples/         samples, and plots/ the figures
-scores.json      answers of commands, also likelihood.json; the answers to earlier, other requests
-                 are kept as scores-step1000.json and so on
+scores.json      answers of commands, also likelihood.json; the answers to other requests are kept
+                 as scores-former.json and so on
 """
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from stanley.config import differences
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic, write_json
 
@@ -201,51 +199,6 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-
-def write_answer(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file of numbers, whose "asked" says to what they are the answer.
-
-    The same request overwrites. The answer to another one that is there is first kept beside it, under its step: the
-    newest answer has the plain name, and no number is lost. A warning names what differs, and the file.
-    """
-    if path.exists():
-        content = path.read_bytes()
-        former = json_object(content)
-        before = asked_of(former)
-        changed = differences(before, json.loads(json.dumps(value["asked"])))
-        if changed:
-            kept = free_name(path, former)
-            write_atomic(kept, content)
-            name, (old, new) = next(iter(changed.items()))
-            told = f"{name} {old}, now {new}" if before else "of a request that is not written in it"
-            warnings.warn(f"{path} held another answer ({told}); that one is kept as {kept.name}", stacklevel=3)
-    write_json(path, value)
-
-
-def free_name(path: Path, former: dict[str, Any]) -> Path:
-    """scores-step1000.json, or with -2, -3, … what is not there yet or answers the same request."""
-    label = f"step{former['step']}" if "step" in former else "former"
-    number = 1
-    while True:
-        kept = path.with_name(f"{path.stem}-{label}{'' if number == 1 else f'-{number}'}{path.suffix}")
-        if not kept.exists() or asked_of(json_object(kept.read_bytes())) == (asked_of(former) or None):
-            return kept
-        number += 1
-
-
-def asked_of(answer: dict[str, Any]) -> dict[str, Any]:
-    asked = answer.get("asked")
-    return asked if isinstance(asked, dict) else {}
-
-
-def json_object(content: bytes) -> dict[str, Any]:
-    """Empty where the bytes are no JSON object."""
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 @contextmanager

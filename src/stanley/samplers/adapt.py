@@ -220,8 +220,8 @@ class RobbinsMonro:
     Robbins & Monro (1951).
     """
 
-    target_acceptance: float | None = None
-    rate: float = 0.05
+    target_acceptance: float | None = None  # acceptance to aim at; null for the sampler's own
+    rate: float = 0.05  # ρ, how fast the step size follows
 
     def __post_init__(self) -> None:
         a = self.target_acceptance

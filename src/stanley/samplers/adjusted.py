@@ -35,7 +35,7 @@ class Adjusted:
     Metropolis et al. (1953), Hastings (1970).
     """
 
-    proposal: Adjustable
+    proposal: Adjustable  # the sampler inside; --sampler adjusted-KIND
     kind: Literal["adjusted"] = "adjusted"
 
     def __post_init__(self) -> None:

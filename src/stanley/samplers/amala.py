@@ -35,9 +35,9 @@ class AMALA:
     Allassonnière & Kuhn (2015); the truncated drift is that of MALTA, Roberts & Tweedie (1996).
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    epsilon: float = 1.0
+    step_size: float  # h, the variance of the noise of a step
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    epsilon: float = 1.0  # ε, the noise across the gradient
     kind: Literal["amala"] = "amala"
 
     traits: ClassVar[Traits] = Traits(adjusted=True)

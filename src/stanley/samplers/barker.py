@@ -36,7 +36,7 @@ class Barker:
     Livingstone & Zanella 2023).
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["barker"] = "barker"
 
     traits: ClassVar[Traits] = Traits(adjusted=True, target_acceptance=0.40)

@@ -23,9 +23,9 @@ class ClippedLangevin:
     wrong drift. For 'element' scope and h → 0 it targets exp(-∫γ⊙∇U) in one dimension.
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    scope: Scope = "element"
+    step_size: float  # h, the variance of the noise of a step
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
     kind: Literal["clipped-langevin"] = "clipped-langevin"
 
     def __post_init__(self) -> None:

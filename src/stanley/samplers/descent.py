@@ -21,7 +21,7 @@ class GradientDescent:
     The half keeps h the same number as in `Langevin`, of which this is the zero-temperature limit.
     """
 
-    step_size: float
+    step_size: float  # h, twice the step along -∇U
     kind: Literal["gradient-descent"] = "gradient-descent"
 
     traits: ClassVar[Traits] = Traits(

@@ -37,9 +37,9 @@ class HMC:
     Neal (2011), sections 5.2.3, 5.3.2 and 5.4.2.
     """
 
-    step_size: float
-    num_leapfrog: int = 10
-    jitter: bool = True
+    step_size: float  # ε, a leapfrog step: √h of a Langevin sampler
+    num_leapfrog: int = 10  # leapfrog steps of a step
+    jitter: bool = True  # draw their number anew for each step
     kind: Literal["hmc"] = "hmc"
 
     def __post_init__(self) -> None:

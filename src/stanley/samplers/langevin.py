@@ -23,7 +23,7 @@ class Langevin:
     Roberts & Tweedie (1996), section 1.4; the draft's (6) with γ = 1.
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["langevin"] = "langevin"
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ class MALA:
     Roberts & Tweedie (1996), section 1.4.1.
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["mala"] = "mala"
 
     traits: ClassVar[Traits] = Traits(adjusted=True)

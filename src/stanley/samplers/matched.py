@@ -26,9 +26,9 @@ class MatchedLangevin:
     taken over finite chains only).
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    scope: Scope = "element"
+    step_size: float  # h, the variance of the noise of a step
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
     kind: Literal["matched-langevin"] = "matched-langevin"
 
     traits: ClassVar[Traits] = Traits(

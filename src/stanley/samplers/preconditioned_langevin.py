@@ -46,11 +46,11 @@ class PreconditionedLangevin:
     Li, Chen, Carlson & Carin (2016), "Preconditioned stochastic gradient Langevin dynamics", algorithm 1.
     """
 
-    step_size: float
-    beta: float = 0.99
-    epsilon: float = 1e-5
-    bias_correction: bool = True
-    correction: Literal["none", "drift"] = "none"
+    step_size: float  # h, the variance of the noise of a step where G = 1
+    beta: float = 0.99  # how long the scale remembers
+    epsilon: float = 1e-5  # bounds the scale by 1/ε
+    bias_correction: bool = True  # correct the first steps as Adam does
+    correction: Literal["none", "drift"] = "none"  # of the drift: none or drift
     kind: Literal["preconditioned-langevin"] = "preconditioned-langevin"
 
     def __post_init__(self) -> None:

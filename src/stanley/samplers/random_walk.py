@@ -35,7 +35,7 @@ class RandomWalk:
     Metropolis et al. (1953); the acceptance to aim at: Roberts, Gelman & Gilks (1997).
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["random-walk"] = "random-walk"
 
     traits: ClassVar[Traits] = Traits(

@@ -53,9 +53,9 @@ class ReplicaExchange:
     Geyer (1991); even-odd rounds: Okabe et al. (2001), Syed et al. (2022), "Non-reversible parallel tempering".
     """
 
-    sampler: Replicated
-    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
-    power: float = 1.0
+    sampler: Replicated  # the sampler of each replica
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)  # of the replicas, from 1 upwards
+    power: float = 1.0  # the step size grows as T to this power
     kind: Literal["replica-exchange"] = "replica-exchange"
 
     def __post_init__(self) -> None:

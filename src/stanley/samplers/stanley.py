@@ -55,12 +55,12 @@ class Stanley:
     Karimi, Xie & Li, STANLEY, eq. (5)-(6) with h = 1; midpoint: Hütter & Öttinger (1998).
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    scope: Scope = "element"
-    refresh: Literal["step", "start", "lagged"] = "step"
-    correction: Literal["none", "drift", "midpoint"] = "none"
-    floor: float = 0.0
+    step_size: float  # h, the variance of the noise of a step where γ = 1
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
+    refresh: Literal["step", "start", "lagged"] = "step"  # γ of each step, of the start, or lagged
+    correction: Literal["none", "drift", "midpoint"] = "none"  # of the drift
+    floor: float = 0.0  # lower bound of γ
     kind: Literal["stanley"] = "stanley"
 
     def __post_init__(self) -> None:

@@ -27,8 +27,8 @@ class TamedLangevin:
     Brosse, Durmus, Moulines & Sabanis (2019).
     """
 
-    step_size: float
-    scope: Literal["sample", "element"] = "sample"
+    step_size: float  # h, the variance of the noise of a step
+    scope: Literal["sample", "element"] = "sample"  # what |∇U| is taken over: sample or element
     kind: Literal["tamed-langevin"] = "tamed-langevin"
 
     def __post_init__(self) -> None:

@@ -37,8 +37,8 @@ class Underdamped:
     Leimkuhler & Matthews (2013), "Rational construction of stochastic numerical methods for molecular sampling".
     """
 
-    step_size: float  # Δt
-    friction: float = 1.0  # η
+    step_size: float  # Δt, a time step: √h of a Langevin sampler
+    friction: float = 1.0  # η, the friction
     kind: Literal["underdamped"] = "underdamped"
 
     traits: ClassVar[Traits] = Traits(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stanley.batches import finite_chains
 from stanley.errors import StanleyError, require
-from stanley.samplers import Adjusted, Sampler, adapt, run_chains
+from stanley.samplers import Adjusted, ChainInfo, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
 from stanley.samplers.base import values
 from stanley.samplers.traits import has_quantile, is_adjusted, with_threshold
@@ -22,7 +23,18 @@ class Ready:
 
     sampler: Sampler
     x: Tensor  # (B, *event)
-    how: str  # in words
+    step_size_from: str  # in words: "adapt, 500 steps"
+
+    def numbers(self, info: ChainInfo) -> dict[str, Any]:
+        """What chains of this sampler came to, ready for JSON; null where nothing is ever rejected."""
+        adjusted = is_adjusted(self.sampler)
+        return {
+            "step_size": float(self.sampler.step_size),
+            "step_size_from": self.step_size_from,
+            "acceptance": float(info.acceptance.mean()) if adjusted else None,
+            "gradients_per_chain": info.num_gradients,
+            "nonfinite": int(info.nonfinite.sum()),
+        }
 
 
 def warm_up(
@@ -58,15 +70,15 @@ def warm_up(
         f"precondition={precondition!r} is found along with the step size of an adjusted sampler; leave it out, or use "
         "an adjusted sampler and give no step size",
     )
-    x, how = x0, f"step size as it is, {num_steps} steps thrown away"
+    x, step_size_from = x0, f"the sampler itself, after {num_steps} steps of warm-up"
     if tune:
         require(num_steps >= 1, "warm-up is 0 steps, and the step size is to be found: give steps, or a step size")
         exact = in_float32(potential)  # the twin's Metropolis test compares values of U
         found, x = adapt(twin, exact, x0, num_steps, generator=generator, precondition=precondition)
         if twin is sampler:
-            return Ready(found, x, f"step size found by adapt in {num_steps} steps")
+            return Ready(found, x, f"adapt, {num_steps} steps")
         sampler = found.proposal  # type: ignore[attr-defined]  # Adjusted's
-        how = f"step size of its adjusted twin, found by adapt in {num_steps} steps, then {num_steps} of its own"
+        step_size_from = f"adapt of its adjusted twin, {num_steps} steps, then {num_steps} of its own"
     if num_steps:
         x = run_chains(sampler, potential, x, num_steps, generator=generator).x
         lost = int((~finite_chains(x)).sum())
@@ -77,7 +89,7 @@ def warm_up(
         )
     if has_quantile(sampler):
         sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
-    return Ready(sampler, x, how)
+    return Ready(sampler, x, step_size_from)
 
 
 def adjusted_twin(sampler: Sampler) -> Sampler:

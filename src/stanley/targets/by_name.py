@@ -95,7 +95,7 @@ def imported(name: str) -> Callable[..., Any]:
     except StanleyError:
         raise
     except Exception as error:  # whatever a user's module does when it is imported
-        raise StanleyError(f"cannot import {where}: {told(error)}") from error
+        raise StanleyError(f"cannot import {where}: {in_one_line(error)}") from error
     try:
         found = getattr(module, attribute)
     except AttributeError:
@@ -146,7 +146,7 @@ def probe(density: Density) -> None:
         raise
     except Exception as error:  # whatever a user's function does
         raise StanleyError(
-            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}: {told(error)}"
+            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}: {in_one_line(error)}"
         ) from error
     require(
         isinstance(u, Tensor) and u.shape == (2,),
@@ -162,5 +162,5 @@ def probe(density: Density) -> None:
     )
 
 
-def told(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -33,11 +33,11 @@ class Augment:
     Du, Li, Tenenbaum & Mordatch (2021), "Improved contrastive divergence", section 3.2.
     """
 
-    flip: bool = False
-    shift: int = 0
-    zoom: float = 0.0
-    colour: float = 0.0
-    chance: float = 1.0
+    flip: bool = False  # mirror at random
+    shift: int = 0  # largest shift, in pixels
+    zoom: float = 0.0  # largest share that is cut off before stretching
+    colour: float = 0.0  # largest change of colour; 0 for none
+    chance: float = 1.0  # share of the chains that is transformed
 
     def __post_init__(self) -> None:
         require(

@@ -24,8 +24,8 @@ class Growth:
     energies are simple, and few steps find their samples; late ones need more.
     """
 
-    final: int
-    share: float = 0.5
+    final: int  # chain steps at the end of the growth
+    share: float = 0.5  # share of the run over which they grow
 
     def __post_init__(self) -> None:
         require(
@@ -75,38 +75,55 @@ class TrainConfig:
     seed           of the weights, the order of the data, and the noise of the chains
     """
 
-    data: AnyData
-    network: AnyNetwork
-    sampler: AnySampler
-    optimizer: AnyOptimizer = field(default_factory=Adam)
-    steps: int = 10_000
-    batch: int = 128
-    chain_steps: int = 20
-    growth: Growth | None = None
-    start: Literal["bank", "data", "noise"] = "bank"
-    bank_size: int = 10_000
-    restart: float = 0.0
-    free_stuck: float = 0.0
-    augment: Augment | None = None
-    data_noise: float = 0.0
-    temperature: float = 1.0
-    precision: Literal["float32", "bf16"] = "float32"
-    chunk_size: int | None = None
-    energy_l2: float = 0.0
-    kl_weight: float = 0.0
-    reference_std: float | None = None
-    warmup: int = 0
-    decay: float = 0.4
-    clip_norm: float = 0.0
-    ema: float = 0.999
-    adapt: RobbinsMonro | None = None
-    gap_limit: float = 1000.0
-    spread_limit: float = 5.0
-    on_divergence: Literal["stop", "rollback"] = "stop"
-    max_rollbacks: int = 3
-    save_every: int = 500
-    keep: int = 3
-    seed: int = 0
+    # The parts
+    data: AnyData  # what is learned: see the kinds below
+    network: AnyNetwork  # the energy's network: see the kinds below
+    sampler: AnySampler  # what moves the chains: see the kinds below
+    optimizer: AnyOptimizer = field(default_factory=Adam)  # see the kinds below
+
+    # The run
+    steps: int = 10_000  # training iterations
+    batch: int = 128  # data points, and chains, of an iteration
+    chain_steps: int = 20  # K, the sampler steps of an iteration
+    growth: Growth | None = None  # longer chains later in the run; null keeps K
+
+    # Chains and the bank
+    start: Literal["bank", "data", "noise"] = "bank"  # what chains start from: bank, data or noise
+    bank_size: int = 10_000  # number of chains that are kept
+    restart: float = 0.0  # chance that a drawn chain restarts from noise
+    free_stuck: float = 0.0  # chains that accept less than this restart; 0 for none
+    augment: Augment | None = None  # random transformations of the bank's images; null for none
+
+    # Data and energy
+    data_noise: float = 0.0  # standard deviation of noise that is added to data
+    temperature: float = 1.0  # T in p ∝ exp(-E/T)
+    precision: Literal["float32", "bf16"] = "float32"  # of the network in chains; or bf16
+    chunk_size: int | None = None  # chains whose gradients are taken at a time; null for all
+
+    # Penalties and reference
+    energy_l2: float = 0.0  # α of the penalty α·(E(x⁺)² + E(z)²)
+    kl_weight: float = 0.0  # weight of E(z) through the last chain step; 0 for none
+    reference_std: float | None = None  # s of |x|²/(2s²), added to E; null for none
+
+    # Learning rate and weights
+    warmup: int = 0  # iterations over which the learning rate rises
+    decay: float = 0.4  # last share of the run over which it falls to 0
+    clip_norm: float = 0.0  # limit on the norm of the weights' gradient; 0 for none
+    ema: float = 0.999  # β of the averaged weights, which are judged and sampled
+
+    # The step size
+    adapt: RobbinsMonro | None = None  # steers the step size by acceptance; null keeps it
+
+    # Safety
+    gap_limit: float = 1000.0  # |mean E(x⁺) - mean E(z)| above this is a divergence
+    spread_limit: float = 5.0  # so are chains further than this many σ from the data
+    on_divergence: Literal["stop", "rollback"] = "stop"  # or rollback to the last checkpoint
+    max_rollbacks: int = 3  # rollbacks before the run stops
+
+    # Keeping
+    save_every: int = 500  # iterations between checkpoints
+    keep: int = 3  # number of checkpoints that are kept
+    seed: int = 0  # seed of weights, data order and chains
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "chain_steps", "bank_size", "save_every", "keep"):

@@ -17,9 +17,9 @@ from stanley.errors import require
 class Adam:
     """torch.optim.Adam. β₁ = 0 is common, because negative samples make the gradients noisy."""
 
-    lr: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
+    lr: float = 1e-4  # learning rate
+    beta1: float = 0.9  # decay of the mean gradient
+    beta2: float = 0.999  # decay of the mean squared gradient
     kind: Literal["adam"] = "adam"
 
     def __post_init__(self) -> None:
@@ -37,8 +37,8 @@ class Adam:
 class SGD:
     """torch.optim.SGD. A small rate suits convergent learning (Nijkamp et al. 2020)."""
 
-    lr: float = 1e-4
-    momentum: float = 0.0
+    lr: float = 1e-4  # learning rate
+    momentum: float = 0.0  # momentum; 0 for none
     kind: Literal["sgd"] = "sgd"
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers import ChainInfo, Sampler, run_chains
+from stanley.samplers import ChainInfo, GradientDescent, Langevin, Sampler, run_chains
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
 from stanley.uses.rows import row_per_chain, rows_for
@@ -77,7 +77,18 @@ def denoise(
     observed   (N, *event), clean images plus N(0, σ²) noise, not clipped
     x0         (N·n, *event), image by image; the observed images themselves are a good start
     """
+    require_stable(sampler, std)
     per_image = chains_per_image(observed, x0)
     posterior = Noisy(potential, row_per_chain(observed, per_image), std)
     chains = run_chains(sampler, posterior, x0, num_steps, generator=generator, progress=progress)
     return Denoised(chains.x.reshape(len(observed), per_image, *observed.shape[1:]), chains.info)
+
+
+def require_stable(sampler: Sampler, std: float) -> None:
+    """A step without a Metropolis test stays below the 4σ² at which the posterior's own quadratic part throws it."""
+    h = float(sampler.step_size)
+    require(
+        h < 4 * std**2 or not isinstance(sampler, GradientDescent | Langevin),
+        f"the noise is {std:g} and the step size {h:.3g}: steps of the posterior are unstable from 4σ² = "
+        f"{4 * std**2:.3g} on; use a step size of {std**2:.2g}, or an adjusted sampler such as mala",
+    )
