@@ -73,7 +73,7 @@ def recognised(model: stanley.Trained, x: torch.Tensor) -> float | None:
 def product(models: list[stanley.Trained]) -> torch.Tensor:
     """Chains on U₁ + U₂ from noise; forces add up, so the step is half as long."""
     first = models[0]
-    generator = torch.Generator(first.noise.mean.device).manual_seed(0)
+    generator = torch.Generator(first.device).manual_seed(0)
     sampler = with_step_size(first.sampler, float(first.sampler.step_size) / 2)
     both = Composed(tuple(model.potential for model in models))
     x0, steps = first.starts(SHOWN, "noise", generator), first.default_steps("noise")
@@ -84,7 +84,7 @@ def main(out: Path, models: list[stanley.Trained]) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     chains = 256 if models else SHOWN
     models = models or [tiny_run(kind, out) for kind in ("disc", "bar")]
-    held_out = [centre(model.config.data.load().test[:HELD_OUT]).to(model.noise.mean.device) for model in models]
+    held_out = [centre(model.config.data.load().test[:HELD_OUT]).to(model.device) for model in models]
     fresh = [model.sample(chains, seed=0).x for model in models]
     margins = [models[0].potential(x) - models[1].potential(x) for x in held_out]  # U₁ - U₂ on either class
     numbers = {

@@ -120,7 +120,7 @@ def interpolation(model: stanley.Trained, x: Tensor, out: Path) -> dict:
 
 def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
     """Whether the steady state is still an image."""
-    generator = torch.Generator(model.noise.mean.device).manual_seed(2)
+    generator = torch.Generator(model.device).manual_seed(2)
     kinds: tuple[Start, ...] = ("noise", "noise", "noise", "bank", "bank", "bank")
     x = torch.cat([model.starts(1, kind, generator) for kind in kinds])
     states, at = [x], [0]
@@ -167,7 +167,7 @@ def main(out: Path, model: stanley.Trained | None = None, num: int = 8, long_ste
     out.mkdir(parents=True, exist_ok=True)
     if model is None:
         model, long_steps = tiny_run(out), 100
-    x = centre(model.config.data.load().test[:num]).to(model.noise.mean.device)
+    x = centre(model.config.data.load().test[:num]).to(model.device)
     numbers = {
         "n": len(x),
         "step": model.step,

@@ -690,7 +690,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("steepness for its inverse", '"gradients": 1 / steepness', '"gradients": steepness'),
         ("variance over steepness without √", "(variance / steepness).sqrt()}", "variance / steepness}"),
         ("variance for the width", "square.sqrt().to(self.type)", "square.to(self.type)"),
-        ("search goes on from the last h", "with_step_size(plain(sampler), 1.0)", "plain(sampler)"),
+        ("search goes on from the last h", "with_step_size(without_preconditioner(sampler), 1.0)", "plain(sampler)"),
         ("quantile resolved at the start", "n == len(windows) and has_quantile", "n == 1 and has_quantile"),
         ("Robbins-Monro the wrong way", "(acceptance - target)", "(target - acceptance)"),
         (
@@ -737,8 +737,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("τ off by two", "return -1 + 2 *", "return 1 + 2 *"),
         (
             "error over ESS, not √ESS",
-            "pooled_sd(x) / effective(halves(x)).sqrt()",
-            "pooled_sd(x) / effective(halves(x))",
+            "pooled_sd(x) / effective(half_chains(x)).sqrt()",
+            "pooled_sd(x) / effective(half_chains(x))",
         ),
         ("error of the sd without its half", "/ variance).sqrt() / 2", "/ variance).sqrt()"),
         ("super-chains agree within", "(among + within).mean(1)", "within.mean(1)"),

@@ -289,7 +289,7 @@ def test_rhat_sees_chains_in_different_modes():
 def test_rhat_sees_chains_of_different_spread_because_it_folds():
     x = torch.from_numpy(iid(4000, 4) * np.array([1, 1, 3, 3]))
     assert float(diagnostics.rhat(x)) > 1.1
-    scores = chains.normal_scores(chains.halves(x.T[None]))
+    scores = chains.normal_scores(chains.half_chains(x.T[None]))
     assert float(chains.split_rhat(scores)) < chains.RHAT_LIMIT  # negative control: unfolded it looks mixed
 
 

@@ -10,7 +10,7 @@ import torch
 
 from stanley.diagnostics import summarise
 from stanley.errors import StanleyError
-from stanley.judging.diagnose import VECTORS, Effort, diagnose, potential_of, rows
+from stanley.judging.diagnose import VECTORS, Effort, coordinate_table, diagnose, potential_of
 from stanley.samplers import HMC, MALA, Langevin, Stanley, run_chains
 from stanley.targets import Gaussian, LogisticRegression
 from tests.seeds import stream
@@ -103,17 +103,22 @@ def test_the_table_has_u_and_the_coordinates_with_the_largest_rhat():
     target = Gaussian.from_std(torch.logspace(-1, 0.5, 9, dtype=torch.float64))
     x0 = torch.randn(10, 9, generator=generator(), dtype=torch.float64)
     found = diagnose(MALA(0.01), target, initial, x0, generator=generator(), effort=replace(NOTHING, chains=10))
-    names = [row["name"] for row in rows(found)]
+    names = [row["name"] for row in coordinate_table(found)]
     assert names[0] == "U"
     assert len(names) == 7
-    shown = sorted(row["rhat"] for row in rows(found)[1:])
+    shown = sorted(row["rhat"] for row in coordinate_table(found)[1:])
     assert shown == sorted(found.summary.rhat.tolist())[-6:]
 
 
 def test_the_table_names_pixels_by_their_place():
     x0 = torch.randn(4, 1, 2, 2, generator=generator())
     found = diagnose(MALA(0.1), lambda x: x.flatten(1).square().sum(1), None, x0, generator=generator(), effort=NOTHING)
-    assert [row["name"] for row in rows(found)][1:] == ["x[0, 0, 0]", "x[0, 0, 1]", "x[0, 1, 0]", "x[0, 1, 1]"]
+    assert [row["name"] for row in coordinate_table(found)][1:] == [
+        "x[0, 0, 0]",
+        "x[0, 0, 1]",
+        "x[0, 1, 0]",
+        "x[0, 1, 1]",
+    ]
 
 
 def test_draws_are_thinned_to_fit(monkeypatch):

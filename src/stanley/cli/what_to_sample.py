@@ -132,7 +132,7 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
     def initial(n: int, generator: torch.Generator) -> Tensor:
         return model.starts(n, "noise", generator)
 
-    device = model.noise.mean.device
+    device = model.device
     return WhatToSample(name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder)
 
 

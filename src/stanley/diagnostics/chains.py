@@ -42,7 +42,7 @@ def rhat(draws: Tensor) -> Tensor:
     Needs two chains and four draws. Vehtari et al. (2021), eq. (4), (14) and section 4.1.
     """
     check_draws(draws, "rhat", chains=2)
-    return over_event(draws, lambda x: rank_rhat(half := halves(x), normal_scores(half)))
+    return over_event(draws, lambda x: rank_rhat(half := half_chains(x), normal_scores(half)))
 
 
 def ess_bulk(draws: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def ess_bulk(draws: Tensor) -> Tensor:
     Vehtari et al. (2021), section 4.3.
     """
     check_draws(draws, "ess_bulk")
-    return over_event(draws, lambda x: effective(normal_scores(halves(x))))
+    return over_event(draws, lambda x: effective(normal_scores(half_chains(x))))
 
 
 def ess_tail(draws: Tensor) -> Tensor:
@@ -78,13 +78,13 @@ def ess_mean(draws: Tensor) -> Tensor:
     more chains make up for short ones; where a half-chain is only a few τ long, ρ is biased, however many there are.
     """
     check_draws(draws, "ess_mean")
-    return over_event(draws, lambda x: effective(halves(x)))
+    return over_event(draws, lambda x: effective(half_chains(x)))
 
 
 def mcse_mean(draws: Tensor) -> Tensor:
     """Standard error of the mean over all draws, sd/√ess_mean; means nothing for a law without a variance."""
     check_draws(draws, "mcse_mean")
-    return over_event(draws, lambda x: pooled_sd(x) / effective(halves(x)).sqrt(), degree=1)
+    return over_event(draws, lambda x: pooled_sd(x) / effective(half_chains(x)).sqrt(), degree=1)
 
 
 def mcse_sd(draws: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def mcse_sd(draws: Tensor) -> Tensor:
     def kernel(x: Tensor) -> Tensor:
         square = (x - x.mean((1, 2), keepdim=True)) ** 2
         variance = square.mean((1, 2))
-        return (square.var((1, 2), correction=0) / effective(halves(square)) / variance).sqrt() / 2
+        return (square.var((1, 2), correction=0) / effective(half_chains(square)) / variance).sqrt() / 2
 
     return over_event(draws, kernel, degree=1)
 
@@ -234,7 +234,7 @@ def summarise(draws: Tensor) -> ChainSummary:
     constant = (draws == draws[:1, :1]).flatten(0, 1).all(0) & ~bad
 
     def kernel(x: Tensor) -> Tensor:
-        half = halves(x)
+        half = half_chains(x)
         scores = normal_scores(half)
         bulk, of_mean = effective(scores), effective(half)
         return torch.stack([of_mean, bulk, tail(x), rank_rhat(half, scores)], 1)
@@ -266,7 +266,7 @@ def verdict(summary: ChainSummary) -> list[str]:
         found.append(f"{share(s.constant)} never moved: nothing was accepted, or the coordinate is fixed")
     if s.worst_rhat > RHAT_LIMIT:
         found.append(
-            f"R̂ is {s.worst_rhat:.3g} at {place(s.rhat, torch.max)}, above {RHAT_LIMIT} at "
+            f"R̂ is {s.worst_rhat:.3g} at {worst_coordinate(s.rhat, torch.max)}, above {RHAT_LIMIT} at "
             f"{share(s.rhat > RHAT_LIMIT)}: the chains have not mixed; run longer"
         )
     for name, values, least, harm in (
@@ -275,7 +275,7 @@ def verdict(summary: ChainSummary) -> list[str]:
     ):
         if least < ESS_LIMIT:
             found.append(
-                f"{name} ESS is {least:.0f} at {place(values, torch.min)}, below {ESS_LIMIT} at "
+                f"{name} ESS is {least:.0f} at {worst_coordinate(values, torch.min)}, below {ESS_LIMIT} at "
                 f"{share(values < ESS_LIMIT)}: {harm} and R̂ itself are uncertain; run longer or more chains"
             )
     return found
@@ -348,7 +348,7 @@ def pooled_sd(x: Tensor) -> Tensor:
     return x.std((1, 2))
 
 
-def halves(x: Tensor) -> Tensor:
+def half_chains(x: Tensor) -> Tensor:
     """(d, B, n) -> (d, 2B, n // 2)."""
     half = x.shape[2] // 2
     return torch.cat([x[:, :, :half], x[:, :, -half:]], 1)
@@ -401,7 +401,7 @@ def quantile_ess(x: Tensor, ordered: Tensor, prob: float) -> Tensor:
     part = prob * (size - 1) - low
     a, b = ordered[:, low], ordered[:, min(low + 1, size - 1)]
     quantile = a + (b - a) * part if part < 0.5 else b - (b - a) * (1 - part)  # exact at both ends
-    return effective(halves((x <= quantile[:, None, None]).double()))
+    return effective(half_chains((x <= quantile[:, None, None]).double()))
 
 
 def effective(x: Tensor) -> Tensor:
@@ -460,7 +460,7 @@ def worst(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> float:
     return float(extreme(known)) if known.numel() else math.nan
 
 
-def place(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> str:
+def worst_coordinate(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> str:
     index = (values == worst(values, extreme)).nonzero()[0].tolist()
     return f"x[{', '.join(map(str, index))}]" if index else "x"
 

@@ -97,7 +97,7 @@ def couple(
         row[apart[~lost]] = torch.linalg.vector_norm((x.x - y.x).flatten(1), dim=1).cpu().double()[~lost]
         distances.append(row)
         left = ~(met | lost)
-        apart, x, y = apart[left], rows(x, left), rows(y, left)
+        apart, x, y = apart[left], chains_at(x, left), chains_at(y, left)
         if k == max_steps or len(apart) == 0:
             break
         x, y = coupled_step(sampler, move, potential, x, y, generator)
@@ -120,7 +120,7 @@ def coupled_step(
     points = torch.cat(coupled_draw(p, q, generator))
     evaluation = evaluate if traits_of(move).gradients else evaluate_only
     candidate = evaluation(potential, points)._replace(threshold=both.threshold)
-    x_next, y_next = halves(candidate)
+    x_next, y_next = split_pairs(candidate)
     if is_adjusted(sampler):
         back = law_of(move, potential, candidate, signs)
         x_ratio, y_ratio = (log_normal(both.x, back) - log_normal(points, law)).chunk(2)
@@ -265,7 +265,7 @@ def same(x: ChainState, y: ChainState) -> Tensor:
     return (x.x == y.x).flatten(1).all(1)
 
 
-def rows(state: ChainState, chosen: Tensor) -> ChainState:
+def chains_at(state: ChainState, chosen: Tensor) -> ChainState:
     return state._replace(x=state.x[chosen], potential=state.potential[chosen], grad=state.grad[chosen])
 
 
@@ -279,6 +279,6 @@ def stacked(x: ChainState, y: ChainState) -> ChainState:
     return ChainState(*(torch.cat([a, b]) for a, b in pairs), threshold=x.threshold)
 
 
-def halves(both: ChainState) -> tuple[ChainState, ChainState]:
+def split_pairs(both: ChainState) -> tuple[ChainState, ChainState]:
     (x, y), (u, v), (g, k) = (part.chunk(2) for part in both[:3])
     return both._replace(x=x, potential=u, grad=g), both._replace(x=y, potential=v, grad=k)

@@ -260,12 +260,12 @@ def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> Ex
     )
 
 
-def rows(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
+def coordinate_table(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
     """The table: U, then the coordinates with the largest R̂, at most six, in their order."""
     s = diagnosis.summary
     order = s.rhat.flatten().nan_to_num(math.inf).argsort(descending=True, stable=True)[:ROWS].sort().values
     found = [row("U", diagnosis.summary_u, 0)]
-    return found + [row(place(int(i), s.mean.shape), s, int(i)) for i in order]
+    return found + [row(coordinate_name(int(i), s.mean.shape), s, int(i)) for i in order]
 
 
 def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:
@@ -281,7 +281,7 @@ def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:
     return {"name": name} | {key: float(value.flatten()[i]) for key, value in values.items()}
 
 
-def place(i: int, shape: Sequence[int]) -> str:
+def coordinate_name(i: int, shape: Sequence[int]) -> str:
     index: list[int] = []
     for size in reversed(shape):
         index.insert(0, i % size)

@@ -92,10 +92,9 @@ def evaluate(
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, must be at least 1")
     require(against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'")
-    place = model.noise.mean.device
-    maps = [features_named(name, device=place) for name in features or usual_features(model)]
+    maps = [features_named(name, device=model.device) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test
-    references = [reference_of(reference_rows, seen_through, device=place) for seen_through in maps]
+    references = [reference_of(reference_rows, seen_through, device=model.device) for seen_through in maps]
     kid, neighbours = (model.is_image if wanted is None else wanted for wanted in (kid, neighbours))
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
@@ -112,7 +111,7 @@ def evaluate(
         "temperature": model.config.temperature,
         "sampler": to_dict(model.sampler),
         "torch": torch.__version__,
-        "device": str(model.noise.mean.device),
+        "device": str(model.device),
         "chains": {name: describe(chains, name, model, steps) for name, chains in samples.items()},
     }
     if model.event_shape == (2,):
@@ -121,7 +120,9 @@ def evaluate(
     energies = {name: energy_of(model, x) for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
-        scores[name] = compare(chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place))
+        scores[name] = compare(
+            chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=model.device)
+        )
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
                 chains.x[finite_chains(chains.x)],
@@ -131,7 +132,7 @@ def evaluate(
                 kid=kid,
                 neighbours=neighbours,
                 extrapolate=extrapolate,
-                generator=stream(seed, "features", seen_through.name, name, device=place),
+                generator=stream(seed, "features", seen_through.name, name, device=model.device),
             )
 
     directory = RunDirectory(model.path)
@@ -273,7 +274,7 @@ def moments(energy: Tensor) -> dict[str, Any]:
 def as_points(rows: Tensor, model: Trained, limit: int = 10_000) -> Tensor:
     """The first rows as points in the model's space, on its device."""
     rows = rows[:limit]
-    return (centre(rows) if model.is_image else rows.float()).to(model.noise.mean.device)
+    return (centre(rows) if model.is_image else rows.float()).to(model.device)
 
 
 def keep_for_plots(

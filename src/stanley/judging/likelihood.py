@@ -55,7 +55,7 @@ def held_out_likelihood(
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, must be at least 2")
-    generator = stream(seed, "annealing", device=model.noise.mean.device)
+    generator = stream(seed, "annealing", device=model.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps
     start = model.starts(min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator)

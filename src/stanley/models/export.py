@@ -48,8 +48,10 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
     require(path.suffix in kinds, f"--out {path} ends in {path.suffix!r}, must end in .pt2 or .onnx")
     require(path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first")
-    place = model.noise.mean.device
-    require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
+    require(
+        model.device.type == "cpu",
+        f"the model is on {model.device}, a graph is made on the CPU; load it with device='cpu'",
+    )
     energy = model.energy
     points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]
     made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}

@@ -200,7 +200,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         "## Data",
         "",
-        f"{config['data']['kind']}: {plain(data) or 'as it is'}."
+        f"{config['data']['kind']}: {fields_in_words(data) or 'as it is'}."
         + (" Images in [-1, 1], dequantised." if meta["is_image"] else ""),
         "",
         "## Recipe",
@@ -208,7 +208,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the {config['start']}, "
         f"{config['chain_steps']} steps each; seed {config['seed']}; weights averaged with β = {config['ema']}.",
         "",
-        *(f"* {part}: {plain(config[part])}" for part in ("network", "sampler", "optimizer")),
+        *(f"* {part}: {fields_in_words(config[part])}" for part in ("network", "sampler", "optimizer")),
         f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",
         "",
         "The whole configuration is in the header of model.safetensors.",
@@ -252,5 +252,5 @@ def told_score(key: str, score: dict[str, Any]) -> str:
     return f"{key} {score['value']:.4g}{spread}{seen} (n {counts or 'not stated'})"
 
 
-def plain(part: dict[str, Any]) -> str:
+def fields_in_words(part: dict[str, Any]) -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items())

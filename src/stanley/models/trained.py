@@ -78,10 +78,14 @@ class Trained:
         )
         return Bank(self.bank).draw(num, generator)[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.noise.mean.device
+
     def stream(self, seed: int, start: Start) -> torch.Generator:
         """What `sample` draws its starts from, and then its chains: chains from noise and from the bank, with one
         seed, have nothing in common."""
-        return stream(seed, "samples", start, device=self.noise.mean.device)
+        return stream(seed, "samples", start, device=self.device)
 
     def sample(
         self,
@@ -149,7 +153,7 @@ def data_of(model: Trained) -> Dataset:
 def held_out_images(model: Trained, limit: int) -> Tensor:
     """The first held-out images of the model's data, as points on its device."""
     require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
-    return centre(data_of(model).test[:limit]).to(model.noise.mean.device)
+    return centre(data_of(model).test[:limit]).to(model.device)
 
 
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:

@@ -13,7 +13,7 @@ from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
-from stanley.samplers.preconditioned import Preconditioned, plain
+from stanley.samplers.preconditioned import Preconditioned, without_preconditioner
 from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.traits import (
     has_quantile,
@@ -122,7 +122,7 @@ def adapt(
             sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
         sampler, x, seen = tune(sampler, potential, x, steps, target, generator)
         if precondition and n < len(windows):
-            sampler = Preconditioned(with_step_size(plain(sampler), 1.0), seen.scale(precondition))
+            sampler = Preconditioned(with_step_size(without_preconditioner(sampler), 1.0), seen.scale(precondition))
     return sampler, x
 
 

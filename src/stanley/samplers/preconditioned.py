@@ -79,6 +79,6 @@ def outer(inner: ChainState, x: Tensor, scale: Tensor) -> ChainState:
     return inner._replace(x=x, grad=inner.grad / scale, memory=inner)
 
 
-def plain(sampler: Any) -> Any:
+def without_preconditioner(sampler: Any) -> Any:
     """The sampler without its scale."""
     return sampler.sampler if isinstance(sampler, Preconditioned) else sampler

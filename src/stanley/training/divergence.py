@@ -48,9 +48,7 @@ class Split(NamedTuple):
     collapses: Sequence[Divergence]  # in the good ones, to be told: the run goes on
 
 
-def split_at_divergence(
-    config: TrainConfig, rollbacks: int, watch: Watch, records: Sequence[Record]
-) -> Split:
+def split_at_divergence(config: TrainConfig, rollbacks: int, watch: Watch, records: Sequence[Record]) -> Split:
     """Find the first divergence, and the collapses before it.
 
     A run that can go back to a checkpoint, after `rollbacks` of them, recovers from a collapse like
@@ -122,9 +120,7 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
 
 def advise_on_swings(config: TrainConfig) -> str:
     """What to try against energies that swing: smaller steps of the weights."""
-    limit = (
-        "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
-    )
+    limit = "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
     return f"Lower optimizer.lr (now {config.optimizer.lr:g}), or {limit}"
 
 
@@ -165,9 +161,7 @@ def tell(run: RunDirectory, collapse: Divergence) -> None:
     warnings.warn(f"training collapsed at step {collapse.step}: {collapse.reason}", stacklevel=3)
 
 
-def recover(
-    config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence
-) -> None:
+def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence) -> None:
     """Go back to the last good checkpoint with half the step sizes, or raise DivergenceError.
 
     It raises where the configuration says 'stop' and after `max_rollbacks` rollbacks; the
@@ -197,17 +191,13 @@ def recover(
     state.rollbacks, state.slowdown = rollbacks, slowdown
 
 
-def explain(
-    config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint
-) -> str:
+def explain(config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint) -> str:
     """What a person is told where a run stops: when, why, what to try, what is kept."""
     after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
     continuing = (
         ""
         if config.on_divergence == "rollback"
-        else (
-            "; with --on-divergence rollback the run continues from there with half the step sizes"
-        )
+        else ("; with --on-divergence rollback the run continues from there with half the step sizes")
     )
     return (
         f"training diverged at step {divergence.step}{after}: {divergence.reason}. "
@@ -216,9 +206,7 @@ def explain(
     )
 
 
-def last_good_checkpoint(
-    run: RunDirectory, state: TrainState, divergence: Divergence
-) -> Checkpoint:
+def last_good_checkpoint(run: RunDirectory, state: TrainState, divergence: Divergence) -> Checkpoint:
     """The newest checkpoint that may be gone back to; where only one is left, that one.
 
     One that a rollback has already started from led here again. One from the midst of a collapse

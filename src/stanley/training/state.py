@@ -116,9 +116,7 @@ class TrainState:
 
 def chain_stream(seed: int, world: World, step: int = 0) -> torch.Generator:
     """For the chains of one rank, in a new run or one that resumes at `step` on other ranks."""
-    return stream(
-        seed, "chains of training", world.rank, world.size, step, device=world.device
-    )
+    return stream(seed, "chains of training", world.rank, world.size, step, device=world.device)
 
 
 def chain_name(rank: int) -> str:

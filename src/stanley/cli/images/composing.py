@@ -66,7 +66,7 @@ def compose(
         raise StanleyError(f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5") from None
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
-    generator = stream(seed, "compose", device=first.noise.mean.device)
+    generator = stream(seed, "compose", device=first.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, is_adjusted(first.sampler) and not fields
     if not sizes and not tune:

@@ -106,7 +106,7 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
     else:
         assert source is not None
         found = read_pictures(source, model.event_shape, resize=resize)
-        x = centre(found.images).to(model.noise.mean.device)
+        x = centre(found.images).to(model.device)
         names, skipped = [str(f) for f in found.files], list(found.skipped)
         sizes = found.sizes if resize else frozenset()
         if skipped:
