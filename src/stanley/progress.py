@@ -36,7 +36,9 @@ class Bar:
                 TextColumn("{task.fields[note]}"),
                 console=Console(stderr=True),
             )
-            self.task = self.progress.add_task(self.name, total=self.total, completed=self.done, note="")
+            self.task = self.progress.add_task(
+                self.name, total=self.total, completed=self.done, note=""
+            )
             self.progress.start()
         return self
 

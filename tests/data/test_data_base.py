@@ -19,7 +19,9 @@ def gen(seed: int = 0) -> torch.Generator:
 
 
 def hoeffding(n: int) -> float:
-    """P(|mean of n draws in [0, 1] - its expectation| > ε) <= 2·exp(-2nε²) = ALPHA; also the DKW bound."""
+    """P(|mean of n draws in [0, 1] - its expectation| > ε) <= 2·exp(-2nε²) = ALPHA;
+    also the DKW bound.
+    """
     return math.sqrt(math.log(2 / ALPHA) / (2 * n))
 
 
@@ -46,7 +48,9 @@ def test_dequantise_spreads_each_byte_over_its_cell() -> None:
 
 
 def test_dataset_tells_images_from_vectors() -> None:
-    images = Dataset(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    images = Dataset(
+        torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    )
     assert images.is_image
     assert images.event_shape == (3, 8, 8)
     vectors = Dataset(torch.zeros(4, 2), torch.zeros(2, 2))
@@ -86,7 +90,8 @@ def test_noise_has_the_given_spread() -> None:
     n = 100_000
     data = torch.full((1, 2), 3.0)
     noise = positive_batch(data, n, gen(), noise_std=0.1) - 3
-    # 2n draws: the mean is off by z·σ/√2n, the variance by z·σ²·√(2/2n); z = 4.9 has two-sided rate 1e-6
+    # 2n draws: the mean is off by z·σ/√2n, the variance by z·σ²·√(2/2n); z = 4.9 has two-sided rate
+    # 1e-6
     assert abs(float(noise.mean())) < 4.9 * 0.1 / math.sqrt(2 * n)
     assert abs(float(noise.var()) / 0.01 - 1) < 4.9 * math.sqrt(1 / n)
 
@@ -109,7 +114,9 @@ def test_batch_requests_that_make_no_sense(refused) -> None:
     assert positive_batch(data, 2, gen(), device="cpu").device.type == "cpu"
 
 
-@pytest.mark.parametrize(("n", "held_out", "trained"), [(10, 0.1, 9), (11, 0.1, 9), (3, 0.1, 2), (100, 0.25, 75)])
+@pytest.mark.parametrize(
+    ("n", "held_out", "trained"), [(10, 0.1, 9), (11, 0.1, 9), (3, 0.1, 2), (100, 0.25, 75)]
+)
 def test_held_out_rows(n: int, held_out: float, trained: int) -> None:
     order, num_train = held_out_order(n, held_out, 0, "x")
     assert num_train == trained

@@ -1,6 +1,7 @@
 """R̂, ESS and Monte Carlo errors against ArviZ, and against processes whose values are known.
 
-No seed: every run is a new draw. A Gaussian or χ² bound leaves at most 1e-7 each unless it says otherwise.
+No seed: every run is a new draw. A Gaussian or χ² bound leaves at most 1e-7 each unless it says
+otherwise.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ PAIRS = {
     "ess_bulk": (diagnostics.ess_bulk, lambda az, x: az.ess(x, method="bulk")),
     "ess_tail": (diagnostics.ess_tail, lambda az, x: az.ess(x, method="tail", prob=(0.05, 0.95))),
     "ess_mean": (diagnostics.ess_mean, lambda az, x: az.ess(x, method="mean")),
-    "ess_quantile": (lambda x: diagnostics.ess_quantile(x, 0.3), lambda az, x: az.ess(x, method="quantile", prob=0.3)),
+    "ess_quantile": (
+        lambda x: diagnostics.ess_quantile(x, 0.3),
+        lambda az, x: az.ess(x, method="quantile", prob=0.3),
+    ),
     "mcse_mean": (diagnostics.mcse_mean, lambda az, x: az.mcse(x, method="mean")),
     "mcse_quantile": (
         lambda x: diagnostics.mcse_quantile(x, 0.3),
@@ -128,7 +132,9 @@ def test_draws_of_any_type_are_judged_in_float64():
     for other in (x, x.float(), x.float().requires_grad_()):
         found = diagnostics.summarise(other)
         for name in ("mean", "sd", "mcse", "ess_bulk", "ess_tail", "rhat"):
-            torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0)
+            torch.testing.assert_close(
+                getattr(found, name), getattr(expected, name), rtol=0, atol=0
+            )
 
 
 def test_the_draws_of_a_run_are_taken_as_they_come():
@@ -150,21 +156,35 @@ def test_ranks_are_all_that_bulk_and_tail_see():
     for f in (diagnostics.ess_bulk, diagnostics.ess_tail):
         torch.testing.assert_close(f(increasing(x)), f(x), rtol=1e-12, atol=0)
     scores = chains.normal_scores(x.permute(2, 1, 0))
-    torch.testing.assert_close(chains.normal_scores(increasing(x).permute(2, 1, 0)), scores, rtol=0, atol=0)
-    assert (diagnostics.ess_mean(increasing(3 * x)) / diagnostics.ess_mean(x) - 1).abs().max() > 1e-3  # moments differ
+    torch.testing.assert_close(
+        chains.normal_scores(increasing(x).permute(2, 1, 0)), scores, rtol=0, atol=0
+    )
+    # moments differ
+    assert (
+        diagnostics.ess_mean(increasing(3 * x)) / diagnostics.ess_mean(x) - 1
+    ).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("exponent", [-900, -530, 530, 900])
 def test_numbers_follow_the_units_however_small_or_large(exponent):
-    """Multiplied by a power of two, which rounds nothing: the same R̂ and ESS bit for bit, errors in the new unit.
+    """Multiplied by a power of two, which rounds nothing: the same R̂ and ESS bit for bit, errors
+    in the new unit.
 
     Squares of such numbers are 0 or infinite in float64.
     """
     draws = torch.from_numpy(ar1(0.5, 200, 4, 3))
     unit = 2.0**exponent
-    for name, degree in (("rhat", 0), ("ess_bulk", 0), ("ess_tail", 0), ("ess_mean", 0), ("mcse_mean", 1)):
+    for name, degree in (
+        ("rhat", 0),
+        ("ess_bulk", 0),
+        ("ess_tail", 0),
+        ("ess_mean", 0),
+        ("mcse_mean", 1),
+    ):
         function = getattr(diagnostics, name)
-        torch.testing.assert_close(function(draws * unit), function(draws) * unit**degree, rtol=0, atol=0)
+        torch.testing.assert_close(
+            function(draws * unit), function(draws) * unit**degree, rtol=0, atol=0
+        )
     for function in (diagnostics.mcse_sd, lambda x: diagnostics.mcse_quantile(x, 0.3)):
         torch.testing.assert_close(function(draws * unit), function(draws) * unit, rtol=0, atol=0)
     same, scaled = diagnostics.summarise(draws), diagnostics.summarise(draws * unit)
@@ -172,7 +192,10 @@ def test_numbers_follow_the_units_however_small_or_large(exponent):
     torch.testing.assert_close(scaled.mcse, same.mcse * unit, rtol=0, atol=0)
     torch.testing.assert_close(scaled.rhat, same.rhat, rtol=0, atol=0)
     torch.testing.assert_close(
-        diagnostics.autocorrelation(draws * unit), diagnostics.autocorrelation(draws), rtol=0, atol=0
+        diagnostics.autocorrelation(draws * unit),
+        diagnostics.autocorrelation(draws),
+        rtol=0,
+        atol=0,
     )
 
 
@@ -181,7 +204,9 @@ def test_rhat_does_not_care_for_units_sign_or_the_order_of_chains():
     x = torch.from_numpy(ar1(0.6, 100, 5, 4))
     for other in (-4 * x, x.flip(1), x[:, [3, 1, 0, 4, 2]], x.flip(0)):
         torch.testing.assert_close(diagnostics.rhat(other), diagnostics.rhat(x), rtol=1e-12, atol=0)
-        torch.testing.assert_close(diagnostics.ess_mean(other), diagnostics.ess_mean(x), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            diagnostics.ess_mean(other), diagnostics.ess_mean(x), rtol=1e-9, atol=0
+        )
 
 
 # --- autocorrelation and ESS of AR(1): ρ(t) = ρᵗ, ESS/S = (1 - ρ)/(1 + ρ)
@@ -194,19 +219,27 @@ def test_autocorrelation_is_the_definition():
     expected = covariance / (centred**2).mean(axis=(0, 1))
     by_chain = diagnostics.autocorrelation_by_chain(torch.from_numpy(x), 12)
     np.testing.assert_allclose(by_chain, expected, atol=1e-12)
-    np.testing.assert_allclose(diagnostics.autocorrelation(torch.from_numpy(x), 12), expected.mean(1), atol=1e-12)
+    np.testing.assert_allclose(
+        diagnostics.autocorrelation(torch.from_numpy(x), 12), expected.mean(1), atol=1e-12
+    )
 
 
 def excess(x: np.ndarray, rho: float) -> float:
-    """|ρ̂(t) - (1 - t/n)ρᵗ| at t = 1 … 10 over its standard error (Bartlett; Brockwell & Davis 1991, ex. 7.2.3).
+    """|ρ̂(t) - (1 - t/n)ρᵗ| at t = 1 … 10 over its standard error (Bartlett; Brockwell & Davis
+    1991, ex. 7.2.3).
 
-    1/n [(1 - ρ^2t)(1 + ρ²)/(1 - ρ²) - 2t ρ^2t] for one chain. The pooled mean has variance (1 + ρ)/(1 - ρ)/S, which
-    biases numerator and denominator by no more than that and is allowed for twice.
+    1/n [(1 - ρ^2t)(1 + ρ²)/(1 - ρ²) - 2t ρ^2t] for one chain. The pooled mean has variance (1 +
+    ρ)/(1 - ρ)/S, which biases numerator and denominator by no more than that and is allowed for
+    twice.
     """
     n, num_chains = x.shape
     t = np.arange(11)
     found = diagnostics.autocorrelation(torch.from_numpy(x), 10).numpy()
-    variance = ((1 - rho ** (2 * t)) * (1 + rho**2) / (1 - rho**2) - 2 * t * rho ** (2 * t)) / n / num_chains
+    variance = (
+        ((1 - rho ** (2 * t)) * (1 + rho**2) / (1 - rho**2) - 2 * t * rho ** (2 * t))
+        / n
+        / num_chains
+    )
     off = np.abs(found - (1 - t / n) * rho**t) - 2 * (1 + rho) / (1 - rho) / x.size
     return float((off[1:] / variance[1:] ** 0.5).max())
 
@@ -228,8 +261,12 @@ def test_geyer_sums_a_known_autocorrelation_exactly(rho, n):
 
 
 def test_geyer_stops_at_the_first_negative_pair_and_lets_nothing_rise():
-    """Pairs 1.5, 0.5, 0.9 → 0.5, then 0.3 - 0.4 < 0: τ = -1 + 2·(1.5 + 0.5 + 0.5) + 0.3, what follows is not seen."""
-    rho = torch.tensor([[1, 0.5, 0.4, 0.1, 0.6, 0.3, 0.3, -0.4, 0.8, 0.8, 0.8, 0.8]], dtype=torch.float64)
+    """Pairs 1.5, 0.5, 0.9 → 0.5, then 0.3 - 0.4 < 0: τ = -1 + 2·(1.5 + 0.5 + 0.5) + 0.3,
+    what follows is not seen.
+    """
+    rho = torch.tensor(
+        [[1, 0.5, 0.4, 0.1, 0.6, 0.3, 0.3, -0.4, 0.8, 0.8, 0.8, 0.8]], dtype=torch.float64
+    )
     assert float(chains.geyer(rho)) == pytest.approx(4.3, rel=1e-14)
 
 
@@ -239,10 +276,12 @@ def ess_ratio(rho: float) -> float:
 
 @pytest.mark.parametrize("rho", [0.6, -0.3])
 def test_effective_sample_size_of_ar1(rho):
-    """ESS/S = (1 - ρ)/(1 + ρ), within 6 standard errors of τ̂ summed to lag T: √(2(2T + 1)/S) (Sokal 1997, sec. 3).
+    """ESS/S = (1 - ρ)/(1 + ρ), within 6 standard errors of τ̂ summed to lag T: √(2(2T + 1)/S)
+    (Sokal 1997, sec. 3).
 
-    T = 200: the sum goes on past that only if some 80 pairs of pure noise are all positive, 2⁻³⁰ even if they
-    come in correlated threes. A sum cut off early misses less than one standard error of ρ(T).
+    T = 200: the sum goes on past that only if some 80 pairs of pure noise are all positive, 2⁻³⁰
+    even if they come in correlated threes. A sum cut off early misses less than one standard error
+    of ρ(T).
     """
     tolerance = SIGMAS * (2 * 401 / 800_000) ** 0.5
     assert abs(ess_ratio(rho) * (1 + rho) / (1 - rho) - 1) <= tolerance
@@ -250,15 +289,19 @@ def test_effective_sample_size_of_ar1(rho):
 
 
 def test_the_error_of_the_mean_is_that_of_independent_draws():
-    """1/√S for iid N(0, 1), within 6 standard errors of sd and of τ̂ to lag 200 as above, half of each.
+    """1/√S for iid N(0, 1), within 6 standard errors of sd and of τ̂ to lag 200 as above, half of
+    each.
 
-    Of the sd: 1/√(2S); Var(x²) has relative variance 14/S. Of the median: the distance of two order statistics √S
-    ranks apart has relative variance 1/√S.
+    Of the sd: 1/√(2S); Var(x²) has relative variance 14/S. Of the median: the distance of two order
+    statistics √S ranks apart has relative variance 1/√S.
     """
     x = torch.from_numpy(iid(100_000, 8))
     tolerance = SIGMAS * ((2 * 401 / 800_000) ** 0.5 + (2 / 800_000) ** 0.5) / 2
     assert abs(float(diagnostics.mcse_mean(x)) * 800_000**0.5 - 1) <= tolerance
-    assert abs(float(diagnostics.mcse_sd(x)) * 1_600_000**0.5 - 1) <= tolerance + SIGMAS * (24 / 800_000) ** 0.5
+    assert (
+        abs(float(diagnostics.mcse_sd(x)) * 1_600_000**0.5 - 1)
+        <= tolerance + SIGMAS * (24 / 800_000) ** 0.5
+    )
     density = 1 / (2 * np.pi) ** 0.5  # √(p(1 - p)/S)/density
     error = float(diagnostics.mcse_quantile(x, 0.5)) * 800_000**0.5 * density / 0.5
     assert abs(error - 1) <= tolerance + SIGMAS * (2 / 800_000**0.5) ** 0.5
@@ -268,19 +311,29 @@ def test_the_error_of_the_mean_is_that_of_independent_draws():
 
 
 def rhat_bound(num_chains: int, n: int) -> float:
-    """R̂² - 1 ≤ B/nW with B/W ~ F(m - 1, …) ~ χ²/(m - 1) for iid draws, m half-chains of n/2; W is within 10 %."""
+    """R̂² - 1 ≤ B/nW with B/W ~ F(m - 1, …) ~ χ²/(m - 1) for iid draws, m half-chains of n/2;
+    W is within 10 %.
+    """
     m = 2 * num_chains
     return float((1 + 1.1 * chi2.isf(ALPHA, m - 1) / (m - 1) / (n / 2)) ** 0.5)
 
 
-@pytest.mark.parametrize("draw", [iid, lambda n, b: RNG.standard_cauchy((n, b))], ids=["normal", "cauchy"])
+@pytest.mark.parametrize(
+    "draw", [iid, lambda n, b: RNG.standard_cauchy((n, b))], ids=["normal", "cauchy"]
+)
 def test_rhat_of_independent_draws_is_close_to_one(draw):
     """Of scores and folded scores, each by the bound: 2e-7."""
-    assert float(diagnostics.rhat(torch.from_numpy(draw(4000, 4)))) <= rhat_bound(4, 4000) < chains.RHAT_LIMIT
+    assert (
+        float(diagnostics.rhat(torch.from_numpy(draw(4000, 4))))
+        <= rhat_bound(4, 4000)
+        < chains.RHAT_LIMIT
+    )
 
 
 def test_rhat_sees_chains_in_different_modes():
-    """Scores of the lower half of all ranks have mean -√(2/π), variance 1 - 2/π: R̂² ≈ 1 + (8/7)·(2/π)/(1 - 2/π) = 3."""
+    """Scores of the lower half of all ranks have mean -√(2/π), variance 1 - 2/π: R̂² ≈ 1 +
+    (8/7)·(2/π)/(1 - 2/π) = 3.
+    """
     x = torch.from_numpy(iid(1000, 4) + 20 * np.array([-1, -1, 1, 1]))
     assert float(diagnostics.rhat(x)) == pytest.approx(3**0.5, rel=0.02)
     assert "R̂" in diagnostics.verdict(diagnostics.summarise(x[..., None]))[0]
@@ -290,17 +343,21 @@ def test_rhat_sees_chains_of_different_spread_because_it_folds():
     x = torch.from_numpy(iid(4000, 4) * np.array([1, 1, 3, 3]))
     assert float(diagnostics.rhat(x)) > 1.1
     scores = chains.normal_scores(chains.half_chains(x.T[None]))
-    assert float(chains.split_rhat(scores)) < chains.RHAT_LIMIT  # negative control: unfolded it looks mixed
+    # negative control: unfolded it looks mixed
+    assert float(chains.split_rhat(scores)) < chains.RHAT_LIMIT
 
 
 def test_rhat_sees_a_common_drift_because_it_splits():
     x = torch.from_numpy(iid(4000, 4) + np.linspace(-2, 2, 4000)[:, None])
     assert float(diagnostics.rhat(x)) > 1.1
-    assert float(chains.split_rhat(chains.normal_scores(x.T[None]))) < chains.RHAT_LIMIT  # unsplit it looks mixed
+    # unsplit it looks mixed
+    assert float(chains.split_rhat(chains.normal_scores(x.T[None]))) < chains.RHAT_LIMIT
 
 
 def test_nested_rhat_of_single_draws():
-    """1 + Var of super-means / mean within, written out; and near 1 for iid draws: B·M/W ~ χ²(15)/15, W within 10 %."""
+    """1 + Var of super-means / mean within, written out; and near 1 for iid draws:
+    B·M/W ~ χ²(15)/15, W within 10 %.
+    """
     x = RNG.standard_normal((1, 16 * 500, 3))
     groups = x[0].reshape(16, 500, 3)
     expected = (1 + groups.mean(1).var(0, ddof=1) / groups.var(1, ddof=1).mean(0)) ** 0.5
@@ -309,7 +366,8 @@ def test_nested_rhat_of_single_draws():
     bound = (1 + 1.1 * chi2.isf(ALPHA, 15) / 15 / 500) ** 0.5
     assert float(found.max()) <= bound
     shifted = x + np.repeat(np.arange(16.0), 500)[:, None]
-    assert float(diagnostics.nested_rhat(torch.from_numpy(shifted), 16).min()) > 2  # negative control
+    # negative control
+    assert float(diagnostics.nested_rhat(torch.from_numpy(shifted), 16).min()) > 2
 
 
 # --- summary and verdict
@@ -336,12 +394,16 @@ def test_the_summary_is_the_functions():
 
 
 def test_nothing_speaks_against_independent_draws():
-    """R̂ by its bound, ESS within 6 standard errors of 16,000, far above 400: 1e-6 for three coordinates."""
+    """R̂ by its bound, ESS within 6 standard errors of 16,000, far above 400:
+    1e-6 for three coordinates.
+    """
     assert diagnostics.verdict(diagnostics.summarise(torch.from_numpy(iid(4000, 4, 3)))) == []
 
 
 def test_short_slow_chains_are_named_with_their_worst_coordinate():
-    """AR(1) of τ = 39: ρ̂(1) alone, 0.95 ± 0.02, brings ESS below 300 of 800; τ̂ > 2.9 for the rest is 27 errors off."""
+    """AR(1) of τ = 39: ρ̂(1) alone, 0.95 ± 0.02, brings ESS below 300 of 800;
+    τ̂ > 2.9 for the rest is 27 errors off.
+    """
     x = iid(200, 4, 2, 2)
     x[:, :, 1, 0] = ar1(0.95, 200, 4)
     sentences = diagnostics.verdict(diagnostics.summarise(torch.from_numpy(x)))
@@ -374,7 +436,9 @@ def test_non_finite_draws_are_counted_and_not_judged(value):
     for values in (s.mean, s.sd, s.rhat, s.ess_bulk, s.ess_tail, s.mcse):
         assert values.isnan().tolist() == [False, True, False]
     (sentence,) = diagnostics.verdict(s)
-    assert sentence.startswith("2 of 4 chains hold non-finite draws and 1 of 3 coordinates could not be judged")
+    assert sentence.startswith(
+        "2 of 4 chains hold non-finite draws and 1 of 3 coordinates could not be judged"
+    )
 
 
 # --- bad input: one line each

@@ -1,4 +1,6 @@
-"""A diagnosis says what its parts say, and what was left out and why; a sampler that is wrong does not pass."""
+"""A diagnosis says what its parts say, and what was left out and why;
+a sampler that is wrong does not pass.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ def test_the_chains_are_those_of_run_chains():
     x0 = TARGET.sample(20, stream(1))
     draws = run_chains(MALA(0.2), TARGET, x0, 400, generator=generator(), keep_every=1).draws
     assert torch.equal(found.draws, draws)
-    torch.testing.assert_close(found.potential, TARGET(draws.flatten(0, 1)).view(400, 20), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        found.potential, TARGET(draws.flatten(0, 1)).view(400, 20), rtol=1e-12, atol=1e-12
+    )
     assert torch.equal(found.summary.rhat, summarise(draws).rhat)
 
 
 def test_an_exact_sampler_agrees_with_the_exact_moments_and_a_biased_one_does_not():
-    """Six standard errors of four means (false alarms below 1e-8); Langevin has variance 1/(1 - h/4σ²) = 2 at σ = ½."""
+    """Six standard errors of four means (false alarms below 1e-8);
+    Langevin has variance 1/(1 - h/4σ²) = 2 at σ = ½.
+    """
     exact = run(MALA(0.2), replace(NOTHING, steps=2000)).exact
     assert exact.mean.abs().max() < SIGMAS
     assert exact.second.abs().max() < SIGMAS
@@ -58,7 +64,14 @@ def test_an_exact_sampler_agrees_with_the_exact_moments_and_a_biased_one_does_no
 def test_every_part_is_there_for_unadjusted_stanley():
     found = run(Stanley(0.2, 1.0))
     assert found.left_out == {}
-    assert set(found.verdicts()) == {"chains", "exact moments", "bias", "coupling", "growth", "drift"}
+    assert set(found.verdicts()) == {
+        "chains",
+        "exact moments",
+        "bias",
+        "coupling",
+        "growth",
+        "drift",
+    }
     assert found.coupling.valid
     assert found.growth.holds
     assert found.drift.beyond is not None
@@ -102,7 +115,9 @@ def test_diverged_chains_are_counted_not_hidden():
 def test_the_table_has_u_and_the_coordinates_with_the_largest_rhat():
     target = Gaussian.from_std(torch.logspace(-1, 0.5, 9, dtype=torch.float64))
     x0 = torch.randn(10, 9, generator=generator(), dtype=torch.float64)
-    found = diagnose(MALA(0.01), target, initial, x0, generator=generator(), effort=replace(NOTHING, chains=10))
+    found = diagnose(
+        MALA(0.01), target, initial, x0, generator=generator(), effort=replace(NOTHING, chains=10)
+    )
     names = [row["name"] for row in coordinate_table(found)]
     assert names[0] == "U"
     assert len(names) == 7
@@ -112,7 +127,14 @@ def test_the_table_has_u_and_the_coordinates_with_the_largest_rhat():
 
 def test_the_table_names_pixels_by_their_place():
     x0 = torch.randn(4, 1, 2, 2, generator=generator())
-    found = diagnose(MALA(0.1), lambda x: x.flatten(1).square().sum(1), None, x0, generator=generator(), effort=NOTHING)
+    found = diagnose(
+        MALA(0.1),
+        lambda x: x.flatten(1).square().sum(1),
+        None,
+        x0,
+        generator=generator(),
+        effort=NOTHING,
+    )
     assert [row["name"] for row in coordinate_table(found)][1:] == [
         "x[0, 0, 0]",
         "x[0, 0, 1]",

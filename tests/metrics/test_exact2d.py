@@ -28,13 +28,21 @@ def kl_gaussians(p, q):
 
 
 def shifted(delta):
-    return Gaussian(torch.ones(2)), Gaussian(torch.ones(2), torch.tensor([delta * 0.6, delta * 0.8]))
+    return Gaussian(torch.ones(2)), Gaussian(
+        torch.ones(2), torch.tensor([delta * 0.6, delta * 0.8])
+    )
 
 
 def net(width=32, activation=nn.SiLU, dtype=torch.float32):
     """A confined random network: E = f(x) + |x|²/4."""
     torch.manual_seed(0)
-    layers = [nn.Linear(2, width), activation(), nn.Linear(width, width), activation(), nn.Linear(width, 1)]
+    layers = [
+        nn.Linear(2, width),
+        activation(),
+        nn.Linear(width, width),
+        activation(),
+        nn.Linear(width, 1),
+    ]
 
     class Confined(nn.Module):
         def __init__(self):
@@ -49,7 +57,17 @@ def net(width=32, activation=nn.SiLU, dtype=torch.float32):
 
 @pytest.mark.parametrize(
     "target",
-    [A, B, MODES, Rings(), Rings(std=0.05), Banana(0.5, 1.5), DoubleWell(2, 20.0), Quartic(2), ExpSkew(2)],
+    [
+        A,
+        B,
+        MODES,
+        Rings(),
+        Rings(std=0.05),
+        Banana(0.5, 1.5),
+        DoubleWell(2, 20.0),
+        Quartic(2),
+        ExpSkew(2),
+    ],
     ids=["A", "B", "modes", "rings", "narrow rings", "banana", "wells", "quartic", "skew"],
 )
 def test_log_z_of_the_targets(target):
@@ -61,9 +79,13 @@ def test_log_z_of_the_targets(target):
 
 
 def test_two_grids_that_agree_by_accident_are_not_enough(monkeypatch):
-    """On 128 cells the first harmonics of MODES cancel and leave -1.3e-5; on 192 they add up to -1.3e-5."""
+    """On 128 cells the first harmonics of MODES cancel and leave -1.3e-5;
+    on 192 they add up to -1.3e-5.
+    """
     monkeypatch.setattr(exact2d, "START_CELLS", 128)
-    coarse, fine = (exact2d._log_integral(-exact2d._on_cells(MODES, CPU, 6.0, n), 6.0, n) for n in (128, 192))
+    coarse, fine = (
+        exact2d._log_integral(-exact2d._on_cells(MODES, CPU, 6.0, n), 6.0, n) for n in (128, 192)
+    )
     assert abs(coarse - fine) < 1e-6 < abs(fine - MODES.log_z)
     assert log_z(MODES).value == pytest.approx(MODES.log_z, abs=1e-6)
 
@@ -82,22 +104,25 @@ def test_kl_between_gaussians():
     assert result.entropy_data == pytest.approx(entropy, abs=1e-6)
     assert kl(A.log_density, B) == result.kl
     assert total_variation(A.log_density, B) == result.tv
-    assert kl_gaussians(A, B) != pytest.approx(kl_gaussians(B, A), abs=0.05)  # the direction is told apart
+    # the direction is told apart
+    assert kl_gaussians(A, B) != pytest.approx(kl_gaussians(B, A), abs=0.05)
 
 
 @pytest.mark.parametrize("delta", [0.1, 1.0, 3.0])
 def test_total_variation_of_shifted_gaussians(delta):
     """TV = 2Φ(δ/2) - 1 = erf(δ/2√2).
 
-    |p - q| has a kink on the line p = q, where its slope jumps by 2δp; smooth parts cost nothing. A midpoint
-    misses at most h²/4 of half the jump a unit of length, and ∫ p along the line is φ(δ/2). With ½ in front
-    of the integral: |error| <= h²/8 · δ φ(δ/2).
+    |p - q| has a kink on the line p = q, where its slope jumps by 2δp; smooth parts cost nothing. A
+    midpoint misses at most h²/4 of half the jump a unit of length, and ∫ p along the line is
+    φ(δ/2). With ½ in front of the integral: |error| <= h²/8 · δ φ(δ/2).
     """
     p, q = shifted(delta)
     result = judge_density(q, p.log_density)
     h = 2 * result.box / result.grid_size
     phi = math.exp(-(delta**2) / 8) / math.sqrt(2 * math.pi)
-    assert result.tv == pytest.approx(math.erf(delta / 2 / math.sqrt(2)), abs=h**2 / 8 * delta * phi + 1e-7)
+    assert result.tv == pytest.approx(
+        math.erf(delta / 2 / math.sqrt(2)), abs=h**2 / 8 * delta * phi + 1e-7
+    )
     assert result.kl == pytest.approx(delta**2 / 2, abs=1e-6)
 
 
@@ -134,13 +159,16 @@ def test_the_box_grows_to_the_mass():
 
 
 def test_float32_networks_are_judged_in_float64_and_left_alone():
-    """float32 arithmetic would move U by about 1e-7 at each node; the copy equals .double() exactly."""
+    """float32 arithmetic would move U by about 1e-7 at each node;
+    the copy equals .double() exactly.
+    """
     single, double = net(), net(dtype=torch.float32).double()
     assert log_z(single).value == log_z(double).value
     assert log_z(Potential(single, 2.0)).value == log_z(Potential(double, 2.0)).value
     assert all(p.dtype == torch.float32 for p in single.parameters())
     assert all(p.grad is None for p in single.parameters())
-    # a function over float32 weights cannot be copied: its values carry relative rounding 6e-8 · 32 terms
+    # a function over float32 weights cannot be copied: its values carry relative rounding 6e-8 · 32
+    # terms
     assert log_z(lambda x: single(x)).value == pytest.approx(log_z(double).value, abs=1e-5)
 
 
@@ -176,7 +204,9 @@ def test_density_and_nll_follow_from_log_z():
     ],
 )
 def test_an_energy_without_a_density_is_refused_in_one_line(energy, told):
-    """Negative control of all of the above: quadrature on a fixed box would give each of these a number."""
+    """Negative control of all of the above: quadrature on a fixed box would give each of these a
+    number.
+    """
     with pytest.raises(StanleyError, match=told) as caught:
         log_z(energy, max_cells=300)
     assert "\n" not in str(caught.value)
@@ -189,7 +219,9 @@ def test_a_data_density_that_is_not_normalised_is_refused():
 
 
 def test_wrong_references_are_told_apart():
-    """Negative control: a log Z or a KL off by the smallest plausible slip is outside the tolerance."""
+    """Negative control: a log Z or a KL off by the smallest plausible slip is outside the
+    tolerance.
+    """
     result = judge_density(B, A.log_density)
     assert result.kl != pytest.approx(kl_gaussians(B, A), abs=1e-3)
     assert result.log_z != pytest.approx(-B.log_z, abs=1e-3)

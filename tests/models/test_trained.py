@@ -1,4 +1,6 @@
-"""The sampler of a loaded run is the one that its energy was trained with, wherever its chains start from."""
+"""The sampler of a loaded run is the one that its energy was trained with,
+wherever its chains start from.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ import pytest
 import torch
 
 from stanley.models.trained import Trained, load
-from stanley.samplers import Adjusted, AnySampler, ChainResult, ClippedLangevin, Langevin, Quantile, Stanley, run_chains
+from stanley.samplers import (
+    Adjusted,
+    AnySampler,
+    ChainResult,
+    ClippedLangevin,
+    Langevin,
+    Quantile,
+    Stanley,
+    run_chains,
+)
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from tests.seeds import stream
@@ -26,7 +37,9 @@ def trained(small: TrainConfig, folder: Path, sampler: AnySampler, **fields: obj
 
 
 def median_slope(model: Trained, scope: str) -> float:
-    """The median of |∇U| over the first chains of the bank, as many as training takes at once, by numpy."""
+    """The median of |∇U| over the first chains of the bank, as many as training takes at once,
+    by numpy.
+    """
     x = model.bank[: model.config.batch].clone().requires_grad_(True)
     slope = torch.autograd.grad(model.energy(x).sum() / model.config.temperature, x)[0].numpy()
     sizes = np.sort(np.abs(slope).ravel() if scope == "element" else np.linalg.norm(slope, axis=1))
@@ -34,7 +47,9 @@ def median_slope(model: Trained, scope: str) -> float:
 
 
 @pytest.mark.parametrize("sampler", CUT, ids=lambda s: f"{type(s).__name__}-{s.scope}")
-def test_a_quantile_is_resolved_on_the_bank(small: TrainConfig, tmp_path: Path, sampler: Any) -> None:
+def test_a_quantile_is_resolved_on_the_bank(
+    small: TrainConfig, tmp_path: Path, sampler: Any
+) -> None:
     model = trained(small, tmp_path, sampler)
     found = getattr(model.sampler, "threshold", None)
     assert found == pytest.approx(median_slope(model, sampler.scope), rel=1e-5)
@@ -48,7 +63,9 @@ def test_also_inside_a_metropolis_test(small: TrainConfig, tmp_path: Path) -> No
     assert found == pytest.approx(median_slope(model, "element"), rel=1e-5)
 
 
-def test_chains_from_noise_and_from_the_bank_have_one_threshold(small: TrainConfig, tmp_path: Path) -> None:
+def test_chains_from_noise_and_from_the_bank_have_one_threshold(
+    small: TrainConfig, tmp_path: Path
+) -> None:
     model = trained(small, tmp_path, Stanley(0.01, HALF))
     ran = [model.sample(20, steps=2, start=start) for start in ("noise", "bank")]
     assert len({threshold_of(chains) for chains in ran}) == 1
@@ -67,10 +84,16 @@ def threshold_of(chains: ChainResult) -> float:
     return float(chains.info.threshold)
 
 
-def test_without_a_bank_training_resolved_it_at_noise_and_so_do_samples(small: TrainConfig, tmp_path: Path) -> None:
-    assert trained(small, tmp_path, Stanley(0.01, HALF), start="noise").sampler == Stanley(0.01, HALF)
+def test_without_a_bank_training_resolved_it_at_noise_and_so_do_samples(
+    small: TrainConfig, tmp_path: Path
+) -> None:
+    assert trained(small, tmp_path, Stanley(0.01, HALF), start="noise").sampler == Stanley(
+        0.01, HALF
+    )
 
 
-@pytest.mark.parametrize("sampler", [Langevin(0.01), Stanley(0.01, 2.0)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "sampler", [Langevin(0.01), Stanley(0.01, 2.0)], ids=lambda s: type(s).__name__
+)
 def test_what_is_a_number_stays(small: TrainConfig, tmp_path: Path, sampler: AnySampler) -> None:
     assert trained(small, tmp_path, sampler).sampler == sampler

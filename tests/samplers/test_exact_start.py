@@ -1,4 +1,6 @@
-"""Chains that start in π stay in π, and kernels that are broken on purpose do not (negative controls)."""
+"""Chains that start in π stay in π, and kernels that are broken on purpose do not
+(negative controls).
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,18 @@ N, STEPS = 40_000, 6
 TARGETS = {"gaussian": targets.NORMAL, "quartic": targets.LIGHT, "skewed": targets.SKEW}
 
 
-def leaves_invariant(sampler, exact: targets.Exact, potential=None, steps: int = STEPS, n: int = N) -> bool:
+def leaves_invariant(
+    sampler, exact: targets.Exact, potential=None, steps: int = STEPS, n: int = N
+) -> bool:
     """sup |F_m - F| ≤ √(ln(2/1e-7)/2m) over the m = 2n components of n chains in two dimensions.
 
-    Components of π are independent, so an invariant kernel fails this with probability 1e-7 at most.
+    Components of π are independent, so an invariant kernel fails this with probability 1e-7 at
+    most.
     """
     x0 = torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))
-    x = run_chains(sampler, potential or exact.potential, x0, steps, generator=generator(8)).x.numpy()
+    x = run_chains(
+        sampler, potential or exact.potential, x0, steps, generator=generator(8)
+    ).x.numpy()
     return cdf_distance(x.ravel(), exact.cdf) <= dkw(2 * n)
 
 
@@ -81,8 +88,15 @@ class Broken(Stanley):
     def log_ratio(self, potential, state, candidate, move):
         right = super().log_ratio(potential, state, candidate, move)
         reverse = self.law(potential, candidate, move.signs)
-        log_det = per_chain(reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()) / 2
-        return {"no ratio": 0 * right, "flipped": -right, "no log-determinant": right + log_det}[self.fault]
+        log_det = (
+            per_chain(
+                reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()
+            )
+            / 2
+        )
+        return {"no ratio": 0 * right, "flipped": -right, "no log-determinant": right + log_det}[
+            self.fault
+        ]
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
@@ -118,7 +132,9 @@ class BrokenHMC(HMC):
         if self.fault == "no test":
             return candidate, StepInfo(num_gradients=self.num_leapfrog)
         log_ratio = -per_chain(momentum**2 - end**2) / 2  # the kinetic term upside down
-        return metropolis(state, candidate, log_ratio, generator, StepInfo(num_gradients=self.num_leapfrog))
+        return metropolis(
+            state, candidate, log_ratio, generator, StepInfo(num_gradients=self.num_leapfrog)
+        )
 
 
 BROKEN = {
@@ -151,23 +167,29 @@ def test_negative_control_wrong_temperature(target, name):
 
 def test_frozen_start_is_not_exact_from_the_first_step():
     """Documented: γ is a function of the start, so a run from π leaves π at its first steps."""
-    assert not leaves_invariant(Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1, n=N)
+    assert not leaves_invariant(
+        Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1, n=N
+    )
 
 
 # --- ranks, for reversible kernels
 
 
 def rank_is_uniform(sampler, exact: targets.Exact, n: int = 20_000, length: int = 8) -> bool:
-    """Besag & Clifford (1989): a draw of π at a random place M of a chain, run from there to both of its ends.
+    """Besag & Clifford (1989): a draw of π at a random place M of a chain, run from there to both
+    of its ends.
 
-    A reversible kernel runs backwards as it runs forwards, so given the chain its start is any of its `length` states
-    with equal chance, and the rank of U + x₁ at the start is uniform; ties, from rejections, are broken by a coin.
-    Each of the counts is Bin(n, 1/length): two tails and `length` counts share a false-positive rate of 1e-7.
-    HMC with jitter draws one L a step for all chains, so their ranks are not independent: not for this test.
+    A reversible kernel runs backwards as it runs forwards, so given the chain its start is any of
+    its `length` states with equal chance, and the rank of U + x₁ at the start is uniform; ties,
+    from rejections, are broken by a coin. Each of the counts is Bin(n, 1/length): two tails and
+    `length` counts share a false-positive rate of 1e-7. HMC with jitter draws one L a step for all
+    chains, so their ranks are not independent: not for this test.
     """
     x0 = torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))
     backward, forward = (
-        run_chains(sampler, exact.potential, x0, length - 1, generator=generator(seed), keep_every=1).draws
+        run_chains(
+            sampler, exact.potential, x0, length - 1, generator=generator(seed), keep_every=1
+        ).draws
         for seed in (10, 11)
     )
     place = RNG.integers(0, length, n)

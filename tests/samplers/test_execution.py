@@ -1,7 +1,8 @@
 """Every way to carry out a step gives what the eager step gives.
 
-'trace' is the tensor graph that 'compile' compiles and 'graph' captures, run as it is: its operations are the eager
-ones, so it must agree bit for bit. What a compiler makes of it may round differently.
+'trace' is the tensor graph that 'compile' compiles and 'graph' captures, run as it is: its
+operations are the eager ones, so it must agree bit for bit. What a compiler makes of it may round
+differently.
 """
 
 from __future__ import annotations
@@ -73,13 +74,18 @@ def traced(monkeypatch):
 def run(sampler, how, potential=targets.coupled, x0=None, steps=5, rng=None):
     x0 = starts() if x0 is None else x0
     rng = rng or generator()
-    return run_chains(sampler, potential, x0, steps, generator=rng, keep_every=1, execution=how), rng.get_state()
+    return run_chains(
+        sampler, potential, x0, steps, generator=rng, keep_every=1, execution=how
+    ), rng.get_state()
 
 
 @pytest.mark.parametrize("name", TRACEABLE)
 def test_the_traced_step_is_the_eager_step_bit_for_bit(traced, name):
     """Draws, every number of the info, and where the generator stands in the end."""
-    (eager, left), (other, left_too) = run(TRACEABLE[name], "eager"), run(TRACEABLE[name], "compile")
+    (eager, left), (other, left_too) = (
+        run(TRACEABLE[name], "eager"),
+        run(TRACEABLE[name], "compile"),
+    )
     (found,) = execution.CACHE.values()
     assert isinstance(found, execution.Traced), found
     assert identical(eager.draws, other.draws)
@@ -91,8 +97,12 @@ def test_the_traced_step_is_the_eager_step_bit_for_bit(traced, name):
 
 def test_a_wrong_trace_is_seen(traced, monkeypatch):
     """Negative control: noise in another order."""
-    monkeypatch.setattr(execution.Tape, "take", lambda self, draw: torch.roll(next(self.numbers), 1, 0))
-    assert not identical(run(Langevin(0.1), "eager")[0].draws, run(Langevin(0.1), "compile")[0].draws)
+    monkeypatch.setattr(
+        execution.Tape, "take", lambda self, draw: torch.roll(next(self.numbers), 1, 0)
+    )
+    assert not identical(
+        run(Langevin(0.1), "eager")[0].draws, run(Langevin(0.1), "compile")[0].draws
+    )
 
 
 @pytest.mark.parametrize(("sampler", "reason"), NOT_TRACEABLE.values(), ids=NOT_TRACEABLE)
@@ -139,7 +149,9 @@ def test_a_failing_compiler_is_survived(monkeypatch):
     ids=["mlp", "convnet", "resnet, spectral norm"],
 )
 def test_new_weights_are_seen(traced, spec, shape):
-    """As in training: the weights move in place between runs, normalised ones are cached within a run."""
+    """As in training: the weights move in place between runs,
+    normalised ones are cached within a run.
+    """
     energy = build_energy(spec, shape, seed=0).eval().requires_grad_(False)
     x0 = starts((4, *shape), dtype=torch.float32)
     seen = []
@@ -200,12 +212,16 @@ def test_few_traces_are_kept(traced):
 
 
 def test_an_adapted_sampler_runs_compiled(traced):
-    sampler, x = adapt(MALA(0.1), targets.gaussian, starts(), 30, generator=generator(), precondition="both")
+    sampler, x = adapt(
+        MALA(0.1), targets.gaussian, starts(), 30, generator=generator(), precondition="both"
+    )
     assert identical(run(sampler, "eager", x0=x)[0].draws, run(sampler, "compile", x0=x)[0].draws)
 
 
 def test_the_compiler_keeps_the_numbers():
-    """Twelve coordinates, five steps: each step may round its handful of fused operations differently, 1e-13 in all."""
+    """Twelve coordinates, five steps: each step may round its handful of fused operations
+    differently, 1e-13 in all.
+    """
     eager, other = run(Stanley(0.1, 1.0), "eager")[0], run(Stanley(0.1, 1.0), "compile")[0]
     (found,) = execution.CACHE.values()
     assert isinstance(found, execution.Traced), found
@@ -223,7 +239,9 @@ def test_a_potential_without_a_hash_is_refused(traced):
         run(Langevin(0.1), "compile", Own())
 
 
-@pytest.mark.parametrize(("how", "told"), [("graph", "captures CUDA graphs"), ("fast", "execution is 'fast'")])
+@pytest.mark.parametrize(
+    ("how", "told"), [("graph", "captures CUDA graphs"), ("fast", "execution is 'fast'")]
+)
 def test_bad_requests(how, told):
     with pytest.raises(StanleyError, match=told):
         run(Langevin(0.1), how)
@@ -237,6 +255,7 @@ def test_a_captured_graph_is_the_eager_step(name):
     if name == "preconditioned":
         pytest.skip("its scale is on the host")
     runs = [
-        run(TRACEABLE[name], how, x0=x0, rng=torch.Generator("cuda").manual_seed(0))[0] for how in ("eager", "graph")
+        run(TRACEABLE[name], how, x0=x0, rng=torch.Generator("cuda").manual_seed(0))[0]
+        for how in ("eager", "graph")
     ]
     torch.testing.assert_close(runs[0].draws, runs[1].draws, rtol=1e-9, atol=1e-9)

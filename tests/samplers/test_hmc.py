@@ -43,25 +43,34 @@ class TestHMC(DetailedBalance):
 
             π(z)·α(z) = π(z*)·α(z*),   log π(z) = -H(z),
 
-        which, the map being volume preserving, is detailed balance. Rounding: at most 5 leapfrog steps whose
-        Jacobian is below 10³ on these starts; 1e-9 leaves three digits.
+        which, the map being volume preserving, is detailed balance. Rounding: at most 5 leapfrog
+        steps whose Jacobian is below 10³ on these starts; 1e-9 leaves three digits.
         """
         potential, rng = TARGETS[target], generator(5)
         state = sampler.init(potential, starts(SHAPES[shape], seed=7))
         for _ in range(3):
             copy = clone(rng)
-            num, p = sampler.length(copy), torch.randn(state.x.shape, generator=copy, dtype=torch.float64)
+            num, p = (
+                sampler.length(copy),
+                torch.randn(state.x.shape, generator=copy, dtype=torch.float64),
+            )
             y, end = verlet(potential, state.x, p, sampler.step_size, num)
             back, start = verlet(potential, y, -end, sampler.step_size, num)
             torch.testing.assert_close(back, state.x, rtol=1e-9, atol=1e-9)
             torch.testing.assert_close(start, -p, rtol=1e-9, atol=1e-9)
             here, there = hamiltonian(potential, state.x, p), hamiltonian(potential, y, -end)
             again = hamiltonian(potential, back, start)
-            flow, counter = -here + (here - there).clamp(max=0), -there + (there - again).clamp(max=0)
+            flow, counter = (
+                -here + (here - there).clamp(max=0),
+                -there + (there - again).clamp(max=0),
+            )
             torch.testing.assert_close(flow, counter, rtol=1e-9, atol=1e-9)
 
-            after, info = sampler.step(potential, state, rng)  # the same momentum, by the cloned generator
-            torch.testing.assert_close(info.acceptance, (here - there).clamp(max=0).exp(), rtol=1e-9, atol=1e-12)
+            # the same momentum, by the cloned generator
+            after, info = sampler.step(potential, state, rng)
+            torch.testing.assert_close(
+                info.acceptance, (here - there).clamp(max=0).exp(), rtol=1e-9, atol=1e-12
+            )
             assert info.num_gradients == num
             for chain in range(len(y)):
                 if identical(after.x[chain], state.x[chain]):
@@ -87,7 +96,9 @@ def test_leapfrog_is_verlet(num):
 
 @pytest.mark.parametrize("num", [1, 5, 20])
 def test_leapfrog_is_reversible(num):
-    """Flip the momentum, integrate again, be back: rounding grows with the flow, over time 2 by less than 10⁴."""
+    """Flip the momentum, integrate again, be back: rounding grows with the flow,
+    over time 2 by less than 10⁴.
+    """
     state, p = evaluate(targets.coupled, starts()), starts(seed=2)
     there, end = leapfrog(targets.coupled, state, p, 0.05, num)
     back, start = leapfrog(targets.coupled, there, -end, 0.05, num)
@@ -97,7 +108,9 @@ def test_leapfrog_is_reversible(num):
 
 
 def determinants(step, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-    """det ∂(x', p')/∂(x, p) by central differences of step 1e-5: error 1e-10·|third derivative| + 1e-16/1e-5."""
+    """det ∂(x', p')/∂(x, p) by central differences of step 1e-5:
+    error 1e-10·|third derivative| + 1e-16/1e-5.
+    """
     z, width = torch.cat([x, p], 1), 1e-5
     columns = []
     for i in range(z.shape[1]):
@@ -110,7 +123,9 @@ def determinants(step, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("num", [1, 4])
 def test_leapfrog_preserves_volume(num):
-    """|det J| = 1 within 1e-6, four digits above the differences' error; an Euler step misses it by far."""
+    """|det J| = 1 within 1e-6, four digits above the differences' error;
+    an Euler step misses it by far.
+    """
     x, p, eps = starts((6, 3)), starts((6, 3), seed=2), 0.1
 
     def flow(x, p):
@@ -120,18 +135,27 @@ def test_leapfrog_preserves_volume(num):
     def euler(x, p):
         return x + eps * p, p - eps * formulas.gradient(targets.coupled, x)
 
-    torch.testing.assert_close(determinants(flow, x, p), torch.ones(6, dtype=torch.float64), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        determinants(flow, x, p), torch.ones(6, dtype=torch.float64), rtol=0, atol=1e-6
+    )
     assert ((determinants(euler, x, p) - 1).abs() > 1e-3).all()
 
 
 def test_leapfrog_is_of_order_two():
-    """ΔH over a fixed time is C·ε² + O(ε⁴): halving ε divides it by 4, and the distance to 4 by 4 again."""
+    """ΔH over a fixed time is C·ε² + O(ε⁴): halving ε divides it by 4,
+    and the distance to 4 by 4 again.
+    """
     state, p = evaluate(targets.coupled, starts((20, 3))), starts((20, 3), seed=2)
     errors = []
     for n in (20, 40, 80):
         after, end = leapfrog(targets.coupled, state, p, 0.4 / n, n)
         errors.append(
-            float((hamiltonian(targets.coupled, after.x, end) - hamiltonian(targets.coupled, state.x, p)).norm())
+            float(
+                (
+                    hamiltonian(targets.coupled, after.x, end)
+                    - hamiltonian(targets.coupled, state.x, p)
+                ).norm()
+            )
         )
     first, second = errors[0] / errors[1], errors[1] / errors[2]
     assert abs(second - 4) < 0.02
@@ -143,7 +167,9 @@ def test_leapfrog_is_of_order_two():
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_one_leapfrog_step_is_mala(target):
-    """ε = √h: the same draws, the same candidate, the same acceptance, hence the same chain up to rounding."""
+    """ε = √h: the same draws, the same candidate, the same acceptance,
+    hence the same chain up to rounding.
+    """
     h = 0.09
     potential, x0 = TARGETS[target], starts()
     a, b = (
@@ -176,7 +202,9 @@ def test_without_jitter_the_length_is_fixed_and_costs_no_draw():
 
 def test_takes_a_piecewise_linear_energy():
     """First derivatives are enough."""
-    result = run_chains(HMC(0.3, 3), lambda x: x.abs().sum(1), starts((6, 3)), 5, generator=generator())
+    result = run_chains(
+        HMC(0.3, 3), lambda x: x.abs().sum(1), starts((6, 3)), 5, generator=generator()
+    )
     assert result.x.isfinite().all()
     assert (result.info.acceptance > 0).all()
 

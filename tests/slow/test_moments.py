@@ -1,4 +1,6 @@
-"""Every adjusted sampler, tuned, has the moments of four posteriors; kernels that are broken on purpose do not."""
+"""Every adjusted sampler, tuned, has the moments of four posteriors;
+kernels that are broken on purpose do not.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +63,14 @@ SAMPLERS = {
     "hmc": HMC(0.1, 5),
     "replica": ReplicaExchange(MALA(0.1)),
 }
-PRECONDITIONED = {name: SAMPLERS[name] for name in ("mala", "element", "hmc")} | {"amala": AMALA(0.1, THRESHOLD)}
+PRECONDITIONED = {name: SAMPLERS[name] for name in ("mala", "element", "hmc")} | {
+    "amala": AMALA(0.1, THRESHOLD)
+}
 CASES: dict[str, tuple[Sampler, str | None]] = {name: (s, None) for name, s in SAMPLERS.items()}
 CASES |= {f"preconditioned-{name}": (s, "both") for name, s in PRECONDITIONED.items()}
 
-#: Upper bounds on `resolution`: a larger bias of any function, in its standard deviations, would be seen.
+#: Upper bounds on `resolution`: a larger bias of any function, in its standard deviations, would be
+#: seen.
 RESOLUTION = {"banana": 0.03, "funnel": 0.03, "eight-schools": 0.04, "logistic": 0.12}
 
 
@@ -85,7 +90,9 @@ def posterior(name: str) -> Posterior:
 
 
 def tuned(sampler: Sampler, target: Posterior, precondition: str | None = None) -> Sampler:
-    """By 200 chains of its own that start in π: given them, the chains of the test are independent."""
+    """By 200 chains of its own that start in π: given them, the chains of the test are
+    independent.
+    """
     rng = generator(1)
     x0 = target.start(200, rng)
     return adapt(  # pyright: ignore[reportCallIssue]  # a union fits no single overload
@@ -106,16 +113,19 @@ def averages_of(
     rng = generator(2)
     steps = target.gradients // gradients_a_step // shorter
     x0 = target.start(target.chains, rng)
-    return time_averages(sampler, potential or target.potential, target.functions, x0, steps, rng, burn_in)
+    return time_averages(
+        sampler, potential or target.potential, target.functions, x0, steps, rng, burn_in
+    )
 
 
 @pytest.mark.parametrize("name", list(RESOLUTION))
 @pytest.mark.parametrize("case", list(CASES))
 def test_reproduces_the_moments(case, name):
-    """`LIMIT` standard errors over at most 50 functions; the rate of false alarms is worked out and asserted.
+    """`LIMIT` standard errors over at most 50 functions; the rate of false alarms is worked out and
+    asserted.
 
-    A `ReplicaExchange` alone does not start in its law: the hot replicas start where the cold do. It runs 300 steps
-    first, three to ten τ of its cold chains (30 to 100 steps).
+    A `ReplicaExchange` alone does not start in its law: the hot replicas start where the cold do.
+    It runs 300 steps first, three to ten τ of its cold chains (30 to 100 steps).
     """
     sampler, precondition = CASES[case]
     target = posterior(name)
@@ -189,10 +199,14 @@ def test_logistic_reference_against_independent_draws():
     assert agrees((target.expected - mean) / both)
     assert reference.false_positives <= 1e-6
     assert (LIMIT * both / target.spread).max() < 0.05  # its resolution
-    assert math.isclose(float(target.spread[:25].square().mean()), float(mean[25:].mean()), rel_tol=0.1)
+    assert math.isclose(
+        float(target.spread[:25].square().mean()), float(mean[25:].mean()), rel_tol=0.1
+    )
 
 
 def test_negative_control_the_mode_is_not_the_mean():
-    """Expectations are of w - mode: the Laplace approximation, whose means are 0, is told from the posterior."""
+    """Expectations are of w - mode: the Laplace approximation, whose means are 0,
+    is told from the posterior.
+    """
     target = posterior("logistic")
     assert not agrees(target.expected[:25] / target.error[:25])

@@ -1,4 +1,6 @@
-"""Detection reads records alone: the good ones before the first that is not, and what is wrong with that one."""
+"""Detection reads records alone: the good ones before the first that is not,
+and what is wrong with that one.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_records_within_the_limits_are_all_good(small: TrainConfig) -> None:
         ),
     ],
 )
-def test_the_first_divergence_ends_the_good_records(small: TrainConfig, change: Record, reason: str) -> None:
+def test_the_first_divergence_ends_the_good_records(
+    small: TrainConfig, change: Record, reason: str
+) -> None:
     run = records({}, {}, change, {"gap": None})
     good, divergence, collapses = split_at_divergence(small, 0, Watch(), run)
     assert good == run[:2]

@@ -1,4 +1,6 @@
-"""The command line. Nothing here imports torch before a command runs, so that --help answers at once."""
+"""The command line. Nothing here imports torch before a command runs,
+so that --help answers at once.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console or pipe that lacks γ or ‖ shows ? in its place
+        # a console or pipe that lacks γ or ‖ shows ? in its place
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -78,11 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interrupt:
         tell(str(interrupt) or "interrupted")
         raise SystemExit(130) from None
-    except (MemoryError, RuntimeError) as error:  # torch reports what it cannot allocate as a RuntimeError
+    # torch reports what it cannot allocate as a RuntimeError
+    except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        stop(f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size of the data")
+        stop(
+            f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size"
+            " of the data"
+        )
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -111,10 +118,16 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def require_one_process(words: Sequence[str]) -> None:
-    """torchrun is for train; any other command would do the same work once per process, into the same files."""
+    """torchrun is for train; any other command would do the same work once per process,
+    into the same files.
+    """
     command = words[0] if words else "--help"
     alone = command == "train" or command.startswith("-") or this_process().size == 1
-    require(alone, f"{command} runs in one process, torchrun started {this_process().size}; leave torchrun out")
+    require(
+        alone,
+        f"{command} runs in one process, torchrun started {this_process().size}; leave"
+        " torchrun out",
+    )
 
 
 def tell(message: str) -> None:
@@ -123,8 +136,8 @@ def tell(message: str) -> None:
 
 
 def stop(message: str) -> None:
-    """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several meet the same
-    error the first one speaks, and another only if that is not the end of it."""
+    """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several
+    meet the same error the first one speaks, and another only if that is not the end of it."""
     if this_process().rank > 0:
         time.sleep(PATIENCE)
     print(f"stanley: error: {message}", file=sys.stderr)

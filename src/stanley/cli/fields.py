@@ -12,12 +12,16 @@ from stanley.samplers.named import step_is_time
 
 
 def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
-    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; a value is read as YAML: 3, true, null, [1, 2]."""
+    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; a value is read as YAML: 3, true,
+    null, [1, 2].
+    """
     flags: dict[str, Any] = {}
     rest = list(tokens)
     while rest:
         name = rest.pop(0)
-        require(name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value")
+        require(
+            name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value"
+        )
         name, given, value = name[2:].partition("=")
         if not given:
             require(rest, f"--{name} needs a value, for example --{name} 1")
@@ -27,17 +31,20 @@ def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
         try:
             flags[field] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise StanleyError(f"--{name} is {value!r}, which is not a number, word, list or null") from error
+            raise StanleyError(
+                f"--{name} is {value!r}, which is not a number, word, list or null"
+            ) from error
     return flags
 
 
 def override(config: dict[str, Any], path: str, value: Any) -> None:
     """Set `a.b.c` in place.
 
-    Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over;
-    not between a variance and a time step, which are not the same number.
-    A field that a sampler made of another does not have is the other's: sampler.step_size works for all samplers.
-    A word given for a part that has a kind names its kind, and a kind `adjusted-x` is x in `adjusted`.
+    Naming another `kind` of a part starts that part anew, but for a step size or learning rate,
+    which carry over; not between a variance and a time step, which are not the same number.
+    A field that a sampler made of another does not have is the other's: sampler.step_size works for
+    all samplers. A word given for a part that has a kind names its kind, and a kind `adjusted-x` is
+    x in `adjusted`.
     """
     *parents, last = path.split(".")
     at = config
@@ -51,9 +58,13 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         return override(config, f"{path}.kind", value)
     if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):
         override(config, path, "adjusted")
-        return override(config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-"))
+        return override(
+            config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-")
+        )
     if last == "kind" and at.get("kind") != value:
-        carried = {name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)}
+        carried = {
+            name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)
+        }
         if step_is_time(inner(at, "step_size").get("kind")) != step_is_time(value):
             carried.pop("step_size", None)
         at.clear()
@@ -80,8 +91,12 @@ def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Override every `a.b.c` of `changes`: kinds first, from the outside in, because a new kind starts a part anew."""
+    """Override every `a.b.c` of `changes`: kinds first, from the outside in,
+    because a new kind starts a part anew.
+    """
     parts = [name for name, part in config.items() if "kind" in as_dict(part)]
-    names_kind = {p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts}
+    names_kind = {
+        p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts
+    }
     for path in sorted(changes, key=lambda p: (p not in names_kind, p.count("."))):
         override(config, path, changes[path])

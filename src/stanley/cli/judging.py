@@ -16,7 +16,11 @@ def evaluate(
     *,
     num: Annotated[
         Whole | None,
-        Parameter(help="Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"),
+        Parameter(
+            help=(
+                "Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"
+            )
+        ),
     ] = None,
     steps: Annotated[
         Whole | None, Parameter(help="Steps of the chains from noise. [default: as stanley sample]")
@@ -28,34 +32,52 @@ def evaluate(
         Parameter(
             negative="",
             show_default=False,
-            help="Features to compare images in, separated by commas: pixels, pixels-8x8, cifar, mnist, inception, "
-            "inception:PATH. [default: pixels, or pixels-8x8 for images wider than 8]",
+            help=(
+                "Features to compare images in, separated by commas: pixels, pixels-8x8, cifar,"
+                " mnist, inception, "
+                "inception:PATH. [default: pixels, or pixels-8x8 for images wider than 8]"
+            ),
         ),
     ] = None,
     against: Annotated[
         Literal["held-out", "train"],
-        Parameter(help="Data that the samples are compared with in the features. A published FID uses train."),
+        Parameter(
+            help=(
+                "Data that the samples are compared with in the features. A published FID uses"
+                " train."
+            )
+        ),
     ] = "held-out",
-    kid: Annotated[bool | None, Parameter(help="Also compute the kernel distance. [default: for images only]")] = None,
+    kid: Annotated[
+        bool | None, Parameter(help="Also compute the kernel distance. [default: for images only]")
+    ] = None,
     prdc: Annotated[
-        bool | None, Parameter(help="Also compute precision, recall, density and coverage. [default: for images only]")
+        bool | None,
+        Parameter(
+            help="Also compute precision, recall, density and coverage. [default: for images only]"
+        ),
     ] = None,
     extrapolate: Annotated[
         bool,
         Parameter(
-            negative="", show_default=False, help="Also extrapolate the Fréchet distance to infinitely many samples."
+            negative="",
+            show_default=False,
+            help="Also extrapolate the Fréchet distance to infinitely many samples.",
         ),
     ] = False,
     data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Judge a run by its energies and samples, in two dimensions by its exact KL, and write RUN/scores.json.
+    """Judge a run by its energies and samples, in two dimensions by its exact KL, and write
+    RUN/scores.json.
 
-    Fréchet and kernel distances carry the name of their features; only --features inception, with the published
-    weights, gives a FID and a KID. docs/metrics.md says what each number is, and how it errs at small n.
+    Fréchet and kernel distances carry the name of their features; only --features inception, with
+    the published weights, gives a FID and a KID. docs/metrics.md says what each number is, and how
+    it errs at small n.
 
-    Scores of another request (step, n, seed, features, …) that are in scores.json are kept as scores-former.json.
+    Scores of another request (step, n, seed, features, …) that are in scores.json are kept as
+    scores-former.json.
     """
     from stanley.judging.evaluate import evaluate as judge
 
@@ -75,13 +97,18 @@ def evaluate(
         extrapolate=extrapolate,
     )
     if scores["step"] == 0:
-        print(f"stanley: warning: {run} is at step 0: these are the scores of an untrained network", file=sys.stderr)
+        print(
+            f"stanley: warning: {run} is at step 0: these are the scores of an untrained network",
+            file=sys.stderr,
+        )
     next_ = f"; draw it with: stanley plot {run}" if scores["step"] else ""
     show(scores, json_, [*score_lines(scores), f"wrote {run / 'scores.json'}{next_}"])
 
 
 def plot(run: Run, *, json_: Json = False) -> None:
-    """Draw a run: learning curves, and after stanley evaluate its samples, densities, energies and chains."""
+    """Draw a run: learning curves, and after stanley evaluate its samples, densities,
+    energies and chains.
+    """
     from stanley.plots.run import plot_run
     from stanley.runs.directory import RunDirectory
 
@@ -95,11 +122,19 @@ def plot(run: Run, *, json_: Json = False) -> None:
 
 def score_lines(scores: dict[str, Any]) -> list[str]:
     """The numbers a person asks for first."""
-    lines = [f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"]
+    lines = [
+        f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"
+    ]
     if scores.get("kl") is not None:
-        lines.append(f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)")
+        lines.append(
+            f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}  "
+            " (exact)"
+        )
     if scores.get("nll_held_out"):
-        lines.append(f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}")
+        lines.append(
+            f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n"
+            f" {scores['nll_held_out']['n']}"
+        )
     if "not_settled" in scores:
         lines.append(f"no exact density: {scores['not_settled']}")
     for name, chains in scores["chains"].items():
@@ -107,13 +142,19 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
         if chains["nonfinite"]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
-            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.3f})")
+            parts.append(
+                f"MMD² {scores[name]['mmd2']['value']:.2e} (p"
+                f" {scores[name]['mmd2']['p_value']:.3f})"
+            )
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
         lines += ["   ".join(parts), *feature_lines(scores[name])]
     for name, energy in scores["energy"].items():
         if energy["mean"] is not None:
-            lines.append(f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}")
+            lines.append(
+                f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n"
+                f" {energy['n']}"
+            )
     return lines
 
 
@@ -125,13 +166,16 @@ def feature_lines(scores: dict[str, Any]) -> list[str]:
         n = f"n {s.get('n1', s.get('num_samples', s.get('n')))}" if isinstance(s, dict) else ""
         match kind:
             case "fd" | "fid":
-                numbers = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
+                biased = s.get("rank_deficient") is True
+                numbers = f"{s['value']:.4g}{'  (mostly bias: n <= k)' if biased else ''}"
                 n += f" against {s['n2']} {s['against']}"
             case "kd" | "kid":
                 numbers = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
                 n += f" against {s['n2']} {s['against']}"
             case "prdc":
-                numbers = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
+                numbers = "  ".join(
+                    f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage")
+                )
             case "score":
                 numbers = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
             case _:

@@ -14,11 +14,17 @@ def likelihood(
     run: Run,
     *,
     chains: Annotated[Whole, Parameter(help="Number of chains in each direction.")] = 64,
-    levels: Annotated[Whole, Parameter(help="Number of densities between the reference and the model.")] = 1000,
-    steps_per_level: Annotated[Whole, Parameter(help="Chain steps at each of these densities.")] = 1,
+    levels: Annotated[
+        Whole, Parameter(help="Number of densities between the reference and the model.")
+    ] = 1000,
+    steps_per_level: Annotated[
+        Whole, Parameter(help="Chain steps at each of these densities.")
+    ] = 1,
     model_steps: Annotated[
         Whole | None,
-        Parameter(help="Steps on the model before the reverse direction. [default: ten times chain_steps]"),
+        Parameter(
+            help="Steps on the model before the reverse direction. [default: ten times chain_steps]"
+        ),
     ] = None,
     rows: Annotated[Whole, Parameter(help="Largest number of held-out points to judge.")] = 1000,
     seed: Seed = 0,
@@ -27,11 +33,12 @@ def likelihood(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Bracket log Z by annealed importance sampling, and judge held-out data in bits per dimension (vectors: nats).
+    """Bracket log Z by annealed importance sampling, and judge held-out data in bits per dimension
+    (vectors: nats).
 
-    The estimate from a Gaussian forward is too low, the one from samples of the model in reverse is too high, and the
-    distance between them says how far to trust them. The result is written to RUN/likelihood.json; that of another
-    request which is there is kept as likelihood-former.json.
+    The estimate from a Gaussian forward is too low, the one from samples of the model in reverse is
+    too high, and the distance between them says how far to trust them. The result is written to
+    RUN/likelihood.json; that of another request which is there is kept as likelihood-former.json.
     """
     from stanley.judging.likelihood import held_out_likelihood
 
@@ -51,10 +58,13 @@ def likelihood(
     low, high = sorted((held["lower"], held["upper"]))
     lines = [
         found["log_z"]["verdict"],
-        f"held-out data   {low:.4f} to {high:.4f} {held['unit']}   n {held['n']}, "
-        f"standard error {held['standard_error']:.2g}",
+        (
+            f"held-out data   {low:.4f} to {high:.4f} {held['unit']}   n {held['n']}, "
+            f"standard error {held['standard_error']:.2g}"
+        ),
         *(
-            f"{name:<8} ESS {one['ess']:.1f} of {one['n']}   least acceptance of a level {one['acceptance']:.2f}"
+            f"{name:<8} ESS {one['ess']:.1f} of {one['n']}   least acceptance of a level"
+            f" {one['acceptance']:.2f}"
             for name, one in (("forward", forward), ("reverse", reverse))
         ),
         f"wrote {run / 'likelihood.json'}",

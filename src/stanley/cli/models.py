@@ -14,15 +14,18 @@ from stanley.cli.output import show
 def pack(
     run: Run,
     *,
-    out: Annotated[Path, Parameter(help="Folder to write to: model.safetensors, and a card in README.md.")],
+    out: Annotated[
+        Path, Parameter(help="Folder to write to: model.safetensors, and a card in README.md.")
+    ],
     bank: Annotated[Whole, Parameter(help="Largest number of chains of the bank to keep.")] = 128,
     limit_mb: Annotated[float, Parameter(help="Largest size of the model in megabytes.")] = 4.0,
     json_: Json = False,
 ) -> None:
     """Make a small folder of a run, which sample and diagnose take like the run itself.
 
-    It holds the averaged weights (in float16 where that is measured to change next to nothing), a few chains and the
-    step size, but no optimiser and no paths. Run stanley evaluate first: its numbers go into the card.
+    It holds the averaged weights (in float16 where that is measured to change next to nothing), a
+    few chains and the step size, but no optimiser and no paths. Run stanley evaluate first: its
+    numbers go into the card.
     """
     from stanley.models.packed import MODEL, read_packed
     from stanley.models.packing import pack as pack_run
@@ -31,9 +34,15 @@ def pack(
     meta = read_packed(folder).meta
     stored, size = meta["weights"], (folder / MODEL).stat().st_size
     lines = [
-        f"{stored['stored']} weights: ∇E changed by {stored['gradient']:.2g} of its norm, U by "
-        f"{stored['potential']:.2g} (sd), n {stored['n']}",
-        *([] if meta["scores"] else ["no metrics on the card; stanley evaluate first, then pack into a new folder"]),
+        (
+            f"{stored['stored']} weights: ∇E changed by {stored['gradient']:.2g} of its norm, U by "
+            f"{stored['potential']:.2g} (sd), n {stored['n']}"
+        ),
+        *(
+            []
+            if meta["scores"]
+            else ["no metrics on the card; stanley evaluate first, then pack into a new folder"]
+        ),
         f"wrote {folder}, {size / 1e6:.2f} MB; try: stanley sample {folder}",
     ]
     show({"folder": str(folder), "bytes": size, "weights": stored}, json_, lines)
@@ -48,7 +57,9 @@ def push(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Upload a packed model and its card to the Hugging Face Hub (pip install 'stanley[hub]', hf auth login)."""
+    """Upload a packed model and its card to the Hugging Face Hub (pip install 'stanley[hub]',
+    hf auth login).
+    """
     from stanley.models.hub import push as push_folder
 
     address = push_folder(folder, repo, private=private)
@@ -59,14 +70,20 @@ def pull(
     repo: Annotated[str, Parameter(help="OWNER/NAME on the Hugging Face Hub.")],
     *,
     out: Annotated[Path, Parameter(help="Folder to write to.")],
-    revision: Annotated[str | None, Parameter(help="Branch, tag or commit to download. [default: main]")] = None,
+    revision: Annotated[
+        str | None, Parameter(help="Branch, tag or commit to download. [default: main]")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Download a packed model from the Hugging Face Hub and check it before it is written. It holds no code."""
+    """Download a packed model from the Hugging Face Hub and check it before it is written.
+    It holds no code.
+    """
     from stanley.models.hub import pull as pull_folder
 
     folder = pull_folder(repo, out, revision=revision)
-    show({"folder": str(folder)}, json_, [f"pulled {repo} to {folder}; try: stanley sample {folder}"])
+    show(
+        {"folder": str(folder)}, json_, [f"pulled {repo} to {folder}; try: stanley sample {folder}"]
+    )
 
 
 def export(
@@ -75,20 +92,28 @@ def export(
     out: Annotated[
         Path,
         Parameter(
-            help="File to write: NAME.pt2 (torch.export), or NAME.onnx, which needs pip install 'stanley[onnx]'."
+            help=(
+                "File to write: NAME.pt2 (torch.export), or NAME.onnx, which needs pip install"
+                " 'stanley[onnx]'."
+            )
         ),
     ],
     weights: WhichWeights = "average",
     json_: Json = False,
 ) -> None:
-    """Write the energy, points in and E out, as a graph for other programs, and compare it with the network.
+    """Write the energy, points in and E out, as a graph for other programs, and compare it with the
+    network.
 
-    Another energy (of another run, step or kind of weights) that is in the file is kept as NAME-former.
+    Another energy (of another run, step or kind of weights) that is in the file is kept as
+    NAME-former.
     """
     from stanley.models.export import export_energy
     from stanley.models.trained import load
 
     made = export_energy(load(run, weights=weights, device="cpu"), out)
-    compared = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"
+    compared = (
+        f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2"
+        " and 5"
+    )
     value = vars(made) | {"path": str(made.path)}
     show(value, json_, [f"checked with {made.checked_with}: {compared}", f"wrote {made.path}"])

@@ -1,4 +1,6 @@
-"""Names that answers get: where they go, and a folder's or file's name made of anything that was asked for."""
+"""Names that answers get: where they go, and a folder's or file's name made of anything that was
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ def file_name(name: str) -> str:
 
 
 def answer_files(folder: Path, name: str) -> list[Path]:
-    """The files of an answer of this name that are there, but for its record: arrays, pictures, tables."""
-    parts = re.compile(re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE)
+    """The files of an answer of this name that are there, but for its record: arrays, pictures,
+    tables.
+    """
+    parts = re.compile(
+        re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE
+    )
     there = folder.iterdir() if folder.is_dir() else ()
     return sorted(file for file in there if parts.fullmatch(file.name))

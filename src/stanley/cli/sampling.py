@@ -1,4 +1,6 @@
-"""stanley sample, diagnose: chains on a trained energy or any density, and whether to believe them."""
+"""stanley sample, diagnose: chains on a trained energy or any density,
+and whether to believe them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,10 @@ def sample(
     keep_every: Annotated[
         Whole | None,
         Parameter(
-            help="Also keep every n-th state, in NAME-every-n.npy, and for images as a film in NAME-every-n.png."
+            help=(
+                "Also keep every n-th state, in NAME-every-n.npy, and for images as a film in"
+                " NAME-every-n.png."
+            )
         ),
     ] = None,
     shape: Shape = None,
@@ -57,7 +62,9 @@ def sample(
     dtype: DTypeFlag = None,
     seed: Seed = 0,
     weights: WeightsOfRun = None,
-    out: Annotated[Path | None, Parameter(help="Folder to write to. [default: RUN/samples, or samples/NAME]")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Folder to write to. [default: RUN/samples, or samples/NAME]")
+    ] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -65,10 +72,11 @@ def sample(
 
     An array, a picture, and a JSON file that says how they were made are written.
 
-    --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
-    potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
-    --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
-    density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
+    --target NAME is one that stanley targets lists; --target module:function or file.py:function is
+    your own potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler
+    KIND and --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker,
+    adjusted-stanley, …); on a density it is stanley unless given, which is not exact. Without a
+    step size one is found in the warm-up.
     """
     from stanley.cli.names import answer_files, file_name, folder_for
     from stanley.cli.sample_files import make_folder, write_array, write_film, write_samples
@@ -87,7 +95,9 @@ def sample(
         start = start or "noise"
         steps = own.default_steps(start) if steps is None else steps
         asked_sampler = {"sampler": sampler_as_json(own.sampler)}
-        samples = sample_trained(own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress)
+        samples = sample_trained(
+            own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress
+        )
     else:
         refuse_unused(start=start)
         start = "noise"
@@ -110,7 +120,9 @@ def sample(
         )
     asked = {"sampled": what.name, "num": num, "start": start, "steps": steps, "seed": seed}
     asked |= {"trained": model.step, "weights": model.weights} if model else {}
-    kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[0]
+    kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[
+        0
+    ]
     name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
     record, every = folder / f"{name}.json", f"{name}-every-{keep_every}"
     make_room(record, asked | asked_sampler, beside=answer_files(folder, name))
@@ -129,10 +141,14 @@ def sample(
     lines = [how_it_went(ready, chains.info), *(f"wrote {f}" for f in files)]
     if lost := numbers["nonfinite"]:
         lines.append(
-            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
+            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an"
+            " adjusted sampler"
         )
     if numbers["acceptance"] is not None and numbers["acceptance"] < 0.02:
-        lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
+        lines.append(
+            "almost nothing was accepted: these points are near the start; more --warm-up, or a"
+            " nearer start"
+        )
     show(value | {"files": [str(f) for f in files]}, json_, lines)
 
 
@@ -141,24 +157,46 @@ def diagnose(
     *fields: Extra,
     target: Target = None,
     pretrained: Pretrained = None,
-    num: Annotated[Whole | None, Parameter(help="Number of chains. [default: 64, for images 16]")] = None,
-    steps: Annotated[Whole | None, Parameter(help="Steps of each chain. [default: 2,000, for images 500]")] = None,
+    num: Annotated[
+        Whole | None, Parameter(help="Number of chains. [default: 64, for images 16]")
+    ] = None,
+    steps: Annotated[
+        Whole | None, Parameter(help="Steps of each chain. [default: 2,000, for images 500]")
+    ] = None,
     warm_up: WarmUp = 500,
     precondition: Scale = None,
     pairs: Annotated[
-        Whole | None, Parameter(help="Number of coupled pairs of chains, 0 for none. [default: 200, for images 0]")
+        Whole | None,
+        Parameter(
+            help="Number of coupled pairs of chains, 0 for none. [default: 200, for images 0]"
+        ),
     ] = None,
     coupled_steps: Annotated[
         Whole | None,
-        Parameter(help="Steps after which pairs that have not met are given up. [default: 5,000, for images 500]"),
+        Parameter(
+            help=(
+                "Steps after which pairs that have not met are given up. [default: 5,000, for"
+                " images 500]"
+            )
+        ),
     ] = None,
     rays: Annotated[
         Whole | None,
-        Parameter(help="Number of rays on which the growth of U is measured, 0 for none. [default: 64, for images 16]"),
+        Parameter(
+            help=(
+                "Number of rays on which the growth of U is measured, 0 for none. [default: 64, for"
+                " images 16]"
+            )
+        ),
     ] = None,
     copies: Annotated[
         Whole | None,
-        Parameter(help="Copies of each point for the drift condition, 0 for none. [default: 1,000, for images 0]"),
+        Parameter(
+            help=(
+                "Copies of each point for the drift condition, 0 for none. [default: 1,000, for"
+                " images 0]"
+            )
+        ),
     ] = None,
     shape: Shape = None,
     start_std: StartStd = None,
@@ -166,18 +204,20 @@ def diagnose(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Annotated[
-        Path | None, Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]")
+        Path | None,
+        Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]"),
     ] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
     """Judge a sampler on a trained energy (RUN or --pretrained) or on any density (--target).
 
-    A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium
-    from coupled chains; growth of U on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against
-    its adjusted twin. Samplers and targets are chosen as for stanley sample; a run is judged with its own sampler
-    unless --sampler names another. The diagnosis of another request that is there is kept as diagnosis-former.json,
-    and its figures likewise.
+    A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U;
+    steps to equilibrium from coupled chains; growth of U on rays (H1); the drift condition ΠV/V;
+    the bias of an unadjusted sampler against its adjusted twin. Samplers and targets are chosen as
+    for stanley sample; a run is judged with its own sampler unless --sampler names another. The
+    diagnosis of another request that is there is kept as diagnosis-former.json, and its figures
+    likewise.
     """
     from stanley.cli.names import folder_for
     from stanley.cli.sample_files import make_folder
@@ -225,11 +265,17 @@ def diagnose(
     )
     how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
     how |= {"step": what.model.step, "weights": what.model.weights} if what.model else {}
-    asked = how | {"sampler": sampler_as_json(what.sampler), "tune": what.tune, "precondition": precondition}
+    asked = how | {
+        "sampler": sampler_as_json(what.sampler),
+        "tune": what.tune,
+        "precondition": precondition,
+    }
     record = folder / "diagnosis.json"
     make_room(record, asked, beside=[folder / f"{name}.png" for name in NAMES])
     files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler))
-    value = {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)} | diagnosis_json(found)
+    value = (
+        {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)} | diagnosis_json(found)
+    )
     value |= {"step_size": float(ready.sampler.step_size), "step_size_from": ready.step_size_from}
     write_json(record, value)
     lines = [

@@ -16,7 +16,10 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     """The table, then a verdict per part."""
     s, info = found.summary, found.info
     d = s.mean.numel()
-    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {acceptance_in_words(found.sampler, info)}   "
+    head = (
+        f"{s.num_chains} chains × {s.num_draws:,} draws  "
+        f" {acceptance_in_words(found.sampler, info)}   "
+    )
     lines = [
         head + f"{info.num_gradients:,} gradients a chain",
         "",
@@ -32,7 +35,9 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     lines.append("")
     for name, said in found.verdicts().items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
-    lines += [hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()]
+    lines += [
+        hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()
+    ]
     return [*lines, ""]
 
 
@@ -45,7 +50,14 @@ def hanging(name: str, line: str) -> str:
 
 def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
     """Every number of the figures that is not a draw; null where there is none."""
-    s, info, m, g, r, b = found.summary, found.info, found.coupling, found.growth, found.drift, found.bias
+    s, info, m, g, r, b = (
+        found.summary,
+        found.info,
+        found.coupling,
+        found.growth,
+        found.drift,
+        found.bias,
+    )
     value: dict[str, Any] = {
         "num_draws": s.num_draws,
         "num_chains": s.num_chains,

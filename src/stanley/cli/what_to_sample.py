@@ -1,4 +1,6 @@
-"""What a command samples: a trained run, or a density by its name, with the sampler that the flags ask for."""
+"""What a command samples: a trained run, or a density by its name,
+with the sampler that the flags ask for.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ FIRST_STEP = 0.1  # where the search for a step size begins
 
 @dataclass(frozen=True)
 class WhatToSample:
-    """A potential, the law its chains start from, and a sampler whose step size may be still to be found."""
+    """A potential, the law its chains start from, and a sampler whose step size may be still to be
+    found.
+    """
 
     name: str
     potential: Energy
@@ -37,12 +41,17 @@ class WhatToSample:
     tune: bool
     device: torch.device
     model: Trained | None  # None for a density
-    folder: Path | None  # of a run, where its results go; None for a density and a model of the library
+    # of a run, where its results go; None for a density and a model of the library
+    folder: Path | None
 
     @property
     def own_sampler(self) -> Trained | None:
-        """The trained model with the sampler that it brings along; None where a step size is to be found."""
-        return None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
+        """The trained model with the sampler that it brings along;
+        None where a step size is to be found.
+        """
+        return (
+            None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
+        )
 
 
 def what_to_sample(
@@ -56,10 +65,17 @@ def what_to_sample(
     weights: Weights | None,
     device: str,
 ) -> WhatToSample:
-    """A run, a model of the library or a density; a flag that means nothing for what is given is refused."""
-    if run is not None and str(run).startswith("--"):  # a flag of the sampler stands where RUN would
+    """A run, a model of the library or a density; a flag that means nothing for what is given is
+    refused.
+    """
+    # a flag of the sampler stands where RUN would
+    if run is not None and str(run).startswith("--"):
         run, fields = None, (str(run), *fields)
-    ways = {f"a run ({run})": run, f"--pretrained {pretrained}": pretrained, f"--target {target}": target}
+    ways = {
+        f"a run ({run})": run,
+        f"--pretrained {pretrained}": pretrained,
+        f"--target {target}": target,
+    }
     given = [way for way, value in ways.items() if value is not None]
     require(len(given) <= 1, f"both {' and '.join(given)} are given; give one")
     require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
@@ -108,16 +124,30 @@ def a_density(
     dtype: DType | None,
     device: str,
 ) -> WhatToSample:
-    """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say otherwise."""
-    density = find(target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device))
+    """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say
+    otherwise.
+    """
+    density = find(
+        target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device)
+    )
     sampler, tune = sampler_of(None, fields)
     return WhatToSample(
-        target, density.potential, density.event_shape, density.initial, sampler, tune, density.device, None, None
+        target,
+        density.potential,
+        density.event_shape,
+        density.initial,
+        sampler,
+        tune,
+        density.device,
+        None,
+        None,
     )
 
 
 def a_run(run: Path, fields: Sequence[str], weights: Weights, device: str) -> WhatToSample:
-    """A run's energy and its own sampler at its last step size, or the one that the flags make of it."""
+    """A run's energy and its own sampler at its last step size,
+    or the one that the flags make of it.
+    """
     return a_model(load(run, weights=weights, device=device), str(run), run, fields)
 
 
@@ -133,13 +163,17 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
         return model.starts(n, "noise", generator)
 
     device = model.device
-    return WhatToSample(name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder)
+    return WhatToSample(
+        name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder
+    )
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:
-    """The sampler that --sampler and its fields make of a run's own, and whether its step size is to be found.
+    """The sampler that --sampler and its fields make of a run's own, and whether its step size is
+    to be found.
 
-    It is to be found where no flag gives it and the run, if there is one, has it for another kind of sampler.
+    It is to be found where no flag gives it and the run, if there is one, has it for another kind
+    of sampler.
     """
     flags = parse_fields(fields)
     for name in flags:
@@ -160,7 +194,9 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
 
 def kinds(sampler: dict[str, Any]) -> dict[str, Any]:
     """Of the sampler and of those inside it."""
-    return {name: value for name, value in flatten(sampler).items() if name.split(".")[-1] == "kind"}
+    return {
+        name: value for name, value in flatten(sampler).items() if name.split(".")[-1] == "kind"
+    }
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:
@@ -170,4 +206,6 @@ def shape_of(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(n) for n in text.replace("×", ",").replace("x", ",").split(","))
     except ValueError:
-        raise StanleyError(f"--shape is {text!r}, must be whole numbers such as 10 or 3,32,32") from None
+        raise StanleyError(
+            f"--shape is {text!r}, must be whole numbers such as 10 or 3,32,32"
+        ) from None

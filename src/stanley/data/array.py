@@ -50,7 +50,9 @@ class Array:
 
 
 def _read(path: Path, key: str | None) -> np.ndarray:
-    require(path.is_file(), f"data.path {path} is not a file; pass --data.path FILE.npy or FILE.npz")
+    require(
+        path.is_file(), f"data.path {path} is not a file; pass --data.path FILE.npy or FILE.npz"
+    )
     try:
         with path.open("rb") as file:  # numpy leaves a damaged archive open
             loaded = np.load(file, allow_pickle=False)
@@ -75,7 +77,8 @@ def _read(path: Path, key: str | None) -> np.ndarray:
                 return loaded[names[0] if key is None else key]
     except StanleyError:
         raise
-    except Exception as error:  # whatever the parsers of headers and archives trip over in a damaged file
+    # whatever the parsers of headers and archives trip over in a damaged file
+    except Exception as error:
         if "Object arrays" in str(error):
             reason = "it holds Python objects, which are never loaded; save an array of numbers"
         elif "allow_pickle" in str(error):  # numpy takes whatever it does not know for a pickle
@@ -123,7 +126,8 @@ def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     if bad.any():
         row = int(bad.any(1).argmax())
         raise StanleyError(
-            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row}; remove them"
+            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row};"
+            " remove them"
         )
     constant = np.flatnonzero((x == x[0]).all(0))
     require(

@@ -73,7 +73,9 @@ class CIFAR10:
             train, held_out = (of_class(x, y, self.label, str(folder)) for x, y in pairs)
         train = first_rows(train, self.limit, str(folder))
         require_variety(train, str(folder))
-        return Dataset(area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip)
+        return Dataset(
+            area_downsample(train, self.size), area_downsample(held_out, self.size), flip=self.flip
+        )
 
     def labels(self) -> tuple[Tensor, Tensor]:
         """The classes 0..9, int64 (N,), of training and test images in the order of `load()`."""
@@ -103,7 +105,9 @@ def _python_labels(path: Path) -> Tensor:
     values = batch.get(b"labels", batch.get("labels")) if isinstance(batch, dict) else None
     count = len(_read_python(path))
     good = isinstance(values, list) and len(values) == count and all(type(v) is int for v in values)
-    require(good, f"{path} lacks a list of {count} labels as b'labels'; delete it and download it again")
+    require(
+        good, f"{path} lacks a list of {count} labels as b'labels'; delete it and download it again"
+    )
     return class_labels(torch.tensor(values), str(path))
 
 
@@ -111,7 +115,9 @@ def _records(path: Path) -> np.ndarray:  # uint8 (N, 3073)
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise StanleyError(f"{path} cannot be read: {error.strerror or error}; it must be a readable file") from error
+        raise StanleyError(
+            f"{path} cannot be read: {error.strerror or error}; it must be a readable file"
+        ) from error
     require(
         len(data) > 0 and len(data) % _RECORD == 0,
         f"{path} has {len(data)} bytes, which is not a multiple of {_RECORD} (the official files "
@@ -126,19 +132,28 @@ def _unpickled(path: Path) -> Any:
             return _ArrayUnpickler(file, encoding="bytes").load()
     except StanleyError as error:
         raise StanleyError(f"{path} {error}") from None
-    except Exception as error:  # a damaged pickle can ask for anything: a missing attribute, too much memory
+    # a damaged pickle can ask for anything: a missing attribute, too much memory
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StanleyError(f"{path} is not a CIFAR-10 batch: {reason}; delete it and download it again") from error
+        raise StanleyError(
+            f"{path} is not a CIFAR-10 batch: {reason}; delete it and download it again"
+        ) from error
 
 
 def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
     batch = _unpickled(path)
     data = batch.get(b"data", batch.get("data")) if isinstance(batch, dict) else None
-    good = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,) and len(data) > 0
+    good = (
+        isinstance(data, np.ndarray)
+        and data.dtype == np.uint8
+        and data.shape[1:] == (3072,)
+        and len(data) > 0
+    )
     if not isinstance(data, np.ndarray) or not good:
         got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise StanleyError(
-            f"{path} has {got} as b'data', but must have uint8 (N, 3072); delete it and download it again"
+            f"{path} has {got} as b'data', but must have uint8 (N, 3072); delete it and download it"
+            " again"
         )
     return data.reshape(-1, 3, 32, 32)
 

@@ -50,7 +50,8 @@ class Flowers102:
         require(
             good and self.test_split not in self.train_splits,
             f"data.train_splits is {self.train_splits} and data.test_split is {self.test_split!r}, "
-            "but they must be different ones of trnid, valid, tstid; leave both out for the default",
+            "but they must be different ones of trnid, valid, tstid; leave both out for the"
+            " default",
         )
 
     def load(self) -> Dataset:
@@ -60,7 +61,9 @@ class Flowers102:
         test = ids[self.test_split]
         if self.label is not None:
             labels = _read_labels(folder / "imagelabels.mat")
-            train, test = (_of_class(numbers, labels, self.label, str(folder)) for numbers in (train, test))
+            train, test = (
+                _of_class(numbers, labels, self.label, str(folder)) for numbers in (train, test)
+            )
         paths = [folder / "jpg" / f"image_{number:05d}.jpg" for number in (*train, *test)]
         missing = [path for path in paths if not path.is_file()]
         require(
@@ -98,7 +101,9 @@ def _read_labels(path: Path) -> torch.Tensor:  # int64 (N,), of image 1, 2, …
         labels = np.asarray(loadmat(path, variable_names=("labels",))["labels"]).ravel()
     except Exception as error:  # whatever the parser trips over in a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StanleyError(f"{path} cannot be read: {reason}; delete it and download it again") from error
+        raise StanleyError(
+            f"{path} cannot be read: {reason}; delete it and download it again"
+        ) from error
     require(
         labels.dtype.kind in "iu",
         f"{path} holds labels of type {labels.dtype}, but they must be numbers; replace the file",
@@ -115,7 +120,9 @@ def _read_splits(path: Path) -> dict[str, np.ndarray]:
         ids = {name: np.asarray(mat[name]).ravel() for name in names}
     except Exception as error:  # whatever the parser trips over in a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StanleyError(f"{path} cannot be read: {reason}; delete it and download it again") from error
+        raise StanleyError(
+            f"{path} cannot be read: {reason}; delete it and download it again"
+        ) from error
     for name, values in ids.items():
         require(
             len(values) > 0 and values.dtype.kind in "iu",

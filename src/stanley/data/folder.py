@@ -82,22 +82,28 @@ def _pictures(root: Path) -> list[Path]:
 
     def refuse(error: OSError) -> None:
         raise StanleyError(
-            f"{error.filename} under data.path {root} cannot be listed: {error.strerror}; change its permissions"
+            f"{error.filename} under data.path {root} cannot be listed: {error.strerror}; change"
+            " its permissions"
         )
 
     for where, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+        files += [
+            Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")
+        ]
     require(
         files,
-        f"data.path {root} holds no picture, nor do its subfolders; the suffixes of pictures are {' '.join(SUFFIXES)}",
+        f"data.path {root} holds no picture, nor do its subfolders; the suffixes of pictures are"
+        f" {' '.join(SUFFIXES)}",
     )
     return sorted(files)
 
 
 def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: Path) -> np.ndarray:
     """The decoded pictures as a copy-on-write memory map of a .npy file, made if it is missing."""
-    stats = [(str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [_stat(f)]]
+    stats = [
+        (str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [_stat(f)]
+    ]
     key = hashlib.sha256(json.dumps([1, str(root.resolve()), shape, stats]).encode()).hexdigest()
     path = folder / f"folder-{key[:24]}.npy"
     if not path.exists():
@@ -105,7 +111,9 @@ def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: P
     try:
         images = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise StanleyError(f"cannot map {path}: {error}; delete it, and it will be written again") from error
+        raise StanleyError(
+            f"cannot map {path}: {error}; delete it, and it will be written again"
+        ) from error
     good = images.shape == shape and images.dtype == np.uint8
     require(good, f"{path} holds {images.dtype} {images.shape} instead of uint8 {shape}; delete it")
     return images
@@ -115,7 +123,9 @@ def _stat(file: Path) -> os.stat_result:
     try:
         return file.stat()
     except OSError as error:  # a link to nothing, for one
-        raise StanleyError(f"{file} cannot be used: {error.strerror}; remove or replace it") from error
+        raise StanleyError(
+            f"{file} cannot be used: {error.strerror}; remove or replace it"
+        ) from error
 
 
 def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name: str) -> None:

@@ -22,7 +22,9 @@ from stanley.errors import StanleyError, require
 
 _GZ = ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
 _PLAIN = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
-_LAYOUTS = tuple(Layout(folder, names) for folder in ("MNIST/raw", "raw", "") for names in (_PLAIN, _GZ))
+_LAYOUTS = tuple(
+    Layout(folder, names) for folder in ("MNIST/raw", "raw", "") for names in (_PLAIN, _GZ)
+)
 _MAGIC = 2051  # unsigned bytes in three dimensions
 _LABELS_MAGIC = 2049  # unsigned bytes in one
 
@@ -76,7 +78,10 @@ class MNIST:
     def _all_labels(self) -> list[Tensor]:
         """The labels of all training and test images, whatever `label` and `limit` are."""
         folder, layout = locate("MNIST", self.root, self.download, _LAYOUTS, MNIST_FILES)
-        return [_read_labels(folder / name.replace("images-idx3", "labels-idx1")) for name in layout.names]
+        return [
+            _read_labels(folder / name.replace("images-idx3", "labels-idx1"))
+            for name in layout.names
+        ]
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.size <= 28:
@@ -95,7 +100,9 @@ def _read_labels(path: Path) -> Tensor:  # int64 (N,)
         with _open(path) as file:
             content = file.read()
     except (EOFError, zlib.error, OSError) as error:
-        raise StanleyError(f"{path} cannot be read: {error}; delete it and download it again") from error
+        raise StanleyError(
+            f"{path} cannot be read: {error}; delete it and download it again"
+        ) from error
     magic, count = struct.unpack(">2i", content[:8]) if len(content) >= 8 else (0, 0)
     require(
         magic == _LABELS_MAGIC and count == len(content) - 8,
@@ -103,7 +110,9 @@ def _read_labels(path: Path) -> Tensor:  # int64 (N,)
         f"{magic} instead of {_LABELS_MAGIC}, and {count} labels by its header; "
         "delete it and download it again",
     )
-    return class_labels(torch.from_numpy(np.frombuffer(content, np.uint8, offset=8).copy()), str(path))
+    return class_labels(
+        torch.from_numpy(np.frombuffer(content, np.uint8, offset=8).copy()), str(path)
+    )
 
 
 def _read_idx(path: Path) -> Tensor:  # uint8 (N, 1, 28, 28)
@@ -123,7 +132,9 @@ def _read_idx(path: Path) -> Tensor:  # uint8 (N, 1, 28, 28)
             )
             data = file.read()
     except (EOFError, zlib.error, OSError) as error:
-        raise StanleyError(f"{path} cannot be read: {error}; delete it and download it again") from error
+        raise StanleyError(
+            f"{path} cannot be read: {error}; delete it and download it again"
+        ) from error
     require(
         len(data) == count * 784,
         f"{path} holds {len(data)} bytes of pixels, but the {count} images in its header take "

@@ -47,7 +47,9 @@ class Rings:
             f"data.radii is {self.radii}, but must be one or more numbers >= 0; try 1 2 3 4",
         )
         if self.weights is not None:
-            good = all(0 < w < math.inf for w in self.weights) and len(self.weights) == len(self.radii)
+            good = all(0 < w < math.inf for w in self.weights) and len(self.weights) == len(
+                self.radii
+            )
             wanted = f"must be {len(self.radii)} numbers > 0, one for each of data.radii"
             require(good, f"data.weights is {self.weights}, {wanted}; leave it out for equal ones")
 
@@ -194,7 +196,9 @@ def _check(num: int, std: float, seed: int) -> None:
     require(0 < std < math.inf, f"data.std is {std}, but must be > 0; try 0.1")
 
 
-def _draw(law: Rings | GMM | Moons, modes: Tensor | None = None, mode_radius: float = 0.0) -> Dataset:
+def _draw(
+    law: Rings | GMM | Moons, modes: Tensor | None = None, mode_radius: float = 0.0
+) -> Dataset:
     """`num` points for training, and a tenth as many again, drawn independently, for testing."""
     generator = data_stream(law.seed)
     train = law.sample(law.num, generator)

@@ -1,10 +1,11 @@
 """The Inception network of FID, in plain torch, with the published weights.
 
-It is the graph of 2015 that Heusel et al. (2017) used, not torchvision's inception_v3: 1008 classes, average pools that
-leave the padding out, a max pool in the last block, and the bilinear resize of TensorFlow 1. Images are taken to bytes
-first and are scaled as (v - 128)/128, as in torch-fidelity. pytorch-fid loads the same file, but resizes with half
-pixels and scales by 2v/255 - 1: its numbers are close and not the same. Whatever is computed with other weights has
-another name, and is no FID.
+It is the graph of 2015 that Heusel et al. (2017) used, not torchvision's inception_v3: 1008
+classes, average pools that leave the padding out, a max pool in the last block, and the bilinear
+resize of TensorFlow 1. Images are taken to bytes first and are scaled as (v - 128)/128, as in
+torch-fidelity. pytorch-fid loads the same file, but resizes with half pixels and scales by 2v/255 -
+1: its numbers are close and not the same. Whatever is computed with other weights has another name,
+and is no FID.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from stanley.data import to_bytes
 from stanley.data.download import Remote, cache_dir, expand, fetch
 from stanley.errors import StanleyError, require
 
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of both files below, which are one
+# of both files below, which are one
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILES = (
     Remote(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
@@ -44,7 +46,14 @@ CHUNK = 32  # images at a time through the network
 class Conv(nn.Module):
     """Convolution without bias, batch normalisation with its recorded moments, ReLU."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int | tuple[int, int], stride: int = 1, pad: bool = True) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        pad: bool = True,
+    ) -> None:
         super().__init__()
         h, w = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (h // 2, w // 2) if pad and stride == 1 else 0
@@ -55,8 +64,8 @@ class Conv(nn.Module):
         return relu(self.bn(self.conv(x)))
 
 
-#: A convolution of a branch: its name in the published file, channels, kernel, stride; several in a list stand side by
-#: side on one input.
+#: A convolution of a branch: its name in the published file, channels, kernel, stride; several in a
+#: list stand side by side on one input.
 Step = tuple[str, int, "int | tuple[int, int]", int]
 Branch = list["Step | list[Step]"]
 
@@ -64,8 +73,8 @@ Branch = list["Step | list[Step]"]
 class Mixed(nn.Module):
     """Branches side by side, then the pool, all joined along the channels.
 
-    pool   'average' or 'max' (3 × 3, stride 1, followed by the convolution branch_pool), or 'stride' (max, 3 × 3,
-           stride 2, without one)
+    pool   'average' or 'max' (3 × 3, stride 1, followed by the convolution branch_pool), or
+           'stride' (max, 3 × 3, stride 2, without one)
     """
 
     def __init__(self, c_in: int, branches: list[Branch], pool: str, pool_out: int = 0) -> None:
@@ -102,7 +111,9 @@ def chain(name: str, *convs: tuple[int, int | tuple[int, int]], last_stride: int
     """NAME_1, NAME_2, … one after the other; NAME alone where there is one."""
     names = [name] if len(convs) == 1 else [f"{name}_{i}" for i in range(1, len(convs) + 1)]
     strides = [1] * (len(convs) - 1) + [last_stride]
-    return [(n, c, kernel, stride) for n, (c, kernel), stride in zip(names, convs, strides, strict=True)]
+    return [
+        (n, c, kernel, stride) for n, (c, kernel), stride in zip(names, convs, strides, strict=True)
+    ]
 
 
 def fork(name: str) -> list[Step]:
@@ -142,7 +153,9 @@ def mixed_8(c_in: int, pool: str) -> Mixed:
 
 
 class Inception(nn.Module):
-    """(B, 3, 299, 299) scaled to [-1, 1) -> features of the last pool, (B, 2048). Names as in the published file."""
+    """(B, 3, 299, 299) scaled to [-1, 1) -> features of the last pool, (B, 2048).
+    Names as in the published file.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,13 +164,19 @@ class Inception(nn.Module):
         self.Conv2d_2b_3x3 = Conv(32, 64, 3)
         self.Conv2d_3b_1x1 = Conv(64, 80, 1)
         self.Conv2d_4a_3x3 = Conv(80, 192, 3, pad=False)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = mixed_35(192, 32), mixed_35(256, 64), mixed_35(288, 64)
+        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = (
+            mixed_35(192, 32),
+            mixed_35(256, 64),
+            mixed_35(288, 64),
+        )
         to_17 = [
             chain("branch3x3", (384, 3), last_stride=2),
             chain("branch3x3dbl", (64, 1), (96, 3), (96, 3), last_stride=2),
         ]
         self.Mixed_6a = Mixed(288, to_17, "stride")
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (mixed_17(c) for c in (128, 160, 160, 192))
+        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (
+            mixed_17(c) for c in (128, 160, 160, 192)
+        )
         to_8 = [
             chain("branch3x3", (192, 1), (320, 3), last_stride=2),
             chain("branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), last_stride=2),
@@ -170,15 +189,18 @@ class Inception(nn.Module):
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # (B, 64, 147, 147)
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(max_pool2d(x, 3, 2)))  # (B, 192, 71, 71)
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(max_pool2d(x, 3, 2))))  # (B, 288, 35, 35)
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))  # (B, 768, 17, 17)
+        # (B, 768, 17, 17)
+        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
         return x.mean((2, 3))
 
 
 def resize(x: Tensor, side: int = SIDE) -> Tensor:
-    """Bilinear, (B, C, H, W) -> (B, C, side, side), where row i of the result lies at i·H/side of the input.
+    """Bilinear, (B, C, H, W) -> (B, C, side, side), where row i of the result lies at i·H/side of
+    the input.
 
-    TensorFlow 1's: corners are not aligned, half pixels are ignored, and nothing is averaged when it shrinks.
+    TensorFlow 1's: corners are not aligned, half pixels are ignored, and nothing is averaged when
+    it shrinks.
     """
     for axis in (2, 3):
         size = x.shape[axis]
@@ -187,17 +209,21 @@ def resize(x: Tensor, side: int = SIDE) -> Tensor:
         shape = [1, 1, 1, 1]
         shape[axis] = side
         share = (at - low).to(x).view(shape)
-        first, second = x.index_select(axis, low), x.index_select(axis, (low + 1).clamp(max=size - 1))
+        first, second = (
+            x.index_select(axis, low),
+            x.index_select(axis, (low + 1).clamp(max=size - 1)),
+        )
         x = first + (second - first) * share
     return x
 
 
 @dataclass(frozen=True, eq=False)
 class InceptionFeatures:
-    """Images (B, C, H, W) in [-1, 1], C = 1 or 3 -> (B, 2048). Grey images are shown in three equal channels.
+    """Images (B, C, H, W) in [-1, 1], C = 1 or 3 -> (B, 2048). Grey images are shown in three equal
+    channels.
 
-    name   'inception' with the published weights, whose numbers are called FID and KID; otherwise 'inception-' and the
-           first eight digits of the file's SHA-256
+    name   'inception' with the published weights, whose numbers are called FID and KID; otherwise
+           'inception-' and the first eight digits of the file's SHA-256
     """
 
     network: Inception
@@ -207,7 +233,8 @@ class InceptionFeatures:
     def __call__(self, x: Tensor) -> Tensor:
         require(
             x.ndim == 4 and x.shape[1] in (1, 3),
-            f"points have shape {tuple(x.shape[1:])}, Inception takes images (1 or 3, H, W); use other --features",
+            f"points have shape {tuple(x.shape[1:])}, Inception takes images (1 or 3, H, W); use"
+            " other --features",
         )
         place = self.network.fc.weight
 
@@ -219,7 +246,9 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:
-        """(B, 1008), softmax without the bias of the last layer, as the Inception Score has always been computed."""
+        """(B, 1008), softmax without the bias of the last layer,
+        as the Inception Score has always been computed.
+        """
         features = self(x)
         return (features @ self.network.fc.weight.to(features).T).softmax(1)
 
@@ -227,12 +256,17 @@ class InceptionFeatures:
 def inception_features(
     path: str | None = None, *, download: bool = False, device: torch.device | str = "cpu"
 ) -> InceptionFeatures:
-    """The network with the weights in `path` (.pth or .safetensors), else those in the cache folder.
+    """The network with the weights in `path` (.pth or .safetensors), else those in the cache
+    folder.
 
-    download   fetch them into the cache folder first if they are not there, 91 MiB, checked by SHA-256
+    download   fetch them into the cache folder first if they are not there, 91 MiB, checked by
+               SHA-256
     """
     file = published(download) if path is None else expand(path, "the file of Inception weights")
-    require(file.is_file(), f"{file} is no file; give the published {FILES[0].name}, or leave it out: {INSTEAD}")
+    require(
+        file.is_file(),
+        f"{file} is no file; give the published {FILES[0].name}, or leave it out: {INSTEAD}",
+    )
     with torch.device("meta"):  # no weights of its own
         network = Inception()
     network.load_state_dict(checked(read_weights(file), network.state_dict(), file), assign=True)
@@ -250,8 +284,9 @@ def published(download: bool) -> Path:
         found = places[0]
     require(
         found is not None,
-        f"the Inception weights are not here: put {FILES[0].name} (or {FILES[1].name}) into {places[0].parent}, name "
-        f"it as inception:PATH, or let inception:download fetch it; {INSTEAD}",
+        f"the Inception weights are not here: put {FILES[0].name} (or {FILES[1].name}) into"
+        f" {places[0].parent}, name it as inception:PATH, or let inception:download fetch it;"
+        f" {INSTEAD}",
     )
     assert found is not None
     return found
@@ -268,29 +303,57 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+    ) as error:
         reason = " ".join(str(error).split())[:160]
-        raise StanleyError(f"{file} cannot be read as weights ({reason}); use {FILES[0].name}; {INSTEAD}") from error
-    named = isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
-    require(named, f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name}; {INSTEAD}")
+        raise StanleyError(
+            f"{file} cannot be read as weights ({reason}); use {FILES[0].name}; {INSTEAD}"
+        ) from error
+    named = isinstance(weights, dict) and all(
+        isinstance(value, Tensor) for value in weights.values()
+    )
+    require(
+        named,
+        f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name};"
+        f" {INSTEAD}",
+    )
     return dict(weights)
 
 
 def checked(weights: dict[str, Tensor], own: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """The weights if their names and shapes are the network's; counters of batches, which nothing reads, are free."""
+    """The weights if their names and shapes are the network's; counters of batches,
+    which nothing reads, are free.
+    """
     counter = "num_batches_tracked"
     wanted = {name for name in own if not name.endswith(counter)}
     given = {name for name in weights if not name.endswith(counter)}
     missing, unknown = sorted(wanted - given), sorted(given - wanted)
     shaped = sorted(name for name in wanted & given if weights[name].shape != own[name].shape)
-    told = [f"{what} {names[0]!r}{more(names)}" for what, names in (("lacks", missing), ("has", unknown)) if names]
-    told += [f"has {n!r} of shape {tuple(weights[n].shape)} for {tuple(own[n].shape)}" for n in shaped[:1]]
+    told = [
+        f"{what} {names[0]!r}{more(names)}"
+        for what, names in (("lacks", missing), ("has", unknown))
+        if names
+    ]
+    told += [
+        f"has {n!r} of shape {tuple(weights[n].shape)} for {tuple(own[n].shape)}"
+        for n in shaped[:1]
+    ]
     require(
         not told,
-        f"{file} is not the Inception network of FID: it {', '.join(told)}; use {FILES[0].name} (torchvision's "
-        f"inception_v3 is another network); {INSTEAD}",
+        f"{file} is not the Inception network of FID: it {', '.join(told)}; use {FILES[0].name}"
+        f" (torchvision's inception_v3 is another network); {INSTEAD}",
     )
-    return {name: weights[name].float() if name in wanted else torch.zeros((), dtype=torch.long) for name in own}
+    return {
+        name: weights[name].float() if name in wanted else torch.zeros((), dtype=torch.long)
+        for name in own
+    }
 
 
 def more(names: list[str]) -> str:

@@ -1,8 +1,10 @@
-"""Features of a data set, computed once and kept: their statistics over all rows, and the first rows themselves.
+"""Features of a data set, computed once and kept: their statistics over all rows, and the first
+rows themselves.
 
-A file in the cache folder is named by the features and by a checksum over the data. It is served only if that checksum,
-and what the features say of a probe image, are still the same: a changed data set or a retrained network is computed
-anew. Pixels are cheaper to compute than to read, and are never kept.
+A file in the cache folder is named by the features and by a checksum over the data. It is served
+only if that checksum, and what the features say of a probe image, are still the same: a changed
+data set or a retrained network is computed anew. Pixels are cheaper to compute than to read, and
+are never kept.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from stanley.metrics import Features, FeatureStatistics, PixelFeatures
 
 CHUNK = 512  # rows at a time through the features
 FORMAT = 1
-PROBE_TOLERANCE = 1e-2  # of the largest feature: other devices and precisions round differently, other weights more
+# of the largest feature: other devices and precisions round differently, other weights more
+PROBE_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,8 @@ def reference_of(
     device: torch.device | str = "cpu",
     folder: Path | None = None,
 ) -> Reference:
-    """The features of data (N, *event): uint8 images, taken to the centres of their cells in [-1, 1], or vectors.
+    """The features of data (N, *event): uint8 images, taken to the centres of their cells in [-1,
+    1], or vectors.
 
     folder   of the cache; `reference` in the cache folder unless given
     """
@@ -63,12 +67,16 @@ def reference_of(
     return found
 
 
-def computed(data: Tensor, features: Features, keep: int, device: torch.device | str, checksum: str) -> Reference:
+def computed(
+    data: Tensor, features: Features, keep: int, device: torch.device | str, checksum: str
+) -> Reference:
     rows: list[Tensor] = []
     statistics = None
     for part in data.split(CHUNK):
         f = seen(part, features, device)
-        empty = FeatureStatistics.empty(features.name, f.shape[1], "cpu" if f.device.type == "mps" else f.device)
+        empty = FeatureStatistics.empty(
+            features.name, f.shape[1], "cpu" if f.device.type == "mps" else f.device
+        )
         statistics = (statistics or empty).update(f)
         missing = keep - sum(map(len, rows))
         if missing > 0:
@@ -99,7 +107,9 @@ def checksum_of(data: Tensor) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path, name: str, checksum: str, probe: Tensor, device: torch.device | str) -> Reference | None:
+def read(
+    path: Path, name: str, checksum: str, probe: Tensor, device: torch.device | str
+) -> Reference | None:
     """What the file holds if it belongs to these data and features, else None."""
     from safetensors import SafetensorError, safe_open
 
@@ -131,7 +141,11 @@ def write(path: Path, found: Reference, probe: Tensor) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(
-            f"cache folder {path.parent} cannot be written: {error.strerror}; set STANLEY_CACHE to another"
+            f"cache folder {path.parent} cannot be written: {error.strerror}; set STANLEY_CACHE to"
+            " another"
         ) from error
-    content = save({k: t.cpu().contiguous() for k, t in tensors.items()}, metadata={"stanley": json.dumps(about)})
+    content = save(
+        {k: t.cpu().contiguous() for k, t in tensors.items()},
+        metadata={"stanley": json.dumps(about)},
+    )
     write_atomic(path, content)

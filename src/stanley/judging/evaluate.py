@@ -70,19 +70,23 @@ def evaluate(
     neighbours: bool | None = None,
     extrapolate: bool = False,
 ) -> dict[str, Any]:
-    """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to another request
-    (another step, n, seed, features, …) is kept as scores-former.json first.
+    """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to
+    another request (another step, n, seed, features, …) is kept as scores-former.json first.
 
-    2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by quadrature.
-    All: energies of data, held-out data and samples; MMD² with a permutation p-value; modes covered where the data have
-    modes. In each of the features: Fréchet distance fd_NAME, for images kernel distance kd_NAME and prdc_NAME, and
-    score_NAME where they are a classifier's; fid and kid in the published Inception alone. Samples are of two kinds,
-    kept apart: `fresh` chains from noise, `steps` long, and the `bank` after K further steps. Every number comes with
-    its n; the seed, the weights and the sampler stand once at the top.
+    2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by
+    quadrature. All: energies of data, held-out data and samples; MMD² with a permutation p-value;
+    modes covered where the data have modes. In each of the features: Fréchet distance fd_NAME, for
+    images kernel distance kd_NAME and prdc_NAME, and score_NAME where they are a classifier's; fid
+    and kid in the published Inception alone. Samples are of two kinds, kept apart: `fresh` chains
+    from noise, `steps` long, and the `bank` after K further steps. Every number comes with its n;
+    the seed, the weights and the sampler stand once at the top.
 
-    num          samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's size for the bank
-    features     names of `features_named`: 'pixels-8x8' for images wider than that unless given, else 'pixels'
-    against      the data whose features the samples' are compared with; published FIDs use all of the training set
+    num          samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's
+                 size for the bank
+    features     names of `features_named`: 'pixels-8x8' for images wider than that unless given,
+                 else 'pixels'
+    against      the data whose features the samples' are compared with; published FIDs use all of
+                 the training set
     kid          kernel distance in each of the features; images unless said otherwise
     neighbours   precision, recall, density and coverage likewise
     extrapolate  also the Fréchet distance extrapolated to infinitely many samples
@@ -91,10 +95,14 @@ def evaluate(
     data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, must be at least 1")
-    require(against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'")
+    require(
+        against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'"
+    )
     maps = [features_named(name, device=model.device) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test
-    references = [reference_of(reference_rows, seen_through, device=model.device) for seen_through in maps]
+    references = [
+        reference_of(reference_rows, seen_through, device=model.device) for seen_through in maps
+    ]
     kid, neighbours = (model.is_image if wanted is None else wanted for wanted in (kid, neighbours))
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
@@ -116,12 +124,18 @@ def evaluate(
     }
     if model.event_shape == (2,):
         scores |= judge_plane(model, data, held_out)
-    points = {"data": training, "held_out": held_out} | {name: chains.x for name, chains in samples.items()}
+    points = {"data": training, "held_out": held_out} | {
+        name: chains.x for name, chains in samples.items()
+    }
     energies = {name: energy_of(model, x) for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
         scores[name] = compare(
-            chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=model.device)
+            chains.x,
+            held_out,
+            model.config.data,
+            data,
+            stream(seed, "MMD", name, device=model.device),
         )
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
@@ -142,7 +156,9 @@ def evaluate(
     return scores
 
 
-def draw_samples(model: Trained, num: int, steps: int | None, seed: int, progress: bool) -> dict[str, ChainResult]:
+def draw_samples(
+    model: Trained, num: int, steps: int | None, seed: int, progress: bool
+) -> dict[str, ChainResult]:
     samples: dict[str, ChainResult] = {}
     kinds: tuple[tuple[str, Start], ...] = (("fresh", "noise"), ("bank", "bank"))
     for name, start in kinds:
@@ -175,8 +191,8 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
-    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z in reach, null and
-    the reason."""
+    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z
+    in reach, null and the reason."""
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
         if data.log_density is None:
@@ -184,15 +200,24 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
             exact = {"log_z": z.value, "quadrature": asdict(z)}
         else:
             result = judge_density(model.potential, data.log_density, box)
-            exact = {"kl": result.kl, "tv": result.tv, "log_z": result.log_z, "quadrature": asdict(result)}
+            exact = {
+                "kl": result.kl,
+                "tv": result.tv,
+                "log_z": result.log_z,
+                "quadrature": asdict(result),
+            }
     except StanleyError as error:
         return {"kl": None, "tv": None, "log_z": None, "not_settled": str(error)}
     value = nll(model.potential, held_out, exact["log_z"])
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
 
-def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator) -> dict[str, Any]:
-    """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
+def compare(
+    x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator
+) -> dict[str, Any]:
+    """Sample metrics of one kind of samples against held-out data;
+    non-finite samples are left out and counted.
+    """
     finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
@@ -210,12 +235,16 @@ def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator
         modes = data.modes.to(x)
         scores["modes"] = asdict(mode_coverage(finite, modes, data.mode_radius))
     elif isinstance(spec, Rings):
-        scores["modes"] = asdict(coverage(finite, nearest_ring(spec.radii, 3 * spec.std), len(spec.radii)))
+        scores["modes"] = asdict(
+            coverage(finite, nearest_ring(spec.radii, 3 * spec.std), len(spec.radii))
+        )
     return scores
 
 
 def usual_features(model: Trained) -> tuple[str, ...]:
-    """Pixels, of images wider than 8 their averages over 8 × 8: cheap, and only comparable among themselves."""
+    """Pixels, of images wider than 8 their averages over 8 × 8: cheap,
+    and only comparable among themselves.
+    """
     return ("pixels-8x8",) if model.is_image and min(model.event_shape[1:]) > 8 else ("pixels",)
 
 
@@ -231,12 +260,16 @@ def compare_features(
     extrapolate: bool,
     generator: torch.Generator,
 ) -> dict[str, Any]:
-    """Finite samples against a data set in one feature map; each number with the n of both sides."""
+    """Finite samples against a data set in one feature map; each number with the n of both
+    sides.
+    """
     if len(x) < 2:
         return {}
     (fd, kd), name = score_names(features), features.name
     seen = in_chunks(features, x, CHUNK)
-    of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
+    of_samples = FeatureStatistics.empty(
+        name, seen.shape[1], reference.statistics.mean.device
+    ).update(seen)
     found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
     if extrapolate:
         found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)
@@ -244,7 +277,9 @@ def compare_features(
         if result.caution:
             warnings.warn(result.caution, stacklevel=2)
     if kid and min(len(seen), len(reference.rows)) >= 3:
-        found[kd] = kernel_distance(seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator)
+        found[kd] = kernel_distance(
+            seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator
+        )
     real = reference.rows[: len(seen)]  # as many as samples: only equal numbers compare
     if neighbours and len(real) > NEAREST:
         found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
@@ -284,14 +319,18 @@ def keep_for_plots(
     samples: dict[str, ChainResult],
     energies: dict[str, Tensor],
 ) -> None:
-    """samples/evaluated.npz: plain arrays, so that plotting needs neither the model nor the data."""
+    """samples/evaluated.npz: plain arrays, so that plotting needs neither the model nor the
+    data.
+    """
     arrays: dict[str, Any] = {f"energy_{name}": e.numpy() for name, e in energies.items()}
     for name, chains in samples.items():
         arrays[f"samples_{name}"] = chains.x.cpu().numpy()
     fresh = samples["fresh"].draws
     assert fresh is not None
     arrays["draws"] = fresh[:, :64].flatten(2)[:, :, :4].cpu().numpy()  # 64 chains, 4 coordinates
-    arrays["data"] = data.test[:256].cpu().numpy() if model.is_image else data.test[:2000].cpu().numpy()
+    arrays["data"] = (
+        data.test[:256].cpu().numpy() if model.is_image else data.test[:2000].cpu().numpy()
+    )
     if model.event_shape == (2,):
         box = 1.25 * float(data.test.abs().max())
         arrays["box"] = np.array(box)

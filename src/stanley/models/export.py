@@ -1,4 +1,6 @@
-"""The energy as a graph that other programs run: torch.export (.pt2) or ONNX (.onnx, the extra `onnx`)."""
+"""The energy as a graph that other programs run: torch.export (.pt2) or ONNX (.onnx,
+the extra `onnx`).
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,16 @@ from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.streams import stream
 
-BATCHES = (1, 2, 5)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
+# batch sizes at which the graph is compared with the network; 2 is the one it was traced with
+BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4  # of the size of E: float32 sums in another order
 
 
 @dataclass(frozen=True)
 class Exported:
-    """difference is max |E_graph - E| over n points, scale the largest |E| there; checked_with ran the graph."""
+    """difference is max |E_graph - E| over n points, scale the largest |E| there;
+    checked_with ran the graph.
+    """
 
     path: Path
     difference: float
@@ -38,24 +43,36 @@ class Exported:
 
 
 def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
-    """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared with the network.
+    """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared
+    with the network.
 
-    It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it scores, and chains that
-    need ∇E do not run on it. T, the shape of a point, and step and checksum of the weights are in the file, as
-    `stanley` metadata. Another energy that is in the file is kept as NAME-former.pt2.
+    It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it
+    scores, and chains that need ∇E do not run on it. T, the shape of a point, and step and checksum
+    of the weights are in the file, as `stanley` metadata. Another energy that is in the file is
+    kept as NAME-former.pt2.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
-    require(path.suffix in kinds, f"--out {path} ends in {path.suffix!r}, must end in .pt2 or .onnx")
-    require(path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first")
+    require(
+        path.suffix in kinds, f"--out {path} ends in {path.suffix!r}, must end in .pt2 or .onnx"
+    )
+    require(
+        path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first"
+    )
     require(
         model.device.type == "cpu",
         f"the model is on {model.device}, a graph is made on the CPU; load it with device='cpu'",
     )
     energy = model.energy
     points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]
-    made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}
-    meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of)
+    made_of = {
+        "step": model.step,
+        "weights": model.weights,
+        "energy": checkpoint.checksum(energy.state_dict(), {}),
+    }
+    meta = json.dumps(
+        {"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of
+    )
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
             part = Path(scratch) / path.name
@@ -66,13 +83,15 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
             difference, scale = float((got - expected).abs().max()), float(expected.abs().max())
             require(
                 difference <= TOLERANCE * scale,
-                f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g}, limit "
-                f"{TOLERANCE * scale:.3g}; nothing was written",
+                f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g},"
+                f" limit {TOLERANCE * scale:.3g}; nothing was written",
             )
             keep_another(path, made_of)
             part.replace(path)
     except OSError as error:
-        raise StanleyError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+        raise StanleyError(
+            f"cannot write {path}: {error.strerror or error}; choose another --out"
+        ) from error
     return Exported(path, difference, scale, len(expected), checked_with)
 
 
@@ -91,7 +110,9 @@ def read_meta(path: Path) -> dict[str, Any]:
     """What was written beside the graph; older files lack the step and the checksum."""
     if path.suffix == ".pt2":
         with zipfile.ZipFile(path) as archive:
-            name = next((n for n in archive.namelist() if n.endswith("extra/stanley")), "extra/stanley")
+            name = next(
+                (n for n in archive.namelist() if n.endswith("extra/stanley")), "extra/stanley"
+            )
             meta = json.loads(archive.read(name))
     else:
         import onnx
@@ -104,20 +125,28 @@ def read_meta(path: Path) -> dict[str, Any]:
     return {"step": "unknown", "weights": "unknown", "energy": "unknown"} | meta
 
 
-def to_pt2(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
+def to_pt2(
+    energy: nn.Module, x: Tensor, path: Path, meta: str
+) -> tuple[Callable[[Tensor], Tensor], str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about tensors that share memory
-        program = torch.export.export(energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        program = torch.export.export(
+            energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        )
         torch.export.save(program, path, extra_files={"stanley": meta})
     return torch.export.load(path).module(), f"torch.export {torch.__version__}"
 
 
-def to_onnx(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
+def to_onnx(
+    energy: nn.Module, x: Tensor, path: Path, meta: str
+) -> tuple[Callable[[Tensor], Tensor], str]:
     try:
         import onnx
         import onnxscript  # noqa: F401, torch.onnx needs it
     except ImportError as error:
-        raise StanleyError(f"ONNX needs {error.name}; pip install 'stanley[onnx]', or export to .pt2") from error
+        raise StanleyError(
+            f"ONNX needs {error.name}; pip install 'stanley[onnx]', or export to .pt2"
+        ) from error
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)  # it warns of libraries that are not needed here
@@ -144,7 +173,9 @@ def to_onnx(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callab
 
 
 def onnx_runner(path: Path) -> tuple[Callable[[Tensor], Tensor], str]:
-    """onnxruntime where it is installed, else ONNX's own reference evaluator, slow and exact to the standard."""
+    """onnxruntime where it is installed, else ONNX's own reference evaluator,
+    slow and exact to the standard.
+    """
     try:
         import onnxruntime
     except ImportError:

@@ -1,7 +1,9 @@
-"""A trained energy as a small folder: what sampling needs, without what training needed. Read here, made by packing.py.
+"""A trained energy as a small folder: what sampling needs, without what training needed. Read here,
+made by packing.py.
 
-model.safetensors   the layout of a checkpoint, marked `holds: model`: averaged weights, some chains of the bank, the
-                    noise that fresh chains start from, the adapted step size, the configuration without its paths
+model.safetensors   the layout of a checkpoint, marked `holds: model`: averaged weights, some chains
+                    of the bank, the noise that fresh chains start from, the adapted step size, the
+                    configuration without its paths
 README.md           the card: data, recipe, metrics, limits
 """
 
@@ -22,19 +24,31 @@ def is_packed(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored in."""
+    """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored
+    in.
+    """
     path = Path(folder) / MODEL
-    require(path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}")
+    require(
+        path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}"
+    )
     saved = checkpoint.load(path)
     holds = saved.meta.get("holds", "training")
-    require(holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack")
+    require(
+        holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack"
+    )
     needed = ("config", "step", "step_size", "slowdown", "event_shape", "is_image")
     lacks = [name for name in needed if name not in saved.meta]
-    lacks += [name for name in ("noise.mean", "noise.std", "bank.positions") if name not in saved.tensors]
-    require(not lacks, f"{path} lacks {', '.join(map(repr, lacks))}; make it anew with stanley pack")
+    lacks += [
+        name for name in ("noise.mean", "noise.std", "bank.positions") if name not in saved.tensors
+    ]
+    require(
+        not lacks, f"{path} lacks {', '.join(map(repr, lacks))}; make it anew with stanley pack"
+    )
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in saved.tensors.items()}
     shape = tuple(saved.meta["event_shape"])
     for name in ("noise.mean", "noise.std", "bank.positions"):
         event = tuple(tensors[name].shape[name.startswith("bank") :])
-        require(event == shape, f"{path}: {name!r} has points of shape {event}, its header says {shape}")
+        require(
+            event == shape, f"{path}: {name!r} has points of shape {event}, its header says {shape}"
+        )
     return Checkpoint(tensors, saved.meta, path)

@@ -29,10 +29,13 @@ SHIPPED = Path(__file__).parent / "pretrained_models"
 #: Name of a model that comes with the library -> what it is.
 PRETRAINED: dict[str, str] = {
     "mnist": "digits of 28×28 grey pixels; fresh chains reach them from noise in 200 steps",
-    "cifar10": "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations",
+    "cifar10": (
+        "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations"
+    ),
 }
 
-GRADIENT_LOSS = 0.01  # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
+# float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
+GRADIENT_LOSS = 0.01
 POINTS = 64  # chains and fresh starts, each, at which the loss is measured
 
 
@@ -49,29 +52,46 @@ def pack(
     bank: int = 128,
     limit_mb: float = 4.0,
 ) -> Path:
-    """Write the run's newest averaged weights, at most `bank` chains and a card into the folder `out`.
+    """Write the run's newest averaged weights, at most `bank` chains and a card into the folder
+    `out`.
 
-    Weights are stored in float16 if that changes ∇E by at most 1 % (Frobenius norm over bank and fresh starts),
-    else in float32; chains in float16 if it moves them by less than a tenth of a step's noise. The change is in
-    the card. Paths of the configuration are left out. More than `limit_mb` MB is an error. Another model that is in
-    the folder is kept as model-former.safetensors.
+    Weights are stored in float16 if that changes ∇E by at most 1 % (Frobenius norm over bank and
+    fresh starts), else in float32; chains in float16 if it moves them by less than a tenth of a
+    step's noise. The change is in the card. Paths of the configuration are left out. More than
+    `limit_mb` MB is an error. Another model that is in the folder is kept as
+    model-former.safetensors.
     """
     require(bank >= 0, f"bank is {bank}, must not be negative; 0 keeps no chains")
     source = run.path if isinstance(run, RunDirectory) else Path(run)
-    require(not is_packed(source), f"{source} is packed already; give the run directory, or copy the folder")
+    require(
+        not is_packed(source),
+        f"{source} is packed already; give the run directory, or copy the folder",
+    )
     model = load(source, device="cpu")
     saved = checkpoint.newest(RunDirectory(source).checkpoints)
     assert saved is not None
     energy, weights = rounded_energy(model.energy)
     loss = rounding_loss(model, energy)
     if not loss["gradient"] <= GRADIENT_LOSS:  # also where float16 overflows
-        energy, weights, loss = model.energy, model.energy.state_dict(), loss | {"gradient": 0.0, "potential": 0.0}
+        energy, weights, loss = (
+            model.energy,
+            model.energy.state_dict(),
+            loss | {"gradient": 0.0, "potential": 0.0},
+        )
     chains = first_chains(model.bank, bank, saved.meta["step_size"] * saved.meta["slowdown"])
     tensors = {f"average.{name}": t.contiguous() for name, t in weights.items()}
-    tensors |= {"bank.positions": chains, "noise.mean": model.noise.mean, "noise.std": model.noise.std}
-    stored = next((str(t.dtype) for t in weights.values() if t.is_floating_point()), "torch.float32")
+    tensors |= {
+        "bank.positions": chains,
+        "noise.mean": model.noise.mean,
+        "noise.std": model.noise.std,
+    }
+    stored = next(
+        (str(t.dtype) for t in weights.values() if t.is_floating_point()), "torch.float32"
+    )
     scores = read_scores(RunDirectory(source))
-    meta = {key: saved.meta[key] for key in ("step", "step_size", "slowdown", "event_shape", "is_image")} | {
+    meta = {
+        key: saved.meta[key] for key in ("step", "step_size", "slowdown", "event_shape", "is_image")
+    } | {
         "holds": "model",
         "format": checkpoint.FORMAT,
         "config": without_paths(saved.meta["config"]),
@@ -83,26 +103,32 @@ def pack(
     content = serialised(tensors, meta)
     require(
         len(content) <= limit_mb * 1e6,
-        f"the packed model has {len(content) / 1e6:.2f} MB, limit {limit_mb:g} MB; keep fewer chains than "
-        f"{len(chains)} (--bank), train a smaller network.width, or raise --limit-mb",
+        f"the packed model has {len(content) / 1e6:.2f} MB, limit {limit_mb:g} MB; keep fewer"
+        f" chains than {len(chains)} (--bank), train a smaller network.width, or raise --limit-mb",
     )
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+        raise StanleyError(
+            f"cannot make {folder}: {error.strerror}; choose another --out"
+        ) from error
     is_run = (folder / "config.json").exists()
-    require(not is_run, f"{folder} is a run directory; choose an empty or a new --out for the model")
+    require(
+        not is_run, f"{folder} is a run directory; choose an empty or a new --out for the model"
+    )
     keep_another(folder, meta, chains)
     write_atomic(folder / MODEL, content)
-    write_atomic(folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode())
+    write_atomic(
+        folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode()
+    )
     same_energy(load(folder, device="cpu"), energy, chains)
     return folder
 
 
 def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
-    """Another model or card that is in the folder already gets another name; the same run at the same step, with as
-    many chains, is the same answer."""
+    """Another model or card that is in the folder already gets another name; the same run at the
+    same step, with as many chains, is the same answer."""
     now = {"config": meta["config"], "step": meta["step"], "chains": len(chains)}
     before = None
     if is_packed(folder):
@@ -117,16 +143,21 @@ def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
 
 
 def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The energy with its weights rounded to float16, and these; what is no float stays as it is."""
+    """The energy with its weights rounded to float16, and these;
+    what is no float stays as it is.
+    """
     weights = {n: t.half() if t.is_floating_point() else t for n, t in energy.state_dict().items()}
     other = copy.deepcopy(energy)
-    other.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in weights.items()})
+    other.load_state_dict(
+        {n: t.float() if t.is_floating_point() else t for n, t in weights.items()}
+    )
     return other, weights
 
 
 def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
-    """What other weights change, over n points of the bank and of fresh noise: the gradient as |Δ∇E| / |∇E|, and U
-    by the standard deviation of ΔU (a constant that is added to U changes no law)."""
+    """What other weights change, over n points of the bank and of fresh noise: the gradient as
+    |Δ∇E| / |∇E|, and U by the standard deviation of ΔU (a constant that is added to U changes no
+    law)."""
     fresh = model.noise.draw(POINTS, stream(0, "points of rounding"))
     points = torch.cat([model.bank[:POINTS], fresh])
     potentials = (in_float32(model.config.potential(network)) for network in (model.energy, energy))
@@ -137,7 +168,9 @@ def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
 
 
 def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
-    """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the noise √h."""
+    """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the
+    noise √h.
+    """
     order = torch.randperm(len(positions), generator=stream(0, "packed chains"))
     chains = positions[order[:bank]].contiguous()
     moved = float((chains.half().float() - chains).abs().max()) if len(chains) else 0.0
@@ -153,7 +186,10 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
 def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
-    header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checkpoint.checksum(tensors, meta)}
+    header = {
+        "stanley": json.dumps(meta, sort_keys=True),
+        "checksum": checkpoint.checksum(tensors, meta),
+    }
     return save(tensors, metadata=header)
 
 
@@ -161,7 +197,10 @@ def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
     """What was written is read back and gives the same numbers."""
     x = torch.cat([chains.float()[:4], packed.noise.draw(4, stream(0, "points read back"))])
     ours, theirs = energy(x), packed.energy(x)
-    require(torch.equal(ours, theirs), f"{packed.path} was written, but its energies differ from the run's")
+    require(
+        torch.equal(ours, theirs),
+        f"{packed.path} was written, but its energies differ from the run's",
+    )
 
 
 def read_scores(directory: RunDirectory) -> dict[str, Any]:
@@ -171,7 +210,9 @@ def read_scores(directory: RunDirectory) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise StanleyError(f"{directory.scores_file} cannot be read ({error}); run stanley evaluate again") from error
+        raise StanleyError(
+            f"{directory.scores_file} cannot be read ({error}); run stanley evaluate again"
+        ) from error
     wanted = ("step", "seed", "kl", "tv", "fresh", "bank", "chains", "energy")
     return {name: scores[name] for name in wanted if scores.get(name) is not None}
 
@@ -181,7 +222,9 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     config, stored = meta["config"], meta["weights"]
     shape = "×".join(map(str, meta["event_shape"]))
     parameters = sum(t.numel() for name, t in tensors.items() if name.startswith("average."))
-    data = {k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")}
+    data = {
+        k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")
+    }
     lines = [
         "---",
         "license: apache-2.0",
@@ -190,8 +233,11 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "---",
         f"# An energy of {config['data']['kind']}, points of shape {shape}",
         "",
-        f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in {stored['stored']}, "
-        f"{size / 1e6:.2g} MB with {len(tensors['bank.positions'])} chains of the bank.",
+        (
+            f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in"
+            f" {stored['stored']}, {size / 1e6:.2g} MB with {len(tensors['bank.positions'])} chains"
+            " of the bank."
+        ),
         "",
         "```python",
         "import stanley",
@@ -205,25 +251,41 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         "## Recipe",
         "",
-        f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the {config['start']}, "
-        f"{config['chain_steps']} steps each; seed {config['seed']}; weights averaged with β = {config['ema']}.",
+        (
+            f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the"
+            f" {config['start']}, {config['chain_steps']} steps each; seed {config['seed']};"
+            f" weights averaged with β = {config['ema']}."
+        ),
         "",
-        *(f"* {part}: {fields_in_words(config[part])}" for part in ("network", "sampler", "optimizer")),
+        *(
+            f"* {part}: {fields_in_words(config[part])}"
+            for part in ("network", "sampler", "optimizer")
+        ),
         f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",
         "",
         "The whole configuration is in the header of model.safetensors.",
         "",
         "## Metrics",
         "",
-        *(score_lines(meta["scores"]) or ["None: the run was not evaluated at this step before it was packed."]),
+        *(
+            score_lines(meta["scores"])
+            or ["None: the run was not evaluated at this step before it was packed."]
+        ),
         "",
         "## Limits",
         "",
-        f"* Stored in {stored['stored']}, which changes ∇E by {stored['gradient']:.2g} of its norm and U by "
-        f"{stored['potential']:.2g} (sd), measured at {stored['n']} points.",
-        "* The energy is not normalised: differences within this model mean something, its values do not.",
-        "* No number of steps proves that chains from noise have converged; `stanley diagnose` says how far to "
-        "believe them.",
+        (
+            f"* Stored in {stored['stored']}, which changes ∇E by {stored['gradient']:.2g} of its"
+            f" norm and U by {stored['potential']:.2g} (sd), measured at {stored['n']} points."
+        ),
+        (
+            "* The energy is not normalised: differences within this model mean something, its"
+            " values do not."
+        ),
+        (
+            "* No number of steps proves that chains from noise have converged; `stanley diagnose`"
+            " says how far to believe them."
+        ),
     ]
     if not adjusted:
         lines.append("* The sampler is not adjusted: samples carry the bias of its step size.")
@@ -235,11 +297,15 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     lines = [f"* KL(data‖model) {scores['kl']:.4f} nats, exact"] if "kl" in scores else []
     for name in ("fresh", "bank"):
         part, chains = scores.get(name, {}), scores.get("chains", {}).get(name, {})
-        told = [told_score(key, m) for key, m in part.items() if isinstance(m, dict) and m.get("value") is not None]
+        told = [
+            told_score(key, m)
+            for key, m in part.items()
+            if isinstance(m, dict) and m.get("value") is not None
+        ]
         if told:
             lines.append(
-                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}: {'; '.join(told)}; "
-                f"{part.get('nonfinite', 0)} of {part.get('n')} not finite"
+                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}:"
+                f" {'; '.join(told)}; {part.get('nonfinite', 0)} of {part.get('n')} not finite"
             )
     return lines
 
@@ -253,4 +319,6 @@ def told_score(key: str, score: dict[str, Any]) -> str:
 
 
 def fields_in_words(part: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items())
+    return ", ".join(
+        f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items()
+    )

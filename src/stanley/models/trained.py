@@ -32,8 +32,9 @@ Start = Literal["noise", "bank"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the sampler with its
-    adapted step size and threshold, the bank, and the noise that fresh chains start from. Needs no training data."""
+    """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the
+    sampler with its adapted step size and threshold, the bank, and the noise that fresh chains
+    start from. Needs no training data."""
 
     config: TrainConfig
     step: int
@@ -54,14 +55,18 @@ class Trained:
 
     @property
     def potential(self) -> Potential:
-        """U = E/T as the chains of training saw it, in the run's precision and in chunks of its `chunk_size`.
+        """U = E/T as the chains of training saw it, in the run's precision and in chunks of its
+        `chunk_size`.
 
-        For a Metropolis test, and whatever else compares values of U, take `stanley.types.in_float32` of it.
+        For a Metropolis test, and whatever else compares values of U, take
+        `stanley.types.in_float32` of it.
         """
         return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
-        """From the bank K, one training call; from noise ten of them, and at least 1,000 for vectors."""
+        """From the bank K, one training call; from noise ten of them,
+        and at least 1,000 for vectors.
+        """
         chain_steps = self.config.chain_steps_at(self.step)
         if start == "bank":
             return chain_steps
@@ -71,7 +76,10 @@ class Trained:
         require(num >= 1, f"num is {num}, must be at least 1")
         if start == "noise":
             return self.noise.draw(num, generator)
-        require(len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise")
+        require(
+            len(self.bank) > 0,
+            f"{self.path} keeps no bank (start={self.config.start!r}); use start noise",
+        )
         require(
             num <= len(self.bank),
             f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
@@ -83,8 +91,8 @@ class Trained:
         return self.noise.mean.device
 
     def stream(self, seed: int, start: Start) -> torch.Generator:
-        """What `sample` draws its starts from, and then its chains: chains from noise and from the bank, with one
-        seed, have nothing in common."""
+        """What `sample` draws its starts from, and then its chains: chains from noise and from the
+        bank, with one seed, have nothing in common."""
         return stream(seed, "samples", start, device=self.device)
 
     def sample(
@@ -97,11 +105,12 @@ class Trained:
         keep_every: int | None = None,
         progress: bool = False,
     ) -> ChainResult:
-        """`num` chains of the run's sampler at its last step size, from fresh noise or from the bank.
+        """`num` chains of the run's sampler at its last step size, from fresh noise or from the
+        bank.
 
-        steps: `default_steps` of the start unless given. The run's precision and chunks are kept, but an adjusted
-        sampler, put in place of the run's own, is given U in float32. Unadjusted samplers carry their bias into the
-        samples, and no number of steps proves convergence.
+        steps: `default_steps` of the start unless given. The run's precision and chunks are kept,
+        but an adjusted sampler, put in place of the run's own, is given U in float32. Unadjusted
+        samplers carry their bias into the samples, and no number of steps proves convergence.
         """
         generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator)
@@ -117,12 +126,15 @@ class Trained:
         )
 
 
-def trained_sampler(config: TrainConfig, step_size: float, potential: Potential, bank: Tensor) -> AnySampler:
+def trained_sampler(
+    config: TrainConfig, step_size: float, potential: Potential, bank: Tensor
+) -> AnySampler:
     """The sampler that the energy was trained with: its last step size, and its threshold.
 
-    A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh noise, where |∇U|
-    is many times what it is near the data, the same quantile would be another threshold, which cuts nothing by the
-    time the chains arrive. Without a bank training started from noise or data each time, and the quantile stays.
+    A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh
+    noise, where |∇U| is many times what it is near the data, the same quantile would be another
+    threshold, which cuts nothing by the time the chains arrive. Without a bank training started
+    from noise or data each time, and the quantile stays.
     """
     sampler = with_step_size(config.sampler, step_size)
     if not has_quantile(sampler) or not len(bank):
@@ -136,7 +148,10 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
         return model
     data: Any = model.config.data
     name = next((name for name in ("root", "path") if hasattr(data, name)), None)
-    require(name is not None, f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out")
+    require(
+        name is not None,
+        f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out",
+    )
     return replace(model, config=replace(model.config, data=replace(data, **{str(name): place})))
 
 
@@ -145,7 +160,8 @@ def data_of(model: Trained) -> Dataset:
     data = model.config.data.load()
     require(
         data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
+        f"{model.path} was trained on points of shape {model.event_shape}, its data now have"
+        f" {data.event_shape}",
     )
     return data
 
@@ -156,13 +172,23 @@ def held_out_images(model: Trained, limit: int) -> Tensor:
     return centre(data_of(model).test[:limit]).to(model.device)
 
 
-def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
-    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average' (EMA) or 'raw'."""
+def load(
+    run: str | os.PathLike[str] | RunDirectory,
+    *,
+    weights: Weights = "average",
+    device: str = "auto",
+) -> Trained:
+    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average'
+    (EMA) or 'raw'.
+    """
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)
     path = Path(run.path if isinstance(run, RunDirectory) else run)
     if is_packed(path):
-        require(weights == "average", f"{path} is packed and holds averaged weights only; leave weights out")
+        require(
+            weights == "average",
+            f"{path} is packed and holds averaged weights only; leave weights out",
+        )
         saved = read_packed(path)
         data = saved.meta["config"]["data"]
     else:
@@ -171,16 +197,27 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         require(newest is not None, f"{path} holds no checkpoint yet; train it first")
         assert newest is not None
         saved = newest
-        data = directory.read_config().get("data", saved.meta["config"]["data"])  # where they lie now, if moved
+        # where they lie now, if moved
+        data = directory.read_config().get("data", saved.meta["config"]["data"])
     config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
     energy = build_energy(
-        config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
+        config.network,
+        tuple(saved.meta["event_shape"]),
+        seed=config.seed,
+        reference_std=config.reference_std,
     )
-    checkpoint.restore_weights(energy, saved.part("energy" if weights == "raw" else "average"), saved.path)
+    checkpoint.restore_weights(
+        energy, saved.part("energy" if weights == "raw" else "average"), saved.path
+    )
     noise = StartNoise(
-        saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"]
+        saved.tensors["noise.mean"].to(place),
+        saved.tensors["noise.std"].to(place),
+        saved.meta["is_image"],
     )
-    energy, bank = energy.to(place).eval().requires_grad_(False), saved.tensors["bank.positions"].to(place)
+    energy, bank = (
+        energy.to(place).eval().requires_grad_(False),
+        saved.tensors["bank.positions"].to(place),
+    )
     step_size = saved.meta["step_size"] * saved.meta["slowdown"]
     return Trained(
         config=config,

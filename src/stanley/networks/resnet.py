@@ -51,7 +51,9 @@ class ResNet:
             if size >= 8:
                 layers.append(nn.AvgPool2d(2))
             size, stage = size // 2, stage + 1
-        return ResNetEnergy(nn.Sequential(*layers, activation(self.activation)), self.normed(nn.Linear(fan_in, 1)))
+        return ResNetEnergy(
+            nn.Sequential(*layers, activation(self.activation)), self.normed(nn.Linear(fan_in, 1))
+        )
 
     def conv(self, fan_in: int, fan_out: int, size: int = 3) -> nn.Module:
         return self.normed(nn.Conv2d(fan_in, fan_out, size, 1, size // 2))

@@ -1,7 +1,7 @@
 """Densities, energies and samples in the plane.
 
-A grid is (n, n) over [-box, box]², rows are y ascending and columns x ascending, as `metrics.density_on_grid`
-makes it.
+A grid is (n, n) over [-box, box]², rows are y ascending and columns x ascending, as
+`metrics.density_on_grid` makes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ COLOURS = "viridis"
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²; `note` is under the title."""
+    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²;
+    `note` is under the title.
+    """
 
     title: str
     density: Array | None = None
@@ -52,27 +54,35 @@ class Panel:
 def densities(panels: Sequence[Panel]) -> Figure:
     """Columns side by side: the truth first, then one per sampler; densities on top, samples below.
 
-    All densities share one linear colour scale from 0 to the peak of the first, so that equal colours are
-    equal densities; a higher peak elsewhere saturates, and the colour bar then ends in an arrow. Samples are
-    points over thin contours of the first density.
+    All densities share one linear colour scale from 0 to the peak of the first, so that equal
+    colours are equal densities; a higher peak elsewhere saturates, and the colour bar then ends in
+    an arrow. Samples are points over thin contours of the first density.
     """
     require(len(panels) > 0, "no panels to draw: give at least one Panel")
     box = _box(panels[0].box)
     for p in panels:
-        require(p.box == box, f"panel {p.title!r} has box {p.box}, the first has {box}; use one box for all")
+        require(
+            p.box == box,
+            f"panel {p.title!r} has box {p.box}, the first has {box}; use one box for all",
+        )
         require(
             p.density is not None or p.samples is not None,
             f"panel {p.title!r} has neither a density nor samples; give one",
         )
-    grids = [None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels]
-    points = [None if p.samples is None else _points(p.samples, f"samples of {p.title!r}") for p in panels]
+    grids = [
+        None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels
+    ]
+    points = [
+        None if p.samples is None else _points(p.samples, f"samples of {p.title!r}") for p in panels
+    ]
     noted = any(p.note for p in panels)
     shown = [g for g in grids if g is not None]
     top = float(np.max(shown[0])) if shown else 0.0
     columns = [grids, points]
     rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
 
-    # Inches, from the left and from the top: squares of one size, with room for titles, notes and ticks.
+    # Inches, from the left and from the top: squares of one size, with room for titles, notes and
+    # ticks.
     side, gap, left, head = 2.35, 0.27, 0.62, 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
     width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
     height = head + len(rows) * side + (len(rows) - 1) * 0.62 + 0.55
@@ -99,12 +109,16 @@ def densities(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _fractions(place: tuple[float, ...], width: float, height: float) -> tuple[float, float, float, float]:
+def _fractions(
+    place: tuple[float, ...], width: float, height: float
+) -> tuple[float, float, float, float]:
     x, y, w, h = place
     return x / width, y / height, w / width, h / height
 
 
-def samples_over_density(samples: Array, density_grid: Array, box: float, title: str = "") -> Figure:
+def samples_over_density(
+    samples: Array, density_grid: Array, box: float, title: str = ""
+) -> Figure:
     """Samples (N, 2) as points over a density (n, n) in grey."""
     box, grid, points = _box(box), _grid(density_grid, "density_grid"), _points(samples, "samples")
     figure = new_figure(5.2, 5.0)
@@ -112,17 +126,26 @@ def samples_over_density(samples: Array, density_grid: Array, box: float, title:
     _frame(ax, box)
     _head(ax, Panel(title, samples=points), False)
     extent = (-box, box, -box, box)
-    ax.imshow(grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.2 * grid.max() or 1.0, zorder=0)
+    ax.imshow(
+        grid,
+        origin="lower",
+        extent=extent,
+        cmap="Greys",
+        vmin=0,
+        vmax=2.2 * grid.max() or 1.0,
+        zorder=0,
+    )
     _scatter(ax, points, box, None)
     return figure
 
 
 def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
-    """E - min E over the box, bright where low (likely), with contour lines at the ticks of the colour bar.
+    """E - min E over the box, bright where low (likely), with contour lines at the ticks of the
+    colour bar.
 
-    The colours follow the square root, to show the wells of an energy that climbs without bound around them,
-    and end at the 90th percentile; the colour bar then ends in an arrow. Cells that are not finite stay white
-    and are counted.
+    The colours follow the square root, to show the wells of an energy that climbs without bound
+    around them, and end at the 90th percentile; the colour bar then ends in an arrow. Cells that
+    are not finite stay white and are counted.
     """
     from matplotlib.colors import PowerNorm
 
@@ -146,8 +169,12 @@ def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
     image = ax.imshow(energy, origin="lower", extent=extent, cmap=f"{COLOURS}_r", norm=norm)
     levels = np.unique([float(f"{top * (k / 7) ** 2:.2g}") for k in range(1, 7)])
     if highest > levels[0]:
-        ax.contour(*_centres(box, energy), energy, levels=levels, colors="white", linewidths=0.5, alpha=0.7)
-    _colour_bar(image, figure.add_subplot(mesh[0, 1]), "energy E − min E", highest > top, [0.0, *levels])
+        ax.contour(
+            *_centres(box, energy), energy, levels=levels, colors="white", linewidths=0.5, alpha=0.7
+        )
+    _colour_bar(
+        image, figure.add_subplot(mesh[0, 1]), "energy E − min E", highest > top, [0.0, *levels]
+    )
     return figure
 
 
@@ -166,21 +193,33 @@ def _paint(ax: Axes, grid: np.ndarray, box: float, top: float) -> ScalarMappable
 def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | None) -> None:
     if density is not None and density.max() > density.min():
         levels = np.array([0.1, 0.4, 0.8]) * density.max()
-        ax.contour(*_centres(box, density), density, levels=levels, colors="#BDBDBD", linewidths=0.6)
+        ax.contour(
+            *_centres(box, density), density, levels=levels, colors="#BDBDBD", linewidths=0.6
+        )
     inside = (np.abs(points) <= box).all(axis=1)  # NaN compares false: it counts as outside
     drawn = points[inside]
     if len(drawn) > MAX_POINTS:
         drawn = drawn[np.linspace(0, len(drawn) - 1, MAX_POINTS).astype(int)]
-    size, alpha = (8.0, 0.8) if len(drawn) <= 400 else (4.0, 0.7) if len(drawn) <= 1500 else (3.0, 0.55)
-    ax.scatter(drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3)
-    count = f"{len(drawn):,} of {len(points):,} samples" if len(drawn) < inside.sum() else f"{len(points):,} samples"
+    size, alpha = (
+        (8.0, 0.8) if len(drawn) <= 400 else (4.0, 0.7) if len(drawn) <= 1500 else (3.0, 0.55)
+    )
+    ax.scatter(
+        drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3
+    )
+    count = (
+        f"{len(drawn):,} of {len(points):,} samples"
+        if len(drawn) < inside.sum()
+        else f"{len(points):,} samples"
+    )
     outside = int((~inside).sum())
     text = joined([count, f"{outside:,} outside the box" if outside else ""])
     _above(ax, text, 3, SMALL, VERMILION if outside else MUTED)
 
 
 def _head(ax: Axes, panel: Panel, noted: bool) -> None:
-    """Title, the line of notes where any panel has one, and room for the line that counts samples."""
+    """Title, the line of notes where any panel has one, and room for the line that counts
+    samples.
+    """
     base = 15 if panel.samples is not None and panel.density is None else 4
     _above(ax, panel.note, base, LABEL, MUTED)
     ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=base + 13 * noted)
@@ -219,7 +258,11 @@ def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None
 
 
 def _colour_bar(
-    image: ScalarMappable, cell: Axes, label: str, beyond: bool, ticks: Sequence[float] | None = None
+    image: ScalarMappable,
+    cell: Axes,
+    label: str,
+    beyond: bool,
+    ticks: Sequence[float] | None = None,
 ) -> None:
     bar = cell.get_figure().colorbar(image, cax=cell, extend="max" if beyond else "neither")  # type: ignore[union-attr]
     if ticks is not None:
@@ -237,7 +280,9 @@ def _centres(box: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _box(box: float) -> float:
-    require(np.isfinite(box) and box > 0, f"box is {box}, must be > 0: the figure shows [-box, box]²")
+    require(
+        np.isfinite(box) and box > 0, f"box is {box}, must be > 0: the figure shows [-box, box]²"
+    )
     return float(box)
 
 
@@ -256,7 +301,10 @@ def _grid(grid: Array, name: str) -> np.ndarray:
         np.isfinite(array).all(),
         f"{name} has values that are not finite; check the network's weights for NaN",
     )
-    require(array.min() >= 0, f"{name} has a value {array.min():g} < 0; give the density, not its logarithm")
+    require(
+        array.min() >= 0,
+        f"{name} has a value {array.min():g} < 0; give the density, not its logarithm",
+    )
     return array
 
 

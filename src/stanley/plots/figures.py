@@ -1,7 +1,8 @@
 """What every figure shares: colours, light axes, arrays from tensors, and one way to a file.
 
-Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state, no
-display. Matplotlib is imported inside the functions, so that importing `stanley.plots` costs nothing.
+Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state,
+no display. Matplotlib is imported inside the functions, so that importing `stanley.plots` costs
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ DPI = 130
 MAX_BYTES = 500_000
 
 #: Okabe & Ito (2008), told apart by readers with any common colour vision.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000", "#8C8C8C")
 INK, MUTED, GRID = "#222222", "#6B6B6B", "#E4E4E4"
 
@@ -40,8 +48,8 @@ TITLE, LABEL, SMALL = 10.5, 9.0, 8.0  # points
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a PNG of at most 500 kB, atomically; the folder is made when it is missing.
 
-    A figure that does not fit (a large grid of noisy images) loses the finest shades first, down to 16 levels
-    a channel, then size. For exact pixels use `write_grid_png`.
+    A figure that does not fit (a large grid of noisy images) loses the finest shades first, down to
+    16 levels a channel, then size. For exact pixels use `write_grid_png`.
     """
     path = png_path(path)
     content = _encode(image := rendered(figure))
@@ -58,13 +66,20 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 
 def png_path(path: str | os.PathLike[str]) -> Path:
-    """The path, its folder made; an error in one line when it does not name a PNG that can be written."""
+    """The path, its folder made; an error in one line when it does not name a PNG that can be
+    written.
+    """
     path = Path(path)
-    require(path.suffix.lower() == ".png", f"cannot write {path}: figures are PNG files; end the name in .png")
+    require(
+        path.suffix.lower() == ".png",
+        f"cannot write {path}: figures are PNG files; end the name in .png",
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"cannot create {path.parent}: {error.strerror or error}; choose another folder") from error
+        raise StanleyError(
+            f"cannot create {path.parent}: {error.strerror or error}; choose another folder"
+        ) from error
     return path
 
 
@@ -123,7 +138,12 @@ def dress(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None
 def number(value: float) -> str:
     """Six significant digits at most, with a true minus sign."""
     value = 0.0 if abs(value) < 1e-12 else value
-    return f"{value:,.6g}".replace("-", "−").replace("e+0", "e").replace("e+", "e").replace("e−0", "e−")
+    return (
+        f"{value:,.6g}".replace("-", "−")
+        .replace("e+0", "e")
+        .replace("e+", "e")
+        .replace("e−0", "e−")
+    )
 
 
 def key_above(ax: Axes, columns: int = 4) -> None:
@@ -147,7 +167,9 @@ def key_above(ax: Axes, columns: int = 4) -> None:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """An array on the host, in float64 or as the integers it was; tensors of any device and dtype."""
+    """An array on the host, in float64 or as the integers it was;
+    tensors of any device and dtype.
+    """
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.double() if value.is_floating_point() else value).numpy()

@@ -27,7 +27,9 @@ LABELS = {"data": "held-out data", "fresh": "fresh chains, from noise", "bank": 
 
 
 def plot_run(run: RunDirectory) -> list[Path]:
-    """Write plots/*.png and return their paths; without samples/evaluated.npz only the learning curves."""
+    """Write plots/*.png and return their paths; without samples/evaluated.npz only the learning
+    curves.
+    """
     drawn: dict[str, Any] = {}
     events = [e for e in run.events() if e["kind"] in ("collapsed", "rollback", "diverged")]
     drawn["curves"] = learning_curves(run.records(), events, title=str(run.path))
@@ -36,14 +38,20 @@ def plot_run(run: RunDirectory) -> list[Path]:
         with np.load(kept, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         names = [n for n in ("data", "held_out", "fresh", "bank") if f"energy_{n}" in arrays]
-        drawn["energies"] = energy_histograms({n.replace("_", " "): arrays[f"energy_{n}"] for n in names})
+        drawn["energies"] = energy_histograms(
+            {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
+        )
         drawn["traces"] = chain_traces(arrays["draws"])
         drawn["autocorrelation"] = autocorrelation(arrays["draws"])
         if "model_density" in arrays:
             drawn |= plane(arrays)
         if arrays["data"].dtype == np.uint8:
             drawn["samples"] = labelled_grids(
-                [(LABELS[n], images(arrays, n)) for n in LABELS if n == "data" or f"samples_{n}" in arrays]
+                [
+                    (LABELS[n], images(arrays, n))
+                    for n in LABELS
+                    if n == "data" or f"samples_{n}" in arrays
+                ]
             )
     return [save(figure, run.plots / f"{name}.png") for name, figure in drawn.items()]
 

@@ -45,7 +45,11 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names start with `prefix.`, under the rest of their names."""
-        return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
+        return {
+            name[len(prefix) + 1 :]: t
+            for name, t in self.tensors.items()
+            if name.startswith(prefix + ".")
+        }
 
 
 def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
@@ -73,7 +77,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in names}
         meta: Any = json.loads(header.get("stanley", "null"))
     except PermissionError as error:
-        raise StanleyError(f"{path} cannot be read ({error.strerror}); change its permissions") from error
+        raise StanleyError(
+            f"{path} cannot be read ({error.strerror}); change its permissions"
+        ) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise StanleyError(f"{path} is truncated or corrupt ({error})") from error
     require(
@@ -83,7 +89,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     require(isinstance(meta.get("format"), int), f"{path} is corrupt: its header states no format")
     require(
         meta["format"] <= FORMAT,
-        f"{path} has format {meta['format']}, but this version of stanley reads formats up to {FORMAT}; update stanley",
+        f"{path} has format {meta['format']}, but this version of stanley reads formats up to"
+        f" {FORMAT}; update stanley",
     )
     require(
         header.get("checksum") == checksum(tensors, meta),
@@ -132,7 +139,11 @@ def checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as {"index.key": tensor}; its settings are in the configuration."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
+    return {
+        f"{i}.{key}": torch.as_tensor(value)
+        for i, entry in state.items()
+        for key, value in entry.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

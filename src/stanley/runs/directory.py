@@ -57,7 +57,8 @@ class RunDirectory:
         )
         require(
             run.config_file.is_file(),
-            f"{path} is not a run directory, because it has no config.json; give the --out of a `stanley train`",
+            f"{path} is not a run directory, because it has no config.json; give the --out of a"
+            " `stanley train`",
         )
         return run
 
@@ -68,7 +69,8 @@ class RunDirectory:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StanleyError(
-                f"cannot create the run directory {self.path}: {error.strerror}; choose another --out"
+                f"cannot create the run directory {self.path}: {error.strerror}; choose another"
+                " --out"
             ) from error
         require(os.access(self.path, os.W_OK), f"{self.path} is not writable; choose another --out")
         ours = {self.checkpoints, self.path / ".lock", *self.leftovers()}
@@ -95,7 +97,8 @@ class RunDirectory:
         except OSError as error:
             self.release()
             raise StanleyError(
-                f"{self.path} is in use by another training process; wait until it ends, or choose another --out"
+                f"{self.path} is in use by another training process; wait until it ends, or choose"
+                " another --out"
             ) from error
         for path in self.leftovers():
             path.unlink(missing_ok=True)
@@ -116,7 +119,8 @@ class RunDirectory:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StanleyError(
-                f"{self.config_file} cannot be read as JSON ({error}); restore it, or use another --out"
+                f"{self.config_file} cannot be read as JSON ({error}); restore it, or use another"
+                " --out"
             ) from error
         require(
             isinstance(config, dict),
@@ -215,7 +219,9 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
         try:
             values.append(json.loads(line))
         except ValueError as error:
-            raise StanleyError(f"{path} line {number} is damaged ({error}); restore the file") from error
+            raise StanleyError(
+                f"{path} line {number} is damaged ({error}); restore the file"
+            ) from error
         require(
             isinstance(values[-1], dict),
             f"{path} line {number} is damaged (it holds no fields); restore the file",

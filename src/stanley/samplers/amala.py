@@ -24,14 +24,16 @@ from stanley.types import Energy
 
 @dataclass(frozen=True)
 class AMALA:
-    """y ~ N(x + (h/2)·D, h·(εI + DDᵀ)),   D = -γ·∇U(x),   γ = th / max(th, |∇U(x)|),   then a Metropolis test.
+    """y ~ N(x + (h/2)·D, h·(εI + DDᵀ)),   D = -γ·∇U(x),   γ = th / max(th, |∇U(x)|),   then a
+                                           Metropolis test.
 
-    h = `step_size`, ε = `epsilon`: the variance of the noise is h·ε across the gradient and h·(ε + |D|²) along it,
-    with |D| ≤ th. Drawn as √h·(√ε·ξ + D·ζ), ξ ~ N(0, I), one ζ ~ N(0, 1) per chain; the density takes O(d).
-    |·| is the norm over the event; th in units of |∇U|, or `Quantile(q)` resolved over the chains when a run starts.
-    The source writes N(x + δ·D, δ·(εI + DDᵀ)): h = δ with twice this drift. Here it is h/2, as in every Langevin
-    sampler of this library. Leaves exp(-U) invariant exactly, for every h, ε and th. One gradient per step.
-    Not true: that ε is free of units. D has those of 1/x, so what counts as stretched depends on the scale of x.
+    h = `step_size`, ε = `epsilon`: the variance of the noise is h·ε across the gradient and h·(ε +
+    |D|²) along it, with |D| ≤ th. Drawn as √h·(√ε·ξ + D·ζ), ξ ~ N(0, I), one ζ ~ N(0, 1) per chain;
+    the density takes O(d). |·| is the norm over the event; th in units of |∇U|, or `Quantile(q)`
+    resolved over the chains when a run starts. The source writes N(x + δ·D, δ·(εI + DDᵀ)): h = δ
+    with twice this drift. Here it is h/2, as in every Langevin sampler of this library. Leaves
+    exp(-U) invariant exactly, for every h, ε and th. One gradient per step. Not true: that ε is
+    free of units. D has those of 1/x, so what counts as stretched depends on the scale of x.
     Allassonnière & Kuhn (2015); the truncated drift is that of MALTA, Roberts & Tweedie (1996).
     """
 
@@ -50,9 +52,13 @@ class AMALA:
         state = evaluate(potential, x)
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, "sample"))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, noise, info = self.propose(potential, state, generator)
-        return metropolis(state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info)
+        return metropolis(
+            state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info
+        )
 
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
@@ -61,17 +67,22 @@ class AMALA:
         drift = -gamma * state.grad
         xi, zeta = normal_like(state.x, generator), normal_like(gamma, generator)
         noise = h**0.5 * (self.epsilon**0.5 * xi + drift * zeta)
-        candidate = evaluate(potential, state.x + h / 2 * drift + noise)._replace(threshold=state.threshold)
+        candidate = evaluate(potential, state.x + h / 2 * drift + noise)._replace(
+            threshold=state.threshold
+        )
         return candidate, noise, StepInfo(scale=gamma.flatten(1).mean(1))
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y), q(x→·) = N(x + (h/2)·D(x), h·(εI + D(x)D(x)ᵀ))."""
         there, back = -self.scale(state) * state.grad, -self.scale(candidate) * candidate.grad
         reverse = state.x - candidate.x - self.step_size / 2 * back
         return self.log_normal(reverse, back) - self.log_normal(move, there)
 
     def log_normal(self, v: Tensor, drift: Tensor) -> Tensor:
-        """log N(v; 0, h(εI + DDᵀ)) but for its constant; eigenvalues: h(ε + |D|²) once, along D, and hε.
+        """log N(v; 0, h(εI + DDᵀ)) but for its constant; eigenvalues: h(ε + |D|²) once, along D,
+        and hε.
 
         v = (v - aD) + aD with a = v·D/|D|², so
 

@@ -3,17 +3,20 @@
 eager    Python and autograd, operation by operation.
 compile  the step is traced once into a graph of tensor operations, gradient included, and compiled.
 graph    the same traced step, captured as a CUDA graph: one launch a step.
-auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a tenth of the time of
-         networks so small that Python is felt, nothing of convolutions (docs/performance.md); graphs have not been run.
+auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a
+         tenth of the time of networks so small that Python is felt, nothing of convolutions
+         (docs/performance.md); graphs have not been run.
 
-All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same operations as the
-eager one, so `graph` differs by nothing but the order of the device's sums, and `compile` by the rounding of fused
-operations. Weights are read where they lie: an optimiser that updates them in place, as those of torch do, is seen.
+All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same
+operations as the eager one, so `graph` differs by nothing but the order of the device's sums, and
+`compile` by the rounding of fused operations. Weights are read where they lie: an optimiser that
+updates them in place, as those of torch do, is seen.
 
-The step must be a function of tensors: what is read as a Python number while tracing (a temperature, an attribute of
-a user's function) is kept. The step size is an input, so adaptation traces nothing anew. A sampler that reads a number
-back (HMC with jitter) or counts its steps (replica exchange, bias-corrected RMSprop) cannot be traced: the run falls
-back to eager and says so once, as it does when the compiler fails.
+The step must be a function of tensors: what is read as a Python number while tracing (a
+temperature, an attribute of a user's function) is kept. The step size is an input, so adaptation
+traces nothing anew. A sampler that reads a number back (HMC with jitter) or counts its steps
+(replica exchange, bias-corrected RMSprop) cannot be traced: the run falls back to eager and says so
+once, as it does when the compiler fails.
 """
 
 from __future__ import annotations
@@ -49,14 +52,16 @@ CACHE: OrderedDict[Any, Traced | str] = OrderedDict()  # a traced step, or why t
 def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tensor) -> Step:
     """The sampler's step on this potential, carried out as asked.
 
-    Raises StanleyError for an unknown `execution`, and for 'graph' where the chains are not on CUDA.
+    Raises StanleyError for an unknown `execution`, and for 'graph' where the chains are not on
+    CUDA.
     """
     known = ("auto", "eager", "compile", "graph")
     require(execution in known, f"execution is {execution!r}, must be one of {', '.join(known)}")
     cuda = x0.device.type == "cuda"
     require(
         execution != "graph" or cuda,
-        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile' or 'eager'",
+        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile'"
+        " or 'eager'",
     )
 
     def eager(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
@@ -82,14 +87,16 @@ def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tenso
 def lookup(
     rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
 ) -> Traced | None:
-    """The traced step for chains like these, traced now if it is the first time; None where it cannot be had."""
+    """The traced step for chains like these, traced now if it is the first time;
+    None where it cannot be had.
+    """
     key = (rung, *key_of(sampler, potential, state))
     try:
         hash(key)
     except TypeError as error:
         raise StanleyError(
-            f"execution={rung!r} remembers what it traced, and this potential or sampler has no hash ({error}); "
-            "use a function, a module or a frozen dataclass, or execution='eager'"
+            f"execution={rung!r} remembers what it traced, and this potential or sampler has no"
+            f" hash ({error}); use a function, a module or a frozen dataclass, or execution='eager'"
         ) from None
     if key not in CACHE:
         try:
@@ -98,8 +105,14 @@ def lookup(
             raise
         except Exception as error:  # the compiler's, the tracer's or the user's: eager does without
             known = isinstance(error, NotTraceable)
-            CACHE[key] = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-            warnings.warn(f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=5)
+            CACHE[key] = (
+                str(error)
+                if known
+                else f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            )
+            warnings.warn(
+                f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=5
+            )
         while len(CACHE) > KEPT:
             CACHE.popitem(last=False)
     CACHE.move_to_end(key)
@@ -110,12 +123,15 @@ def lookup(
 def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any, ...]:
     """What a traced step depends on: all but the step size and the values of tensors.
 
-    The network itself is part of the key, so that it lives as long as its graph. Its training mode is, too. Two
-    wrappings (`Potential`, made anew in every training iteration) of one network at one temperature are equal.
+    The network itself is part of the key, so that it lives as long as its graph. Its training mode
+    is, too. Two wrappings (`Potential`, made anew in every training iteration) of one network at
+    one temperature are equal.
     """
     kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
     leaves, structure = pytree.tree_flatten(state)
-    like = tuple((tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves)
+    like = tuple(
+        (tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves
+    )
     training = tuple(network.training for network in networks_in(potential))
     return kind, potential, training, structure, like
 
@@ -130,7 +146,9 @@ class NewMemory(Exception):
 
 @dataclass(frozen=True)
 class Traced:
-    """A step as a function of tensors: those of the state, the step size, the random numbers -> state and info."""
+    """A step as a function of tensors: those of the state, the step size,
+    the random numbers -> state and info.
+    """
 
     run: Callable[..., list[Tensor]]
     draws: list[Draw]
@@ -153,8 +171,12 @@ class Traced:
         return step
 
 
-def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator) -> Traced:
-    """Run the step to see what it draws and returns, and again as tensor operations; the generator is put back."""
+def trace(
+    rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
+) -> Traced:
+    """Run the step to see what it draws and returns, and again as tensor operations;
+    the generator is put back.
+    """
     from torch.fx.experimental.proxy_tensor import make_fx
 
     reason = traits_of(sampler).not_traceable
@@ -168,14 +190,20 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     leaves, structure = pytree.tree_flatten(result)
     old, old_structure = pytree.tree_flatten(state)
     new, new_structure = pytree.tree_flatten(result[0])
-    if old_structure != new_structure or [isinstance(v, Tensor) for v in old] != [isinstance(v, Tensor) for v in new]:
+    if old_structure != new_structure or [isinstance(v, Tensor) for v in old] != [
+        isinstance(v, Tensor) for v in new
+    ]:
         raise NewMemory
     if any(not isinstance(a, Tensor) and a != b for a, b in zip(old, new, strict=True)):
-        raise NotTraceable(f"{type(sampler).__name__} carries a number of its own from step to step")
+        raise NotTraceable(
+            f"{type(sampler).__name__} carries a number of its own from step to step"
+        )
 
     def step(*inputs: Tensor) -> list[Tensor]:
         held = iter(inputs)
-        again = pytree.tree_unflatten([next(held) if isinstance(v, Tensor) else v for v in old], old_structure)
+        again = pytree.tree_unflatten(
+            [next(held) if isinstance(v, Tensor) else v for v in old], old_structure
+        )
         kernel = with_tensor_step_size(sampler, next(held))
         return tensors_of(kernel.step(potential, again, Tape(held)))  # type: ignore[arg-type]
 
@@ -191,13 +219,18 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     if rung == "graph":
         run = captured(graph, inputs)
     run(*inputs)  # compiles now, so that a failure is seen here
-    return Traced(run, recorder.draws, structure, {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)})
+    return Traced(
+        run,
+        recorder.draws,
+        structure,
+        {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)},
+    )
 
 
 @contextmanager
 def weights_computed_anew() -> Iterator[None]:
-    """Without the cache of `nn.utils.parametrize.cached`: a normalised weight that lies in it would be a constant of
-    the graph, and stay what it was when the weights move."""
+    """Without the cache of `nn.utils.parametrize.cached`: a normalised weight that lies in it would
+    be a constant of the graph, and stay what it was when the weights move."""
     held, parametrize._cache_enabled = parametrize._cache_enabled, 0
     try:
         yield
@@ -209,12 +242,17 @@ def compiled(graph: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
     return torch.compile(graph, fullgraph=True, dynamic=False)
 
 
-def captured(graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]) -> Callable[..., list[Tensor]]:
-    """The graph with static inputs: a replay copies the inputs in, launches once, and copies the outputs out."""
+def captured(
+    graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]
+) -> Callable[..., list[Tensor]]:
+    """The graph with static inputs: a replay copies the inputs in, launches once,
+    and copies the outputs out.
+    """
     static = [v.clone() for v in inputs]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # warm up outside the capture: libraries allocate their workspaces
+    # warm up outside the capture: libraries allocate their workspaces
+    with torch.cuda.stream(side):
         for _ in range(3):
             graph(*static)
     torch.cuda.current_stream().wait_stream(side)

@@ -1,4 +1,6 @@
-"""Noise-matched Langevin: STANLEY with its noise made isotropic, the second control of its claim."""
+"""Noise-matched Langevin: STANLEY with its noise made isotropic,
+the second control of its claim.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,27 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, require_positive
 from stanley.samplers.noise import normal_like
-from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.scale import (
+    Quantile,
+    Scope,
+    check_scope,
+    check_threshold,
+    resolve_threshold,
+    scale,
+)
 from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
 @dataclass(frozen=True)
 class MatchedLangevin:
-    """x' = x - (h/2)·γ⊙∇U(x) + √(h·γ̄)·ξ,   γ̄ = mean of γ = th / max(th, |∇U|) over the event and all chains.
+    """x' = x - (h/2)·γ⊙∇U(x) + √(h·γ̄)·ξ,   γ̄ = mean of γ = th / max(th, |∇U|) over the event and
+                                             all chains.
 
-    STANLEY's drift and STANLEY's mean noise variance, spread evenly: what it does worse than STANLEY is due
-    to where the noise goes, not to how much there is. One gradient per step.
-    Not true: that it leaves exp(-U) invariant, or that chains are independent (they share the one number γ̄,
-    taken over finite chains only).
+    STANLEY's drift and STANLEY's mean noise variance, spread evenly: what it does worse than
+    STANLEY is due to where the noise goes, not to how much there is. One gradient per step.
+    Not true: that it leaves exp(-U) invariant, or that chains are independent (they share the one
+    number γ̄, taken over finite chains only).
     """
 
     step_size: float  # h, the variance of the noise of a step
@@ -33,7 +43,9 @@ class MatchedLangevin:
 
     traits: ClassVar[Traits] = Traits(
         independent_chains=False,
-        not_adjustable=("its noise depends on all chains at once, so one chain's move has no density of its own"),
+        not_adjustable=(
+            "its noise depends on all chains at once, so one chain's move has no density of its own"
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -45,7 +57,9 @@ class MatchedLangevin:
         state = evaluate(potential, x)
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, self.scope))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         gamma = self.scale(state)
         law = self.law_at(state, gamma)
         x = law.mean + law.variance**0.5 * normal_like(state.x, generator)

@@ -28,9 +28,9 @@ from stanley.types import Energy
 class RandomWalk:
     """y = x + √h·ξ,   ξ ~ N(0, I),   accepted with probability min(1, α),   log α = U(x) - U(y).
 
-    h = `step_size` is the variance of the noise. Leaves exp(-U) invariant exactly. One evaluation of U per step and
-    no gradient: U need not be differentiable, nor even written in torch. `ChainState.grad` and
-    `ChainInfo.grad_norm` are NaN: not computed.
+    h = `step_size` is the variance of the noise. Leaves exp(-U) invariant exactly. One evaluation
+    of U per step and no gradient: U need not be differentiable, nor even written in torch.
+    `ChainState.grad` and `ChainInfo.grad_norm` are NaN: not computed.
     Not true: that it scales; on product targets h must shrink like 1/d, against d^{-1/3} for MALA.
     Metropolis et al. (1953); the acceptance to aim at: Roberts, Gelman & Gilks (1997).
     """
@@ -53,9 +53,13 @@ class RandomWalk:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate_only(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, noise, info = self.propose(potential, state, generator)
-        return metropolis(state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info)
+        return metropolis(
+            state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info
+        )
 
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
@@ -64,7 +68,9 @@ class RandomWalk:
         candidate = evaluate_only(potential, state.x + self.step_size**0.5 * noise)
         return candidate, noise, StepInfo()
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """0: the way back is as likely as the way there."""
         return per_chain(state.x.new_zeros(len(state.x), 1))
 

@@ -16,20 +16,26 @@ Scope = Literal["element", "pixel", "sample"]
 
 @dataclass(frozen=True)
 class Quantile:
-    """A threshold without units: the given quantile of |∇U| over all chains, taken when a run starts.
+    """A threshold without units: the given quantile of |∇U| over all chains, taken when a run
+    starts.
 
-    `Quantile(0.9)` leaves nine in ten components (or pixels, or chains: what the scope counts) at full step.
+    `Quantile(0.9)` leaves nine in ten components (or pixels, or chains: what the scope counts) at
+    full step.
     """
 
     quantile: float  # share of |∇U| that lies below the threshold
 
     def __post_init__(self) -> None:
         q = self.quantile
-        require(0 < q < 1, f"threshold quantile is {q}, must lie between 0 and 1; 0.9 is a good start")
+        require(
+            0 < q < 1, f"threshold quantile is {q}, must lie between 0 and 1; 0.9 is a good start"
+        )
 
 
 def magnitude(grad: Tensor, scope: Scope) -> Tensor:
-    """|∇U|: absolute value per element, norm over channels per pixel, norm over the event per sample."""
+    """|∇U|: absolute value per element, norm over channels per pixel,
+    norm over the event per sample.
+    """
     if scope == "element":
         return grad.abs()
     if scope == "pixel":
@@ -43,7 +49,9 @@ def magnitude(grad: Tensor, scope: Scope) -> Tensor:
 
 
 def resolve_threshold(threshold: float | Quantile, grad: Tensor, scope: Scope) -> Tensor:
-    """The threshold as a 0-d tensor in units of |∇U|; non-finite chains do not count in a quantile."""
+    """The threshold as a 0-d tensor in units of |∇U|; non-finite chains do not count in a
+    quantile.
+    """
     if not isinstance(threshold, Quantile):
         return torch.as_tensor(threshold, dtype=grad.dtype, device=grad.device)
     size = magnitude(grad, scope).flatten()
@@ -62,13 +70,16 @@ def scale(grad: Tensor, threshold: Tensor, scope: Scope, floor: float = 0.0) -> 
 
 def check_scope(sampler: object, scope: str) -> None:
     known = ("element", "pixel", "sample")
-    require(scope in known, f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}")
+    require(
+        scope in known,
+        f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}",
+    )
 
 
 def check_threshold(sampler: object, threshold: float | Quantile) -> None:
     if not isinstance(threshold, Quantile | Tensor):
         require(
             0 < threshold < math.inf,
-            f"{type(sampler).__name__}: threshold is {threshold}, must be > 0 and finite, in units of |∇U|; "
-            "use Quantile(0.9) when the units are unknown, Langevin for no threshold",
+            f"{type(sampler).__name__}: threshold is {threshold}, must be > 0 and finite, in units"
+            " of |∇U|; use Quantile(0.9) when the units are unknown, Langevin for no threshold",
         )

@@ -37,22 +37,27 @@ from stanley.types import Energy, piecewise_linear
 class Stanley:
     """γ(x) = th / max(th, |∇U(x)|),   x' = x - (h/2)·γ⊙∇U(x) + √(hγ)⊙ξ,   ξ ~ N(0, I).
 
-    h = `step_size` is the variance of the noise where γ = 1. The drift is gradient clipping; what is new
-    against clipped Langevin is that the noise shrinks with it.
+    h = `step_size` is the variance of the noise where γ = 1. The drift is gradient clipping; what
+    is new against clipped Langevin is that the noise shrinks with it.
 
     threshold   th in units of |∇U|, or `Quantile(q)`, resolved over the chains when a run starts
-    scope       what |·| is: 'element' absolute value; 'pixel' norm over channels; 'sample' norm over the event
-    refresh     'step' γ recomputed at every step; 'start' γ of the chain's own first state, kept for the run;
-                'lagged' γ of another chain's first state, kept for the run (plain preconditioning; needs B > 1)
-    correction  'none'; 'drift' adds h·½∇·γ, by Hessian-vector products (exact for 'sample', one random-sign
-                probe for 'element' and 'pixel'); 'midpoint' corrects without second derivatives
-    floor       lower bound of γ; a positive floor restores the lower Gaussian bound of the draft's (18)
+    scope       what |·| is: 'element' absolute value; 'pixel' norm over channels; 'sample' norm
+                over the event
+    refresh     'step' γ recomputed at every step; 'start' γ of the chain's own first state, kept
+                for the run; 'lagged' γ of another chain's first state, kept for the run (plain
+                preconditioning; needs B > 1)
+    correction  'none'; 'drift' adds h·½∇·γ, by Hessian-vector products (exact for 'sample', one
+                random-sign probe for 'element' and 'pixel'); 'midpoint' corrects without second
+                derivatives
+    floor       lower bound of γ; a positive floor restores the lower Gaussian bound of the draft's
+                (18)
 
     Cost: 1 gradient per step, 2 with 'midpoint', 3 with 'drift'.
-    Not true: that it leaves exp(-U) invariant. As h → 0 the uncorrected chain targets π·max(1, |∇U|/th) for
-    'sample' scope, and π·Π_i max(1, |∂_iU|/th) for 'element' scope when π factorises: steep regions are
-    over-weighted. Either correction removes this up to O(h), `Adjusted` removes it exactly; 'lagged' has no such bias.
-    Karimi, Xie & Li, STANLEY, eq. (5)-(6) with h = 1; midpoint: Hütter & Öttinger (1998).
+    Not true: that it leaves exp(-U) invariant. As h → 0 the uncorrected chain targets π·max(1,
+    |∇U|/th) for 'sample' scope, and π·Π_i max(1, |∂_iU|/th) for 'element' scope when π factorises:
+    steep regions are over-weighted. Either correction removes this up to O(h), `Adjusted` removes
+    it exactly; 'lagged' has no such bias. Karimi, Xie & Li, STANLEY, eq. (5)-(6) with h = 1;
+    midpoint: Hütter & Öttinger (1998).
     """
 
     step_size: float  # h, the variance of the noise of a step where γ = 1
@@ -67,13 +72,18 @@ class Stanley:
         require_positive(self, step_size=self.step_size)
         check_threshold(self, self.threshold)
         check_scope(self, self.scope)
-        require(0 <= self.floor <= 1, f"Stanley: floor is {self.floor}, must lie in [0, 1]; 0 means none")
+        require(
+            0 <= self.floor <= 1,
+            f"Stanley: floor is {self.floor}, must lie in [0, 1]; 0 means none",
+        )
         for name, known in (
             ("refresh", ("step", "start", "lagged")),
             ("correction", ("none", "drift", "midpoint")),
         ):
             value = getattr(self, name)
-            require(value in known, f"Stanley: {name} is {value!r}, must be one of {', '.join(known)}")
+            require(
+                value in known, f"Stanley: {name} is {value!r}, must be one of {', '.join(known)}"
+            )
         require(
             self.correction == "none" or self.refresh == "step",
             f"Stanley: correction={self.correction!r} is for γ that follows the chain; with "
@@ -84,9 +94,12 @@ class Stanley:
     def traits(self) -> Traits:
         midpoint = "the midpoint move has no tractable density; use correction='none' or 'drift'"
         kept = f"refresh={self.refresh!r} keeps γ from the start of a run; use refresh='step'"
-        return Traits(  # also of a value that is about to be refused: its message asks for the unit of h
+        # also of a value that is about to be refused: its message asks for the unit of h
+        return Traits(
             independent_chains=self.refresh != "lagged",
-            gradients=3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1,
+            gradients=(
+                3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1
+            ),
             log_ratio_gradients=2 if self.correction == "drift" else 0,
             not_markov=None if self.refresh == "step" else kept,
             not_adjustable=midpoint if self.correction == "midpoint" else None,
@@ -103,7 +116,9 @@ class Stanley:
             return state._replace(scale=of_another_chain(self.scale(state), state.grad))
         return state
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -120,11 +135,14 @@ class Stanley:
         info = StepInfo(scale=gamma.flatten(1).mean(1))
         return candidate._replace(threshold=state.threshold, scale=state.scale), law, info
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Law) -> Tensor:
-        """log N(x; μ(y), hγ(y)) - log N(y; μ(x), hγ(x)), the draft's (17) with the ratio the right way up.
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Law
+    ) -> Tensor:
+        """log N(x; μ(y), hγ(y)) - log N(y; μ(x), hγ(x)), the draft's (17) with the ratio the right
+        way up.
 
-        The reverse move uses the same random signs, so that a random drift is an auxiliary variable, drawn
-        independently of the state, and the kernel stays exact.
+        The reverse move uses the same random signs, so that a random drift is an auxiliary
+        variable, drawn independently of the state, and the kernel stays exact.
         """
         reverse = self.law(potential, candidate, move.signs)
         return log_normal(state.x, reverse) - log_normal(candidate.x, move)
@@ -145,13 +163,17 @@ class Stanley:
         return scale(state.grad, state.threshold, self.scope, self.floor)
 
     def signs(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        """Random ±1 per element or pixel for the drift's diagonal estimate; none where the drift is exact."""
+        """Random ±1 per element or pixel for the drift's diagonal estimate;
+        none where the drift is exact.
+        """
         if self.correction != "drift" or self.scope == "sample":
             return None
         shape = tuple(x.shape) if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])
         return signs_like(x, generator, shape)
 
-    def divergence(self, potential: Energy, state: ChainState, gamma: Tensor, signs: Tensor | None) -> Tensor:
+    def divergence(
+        self, potential: Energy, state: ChainState, gamma: Tensor, signs: Tensor | None
+    ) -> Tensor:
         """Γ = ½∇·γ with H = ∇²U, where th < |g| and γ is above its floor; 0 elsewhere.
 
         element  Γ_i = -½γ_i·H_ii/g_i            H_ii     ≈ v_i (Hv)_i,        v_i = ±1
@@ -176,8 +198,13 @@ class Stanley:
 
 
 def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
-    """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
-    require(len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2")
+    """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on
+    (∞ would make γ = 0).
+    """
+    require(
+        len(gamma) > 1,
+        "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2",
+    )
     order = torch.arange(len(gamma), device=gamma.device)
     finite = finite_chains(grad)
     donors = order[finite]
@@ -186,13 +213,18 @@ def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
     return gamma[source]
 
 
-def refuse_kinked(potential: Energy, state: ChainState, instead: str = "correction='midpoint'") -> None:
+def refuse_kinked(
+    potential: Energy, state: ChainState, instead: str = "correction='midpoint'"
+) -> None:
     """correction='drift' needs second derivatives that are not zero almost everywhere."""
     name = piecewise_linear(potential)
-    if name is None and bool((hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()):
+    if name is None and bool(
+        (hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()
+    ):
         name = "a potential whose Hessian is exactly zero at every chain"
     if name is not None:
         raise StanleyError(
-            f"correction='drift' with {name}: the Hessian of a piecewise-linear energy is zero almost everywhere, "
-            f"so the correction would vanish and the bias stay; use {instead} or a smooth activation (SiLU)"
+            f"correction='drift' with {name}: the Hessian of a piecewise-linear energy is zero"
+            f" almost everywhere, so the correction would vanish and the bias stay; use {instead}"
+            " or a smooth activation (SiLU)"
         )

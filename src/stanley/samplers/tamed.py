@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
+from stanley.samplers.base import (
+    ChainState,
+    Law,
+    StepInfo,
+    evaluate,
+    number_like,
+    per_chain,
+    require_positive,
+)
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import magnitude
 from stanley.types import Energy
@@ -19,12 +27,12 @@ from stanley.types import Energy
 class TamedLangevin:
     """x' = x - (h/2)·G(x) + √h·ξ,   G = ∇U / (1 + (h/2)·|∇U|),   ξ ~ N(0, I).
 
-    h = `step_size` is the variance of the noise; the source's step γ is h/2, its noise √(2γ)·ξ. With scope 'sample'
-    |·| is the norm over the event (TULA), with 'element' the absolute value of each component (the coordinate-wise
-    TULAc). No drift is longer than 1, for any gradient, so it stays finite where Langevin diverges.
-    One gradient per step; `Adjusted(TamedLangevin(...))` is exact.
-    Not true: that it leaves exp(-U) invariant. The taming vanishes with h: the bias of the invariant law is O(h).
-    Brosse, Durmus, Moulines & Sabanis (2019).
+    h = `step_size` is the variance of the noise; the source's step γ is h/2, its noise √(2γ)·ξ.
+    With scope 'sample' |·| is the norm over the event (TULA), with 'element' the absolute value of
+    each component (the coordinate-wise TULAc). No drift is longer than 1, for any gradient, so it
+    stays finite where Langevin diverges. One gradient per step; `Adjusted(TamedLangevin(...))` is
+    exact. Not true: that it leaves exp(-U) invariant. The taming vanishes with h: the bias of the
+    invariant law is O(h). Brosse, Durmus, Moulines & Sabanis (2019).
     """
 
     step_size: float  # h, the variance of the noise of a step
@@ -41,7 +49,9 @@ class TamedLangevin:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -53,7 +63,9 @@ class TamedLangevin:
         x = self.mean(state, taming) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo(scale=taming.flatten(1).mean(1))
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y) = ½|ξ|² - |x - y + (h/2)·G(y)|² / 2h; the normalisers cancel."""
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * self.taming(candidate) * candidate.grad

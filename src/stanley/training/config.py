@@ -141,7 +141,8 @@ class TrainConfig:
         )
         require(
             self.free_stuck == 0 or adjusted,
-            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; use free_stuck 0",
+            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; use"
+            " free_stuck 0",
         )
         require(
             self.growth is None or self.growth.final > self.chain_steps,
@@ -162,12 +163,16 @@ class TrainConfig:
         )
 
     def potential(self, energy: Energy) -> Potential:
-        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its chunks.
+        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its
+        chunks.
 
-        Whatever compares values of U instead of following its gradient takes it through `types.in_float32`.
+        Whatever compares values of U instead of following its gradient takes it through
+        `types.in_float32`.
         """
         seen = Bf16(energy) if self.precision == "bf16" else energy
-        return Potential(seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature)
+        return Potential(
+            seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature
+        )
 
     def chain_steps_at(self, step: int) -> int:
         """K in iteration `step` = 0, 1, …"""

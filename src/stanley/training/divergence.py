@@ -2,8 +2,8 @@
 
 Detection reads records alone, never the model. `find_divergence` holds each record against the
 limits of the configuration, a `Watch` against the run's own past, and `split_at_divergence` goes
-through records in the order of their steps. What was found is a `Divergence`, and `recover` acts on one without
-asking who found it.
+through records in the order of their steps. What was found is a `Divergence`, and `recover` acts on
+one without asking who found it.
 """
 
 from __future__ import annotations
@@ -48,11 +48,14 @@ class Split(NamedTuple):
     collapses: Sequence[Divergence]  # in the good ones, to be told: the run goes on
 
 
-def split_at_divergence(config: TrainConfig, rollbacks: int, watch: Watch, records: Sequence[Record]) -> Split:
+def split_at_divergence(
+    config: TrainConfig, rollbacks: int, watch: Watch, records: Sequence[Record]
+) -> Split:
     """Find the first divergence, and the collapses before it.
 
     A run that can go back to a checkpoint, after `rollbacks` of them, recovers from a collapse like
-    from a divergence. All ranks have the same records, so all of them decide alike without a message.
+    from a divergence. All ranks have the same records, so all of them decide alike without a
+    message.
     """
     collapses = []
     for i, record in enumerate(records):
@@ -120,7 +123,9 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
 
 def advise_on_swings(config: TrainConfig) -> str:
     """What to try against energies that swing: smaller steps of the weights."""
-    limit = "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
+    limit = (
+        "set clip_norm to 1" if config.clip_norm == 0 else f"lower clip_norm ({config.clip_norm:g})"
+    )
     return f"Lower optimizer.lr (now {config.optimizer.lr:g}), or {limit}"
 
 
@@ -161,7 +166,9 @@ def tell(run: RunDirectory, collapse: Divergence) -> None:
     warnings.warn(f"training collapsed at step {collapse.step}: {collapse.reason}", stacklevel=3)
 
 
-def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence) -> None:
+def recover(
+    config: TrainConfig, run: RunDirectory, state: TrainState, divergence: Divergence
+) -> None:
     """Go back to the last good checkpoint with half the step sizes, or raise DivergenceError.
 
     It raises where the configuration says 'stop' and after `max_rollbacks` rollbacks; the
@@ -191,13 +198,17 @@ def recover(config: TrainConfig, run: RunDirectory, state: TrainState, divergenc
     state.rollbacks, state.slowdown = rollbacks, slowdown
 
 
-def explain(config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint) -> str:
+def explain(
+    config: TrainConfig, state: TrainState, divergence: Divergence, good: Checkpoint
+) -> str:
     """What a person is told where a run stops: when, why, what to try, what is kept."""
     after = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
     continuing = (
         ""
         if config.on_divergence == "rollback"
-        else ("; with --on-divergence rollback the run continues from there with half the step sizes")
+        else (
+            "; with --on-divergence rollback the run continues from there with half the step sizes"
+        )
     )
     return (
         f"training diverged at step {divergence.step}{after}: {divergence.reason}. "
@@ -206,7 +217,9 @@ def explain(config: TrainConfig, state: TrainState, divergence: Divergence, good
     )
 
 
-def last_good_checkpoint(run: RunDirectory, state: TrainState, divergence: Divergence) -> Checkpoint:
+def last_good_checkpoint(
+    run: RunDirectory, state: TrainState, divergence: Divergence
+) -> Checkpoint:
     """The newest checkpoint that may be gone back to; where only one is left, that one.
 
     One that a rollback has already started from led here again. One from the midst of a collapse

@@ -47,7 +47,9 @@ def kl_term(last: LastStep, x: Tensor, energy: Tensor, grad: Tensor, grad_before
 
 
 def not_looked_at(x: Tensor) -> Tensor:
-    """In place of the potential: a law that is known from the state's gradient asks for no other."""
+    """In place of the potential: a law that is known from the state's gradient asks for no
+    other.
+    """
     raise AssertionError("the law of the last step asked for the potential")
 
 
@@ -59,5 +61,7 @@ def why_no_gradient(sampler: AnySampler) -> str | None:
     if not isinstance(sampler, Gaussian):
         return "it is no Gaussian move that the gradient at one point and a fixed ξ determine"
     if traits.gradients > 1:
-        return f"it takes {traits.gradients} gradients, and only that of its start is differentiated"
+        return (
+            f"it takes {traits.gradients} gradients, and only that of its start is differentiated"
+        )
     return traits.not_markov or traits.not_adjustable

@@ -89,7 +89,9 @@ def train(
             if stop or checkpoint_is_due(config, state):
                 save(config, run, state)
             if stop:
-                raise KeyboardInterrupt(f"interrupted at step {state.step}; the same command resumes there")
+                raise KeyboardInterrupt(
+                    f"interrupted at step {state.step}; the same command resumes there"
+                )
     return run
 
 
@@ -111,7 +113,9 @@ def prepare(
             write_configuration(config, run)
 
 
-def check_split(config: TrainConfig, world: World, parallel: Parallel, execution: Execution) -> None:
+def check_split(
+    config: TrainConfig, world: World, parallel: Parallel, execution: Execution
+) -> None:
     """Every rank gets an equal share: only then is the mean over ranks the mean over the batch."""
     require(parallel in ("ddp", "fsdp"), f"parallel is {parallel!r}, but must be 'ddp' or 'fsdp'")
     require(
@@ -141,7 +145,8 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
     require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
         read_every == 1 or config.adapt is None,
-        f"read_every is {read_every}, but adapt follows the acceptance of every step; use read_every 1, or adapt null",
+        f"read_every is {read_every}, but adapt follows the acceptance of every step; use"
+        " read_every 1, or adapt null",
     )
 
 
@@ -162,10 +167,13 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
         # a field that the old file lacks has its default
         old = to_dict(from_dict(TrainConfig, run.read_config()))
         changed = differences(old, new)
-        changes = "; ".join(f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items())
+        changes = "; ".join(
+            f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
+        )
         require(
             set(changed) <= MAY_CHANGE,
-            f"{run.path} holds a run with another configuration ({changes}); use the old values, or another --out",
+            f"{run.path} holds a run with another configuration ({changes}); use the old values, or"
+            " another --out",
         )
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}

@@ -17,15 +17,18 @@ from stanley.uses.rows import row_per_chain, rows_for
 class Clamped:
     """U_c(z) = U(x with z where the mask is, the known values elsewhere).
 
-    exp(-U_c) is, up to its constant, the conditional density p(z | known), so a sampler that leaves exp(-U) invariant
-    leaves the exact conditional invariant here. A chain lives in the unknown coordinates: noise, step sizes, thresholds
-    and the Metropolis test see these alone.
-    Not the same: running chains on all pixels and writing the known ones back after each step, which samples no
-    stated law.
+    exp(-U_c) is, up to its constant, the conditional density p(z | known), so a sampler that leaves
+    exp(-U) invariant leaves the exact conditional invariant here. A chain lives in the unknown
+    coordinates: noise, step sizes, thresholds and the Metropolis test see these alone.
+    Not the same: running chains on all pixels and writing the known ones back after each step,
+    which samples no stated law.
 
-    known   (1 or B, *event), one row for all chains or one a chain; its values under the mask are not looked at
-    mask    bool, True where unknown: (d,) for vectors, (H, W) for images, all channels of a pixel together
-    z       (B, m) for vectors, (B, C, 1, m) for images, m the number of unknown coordinates or pixels
+    known   (1 or B, *event), one row for all chains or one a chain; its values under the mask are
+            not looked at
+    mask    bool, True where unknown: (d,) for vectors, (H, W) for images, all channels of a pixel
+            together
+    z       (B, m) for vectors, (B, C, 1, m) for images, m the number of unknown coordinates or
+            pixels
     """
 
     energy: Energy
@@ -37,14 +40,18 @@ class Clamped:
         place = event if len(event) == 1 else event[-2:]
         require(
             self.mask.dtype == torch.bool and tuple(self.mask.shape) == place,
-            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, must be torch.bool of shape {place} for "
-            f"points of shape {event}",
+            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, must be torch.bool of"
+            f" shape {place} for points of shape {event}",
         )
         unknown = int(self.mask.sum())
-        require(unknown > 0, "mask marks nothing as unknown: there is nothing to fill in; mark some pixels")
+        require(
+            unknown > 0,
+            "mask marks nothing as unknown: there is nothing to fill in; mark some pixels",
+        )
         require(
             unknown < self.mask.numel(),
-            f"mask marks all {unknown} as unknown: nothing is known of the point; use stanley sample, or mark fewer",
+            f"mask marks all {unknown} as unknown: nothing is known of the point; use stanley"
+            " sample, or mark fewer",
         )
         index = self.mask.flatten().nonzero().squeeze(1).to(self.known.device)
         object.__setattr__(self, "index", index)
@@ -80,7 +87,9 @@ def flat(x: Tensor, mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Inpainted:
-    """n chains for each of N images. `mean` estimates E[x | known] from the n final states alone."""
+    """n chains for each of N images. `mean` estimates E[x | known] from the n final states
+    alone.
+    """
 
     draws: Tensor  # (N, n, *event), the chains' last states, known pixels as given
     info: ChainInfo  # of the N·n chains
@@ -101,14 +110,17 @@ def inpaint(
     generator: torch.Generator,
     progress: bool = False,
 ) -> Inpainted:
-    """Fill in what the mask marks: len(x0) / len(images) chains for each image, started at x0 under the mask.
+    """Fill in what the mask marks: len(x0) / len(images) chains for each image, started at x0 under
+    the mask.
 
     images   (N, *event), known outside the mask
     x0       (N·n, *event), image by image; looked at under the mask only
     """
     per_image = chains_per_image(images, x0)
     clamped = Clamped(potential, row_per_chain(images, per_image), mask)
-    chains = run_chains(sampler, clamped, clamped.take(x0), num_steps, generator=generator, progress=progress)
+    chains = run_chains(
+        sampler, clamped, clamped.take(x0), num_steps, generator=generator, progress=progress
+    )
     x = clamped.put(chains.x).reshape(len(images), per_image, *images.shape[1:])
     return Inpainted(x, chains.info)
 
@@ -116,8 +128,11 @@ def inpaint(
 def chains_per_image(images: Tensor, x0: Tensor) -> int:
     """How many of the starts belong to each image."""
     require(
-        len(images) >= 1 and len(x0) >= 1 and len(x0) % len(images) == 0 and x0.shape[1:] == images.shape[1:],
-        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, must be the same number of chains "
-        "for each image, image by image",
+        len(images) >= 1
+        and len(x0) >= 1
+        and len(x0) % len(images) == 0
+        and x0.shape[1:] == images.shape[1:],
+        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, must be the"
+        " same number of chains for each image, image by image",
     )
     return len(x0) // len(images)

@@ -26,10 +26,11 @@ class Scores:
 def score(potential: Energy, x: Tensor, chunk: int = CHUNK) -> Scores:
     """U and |∇U| at points (N, *event).
 
-    Scores are compared, so of a run whose chains are in bfloat16 hand over `in_float32(model.potential)`.
-    Not true: that a low density means an odd image: likelihood-like scores are known to rate smooth images of other
-    data as likely (Nalisnick et al., 2019). Look at both, and at the percentile among held-out data. The gradient norm
-    is the score of Grathwohl et al. (2020), with their sign turned.
+    Scores are compared, so of a run whose chains are in bfloat16 hand over
+    `in_float32(model.potential)`. Not true: that a low density means an odd image: likelihood-like
+    scores are known to rate smooth images of other data as likely (Nalisnick et al., 2019). Look at
+    both, and at the percentile among held-out data. The gradient norm is the score of Grathwohl et
+    al. (2020), with their sign turned.
     """
     states = [evaluate(potential, rows) for rows in x.split(chunk)]
     return Scores(
@@ -49,14 +50,19 @@ class Outside:
     detection: dict[str, Detection]  # for each score, against `inside`; empty without
 
 
-def outside(potential: Energy, x: Tensor, held_out: Tensor | None = None, inside: Tensor | None = None) -> Outside:
+def outside(
+    potential: Energy, x: Tensor, held_out: Tensor | None = None, inside: Tensor | None = None
+) -> Outside:
     """How far outside points (N, *event) lie.
 
     held_out   data that the energy was not trained on, among which the energies are ranked
     inside     what counts as inside when the points are told from it; may be `held_out` itself
     """
     fewest = None if inside is None else min(len(x), len(inside))
-    require(fewest is None or fewest >= 2, f"{fewest} point on one side, AUROC needs 2 on each; give more")
+    require(
+        fewest is None or fewest >= 2,
+        f"{fewest} point on one side, AUROC needs 2 on each; give more",
+    )
     of_x = score(potential, x)
     of_held_out = None if held_out is None else score(potential, held_out)
     same = inside is held_out
@@ -76,9 +82,11 @@ def ranked(scores: Scores, reference: Scores | None) -> Tensor | None:
 
 
 def percentile(values: Tensor, reference: Tensor) -> Tensor:
-    """100 × the share of the reference below each value, ties counted half: 50 is typical, 100 beyond all.
+    """100 × the share of the reference below each value, ties counted half: 50 is typical, 100
+    beyond all.
 
-    Its standard error is at most 50/√n for n reference values, and nothing beyond 100 - 100/n is told apart.
+    Its standard error is at most 50/√n for n reference values, and nothing beyond 100 - 100/n is
+    told apart.
     """
     require(len(reference) >= 1, "there are no reference values; a percentile needs at least 1")
     ordered = reference.sort().values

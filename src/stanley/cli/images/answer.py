@@ -41,14 +41,20 @@ class Answer:
         make_folder(self.folder)
         make_room(self.record, self.asked, beside=answer_files(self.folder, self.name))
 
-    def report(self, result: dict[str, Any], files: list[Path], lines: list[str], as_json: bool) -> None:
+    def report(
+        self, result: dict[str, Any], files: list[Path], lines: list[str], as_json: bool
+    ) -> None:
         """Write the record and say what was found and written."""
         from stanley.cli.wording import json_ready
 
         value = json_ready({"asked": self.asked} | result)
         write_json(self.record, value)
         files = [*files, self.record]
-        show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])
+        show(
+            value | {"files": [str(f) for f in files]},
+            as_json,
+            [*lines, *(f"wrote {f}" for f in files)],
+        )
 
 
 def made_from(model: Trained) -> dict[str, Any]:
@@ -67,7 +73,9 @@ def drawn(draws: Tensor) -> dict[str, Tensor]:
     return {f"draw {k + 1}": draws[:, k] for k in range(min(4, draws.shape[1]))}
 
 
-def restoration(model: Trained, asked: dict[str, Any], steps: int, seed: int, folder: Path) -> Answer:
+def restoration(
+    model: Trained, asked: dict[str, Any], steps: int, seed: int, folder: Path
+) -> Answer:
     """The answer to an inpainting or a denoising, with a name that says of what."""
     use, images = asked["use"], asked["images"]
     noise = f"{'flow' if asked.get('flow') else 'noise'}-{asked.get('noise')}"
@@ -86,7 +94,9 @@ def report_restoration(
     as_json: bool,
     psnr: str,
 ) -> None:
-    """Arrays, picture, JSON and lines of an inpainting or a denoising; `psnr` names that score in the lines."""
+    """Arrays, picture, JSON and lines of an inpainting or a denoising;
+    `psnr` names that score in the lines.
+    """
     import torch
 
     from stanley.cli.sample_files import write_array
@@ -109,20 +119,21 @@ def report_restoration(
         lines.append(f"the picture shows the first {SHOWN} of {num} images, the arrays all")
     for estimate, row in (scores or {}).items():
         parts = [
-            f"{label} {value['mean']:.3f}{unit}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")
+            f"{label} {value['mean']:.3f}{unit}"
+            + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")
             for label, value, unit in ((psnr, row["psnr"], " dB"), ("SSIM", row["ssim"], ""))
             if value is not None and value["mean"] is not None
         ]
         lines.append(f"{estimate:<14} {'   '.join(parts)}   n {row['psnr']['n']}")
     if lost:
         lines.append(
-            f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey); use a smaller "
-            "--sampler.step-size, or an adjusted sampler"
+            f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey);"
+            " use a smaller --sampler.step-size, or an adjusted sampler"
         )
     result = sampler_numbers(ready, restored.info) | {"scores": scores}
     answer.report(result, files, lines, as_json)
     require(
         lost < len(restored.info.nonfinite),
-        f"none of the {lost} chains is finite, so nothing was restored; use a smaller --sampler.step-size than "
-        f"{float(ready.sampler.step_size):.3g}, or --sampler mala",
+        f"none of the {lost} chains is finite, so nothing was restored; use a smaller"
+        f" --sampler.step-size than {float(ready.sampler.step_size):.3g}, or --sampler mala",
     )

@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 NAMED = 10  # skipped files that a warning names
 
 
-def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, device: str) -> Trained:
+def model_of(
+    run: Path | None, pretrained: str | None, weights: Weights | None, device: str
+) -> Trained:
     """A run's newest checkpoint, or a shipped model; one of the two."""
     from stanley.models.trained import load
 
-    require(run is None or pretrained is None, f"both a run ({run}) and --pretrained {pretrained} are given; give one")
+    require(
+        run is None or pretrained is None,
+        f"both a run ({run}) and --pretrained {pretrained} are given; give one",
+    )
     if pretrained is not None:
         from stanley.models.packing import pretrained as shipped
 
-        require(weights is None, f"--weights {weights} changes nothing here: only a run has averaged and raw weights")
+        require(
+            weights is None,
+            f"--weights {weights} changes nothing here: only a run has averaged and raw weights",
+        )
         return shipped(pretrained, device=device)
     require(run is not None, "give a run directory, or --pretrained NAME")
     assert run is not None
@@ -53,11 +61,17 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def refuse_flags(words: Sequence[str], command: str, why: str) -> None:
-    """The command runs no chain: flags of a sampler, and of other commands, would change nothing."""
+    """The command runs no chain: flags of a sampler, and of other commands,
+    would change nothing.
+    """
 
     flags = split_words(words)[1]
     flag = flags[0].partition("=")[0] if flags else ""
-    require(not flags, f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its flags)")
+    require(
+        not flags,
+        f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its"
+        " flags)",
+    )
 
 
 def request(
@@ -69,7 +83,9 @@ def request(
     device: str,
     data_root: str | None = None,
 ) -> tuple[Trained, list[Path | None], list[str]]:
-    """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
+    """The model, the paths that `names` stand for (None each where --held-out takes their place),
+    sampler's flags.
+    """
     from stanley.models.trained import with_data_at
 
     given, fields = split_words(words)
@@ -77,7 +93,8 @@ def request(
     wanted = [*([] if pretrained is not None else ["RUN"]), *paths]
     require(
         len(given) == len(wanted),
-        f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}: {' '.join(wanted)}",
+        f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}:"
+        f" {' '.join(wanted)}",
     )
     run = None if pretrained is not None else Path(given.pop(0))
     model = with_data_at(model_of(run, pretrained, weights, device), data_root)
@@ -100,9 +117,16 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
     if held_out is not None:
         require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
         require(not resize, "--resize changes nothing for --held-out images; leave it out")
-        x, names, skipped = held_out_images(model, held_out), [f"held-out {k}" for k in range(held_out)], []
+        x, names, skipped = (
+            held_out_images(model, held_out),
+            [f"held-out {k}" for k in range(held_out)],
+            [],
+        )
         sizes = frozenset()
-        require(len(x) == held_out, f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer")
+        require(
+            len(x) == held_out,
+            f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer",
+        )
     else:
         assert source is not None
         found = read_pictures(source, model.event_shape, resize=resize)
@@ -110,10 +134,12 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
         names, skipped = [str(f) for f in found.files], list(found.skipped)
         sizes = found.sizes if resize else frozenset()
         if skipped:
+            reasons = "; ".join(skipped[:NAMED])
+            more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+            cure = "; --resize fits sizes and colours" if found.unfit else ""
             print(
                 f"stanley: warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
-                f"{'; '.join(skipped[:NAMED])}{f'; and {len(skipped) - NAMED} more' if len(skipped) > NAMED else ''}"
-                + ("; --resize fits sizes and colours" if found.unfit else ""),
+                f"{reasons}{more}{cure}",
                 file=sys.stderr,
             )
     digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
@@ -150,8 +176,8 @@ def prepare(
     *,
     tune: bool = False,
 ) -> tuple[Ready, dict[str, Any]]:
-    """The run's sampler, or what the flags make of it, and what was asked for; a warm-up only where its step size is
-    to be found."""
+    """The run's sampler, or what the flags make of it, and what was asked for; a warm-up only where
+    its step size is to be found."""
     from stanley.cli.what_to_sample import sampler_of
     from stanley.cli.wording import sampler_as_json
     from stanley.samplers.run import potential_for

@@ -32,24 +32,36 @@ def inpaint(
         Parameter(
             name="RUN IMAGE",
             allow_leading_hyphen=True,
-            help="A run, a picture or a folder of them, and flags of the sampler as for stanley sample.",
+            help=(
+                "A run, a picture or a folder of them, and flags of the sampler as for stanley"
+                " sample."
+            ),
         ),
     ],
     mask: Annotated[
         str,
         Parameter(
-            help="Unknown pixels: a picture in which they are white, left,top,width,height, or one of "
-            "left-half, right-half, top-half, bottom-half."
+            help=(
+                "Unknown pixels: a picture in which they are white, left,top,width,height, or"
+                " one of "
+                "left-half, right-half, top-half, bottom-half."
+            )
         ),
     ],
     held_out: HeldOut = None,
     num: PerImage = None,
-    start: Annotated[Literal["noise", "bank"], Parameter(help="What the chains start from under the mask.")] = "noise",
+    start: Annotated[
+        Literal["noise", "bank"], Parameter(help="What the chains start from under the mask.")
+    ] = "noise",
     steps: Steps = None,
     warm_up: WarmUp = 500,
     damaged: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="The pixels under the mask are damaged: compute no scores."),
+        Parameter(
+            negative="",
+            show_default=False,
+            help="The pixels under the mask are damaged: compute no scores.",
+        ),
     ] = False,
     resize: Resize = False,
     pretrained: Pretrained = None,
@@ -62,8 +74,9 @@ def inpaint(
 ) -> None:
     """Fill in the masked pixels of pictures: chains on these pixels alone, the known ones clamped.
 
-    Writes the draws (images, chains, C, H, W), their mean, a picture, and PSNR (under the mask) and SSIM beside those
-    of filling in the training data's mean. --sampler KIND and its fields choose the sampler, as in stanley sample.
+    Writes the draws (images, chains, C, H, W), their mean, a picture, and PSNR (under the mask) and
+    SSIM beside those of filling in the training data's mean. --sampler KIND and its fields choose
+    the sampler, as in stanley sample.
     """  # fmt: skip
     import torch
 
@@ -72,7 +85,9 @@ def inpaint(
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
-    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
+    model, (source,), fields = request(
+        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+    )
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
@@ -80,7 +95,12 @@ def inpaint(
     x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready, asked_sampler = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
-    asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
+    asked = {
+        "use": "inpaint",
+        "mask": mask,
+        "unknown_pixels": int(unknown.sum()),
+        "chains_per_image": num,
+    }
     asked["start"] = start
     folder = out or home(model, pretrained, "inpainted")
     answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
@@ -111,23 +131,39 @@ def denoise(
         Parameter(
             name="RUN IMAGE",
             allow_leading_hyphen=True,
-            help="A run, a picture or a folder of them, and flags of the sampler as for stanley sample.",
+            help=(
+                "A run, a picture or a folder of them, and flags of the sampler as for stanley"
+                " sample."
+            ),
         ),
     ],
     noise: Annotated[
-        float, Parameter(help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
+        float,
+        Parameter(
+            help=(
+                "Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey"
+                " levels."
+            )
+        ),
     ],
     clean: Annotated[
         bool,
         Parameter(
             negative="",
             show_default=False,
-            help="The pictures are clean: add the noise and judge the result. Always so with --held-out.",
+            help=(
+                "The pictures are clean: add the noise and judge the result. Always so with"
+                " --held-out."
+            ),
         ),
     ] = False,
     flow: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Go down to a mode of the posterior instead of sampling it."),
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Go down to a mode of the posterior instead of sampling it.",
+        ),
     ] = False,
     held_out: HeldOut = None,
     num: PerImage = None,
@@ -142,10 +178,12 @@ def denoise(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Denoise pictures: chains on the posterior U(x) + |y - x|²/(2σ²), from y, or its gradient flow.
+    """Denoise pictures: chains on the posterior U(x) + |y - x|²/(2σ²), from y, or its gradient
+    flow.
 
-    Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR and SSIM before and
-    after. --sampler KIND and its fields choose the sampler, as in stanley sample.
+    Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR
+    and SSIM before and after. --sampler KIND and its fields choose the sampler, as in stanley
+    sample.
     """  # fmt: skip
     import torch
 
@@ -155,20 +193,42 @@ def denoise(
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
-    require(not flow or num in (None, 1), f"--flow draws nothing: its {num} chains would be one; leave out --num")
-    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
-    num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
+    require(
+        not flow or num in (None, 1),
+        f"--flow draws nothing: its {num} chains would be one; leave out --num",
+    )
+    model, (source,), fields = request(
+        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+    )
+    num, steps = (
+        (1 if flow else 4) if num is None else num,
+        model.default_steps("noise") if steps is None else steps,
+    )
     images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
     generator = stream(seed, "denoise", device=images.device)
-    y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
+    y = (
+        images + noise * torch.randn(images.shape, generator=generator, device=images.device)
+        if clean
+        else images
+    )
     posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
-    ready, asked_sampler = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
+    ready, asked_sampler = prepare(
+        model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator
+    )
     if flow:
         from dataclasses import replace
 
-        ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
-    asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
+        ready = replace(
+            ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed
+        )
+    asked = {
+        "use": "denoise",
+        "noise": noise,
+        "noise_added": clean,
+        "flow": flow,
+        "chains_per_image": num,
+    }
     folder = out or home(model, pretrained, "denoised")
     answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
     restored = clean_up(
@@ -183,8 +243,12 @@ def denoise(
     )
     scores = None
     if clean:
-        estimates = {"noisy": y, "mean": restored.mean} | ({} if flow else {"draw": restored.draws[:, 0]})
+        estimates = {"noisy": y, "mean": restored.mean} | (
+            {} if flow else {"draw": restored.draws[:, 0]}
+        )
         scores = restoration_scores(estimates, images)
-    columns = {"noisy": y} | ({"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws))
+    columns = {"noisy": y} | (
+        {"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws)
+    )
     columns |= {"truth": images} if clean else {}
     report_restoration(answer, ready, restored, columns, scores, json_, "PSNR")
