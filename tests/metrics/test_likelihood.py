@@ -205,8 +205,8 @@ def one_pass(log_z, ess=50.0, error=0.05):
     ("forward", "reverse", "told"),
     [
         (one_pass(2.0), None, "without an upper bound"),
-        (one_pass(2.0), one_pass(9.0), "7 nats wide, limit 1, so annealing has not converged"),
-        (one_pass(9.0), one_pass(2.0), "changed places by 7 nats"),
+        (one_pass(2.0), one_pass(9.0), "7 nats wide, but must be at most 1, so annealing has not"),
+        (one_pass(9.0), one_pass(2.0), "lower bound exceeds the upper one by t = 7 nats"),
         (one_pass(2.0, ess=1.2), one_pass(2.5), "effective sample size of 1.2"),
         (one_pass(2.0), one_pass(2.5), "known to 0.5 nats"),
     ],

@@ -42,7 +42,7 @@ def four(found):
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("cells", [1, 1 << 24])
 def test_they_are_their_definitions(generator, monkeypatch, k, cells):
-    monkeypatch.setattr("stanley.metrics.neighbours.CELLS", cells)
+    monkeypatch.setattr("stanley.metrics.neighbours.DISTANCES", cells)
     x = torch.randn(30, 3, generator=generator, dtype=torch.float64)
     y = 0.4 + 0.7 * torch.randn(21, 3, generator=generator, dtype=torch.float64)
     found = prdc(x, y, k)

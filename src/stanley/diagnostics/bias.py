@@ -95,13 +95,13 @@ def bias_against_adjusted(
     check_event(potential, x0)
     require(
         len(x0) >= 2,
-        f"bias_against_adjusted: {len(x0)} chain in x0 of shape {tuple(x0.shape)}, must be at least"
+        f"bias_against_adjusted: {len(x0)} chain in x0 of shape {tuple(x0.shape)}, but must be at least"
         " 2; the error comes from the spread between chains",
     )
     first = num_steps // 2 if burn_in is None else burn_in
     require(
         0 <= first < num_steps,
-        f"burn_in is {first}, must lie between 0 and num_steps - 1 = {num_steps - 1}",
+        f"burn_in is {first}, but must lie between 0 and num_steps - 1 = {num_steps - 1}",
     )
     value, _ = time_averages(sampler, potential, x0, num_steps, first, functions, generator)
     # the reference is exact; that of the sampler may be rounded, which is bias too
@@ -158,7 +158,7 @@ def time_averages(
 def check_function(name: str, values: Tensor, x0: Tensor) -> Tensor:
     require(
         values.dim() >= 1 and len(values) == len(x0),
-        f"function {name!r} returned shape {tuple(values.shape)} for {len(x0)} chains, must be"
+        f"function {name!r} returned shape {tuple(values.shape)} for {len(x0)} chains, but must be"
         f" ({len(x0)}, *shape)",
     )
     return values

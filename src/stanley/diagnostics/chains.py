@@ -155,7 +155,7 @@ def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
     n, chains = draws.shape[:2]
     require(
         2 <= num_super <= chains and chains % num_super == 0,
-        f"nested_rhat: num_super is {num_super}, must be at least 2 and divide the {chains} chains",
+        f"nested_rhat: num_super is {num_super}, but must be at least 2 and divide the {chains} chains",
     )
     require(
         n > 1 or num_super < chains,
@@ -197,7 +197,7 @@ def autocorrelation_by_chain(draws: Tensor, max_lag: int | None = None) -> Tenso
     check_draws(draws, "autocorrelation", least=2)
     n = len(draws)
     lags = max(1, min(n - 1, 200, n // 2)) if max_lag is None else max_lag
-    require(1 <= lags < n, f"max_lag is {lags}, must be between 1 and {n - 1} for {n} draws")
+    require(1 <= lags < n, f"max_lag is {lags}, but must be between 1 and {n - 1} for {n} draws")
 
     def kernel(x: Tensor) -> Tensor:
         centred = x - x.mean((1, 2), keepdim=True)
@@ -328,22 +328,22 @@ def check_draws(
         hint = "use run_chains(..., keep_every=1)" if draws is None else "use torch.as_tensor"
         require(
             False,
-            f"{name}: draws are {type(draws).__name__}, must be a tensor (num_draws, B, *event);"
+            f"{name}: draws are {type(draws).__name__}, but must be a tensor (num_draws, B, *event);"
             f" {hint}",
         )
     shape = tuple(draws.shape)
     require(
         draws.dim() >= 2 and draws.numel() > 0,
-        f"{name}: draws have shape {shape}, must be (num_draws, B, *event) and not empty",
+        f"{name}: draws have shape {shape}, but must be (num_draws, B, *event) and not empty",
     )
     require(
         shape[0] >= least,
-        f"{name}: {shape[0]} draws per chain in shape {shape}, must be at least {least}; draws come"
+        f"{name}: {shape[0]} draws per chain in shape {shape}, but must be at least {least}; draws come"
         " first, then chains",
     )
     require(
         shape[1] >= chains,
-        f"{name}: {shape[1]} chain in shape {shape}, must be at least {chains}; start several from"
+        f"{name}: {shape[1]} chain in shape {shape}, but must be at least {chains}; start several from"
         " different points",
     )
     if finite:
@@ -356,7 +356,7 @@ def check_draws(
 
 
 def check_prob(prob: float) -> None:
-    require(0 < prob < 1, f"prob is {prob}, must lie between 0 and 1; 0.5 is the median")
+    require(0 < prob < 1, f"prob is {prob}, but must lie between 0 and 1; 0.5 is the median")
 
 
 def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int = 0) -> Tensor:

@@ -82,8 +82,10 @@ def couple(
     Biswas, Jacob & Vanetti (2019), algorithm 1.
     """
     move = coupled_move(sampler)
-    require(lag >= 1, f"couple: lag is {lag}, must be at least 1; 1 is the usual start")
-    require(max_steps >= 1, f"couple: max_steps is {max_steps}, must be at least 1; 10000 is usual")
+    require(lag >= 1, f"couple: lag is {lag}, but must be at least 1; 1 is the usual start")
+    require(
+        max_steps >= 1, f"couple: max_steps is {max_steps}, but must be at least 1; 10000 is usual"
+    )
     x0, y0 = starts(initial, num_pairs, generator)
     check_precision(sampler, potential)
     check_event(potential, x0)
@@ -249,7 +251,7 @@ def starts(
     if callable(initial):
         require(
             num_pairs is not None and num_pairs >= 2,
-            f"couple: num_pairs is {num_pairs}, must be at least 2 with an initial law; 500 is"
+            f"couple: num_pairs is {num_pairs}, but must be at least 2 with an initial law; 500 is"
             " usual",
         )
         assert num_pairs is not None
@@ -257,7 +259,7 @@ def starts(
         for z in (x0, y0):
             require(
                 z.shape[:1] == (num_pairs,),
-                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, must be"
+                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, but must be"
                 f" ({num_pairs}, *event)",
             )
     else:
@@ -268,7 +270,7 @@ def starts(
         )
         require(
             len(initial) == 2,
-            f"couple: {len(initial)} tensors of starts, must be 2, (num_pairs, *event) for X and"
+            f"couple: {len(initial)} tensors of starts, but must be 2, (num_pairs, *event) for X and"
             " the same for Y",
         )
         x0, y0 = initial
@@ -277,7 +279,7 @@ def starts(
     require(
         x0.shape == y0.shape and x0.dtype == y0.dtype and len(x0) >= 2,
         f"couple: starts of shape {tuple(x0.shape)}, {x0.dtype} and {tuple(y0.shape)}, {y0.dtype},"
-        " must be alike and of at least 2 pairs",
+        " but must be alike and of at least 2 pairs",
     )
     return x0, y0
 

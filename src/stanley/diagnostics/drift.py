@@ -53,7 +53,7 @@ def exponential_norm(s: float) -> Function:
     """log V for V(x) = e^{s|x|}."""
     require(
         0 < s < math.inf,
-        f"exponential_norm: s is {s}, must be > 0 and finite; 1/√h is a good start",
+        f"exponential_norm: s is {s}, but must be > 0 and finite; 1/√h is a good start",
     )
     return lambda x: s * torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=widest_float(x.device))
 
@@ -86,7 +86,7 @@ def drift_ratio(
     """
     require(
         num_copies >= 2,
-        f"drift_ratio: num_copies is {num_copies}, must be at least 2; 1000 is usual",
+        f"drift_ratio: num_copies is {num_copies}, but must be at least 2; 1000 is usual",
     )
     check_request(x0, 1, generator, None)
     check_event(potential, x0)
@@ -198,7 +198,7 @@ def log_v_at(log_v: Function, x: Tensor) -> Tensor:
     values = log_v(x)
     require(
         values.shape == x.shape[:1],
-        f"log_v returned shape {tuple(values.shape)} for points of shape {tuple(x.shape)}, must be"
+        f"log_v returned shape {tuple(values.shape)} for points of shape {tuple(x.shape)}, but must be"
         f" ({len(x)},)",
     )
     return values

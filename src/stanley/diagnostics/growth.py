@@ -73,7 +73,9 @@ def h1_on_rays(
     dimension random rays miss the axes and every other thin cone.
     STANLEY (draft), H1, eq. (9).
     """
-    require(num_rays >= 1, f"h1_on_rays: num_rays is {num_rays}, must be at least 1; 64 is usual")
+    require(
+        num_rays >= 1, f"h1_on_rays: num_rays is {num_rays}, but must be at least 1; 64 is usual"
+    )
     check_radii(radii, least=2)
     rays = directions(event_shape, num_rays, generator, dtype or dtype_of(potential, generator))
     radial, cosine = [], []

@@ -111,7 +111,8 @@ class Meeting:
         None if the curve is not valid.
         """
         require(
-            0 < level < 1, f"mixing_time: level is {level}, must lie between 0 and 1; 0.25 is usual"
+            0 < level < 1,
+            f"mixing_time: level is {level}, but must lie between 0 and 1; 0.25 is usual",
         )
         if not self.valid:
             return None
@@ -163,7 +164,7 @@ class Meeting:
         t = torch.as_tensor(times).cpu()
         require(
             t.dim() == 1 and not t.is_floating_point() and bool((t >= 0).all()),
-            f"times are {t.tolist() if t.numel() < 9 else tuple(t.shape)}, must be a vector of"
+            f"times are {t.tolist() if t.numel() < 9 else tuple(t.shape)}, but must be a vector of"
             " whole numbers >= 0",
         )
         return t

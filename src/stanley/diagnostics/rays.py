@@ -24,7 +24,7 @@ def points_on_rays(
 ) -> Tensor:
     """ru for each of the radii r on the same random unit rays u: (len(radii)·num_rays, *event)."""
     require(
-        num_rays >= 1, f"points_on_rays: num_rays is {num_rays}, must be at least 1; 4 is usual"
+        num_rays >= 1, f"points_on_rays: num_rays is {num_rays}, but must be at least 1; 4 is usual"
     )
     check_radii(radii, least=1)
     rays = directions(event_shape, num_rays, generator, dtype)
@@ -37,7 +37,7 @@ def directions(
     """Uniform on the unit sphere: (number, *event), on the generator's device."""
     require(
         len(event_shape) >= 1 and all(size >= 1 for size in event_shape),
-        f"event_shape is {tuple(event_shape)}, must be the shape of one point such as (2,) or (3,"
+        f"event_shape is {tuple(event_shape)}, but must be the shape of one point such as (2,) or (3,"
         " 32, 32)",
     )
     ray = torch.randn(
@@ -51,6 +51,6 @@ def check_radii(radii: Sequence[float], least: int) -> None:
     increasing = all(a < b for a, b in pairwise(radii))
     require(
         len(radii) >= least and increasing and radii[0] > 0 and math.isfinite(radii[-1]),
-        f"radii are {[float(f'{r:.4g}') for r in radii]}, must be at least {least} positive"
+        f"radii are {[float(f'{r:.4g}') for r in radii]}, but must be at least {least} positive"
         " increasing finite numbers",
     )

@@ -62,12 +62,12 @@ class Effort:
         }
         for name, (low, why) in least.items():
             value = getattr(self, name)
-            require(value >= low, f"{name} is {value}, must be at least {low} {why}")
+            require(value >= low, f"{name} is {value}, but must be at least {low} {why}")
         for name, low in (("pairs", FEW), ("rays", 1), ("copies", 2)):
             value = getattr(self, name)
             require(
                 value == 0 or value >= low,
-                f"{name} is {value}, must be at least {low}, or 0 for none",
+                f"{name} is {value}, but must be at least {low}, or 0 for none",
             )
 
 
@@ -170,7 +170,7 @@ def diagnose(
     is what the chains run on; the values of U, its growth and the adjusted twin are of the same
     potential in float32.
     """
-    require(len(x0) >= 2, f"{len(x0)} chain, must be at least 2 to compare them")
+    require(len(x0) >= 2, f"{len(x0)} chain, but must be at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
     run = run_chains(
         sampler,

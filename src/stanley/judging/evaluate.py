@@ -94,9 +94,10 @@ def evaluate(
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
-    require(num >= 1, f"num is {num}, must be at least 1")
+    require(num >= 1, f"num is {num}, but must be at least 1")
     require(
-        against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'"
+        against in ("held-out", "train"),
+        f"against is {against!r}, but must be 'held-out' or 'train'",
     )
     maps = [features_named(name, device=model.device) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test

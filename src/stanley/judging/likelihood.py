@@ -59,7 +59,7 @@ def held_out_likelihood(
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
-        require(value >= 2, f"{name} is {value}, must be at least 2")
+        require(value >= 2, f"{name} is {value}, but must be at least 2")
     generator = stream(seed, "annealing", device=model.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps

@@ -1,4 +1,4 @@
-"""How good a model is: exactly in two dimensions, by samples in any."""
+"""Measures of how good a model is: exact ones in two dimensions, sample-based ones in any."""
 
 from stanley.metrics.classes import ClassScore, class_score
 from stanley.metrics.coverage import Coverage, coverage, mode_coverage, nearest_mode, nearest_ring

@@ -1,5 +1,6 @@
-"""Inception-style score from the class probabilities of any classifier. Salimans et al. (2016),
-section 4.
+"""The Inception Score's formula, for the class probabilities of any classifier.
+
+Salimans et al. (2016), section 4.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from stanley.errors import require
 
 @dataclass(frozen=True)
 class ClassScore:
-    """value is the mean over the splits, sd their population standard deviation, as is published.
+    """The score of `class_score`.
 
-    Between 1 (all samples look alike to the classifier) and K, its number of classes. Biased
-    downwards when a split holds few samples a class: compare at equal n and splits. It never looks
-    at the data: a memorised set of K images scores K. May be called Inception Score only with the
-    standard Inception network.
+    value         mean over the splits
+    sd            population standard deviation over the splits, as in publications
+    splits        number of splits
+    num_classes   K
+    n             number of samples
+
+    The value lies between 1 (the classifier cannot tell the samples apart) and K. It is biased
+    downwards when a split holds few samples per class, so compare at equal n and splits. Only with
+    the standard Inception network may it be called Inception Score. Not true: that it compares with
+    the data: K memorised images, one of each class, score K.
     """
 
     value: float
@@ -30,29 +37,36 @@ class ClassScore:
 
 
 def class_score(probabilities: Tensor, splits: int = 10) -> ClassScore:
-    """exp( 1/n Σ_i KL(p(·|x_i) ‖ p̄) ),   p̄ = 1/n Σ_i p(·|x_i), within each of `splits` runs of
-                                           rows in their order.
+    """How confident and how diverse a classifier finds the samples.
 
-    probabilities (n, K): rows sum to 1. In float64; 0·log 0 = 0.
+        exp( 1/n Σ_i KL(p(·|x_i) ‖ p̄) ),   p̄ = 1/n Σ_i p(·|x_i)
+
+    It is computed in float64, with 0·log 0 = 0, in each of `splits` blocks of consecutive rows.
+
+    probabilities   p(k|x_i), (n, K), each row with sum 1
+
+    Raises StanleyError for rows that are no probabilities or are fewer than `splits`.
+    Salimans et al. (2016), section 4.
     """
     require(
         probabilities.ndim == 2,
-        f"probabilities have shape {tuple(probabilities.shape)}, must be (n, classes)",
+        f"probabilities have shape {tuple(probabilities.shape)}, but must be (n, classes)",
     )
     n, num_classes = probabilities.shape
     require(
         1 <= splits <= n,
-        f"splits is {splits}, must be 1 to {n}, the number of samples; 10 is usual",
+        f"splits is {splits}, but must be from 1 to {n}, the number of samples; 10 is usual",
     )
     p = probabilities.detach().double()
     worst = float((p.sum(1) - 1).abs().max())
     require(
         worst <= 1e-3,
-        f"probabilities sum to 1 up to {worst:.3g}, limit 0.001; apply a softmax first",
+        f"a row of probabilities misses the sum 1 by {worst:.3g}, but must not by more than 0.001;"
+        " apply a softmax first",
     )
     require(
         bool((p >= 0).all()),
-        f"a probability is {float(p.min()):.3g}, must be >= 0; apply a softmax first",
+        f"a probability is {float(p.min()):.3g}, but must be >= 0; apply a softmax first",
     )
     scores = torch.stack(
         [_score(p[i * n // splits : (i + 1) * n // splits]) for i in range(splits)]
@@ -61,7 +75,7 @@ def class_score(probabilities: Tensor, splits: int = 10) -> ClassScore:
 
 
 def _score(p: Tensor) -> Tensor:
-    """KL averaged over rows is H(p̄) - mean H(p_i)."""
+    """exp of the mean KL, which is H(p̄) - mean H(p_i)."""
     marginal = p.mean(0)
     kl = torch.special.entr(marginal).sum() - torch.special.entr(p).sum(1).mean()
     return kl.exp()

@@ -1,4 +1,4 @@
-"""Which modes of a known density the samples reach, and how many samples lie at none."""
+"""Which modes of a known density the samples reach, and how many samples are at no mode."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Assign = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Coverage:
-    """K modes, n samples, counts c_k.
+    """How n samples are distributed over K modes.
 
-    counts          c_k, over the samples that are at a mode.
-    hit_share       share of modes with c_k >= hit_fraction·n/K, hit_fraction of a uniform mode's
-                    due.
-    high_quality    Σ c_k / n: share of samples at any mode. Non-finite samples are at none.
-    entropy         -Σ p_k log p_k with p_k = c_k / Σ c_k, in nats; log K when uniform, None when
-                    all c_k = 0.
-    kl_uniform      Σ p_k log(K p_k) = log K - entropy. Its mean is about (K-1)/(2 Σ c_k), not 0,
-                    for a perfect sampler. None when all c_k = 0.
+    counts          c_k, the number of samples at each mode
+    hit_share       share of the modes with c_k >= hit_fraction·n/K; n/K is what a mode would get if
+                    all got the same
+    high_quality    Σ c_k / n, share of the samples that are at any mode; non-finite ones are not
+    entropy         -Σ p_k log p_k with p_k = c_k / Σ c_k, in nats; log K if all c_k are equal, None
+                    if all are 0
+    kl_uniform      Σ p_k log(K p_k) = log K - entropy, in nats; None if all c_k are 0. Not true:
+                    that it is 0 for a perfect sampler: its mean is then about (K-1)/(2 Σ c_k).
     """
 
     num_samples: int
@@ -42,13 +42,14 @@ class Coverage:
 def mode_coverage(
     samples: Tensor, modes: Tensor, radius: float, hit_fraction: float = 0.1
 ) -> Coverage:
-    """Coverage of point modes (K, *event): a sample belongs to its nearest mode if it is within
-    `radius`.
+    """Coverage of modes that are points (K, *event), by samples (n, *event).
+
+    A sample is at its nearest mode if it lies within `radius` of it.
     """
     require(
         samples.shape[1:] == modes.shape[1:],
-        f"samples have shape {tuple(samples.shape[1:])}, modes {tuple(modes.shape[1:])}; they must"
-        " agree",
+        f"samples are points of shape {tuple(samples.shape[1:])} and modes of shape"
+        f" {tuple(modes.shape[1:])}, but the two must be the same",
     )
     return coverage(samples, nearest_mode(modes, radius), len(modes), hit_fraction)
 
@@ -56,17 +57,23 @@ def mode_coverage(
 def coverage(
     samples: Tensor, assign: Assign, num_modes: int, hit_fraction: float = 0.1
 ) -> Coverage:
-    """Coverage of any partition: `assign` names the mode of each sample, or -1."""
-    require(len(samples) >= 1, "there are 0 samples; coverage needs at least 1")
-    require(num_modes >= 1, f"num_modes is {num_modes}, must be >= 1")
+    """Coverage of modes of any form.
+
+    assign         (n, *event) -> (n,), the index of the mode of each sample, or -1 for none
+    hit_fraction   in (0, 1], see `Coverage.hit_share`
+    """
+    require(len(samples) >= 1, "there are 0 samples, but coverage needs at least 1")
+    require(num_modes >= 1, f"num_modes is {num_modes}, but must be >= 1")
     require(
-        0 < hit_fraction <= 1, f"hit_fraction is {hit_fraction}, must be in (0, 1]; 0.1 is usual"
+        0 < hit_fraction <= 1,
+        f"hit_fraction is {hit_fraction}, but must be in (0, 1]; 0.1 is usual",
     )
     labels = assign(samples)
     low, high = int(labels.min()), int(labels.max())
     require(
         low >= -1 and high < num_modes,
-        f"assign gave labels {low}..{high}, must be -1..{num_modes - 1}",
+        f"assign returned indices from {low} to {high}, but they must be from -1 to"
+        f" {num_modes - 1}",
     )
     n, counts = len(samples), torch.bincount(labels[labels >= 0], minlength=num_modes).cpu()
     assigned = int(counts.sum())
@@ -84,16 +91,19 @@ def coverage(
 
 
 def nearest_mode(modes: Tensor, radius: float) -> Assign:
-    """The nearest of the modes (K, *event) in Euclidean distance, -1 beyond `radius`."""
+    """Assign samples to the nearest of the modes (K, *event), or to -1 beyond `radius` of it.
+
+    Distances are Euclidean.
+    """
     require(
-        radius > 0, f"radius is {radius}, must be > 0; 3 standard deviations of a mode is usual"
+        radius > 0, f"radius is {radius}, but must be > 0; 3 standard deviations of a mode is usual"
     )
 
     def assign(samples: Tensor) -> Tensor:
         centres = modes.to(samples.device, torch.float64).flatten(1)
 
         def nearest(x: Tensor) -> Tensor:
-            # by differences: |x|² - 2x·c + |c|² would round distances away far from the origin
+            # by differences: |x|² - 2x·c + |c|² loses small distances to rounding far from 0
             distance = torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist")
             return _nearest(distance, radius)
 
@@ -103,10 +113,13 @@ def nearest_mode(modes: Tensor, radius: float) -> Assign:
 
 
 def nearest_ring(radii: Sequence[float], width: float) -> Assign:
-    """The ring r_k nearest to |x| for densities without point modes,
-    -1 when | |x| - r_k | > width.
+    """Assign samples to the ring whose radius r_k is nearest to |x|, or to -1.
+
+    -1 stands for | |x| - r_k | > width.
     """
-    require(width > 0, f"width is {width}, must be > 0; 3 standard deviations of a ring is usual")
+    require(
+        width > 0, f"width is {width}, but must be > 0; 3 standard deviations of a ring is usual"
+    )
 
     def assign(samples: Tensor) -> Tensor:
         r = torch.linalg.vector_norm(samples.double(), dim=1, keepdim=True)

@@ -1,8 +1,7 @@
-"""Kernel distance between features: MMD² with the cubic kernel of KID. Bińkowski et al. (2018),
-sections 3 and 4.
+"""Kernel distance between features: MMD² with the cubic kernel of KID.
 
-It may be called KID only with the standard Inception features, as Fréchet distances may be called
-FID.
+It may be called KID only with the standard Inception features, just as the Fréchet distance may be
+called FID only with those. Bińkowski et al. (2018), sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -21,16 +20,18 @@ CHUNK = 1024  # rows of the kernel matrix at a time
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Unbiased at every n, so that values at different n compare; 0 on average when both laws
-    agree, and then often negative.
+    """The result of `kernel_distance`.
 
     value             MMD² of all rows
-    standard_error    of `value`, by the jackknife over the rows of both sides
+    standard_error    of `value`, by the jackknife over the rows of both sets
     subset_mean       mean MMD² of `num_subsets` pairs of random subsets of `subset_size` rows, as
                       is usually published
-    subset_error      sd over the subsets / √num_subsets. Not true: that it is the error of the
-                      distance: it is how far subset_mean is from what more subsets of the same rows
-                      would give
+    subset_error      standard deviation over the subsets / √num_subsets. Not true: that it is the
+                      error of the distance: it is only the error from taking so few subsets of the
+                      same rows.
+
+    The estimate is unbiased for every n, so values at different n can be compared. Its mean is 0
+    when both laws agree, so it is then often negative.
     """
 
     value: float
@@ -47,17 +48,22 @@ class KernelDistance:
 def kernel_distance(
     x: Tensor, y: Tensor, *, generator: Generator, subset_size: int = 1000, num_subsets: int = 100
 ) -> KernelDistance:
-    """MMD² = Σ_{i≠j} k(x_i,x_j)/n(n-1) + Σ_{i≠j} k(y_i,y_j)/m(m-1) - 2 Σ_ij k(x_i,y_j)/nm,   k(a,
-    b) = (a·b/d + 1)³.
+    """Unbiased MMD² between two sets of features, with a cubic kernel.
 
-    Features x (n, d), y (m, d) on one device; sums in float64, memory O(1024·(n + m)). Subsets are
-    drawn without replacement by `generator` and hold at most n and m rows.
+        MMD² = Σ_{i≠j} k(x_i,x_j)/n(n-1) + Σ_{i≠j} k(y_i,y_j)/m(m-1) - 2 Σ_ij k(x_i,y_j)/nm,
+        k(a, b) = (a·b/d + 1)³
+
+    x, y          features (n, d) and (m, d) on one device, n, m >= 3
+    subset_size   rows in a subset, at most n and m; drawn without replacement by `generator`
+
+    Sums are in float64; memory is O(1024·(n + m)). Raises StanleyError for too few or non-finite
+    rows. Bińkowski et al. (2018), sections 3 and 4.
     """
     x, y = feature_rows(x, y, at_least=3)
     n, m = len(x), len(y)
-    require(num_subsets >= 2, f"num_subsets is {num_subsets}, must be at least 2; 100 are usual")
+    require(num_subsets >= 2, f"num_subsets is {num_subsets}, but must be at least 2; 100 is usual")
     size = min(subset_size, n, m)
-    require(size >= 2, f"subset_size is {subset_size}, must be at least 2; 1000 is usual")
+    require(size >= 2, f"subset_size is {subset_size}, but must be at least 2; 1000 is usual")
     xx, yy = _row_sums(x, x, same=True), _row_sums(y, y, same=True)
     xy, yx = _row_sums(x, y), _row_sums(y, x)
     value = float(xx.sum() / (n * (n - 1)) + yy.sum() / (m * (m - 1)) - 2 * xy.sum() / (n * m))
@@ -93,17 +99,17 @@ def _mmd2(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _row_sums(a: Tensor, b: Tensor, same: bool = False) -> Tensor:
-    """Σ_j k(a_i, b_j), over j ≠ i where both are the `same`: (n,)."""
+    """Σ_j k(a_i, b_j) for each i: (n,); over j ≠ i if a and b are the `same` set."""
     sums = in_chunks(lambda part: cubic(part, b).sum(1), a, CHUNK)
     return sums - (a.square().mean(1) + 1) ** 3 if same else sums
 
 
 def _jackknife(own: Tensor, other: Tensor, m: int) -> float:
-    """(n-1)/n Σ_i (θ_i - θ̄)², θ_i the MMD² without row i, but for the term of the other side
-    alone.
+    """Jackknife variance (n-1)/n Σ_i (θ_i - θ̄)², where θ_i is the MMD² without row i.
 
-    own (n,) are Σ_{j≠i} k(x_i, x_j), other (n,) are Σ_j k(x_i, y_j): without x_i the double sums
-    lose twice the first and once the second.
+    The term that depends on the other set alone is the same in all θ_i, and is left out. With
+    own_i = Σ_{j≠i} k(x_i, x_j) and other_i = Σ_j k(x_i, y_j), (n,) each, removing x_i takes twice
+    own_i from the first double sum and other_i from the second.
     """
     n = len(own)
     without = (own.sum() - 2 * own) / ((n - 1) * (n - 2)) - 2 * (other.sum() - other) / (

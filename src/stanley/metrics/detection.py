@@ -1,10 +1,9 @@
-"""How well a score tells points of the data ("in") from others ("out"): AUROC, AUPR, FPR at 95 %
-TPR, exact with ties.
+"""Out-of-distribution detection: how well a score tells points of the data ("in") from others.
 
-A score is high where a point looks foreign: the energy, or the norm of its gradient. Out-sets are
-named by the reader of a table, and four that need no data are made here. Not true: that an energy
-which tells digits from noise knows digits: a score of brightness alone may do the same, which the
-constant and the permuted images show.
+The measures are AUROC, AUPR and FPR at 95 % TPR, all exact with ties. A score is high where a point
+looks foreign: the energy, or the norm of its gradient. `synthetic_out_sets` makes four sets of
+"out" images that need no other data. Not true: that an energy which tells digits from noise has
+learnt digits: brightness alone may do as well, which the constant and the permuted images reveal.
 """
 
 from __future__ import annotations
@@ -26,13 +25,15 @@ CHUNK = 512  # points at a time through the network
 
 @dataclass(frozen=True)
 class Detection:
-    """auroc        P(s_out > s_in) + ½ P(s_out = s_in); 0.5 for a score that knows nothing
-    auroc_error  its standard error, DeLong et al. (1988)
-    aupr_out     average precision with "out" as the positive class, found by high scores
-    aupr_in      the same with "in" as the positive class, found by low scores. Both depend on n_in
-                 : n_out; a score that knows nothing has the share of its positive class
-    fpr95        share of "out" that is taken for "in" by the lowest threshold t that takes at least
-                 95 % of "in" (s <= t) for "in"
+    """How well a score separates n_in points of the data from n_out others.
+
+    auroc        P(s_out > s_in) + ½ P(s_out = s_in); 0.5 for an uninformative score
+    auroc_error  standard error of auroc, DeLong et al. (1988)
+    aupr_out     average precision with "out" as the positive class, which has the high scores
+    aupr_in      average precision with "in" as the positive class, which has the low scores. Both
+                 depend on n_in : n_out; an uninformative score has the share of the positive class.
+    fpr95        share of "out" with s <= t, where t is the lowest threshold with at least 95 % of
+                 "in" at s <= t
     """
 
     auroc: float
@@ -45,8 +46,9 @@ class Detection:
 
 
 def judge_detection(score_in: Tensor, score_out: Tensor) -> Detection:
-    """All of them from scores (n_in,) and (n_out,); infinities count as larger than all numbers,
-    NaN is refused.
+    """All measures of `Detection`, from scores (n_in,) and (n_out,) of at least 2 points each.
+
+    Infinite scores are ranked like any other. Raises StanleyError for a NaN.
     """
     inside, outside = checked(score_in, score_out)
     won_out, won_in = _placements(outside, inside), 1 - _placements(inside, outside)
@@ -63,20 +65,22 @@ def judge_detection(score_in: Tensor, score_out: Tensor) -> Detection:
 
 
 def auroc(score_in: Tensor, score_out: Tensor) -> float:
-    """P(s_out > s_in) + ½ P(s_out = s_in)."""
+    """Area under the ROC curve, P(s_out > s_in) + ½ P(s_out = s_in)."""
     inside, outside = checked(score_in, score_out)
     return float(_placements(outside, inside).mean())
 
 
 def aupr(score_in: Tensor, score_out: Tensor) -> float:
-    """Average precision with "out" as the positive class, found by high scores; `aupr_in` is that
-    of the negatives of both, exchanged."""
+    """Average precision with "out" as the positive class, which has the high scores.
+
+    For `Detection.aupr_in` call aupr(-score_out, -score_in).
+    """
     inside, outside = checked(score_in, score_out)
     return average_precision(outside, inside)
 
 
 def fpr_at_95(score_in: Tensor, score_out: Tensor) -> float:
-    """Share of "out" at or below the ⌈0.95 n⌉-th lowest score of "in"."""
+    """Share of "out" at or below the ⌈0.95 n⌉-th lowest of the n scores of "in"."""
     inside, outside = checked(score_in, score_out)
     threshold = inside.sort().values[-(-95 * len(inside) // 100) - 1]
     return float((outside <= threshold).double().mean())
@@ -86,20 +90,22 @@ def checked(score_in: Tensor, score_out: Tensor) -> tuple[Tensor, Tensor]:
     for name, score in (("score_in", score_in), ("score_out", score_out)):
         require(
             score.ndim == 1 and len(score) >= 2,
-            f"{name} has shape {tuple(score.shape)}, must be (n,), n >= 2",
+            f"{name} has shape {tuple(score.shape)}, but must be (n,) with n >= 2",
         )
         lost = int(score.isnan().sum())
         require(
             lost == 0,
-            f"{lost} of {len(score)} scores in {name} are NaN; leave those points out and count"
-            " them",
+            f"{lost} of {len(score)} scores in {name} are NaN; leave those points out, and report"
+            " how many",
         )
     return score_in.detach().double(), score_out.detach().double()
 
 
 def average_precision(positive: Tensor, negative: Tensor) -> float:
-    """Σ_t (recall_t - recall_{t-1})·precision_t over the distinct scores t from above,
-    "positive" where s >= t.
+    """Area under the precision-recall curve, Σ_t (recall_t - recall_{t-1})·precision_t.
+
+    The sum is over the distinct scores t in decreasing order; a point with s >= t is classified as
+    positive.
     """
     thresholds = torch.cat([positive, negative]).unique().flip(0)
     found, false = (_at_least(thresholds, s) for s in (positive, negative))
@@ -108,47 +114,50 @@ def average_precision(positive: Tensor, negative: Tensor) -> float:
 
 
 def _at_least(thresholds: Tensor, scores: Tensor) -> Tensor:
-    """How many scores are >= each threshold."""
+    """The number of scores >= each threshold."""
     return (
         len(scores) - torch.searchsorted(scores.sort().values, thresholds.contiguous())
     ).double()
 
 
 def _placements(a: Tensor, b: Tensor) -> Tensor:
-    """For each a_i the share of b below it, ties half: (n,)."""
+    """For each a_i, the share of b that is below it, counting ties half: (n,)."""
     ordered = b.sort().values
     below, up_to = (torch.searchsorted(ordered, a, right=right) for right in (False, True))
     return (below + up_to).double() / (2 * len(b))
 
 
 def energy_score(energy: Energy, x: Tensor) -> Tensor:
-    """E(x): (B, *event) -> (B,) on the device of x."""
+    """The energy as a score, E(x): (B, *event) -> (B,), computed in chunks."""
     return values(energy, x, CHUNK)
 
 
 def gradient_score(energy: Energy, x: Tensor) -> Tensor:
-    """|∇E(x)|₂: (B, *event) -> (B,). Low at the modes, and also at any other flat place,
-    far out included.
+    """The gradient norm as a score, |∇E(x)|₂: (B, *event) -> (B,), computed in chunks.
+
+    Not true: that it is low at the modes only: it is low wherever E is flat, also far away.
     """
     return in_chunks(lambda part: evaluate(energy, part).grad.flatten(1).norm(dim=1), x, CHUNK)
 
 
 def synthetic_out_sets(images: Tensor, generator: Generator) -> dict[str, Tensor]:
-    """Out-sets of the size of `images` (n, C, H, W) in [-1, 1], n >= 2, on their device.
+    """Four sets of images that are not like the data, each shaped like `images`.
+
+    images   (n, C, H, W) in [-1, 1], n >= 2; the sets are on the same device
 
     noise         every value uniform on [-1, 1]
-    constant      one uniform colour an image
-    interpolated  ½(x_i + x_j), i ≠ j: two images in one
-    permuted      the pixels of an image in an order of its own, channels together: the same
-                  colours, no shapes
+    constant      each image of one random colour
+    interpolated  ½(x_i + x_j), i ≠ j: the average of two images
+    permuted      the pixels of each image in a random order, with channels kept together: the same
+                  colours without shapes
 
-    All are taken to the centres of 8-bit cells, so that no score can tell them from images by their
-    grid.
+    All values are rounded to the centres of 8-bit cells, as those of images are, so that no score
+    can tell the sets apart by their values' grid.
     """
     shape = tuple(images.shape)
     require(
         len(shape) == 4 and shape[0] >= 2,
-        f"images have shape {shape}, must be (n, C, H, W) with n >= 2",
+        f"images have shape {shape}, but must be (n, C, H, W) with n >= 2",
     )
     n, c, h, w = shape
     place = {"generator": generator, "device": generator.device}

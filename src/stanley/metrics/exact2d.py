@@ -1,17 +1,18 @@
-"""log Z, KL and total variation of a 2-D energy by quadrature: numbers with an error, not sample
-estimates.
+"""Log Z, KL and total variation of a 2-D energy by quadrature, with an error estimate.
 
-    Z = ∫ exp(-U) ≈ h² Σ_ij exp(-U(x_ij)),   x_ij the centres of n × n cells of side h = 2R/n on
-                                             [-R, R]²
+    Z = ∫ exp(-U) ≈ h² Σ_ij exp(-U(x_ij)),   x_ij the centres of n × n cells of side h = 2R/n
+                                             in the box [-R, R]²
 
 The midpoint rule converges faster than any power of h for smooth integrands that vanish at the
-border: a Gaussian of standard deviation σ has relative error 2 exp(-2π²σ²/h²) an axis, 5e-9 at h =
-σ. Kinks (a ReLU network, the |p - q| of the total variation) bring it back to about h². n is even,
-so the origin is no node. R grows by 5/4 until the outermost 1/16 of the box on each side holds less
-than 1e-8 of the mass, n grows by 3/2 until nothing changes: the last change is below rel_tol and
-the one before below √rel_tol, since the errors of two grids can agree by accident (modes at thirds
-of a cell). A spike narrower than h that no node touches is not seen: `judge_density` resolves the
-data density first, which must integrate to 1; `log_z` knows nothing to resolve but the energy.
+border: for a Gaussian of standard deviation σ the relative error is 2 exp(-2π²σ²/h²) per axis, 5e-9
+at h = σ. Kinks (of a ReLU network, or of |p - q| in the total variation) reduce it to about h². n
+is even, so that the origin is not a node.
+
+R grows by 5/4 until the outermost 1/16 of the box on each side holds less than 1e-8 of the mass.
+Then n grows by 3/2 until the last change is below rel_tol and the one before it below √rel_tol:
+two changes, since the errors of two grids can agree by accident (modes at thirds of a cell). Not
+true: that every mode is seen: a spike narrower than h can lie between the nodes. `judge_density`
+therefore refines the grid until the data density integrates to 1; `log_z` has no such check.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ LogDensity = Callable[[Tensor], Tensor]  # (B, 2) -> (B,)
 START_BOX = 6.0
 START_CELLS = 96  # cells a side on the start box
 MAX_CELLS = 2500  # 6 million nodes
-MAX_GROWTH = 20.0  # of the box
-GROW = 1.5  # of n
-GROW_BOX = 1.25
-BORDER_LIMIT = 1e-8  # share of the mass
+MAX_GROWTH = 20.0  # largest box, in units of the start box
+GROW = 1.5  # factor by which n grows
+GROW_BOX = 1.25  # factor by which the box grows
+BORDER_LIMIT = 1e-8  # largest share of the mass at the border
 CHUNK = 1 << 12
 
 
 @dataclass(frozen=True)
 class LogZ:
-    """log ∫ exp(-U) over [-box, box]².
+    """log ∫ exp(-U) over [-box, box]², on a grid of grid_size × grid_size cells.
 
-    border          share of the mass in the outermost 1/16 of the box on each side.
-    error_estimate  |change of log Z| from a grid with 2/3 of the cells a side to this one.
+    border          share of the mass in the outermost 1/16 of the box on each side
+    error_estimate  |change of log Z| from the grid with 2/3 as many cells per side
     """
 
     value: float
@@ -59,18 +60,17 @@ class LogZ:
 
 @dataclass(frozen=True)
 class Exact2D:
-    """How far a model q = exp(-U)/Z is from a known density p, in nats, by quadrature over [-box,
-    box]².
+    """How far a model q = exp(-U)/Z is from a known density p, by quadrature over [-box, box]².
 
-    kl              KL(p‖q) = ∫ p log(p/q).
-    tv              ½ ∫ |p - q|, in [0, 1].
-    entropy_data    -∫ p log p: the negative log-likelihood of a perfect model.
-    border          the larger share of mass of p and of q in the outermost 1/16 of the box on each
-                    side.
-    error_estimate  largest |change| of log Z and of KL from a grid with 2/3 of the cells a side to
-                    this one.
-    tv_error        the same for the total variation, whose kinks converge more slowly; no limit is
-                    set on it.
+    kl              KL(p‖q) = ∫ p log(p/q), in nats
+    tv              total variation ½ ∫ |p - q|, in [0, 1]
+    entropy_data    -∫ p log p in nats, the negative log-likelihood of a perfect model
+    border          share of the mass in the outermost 1/16 of the box on each side, the larger of
+                    that of p and that of q
+    error_estimate  the larger |change| of log Z and of KL from the grid with 2/3 as many cells per
+                    side
+    tv_error        the same for the total variation, which converges more slowly because of its
+                    kinks; no limit is set on it
     """
 
     log_z: float
@@ -91,12 +91,16 @@ def log_z(
     max_box: float | None = None,
     max_cells: int = MAX_CELLS,
 ) -> LogZ:
-    """log ∫ exp(-U) over the plane, to a change below `rel_tol`; StanleyError when it does not
-    settle.
+    """log Z = log ∫ exp(-U) over the plane, refined until it changes by less than `rel_tol`.
 
-    box   half-width R to start from (6); grows up to `max_box` (20 R).
-    A module, or a Potential of one, is evaluated as a float64 copy on its own device; any other
-    function on the CPU, in float64 if it can. About 1.5 s for a 128-128-1 SiLU network on one core.
+    potential   U: (B, 2) -> (B,). A module, or a Potential of one, is evaluated as a float64 copy
+                on its own device; any other function on the CPU, in float64 if it can be.
+    box         half-width R of the first box, 6 by default; it grows up to `max_box`, 20 R by
+                default
+    max_cells   largest number of cells per side
+
+    Raises StanleyError if log Z does not settle, or if U is NaN on the grid. Takes about 1.5 s for
+    a 128-128-1 SiLU network on one core.
     """
     start = START_BOX if box is None else box
     evaluate, n = _Evaluator.of(potential), START_CELLS
@@ -124,11 +128,14 @@ def judge_density(
     max_box: float | None = None,
     max_cells: int = MAX_CELLS,
 ) -> Exact2D:
-    """Exact log Z, KL(p‖q) and total variation of q ∝ exp(-U) against a normalised p =
-    exp(log_density).
+    """Log Z, KL(p‖q) and total variation of a model q ∝ exp(-U), given a density p, by quadrature.
 
-    First the grid is refined until ∫ p = 1 within `rel_tol` (error when 1e-5 is out of reach), then
-    until log Z changes by less than `rel_tol` and KL by less than `rel_tol`·max(1, KL).
+    log_density   log p: (B, 2) -> (B,), normalised
+    start_box     half-width of the first box; see `log_z` for it and for the other limits
+
+    The grid is refined until ∫ p = 1 within `rel_tol`, and then until log Z changes by less than
+    `rel_tol` and KL by less than `rel_tol`·max(1, KL). Raises StanleyError if that does not happen
+    within `max_cells`, or if ∫ p is not 1 within 1e-5.
     """
     start = START_BOX if start_box is None else start_box
     limit = max_box or MAX_GROWTH * start
@@ -162,28 +169,32 @@ def judge_density(
 
 
 def kl(log_density: LogDensity, potential: Energy, start_box: float | None = None) -> float:
-    """KL(p‖q) = ∫ p log(p/q) in nats, q = exp(-U)/Z; see `judge_density`."""
+    """KL(p‖q) = ∫ p log(p/q) in nats, with q = exp(-U)/Z; see `judge_density`."""
     return judge_density(potential, log_density, start_box).kl
 
 
 def total_variation(
     log_density: LogDensity, potential: Energy, start_box: float | None = None
 ) -> float:
-    """½ ∫ |p - q|, q = exp(-U)/Z; see `judge_density`."""
+    """Total variation ½ ∫ |p - q|, with q = exp(-U)/Z; see `judge_density`."""
     return judge_density(potential, log_density, start_box).tv
 
 
 def nll(potential: Energy, x: Tensor, log_z: float) -> float:
-    """Mean of U(x) + log Z over the rows of x (B, 2): nats a point, evaluated as `log_z` was."""
+    """Negative log-likelihood, the mean of U(x) + log Z over points x (B, 2), in nats per point.
+
+    U is evaluated as by the function `log_z`, whose value is the argument of that name.
+    """
     evaluate = _Evaluator.of(potential)
     return float(in_chunks(evaluate, x, CHUNK).sum()) / x.shape[0] + log_z
 
 
 def density_on_grid(potential: Energy, box: float, n: int) -> Tensor:
-    """q at the centres of n × n cells of [-box, box]², normalised there: (n, n) float64, rows y,
-    columns x.
+    """The density q ∝ exp(-U) on a grid, for pictures: (n, n) float64, rows are y, columns are x.
 
-    For pictures: sums to n²/(4 box²). `imshow(q, origin="lower", extent=(-box, box, -box, box))`.
+    Its values are those at the centres of n × n cells of [-box, box]². They are normalised over the
+    box, so that they sum to n²/(4 box²). To show it, use
+    `imshow(q, origin="lower", extent=(-box, box, -box, box))`.
     """
     f = _Evaluator.of(potential).minus_potential(box, n).cpu()
     return (f - _log_integral(f, box, n)).exp().reshape(n, n)
@@ -191,7 +202,7 @@ def density_on_grid(potential: Energy, box: float, n: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Evaluator:
-    """U in float64 on the device of its network, in chunks, without a graph."""
+    """U in float64 on the device of its network, in chunks and without autograd."""
 
     potential: Energy
     device: torch.device
@@ -214,8 +225,11 @@ class _Evaluator:
 
 
 def _as_float64(f: Energy, device: torch.device | None = None) -> Energy:
-    """f of float64 points: with float64 copies of its networks and nothing rounded, or, where a
-    function inside it takes float32 points alone, f of those."""
+    """f as a function of float64 points, evaluated in float64 where that is possible.
+
+    Networks in it are replaced by float64 copies. If a function in it accepts float32 points only,
+    the points are rounded to float32 and the values converted to float64.
+    """
     exact = rewrapped(
         in_float32(f), lambda u: copy.deepcopy(u).double() if isinstance(u, nn.Module) else u
     )
@@ -225,23 +239,21 @@ def _as_float64(f: Energy, device: torch.device | None = None) -> Energy:
     try:
         with torch.no_grad():
             exact(probe)
-    except RuntimeError:  # float32 weights inside a function: the sums stay in float64
+    except RuntimeError:  # float32 weights inside a function
         unrounded = in_float32(f)
         return lambda x: values(unrounded, x.float()).double()
     return exact
 
 
 def _on_cells(f: Energy, device: torch.device, R: float, n: int) -> Tensor:
-    """f at the centres of n × n cells of [-R, R]², (n²,) in float64;
-    the second coordinate is slow.
-    """
+    """f at the centres of n × n cells of [-R, R]²: (n²,) float64, the first coordinate fastest."""
     axis = (torch.arange(n, dtype=torch.float64) + 0.5) * (2 * R / n) - R
-    values = torch.cat([_rows(f, x.to(device)) for x in _points(axis)])
+    values = torch.cat([_checked_values(f, x.to(device)) for x in _points(axis)])
     bad = int(values.isnan().sum())
     require(
         bad == 0,
-        f"{bad} of {n * n} energies on the box ±{R:g} are NaN; the network has diverged or"
-        " overflows",
+        f"{bad} of {n * n} energies on the box ±{R:g} are NaN; check whether the network has"
+        " diverged or overflows",
     )
     return values.double()
 
@@ -253,13 +265,13 @@ def _points(axis: Tensor) -> Iterator[Tensor]:
         yield torch.stack([x.reshape(-1), y.reshape(-1)], dim=1)
 
 
-def _rows(f: Energy, x: Tensor) -> Tensor:
+def _checked_values(f: Energy, x: Tensor) -> Tensor:
     with torch.no_grad():
         values = f(x)
     require(
         values.shape == (x.shape[0],),
-        f"a batch of {x.shape[0]} points gave values of shape {tuple(values.shape)}, must be"
-        f" ({x.shape[0]},)",
+        f"a batch of {x.shape[0]} points gave values of shape {tuple(values.shape)}, but they must"
+        f" have shape ({x.shape[0]},)",
     )
     return values
 
@@ -273,8 +285,8 @@ def _border_share(log_f: Tensor, n: int) -> float:
     top = float(log_f.max())
     require(
         math.isfinite(top),
-        f"the largest log-density on a {n}² grid is {top}; must be finite: energies of ±inf have"
-        " none",
+        f"the largest log-density on a {n}² grid is {top}, but must be finite; check the energy"
+        " for values of ±inf",
     )
     width = max(1, n // 16)
     share = torch.softmax(log_f, dim=0).reshape(n, n)
@@ -289,19 +301,17 @@ def _even(n: float) -> int:
 def _confine(
     log_f: Callable[[float, int], Tensor], R: float, n: int, max_box: float, name: str
 ) -> float:
-    """The first half-width R, 5R/4, ... whose border holds a negligible share of ∫ f,
-    on an n × n grid.
-    """
-    require(R > 0, f"box is {R:g}, must be > 0: the half-width of the square to integrate over")
+    """The first of the half-widths R, 5R/4, ... whose border holds a negligible share of ∫ f."""
+    require(R > 0, f"box is {R:g}, but must be > 0: the half-width of the square to integrate over")
     while True:
         border = _border_share(log_f(R, n), n)
         if border < BORDER_LIMIT:
             return R
         require(
             max_box >= GROW_BOX * R,
-            f"log Z did not settle: box ±{R:g}, mass of {name} at the border {border:.2g}, limit"
-            f" {BORDER_LIMIT:g}; its tails are heavy or not integrable: add a Gaussian reference"
-            " |x|²/(2s²), or raise max_box",
+            f"log Z did not settle: on the box ±{R:g} the share {border:.2g} of the mass of {name}"
+            f" is at the border, but must be below {BORDER_LIMIT:g}; its tails are heavy or not"
+            " integrable: add a Gaussian reference |x|²/(2s²), or raise max_box",
         )
         R *= GROW_BOX
 
@@ -309,8 +319,9 @@ def _confine(
 def _resolve_data(
     data: Callable[[float, int], Tensor], R: float, n: int, rel_tol: float, max_cells: int
 ) -> int:
-    """The first n, 3n/2, ... on which ∫ p = 1 within rel_tol;
-    the finest one if it is within 1e-5 there.
+    """The first of the grids n, 3n/2, ... on which ∫ p = 1 within rel_tol.
+
+    If there is none, it is the finest grid, on which ∫ p must be 1 within 1e-5.
     """
     while True:
         log_p = data(R, n)
@@ -326,26 +337,26 @@ def _require_unit_mass(log_p: Tensor, R: float, n: int) -> None:
     mass = math.exp(_log_integral(log_p, R, n))
     require(
         abs(mass - 1) <= 1e-5,
-        f"the data density integrates to {mass:.8g} over ±{R:g} on a {n}² grid, must be 1 within"
-        " 1e-5; normalise it, or raise max_cells if its features are narrower than"
+        f"the data density integrates to {mass:.8g} over ±{R:g} on a {n}² grid, but its integral"
+        " must be 1 within 1e-5; normalise it, or raise max_cells if it has details narrower than"
         f" {2 * R / n:.2g}",
     )
 
 
 def _first_of_three(n: float, max_cells: int) -> int:
-    """n, or the largest number of cells that can still be refined twice within max_cells."""
+    """n, but at most the number of cells that can still be refined twice within max_cells."""
     return _even(min(n, (max_cells - 4) / GROW**2))
 
 
 def _last_change(values: list[float]) -> float:
-    """|v_k - v_{k-1}|, 0 for two equal infinities; infinite while there is one value."""
+    """|v_k - v_{k-1}|, which is 0 for two equal infinities, and infinite if k = 0."""
     if len(values) < 2:
         return math.inf
     return 0.0 if values[-1] == values[-2] else abs(values[-1] - values[-2])
 
 
 def _settled(values: list[float], tol: float) -> bool:
-    """The last change is below tol and the one before below √tol."""
+    """Whether the last change is below tol and the one before it below √tol."""
     return _last_change(values) < tol and _last_change(values[:-1]) < math.sqrt(tol)
 
 
@@ -370,6 +381,7 @@ def _compare(log_p: Tensor, minus_u: Tensor, R: float, n: int) -> Exact2D:
 
 def _unsettled(what: str, error: float, R: float, n: int, border: float, rel_tol: float) -> str:
     return (
-        f"log Z did not settle: {what}, last change {error:.2g}, limit {rel_tol:g}, box ±{R:g}, "
-        f"mass at the border {border:.2g}, grid {n}²; raise rel_tol (kinked networks) or max_cells"
+        f"log Z did not settle: {what}; its last change is {error:.2g}, but must be below"
+        f" {rel_tol:g} (box ±{R:g}, mass at the border {border:.2g}, grid {n}²); raise rel_tol (for"
+        " networks with kinks) or max_cells"
     )

@@ -1,4 +1,5 @@
-"""Fréchet distance for infinitely many samples, by a line through its values at several n.
+"""The Fréchet distance for infinitely many samples, extrapolated from its values at several n.
+
 Chong & Forsyth (2020).
 """
 
@@ -16,14 +17,16 @@ from stanley.metrics.frechet import FeatureStatistics, frechet
 
 @dataclass(frozen=True)
 class FrechetLimit:
-    """value + slope/n is the least-squares line through `distances` at `sizes`, random subsets of
-    the n1 samples.
+    """The least-squares line value + slope/n through Fréchet distances at several sample sizes n.
 
-    Takes away the bias that the finite number of samples causes, of order 1/n; what is left is of
-    order 1/n², and the bias of the n2 reference points stays. Noisier than the distance of all
-    samples: its error is several times that.
+    sizes          sizes of the random subsets of the n1 samples
+    distances      Fréchet distance of each subset
+    extrapolates   whether the smallest size is above the number of features; if it is not, the
+                   distances do not lie on a line
 
-    extrapolates   the smallest size is above the number of features, without which the line is none
+    `value` removes the bias of order 1/n that comes from the finite number of samples; a bias of
+    order 1/n² and that of the n2 reference points remain. Its error is several times that of the
+    Fréchet distance of all samples.
     """
 
     value: float
@@ -38,13 +41,14 @@ class FrechetLimit:
 
     @property
     def caution(self) -> str | None:
+        """A warning if `extrapolates` is false, else None."""
         if self.extrapolates:
             return None
         return (
-            f"extrapolated Fréchet distance in {self.feature}: subsets of {self.sizes[0]} to"
-            f" {self.sizes[-1]} points against {self.num_features} features, where d² is not linear"
-            " in 1/n; draw several times more samples than features, or use the kernel distance,"
-            " which is unbiased"
+            f"the Fréchet distance in {self.feature} was extrapolated from subsets of"
+            f" {self.sizes[0]} to {self.sizes[-1]} points with {self.num_features} features, where"
+            " it is not linear in 1/n; draw several times as many samples as there are features,"
+            " or use the kernel distance, which is unbiased"
         )
 
 
@@ -56,30 +60,32 @@ def frechet_limit(
     num_sizes: int = 15,
     smallest: int | None = None,
 ) -> FrechetLimit:
-    """d²_n = d²_∞ + c/n + O(1/n²), fitted on `num_sizes` sizes evenly spaced from `smallest` to all
-    of the samples.
+    """Extrapolate the Fréchet distance to infinitely many samples.
 
-    samples    features (n, k) in the feature map of `reference`
-    smallest   a tenth of the samples, or twice the number of features where that is more, at most
-               half of the samples
+        d²_n = d²_∞ + c/n + O(1/n²)
 
-    Cost: num_sizes decompositions of k × k matrices, seconds each at k = 2048.
+    samples     features (n, k), from the same feature map as `reference`
+    num_sizes   number of sample sizes in the fit, evenly spaced from `smallest` to n
+    smallest    smallest sample size; by default n/10 or 2k, whichever is larger, but at most n/2
+
+    Cost: num_sizes decompositions of k × k matrices, each of which takes seconds at k = 2048.
+    Raises StanleyError if there are too few samples. Chong & Forsyth (2020).
     """
     require(
-        samples.ndim == 2, f"samples have shape {tuple(samples.shape)}, must be features (n, k)"
+        samples.ndim == 2, f"samples have shape {tuple(samples.shape)}, but must be features (n, k)"
     )
     n, k = samples.shape
-    require(num_sizes >= 2, f"num_sizes is {num_sizes}, must be at least 2; 15 is usual")
+    require(num_sizes >= 2, f"num_sizes is {num_sizes}, but must be at least 2; 15 is usual")
     if smallest is None:
         smallest = min(max(n // 10, 2 * k), n // 2)
     require(
         2 <= smallest < n,
-        f"smallest is {smallest}, must be 2 to {n - 1}, fewer than the {n} samples",
+        f"smallest is {smallest}, but must be from 2 to {n - 1}: fewer than the {n} samples",
     )
     sizes = sorted({int(size) for size in np.linspace(smallest, n, num_sizes)})
     require(
         len(sizes) >= 2,
-        f"{n} samples leave {len(sizes)} sizes to extrapolate from, needs 2; draw more",
+        f"{n} samples give {len(sizes)} different sizes, but at least 2 are needed; draw more",
     )
     distances = []
     for size in sizes:

@@ -1,4 +1,4 @@
-"""Two sets of features, checked once for every metric that compares rows."""
+"""The check of two sets of features that all metrics which compare rows share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from stanley.errors import require
 
 
 def feature_rows(x: Tensor, y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    """Both as float64 (n, d) and (m, d): finite, of one width, `at_least` rows each."""
+    """x (n, d) and y (m, d) in float64.
+
+    Raises StanleyError unless both are finite, of one width and of `at_least` rows.
+    """
     fits = x.ndim == y.ndim == 2 and x.shape[1] == y.shape[1]
     require(
         fits,
-        f"features have shapes {tuple(x.shape)} and {tuple(y.shape)}, must be (n, d) and (m, d)"
-        " with one d",
+        f"features have shapes {tuple(x.shape)} and {tuple(y.shape)}, but must be (n, d) and (m, d)"
+        " with the same d",
     )
     fewest = min(len(x), len(y))
     require(
         fewest >= at_least,
-        f"a side has {fewest} rows, needs at least {at_least}; draw more samples",
+        f"one set of features has {fewest} rows, but must have at least {at_least}; draw more"
+        " samples",
     )
     x, y = x.detach().double(), y.detach().double()
     bad = int((~finite_chains(x)).sum() + (~finite_chains(y)).sum())
     require(
-        bad == 0, f"{bad} rows are not finite; report them as diverged chains, do not score them"
+        bad == 0,
+        f"{bad} rows of features are not finite; leave them out, and report how many diverged",
     )
     return x, y

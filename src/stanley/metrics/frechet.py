@@ -1,10 +1,10 @@
-"""Fréchet distance between two sets of points seen through a feature map.
+"""The Fréchet distance between the features of two sets of points.
 
     d² = |μ₁ - μ₂|² + tr C₁ + tr C₂ - 2 tr (C₁^½ C₂ C₁^½)^½
 
-It may be called FID only with the standard 2048-d Inception features. With any other features, the
-built-in pixels included, its numbers compare with each other alone; the result carries the name of
-the features. Dowson & Landau (1982).
+It may be called FID only with the standard 2048-dimensional Inception features. With any other
+features, the built-in pixels included, a value can only be compared with other values in the same
+features; the result therefore carries their name. Dowson & Landau (1982).
 """
 
 from __future__ import annotations
@@ -22,18 +22,23 @@ from stanley.errors import require
 
 
 class Features(Protocol):
-    """(B, *event) -> (B, k), with a name that fixes what is computed."""
+    """A feature map (B, *event) -> (B, k), with a name that identifies what is computed."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the features, which every result in them carries."""
+        ...
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor:
+        """The features (B, k) of points (B, *event)."""
+        ...
 
 
 @dataclass(frozen=True)
 class PixelFeatures:
-    """The values of the point itself, flattened; images averaged to `size` × `size` first if it is
-    given.
+    """The values of the point itself, flattened: (B, *event) -> (B, k).
+
+    size   if given, images (B, C, H, W) are first averaged to `size` × `size` pixels
     """
 
     size: int | None = None
@@ -47,8 +52,8 @@ class PixelFeatures:
             fits = x.ndim == 4 and min(x.shape[2:]) >= self.size
             require(
                 fits,
-                f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >="
-                " size",
+                f"points have shape {tuple(x.shape[1:])}, but must be images (C, H, W) of at least"
+                f" {self.size} × {self.size} pixels; use PixelFeatures() for others",
             )
             x = adaptive_avg_pool2d(x, self.size)
         return x.flatten(1)
@@ -56,12 +61,15 @@ class PixelFeatures:
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
-    """n, mean and covariance of features, one batch at a time, on their device: `s =
-    s.update(batch)`.
+    """Number, mean and covariance of features, updated batch by batch: `s = s.update(batch)`.
 
-    scatter = Σ (f - mean)(f - mean)ᵀ in float64. Two parts merge exactly (Chan, Golub & LeVeque
-    1983):
-    δ = mean_b - mean_a,  mean = mean_a + δ n_b/n,  scatter = scatter_a + scatter_b + δδᵀ n_a n_b/n.
+    feature   name of the features
+    scatter   Σ (f - mean)(f - mean)ᵀ, (k, k), in float64 like the mean (k,)
+
+    Two sets a and b are merged exactly (Chan, Golub & LeVeque 1983):
+
+        δ = mean_b - mean_a,   mean = mean_a + δ n_b/n,
+        scatter = scatter_a + scatter_b + δδᵀ n_a n_b/n
     """
 
     feature: str
@@ -71,6 +79,7 @@ class FeatureStatistics:
 
     @classmethod
     def empty(cls, feature: str, k: int, device: torch.device | str = "cpu") -> FeatureStatistics:
+        """The statistics of no points, to be updated with features of k numbers."""
         zeros = torch.zeros(k, k, dtype=torch.float64, device=device)
         return cls(feature, 0, zeros.sum(0), zeros)
 
@@ -81,27 +90,31 @@ class FeatureStatistics:
         for x in batches:
             with torch.no_grad():
                 f = features(x)
-            place = "cpu" if f.device.type == "mps" else f.device  # which has no float64
-            statistics = (statistics or cls.empty(features.name, f.shape[1], place)).update(f)
+            device = "cpu" if f.device.type == "mps" else f.device  # MPS has no float64
+            statistics = (statistics or cls.empty(features.name, f.shape[1], device)).update(f)
         require(
-            statistics is not None, "there are 0 batches; feature statistics need at least 2 points"
+            statistics is not None,
+            "there are no batches of points, but feature statistics need at least 2 points",
         )
         assert statistics is not None
         return statistics
 
     def update(self, f: Tensor) -> FeatureStatistics:
-        """These statistics and a batch of features (B, k)."""
+        """The statistics with a batch of features (B, k) added.
+
+        Raises StanleyError for features of another width or that are not finite.
+        """
         k = self.mean.numel()
         require(
             f.ndim == 2 and f.shape[1] == k,
-            f"features have shape {tuple(f.shape)}, must be (B, {k})",
+            f"features have shape {tuple(f.shape)}, but must be (B, {k})",
         )
         f = f.detach().to(self.mean.device, torch.float64)
         bad = int((~finite_chains(f)).sum())
         require(
             bad == 0,
-            f"{bad} of {len(f)} points have features that are not finite; drop diverged chains"
-            " first",
+            f"{bad} of {len(f)} points have features that are not finite; leave out the chains that"
+            " diverged",
         )
         if len(f) == 0:
             return self
@@ -109,7 +122,7 @@ class FeatureStatistics:
         return self.merge(FeatureStatistics(self.feature, len(f), f.mean(0), centred.T @ centred))
 
     def merge(self, other: FeatureStatistics) -> FeatureStatistics:
-        """The statistics of both sets together."""
+        """The statistics of the union of both sets."""
         _same_features(self, other)
         n = self.n + other.n
         if n == 0:
@@ -125,16 +138,19 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> Tensor:  # (k, k)
-        """scatter / (n - 1)."""
-        require(self.n >= 2, f"n is {self.n}, a covariance needs at least 2 points")
+        """The covariance of the features, scatter / (n - 1)."""
+        require(self.n >= 2, f"n is {self.n}, but a covariance needs at least 2 points")
         return self.scatter / (self.n - 1)
 
 
 @dataclass(frozen=True)
 class Frechet:
-    """value is d², as FID is. It is biased upwards by about O(k/n): compare at equal n.
+    """The result of `frechet`.
 
-    rank_deficient   a side has n <= k, so its covariance is singular and the bias is large.
+    value            d², the square of the distance, as is usual for FID. It is biased upwards by
+                     O(k·tr C/n), so compare at equal n.
+    rank_deficient   whether one of the sets has n <= k points, so that its covariance is singular
+                     and the bias is large
     """
 
     value: float
@@ -146,19 +162,22 @@ class Frechet:
 
     @property
     def caution(self) -> str | None:
-        """What follows where a side has no more points than features; None where that is not so."""
+        """A warning if one of the sets has no more points than features, else None."""
         if not self.rank_deficient:
             return None
         n = min(self.n1, self.n2)
         return (
-            f"Fréchet distance in {self.feature}: n = {n} points against {self.num_features}"
-            " features, so a covariance is singular and most of the value is bias; use more"
-            " samples, fewer features, or the kernel distance, which is unbiased"
+            f"the Fréchet distance in {self.feature} is from n = {n} points with"
+            f" {self.num_features} features, so a covariance is singular and most of the value is"
+            " bias; use more samples, fewer features, or the kernel distance, which is unbiased"
         )
 
 
 def frechet(first: FeatureStatistics, second: FeatureStatistics) -> Frechet:
-    """Fréchet distance of two sets from their statistics; both must come from one feature map."""
+    """The squared Fréchet distance between two sets, from the statistics of their features.
+
+    Raises StanleyError if the two come from different feature maps, or hold fewer than 2 points.
+    """
     _same_features(first, second)
     k = first.mean.numel()
     value = frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
@@ -166,11 +185,14 @@ def frechet(first: FeatureStatistics, second: FeatureStatistics) -> Frechet:
 
 
 def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
-    """d² between N(mu1, cov1) and N(mu2, cov2), in float64; singular covariances are allowed.
+    """The squared Fréchet distance between N(mu1, cov1) and N(mu2, cov2), in float64.
 
-    tr (C₁^½ C₂ C₁^½)^½ is the sum of the singular values of C₁^½ C₂^½: the eigenvalues of C₁^½ C₂
-    C₁^½ are their squares, and the root of a zero eigenvalue that rounding made 1e-16 would be
-    1e-8.
+        d² = |μ₁ - μ₂|² + tr C₁ + tr C₂ - 2 tr (C₁^½ C₂ C₁^½)^½
+
+    Covariances (k, k) may be singular. The last trace is computed as the sum of the singular values
+    of C₁^½ C₂^½. The eigenvalues of C₁^½ C₂ C₁^½ are their squares: where one of them is 0, but
+    1e-16 after rounding, its root would be wrong by 1e-8. Raises StanleyError for shapes that do
+    not fit and for matrices that are no covariances. Dowson & Landau (1982).
     """
     mu1, cov1, mu2, cov2 = (
         torch.as_tensor(a).to(mu1.device, torch.float64) for a in (mu1, cov1, mu2, cov2)
@@ -179,31 +201,32 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
     shapes = [tuple(a.shape) for a in (mu1, cov1, mu2, cov2)]
     require(
         shapes == [(k,), (k, k)] * 2,
-        f"shapes {shapes}, must be (k,), (k, k), (k,), (k, k) with one k",
+        f"means and covariances have shapes {shapes}, but must be (k,), (k, k), (k,), (k, k) with"
+        " the same k",
     )
     cross = torch.linalg.svdvals(_root(cov1, "cov1") @ _root(cov2, "cov2")).sum()
     return float((mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2 * cross)
 
 
 def _root(cov: Tensor, name: str) -> Tensor:
-    """C^½ of a symmetric positive semi-definite matrix; eigenvalues negative by rounding count as
-    0.
-    """
+    """C^½ of a covariance; eigenvalues that are negative by rounding are taken as 0."""
     gap, scale = float((cov - cov.T).abs().max()), float(cov.abs().max())
     require(
         gap <= 1e-6 * scale,
-        f"{name} differs from its transpose by {gap:.3g}, limit {1e-6 * scale:.3g}",
+        f"{name} differs from its transpose by {gap:.3g}, but must not by more than"
+        f" {1e-6 * scale:.3g}",
     )
     eigenvalues, vectors = torch.linalg.eigh(cov)
     low, limit = float(eigenvalues.min()), -1e-6 * float(eigenvalues.abs().max())
     require(
         low >= limit,
-        f"{name} has eigenvalue {low:.3g}, limit {limit:.3g}; a covariance has none below 0",
+        f"{name} has the eigenvalue {low:.3g}, but all must be at least {limit:.3g}: a covariance"
+        " has none below 0",
     )
     return (vectors * eigenvalues.clamp_min(0).sqrt()) @ vectors.T
 
 
 def _same_features(a: FeatureStatistics, b: FeatureStatistics) -> None:
     same = a.feature == b.feature and a.mean.shape == b.mean.shape
-    told = f"{a.feature!r} ({a.mean.numel()}) and {b.feature!r} ({b.mean.numel()})"
-    require(same, f"features {told} cannot be compared; use one feature map for both sides")
+    both = f"{a.feature!r} ({a.mean.numel()}) and {b.feature!r} ({b.mean.numel()})"
+    require(same, f"features {both} cannot be compared; use the same feature map for both sets")

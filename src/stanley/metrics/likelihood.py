@@ -1,23 +1,21 @@
-"""Normalising constants by annealed importance sampling, forward and reverse, and bits per
-dimension.
+"""Normalising constants by annealed importance sampling, and bits per dimension.
 
-    U_β = (1 - β)·U₀ + β·U,   0 = β₀ < … < β_K = 1,   exp(-U₀) a normalised reference that can be
-                              drawn from.
+    U_β = (1 - β)·U₀ + β·U,   0 = β₀ < … < β_K = 1,
 
-Forward   x ~ exp(-U₀), then for k = 1 … K: log w += (β_k - β_{k-1})·(U₀(x) - U(x)), x moves by a
-          kernel that leaves
-          exp(-U_{β_k}) invariant. E w = Z = ∫ exp(-U), so E log(mean w) <= log Z.          Neal
-          (2001)
-Reverse   x ~ exp(-U)/Z, then for k = K … 1: log w += (β_k - β_{k-1})·(U(x) - U₀(x)), x moves at
-          β_{k-1}.
-          E w = 1/Z, so E[-log(mean w)] >= log Z.                                           Grosse
-                                                                                            et al.
-                                                                                            (2015)
+where exp(-U₀) is a normalised reference density from which one can draw.
 
-By Markov, P(forward > log Z + t) <= e⁻ᵗ and P(reverse < log Z - t) <= e⁻ᵗ: how far the bracket may
-lie on the wrong side is bounded for every U and every number of steps. How wide it is, is not: a
-mode that neither pass finds is missing from both. The reverse bound needs exact samples of exp(-U);
-with those of a long chain it is as good as they are.
+Forward pass   draw x ~ exp(-U₀); for k = 1 … K add (β_k - β_{k-1})·(U₀(x) - U(x)) to log w, and
+               move x by a kernel that leaves exp(-U_{β_k}) invariant. Then E w = Z = ∫ exp(-U), so
+               E log(mean w) <= log Z. Neal (2001)
+Reverse pass   draw x ~ exp(-U)/Z; for k = K … 1 add (β_k - β_{k-1})·(U(x) - U₀(x)) to log w, and
+               move x by a kernel that leaves exp(-U_{β_{k-1}}) invariant. Then E w = 1/Z, so
+               E[-log(mean w)] >= log Z. Grosse et al. (2015)
+
+By Markov's inequality, P(forward > log Z + t) <= e⁻ᵗ and P(reverse < log Z - t) <= e⁻ᵗ: for every
+U and every number of levels an end of the bracket is unlikely to be far on the wrong side of log Z.
+Not true: that a narrow bracket proves that no mode was missed: both passes may miss the same one.
+The reverse bound needs exact samples of exp(-U)/Z; with those of a long chain it is only as good as
+the chain has converged.
 """
 
 from __future__ import annotations
@@ -39,13 +37,16 @@ from stanley.types import Energy
 
 LOG_2PI = math.log(2 * math.pi)
 CHUNK = 1024  # points at a time through the network
-PILOT = 64  # chains that find the step size of each level
+PILOT = 64  # chains of the pilot run, which finds a step size for each level
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianReference:
-    """U₀(x) = |x - mean|²/2std² + Σ log std + (d/2) log 2π: N(mean, diag std²),
-    std a number or one a coordinate.
+    """A Gaussian reference density N(mean, diag std²).
+
+        U₀(x) = |x - mean|²/2std² + Σ log std + (d/2) log 2π
+
+    std   one number for all coordinates, or one for each
     """
 
     mean: Tensor  # (*event)
@@ -53,9 +54,10 @@ class GaussianReference:
 
     def __post_init__(self) -> None:
         low = float(torch.as_tensor(self.std).min())
-        require(low > 0, f"std has an entry {low:g}, must be > 0; 1 is a start")
+        require(low > 0, f"std has an entry {low:g}, but all must be > 0; try 1")
 
     def draw(self, num: int, generator: Generator) -> Tensor:
+        """`num` independent draws (num, *event)."""
         noise = torch.randn(
             num,
             *self.mean.shape,
@@ -73,10 +75,12 @@ class GaussianReference:
 
 @dataclass(frozen=True)
 class UniformReference:
-    """U₀(x) = d·log(high - low) on [low, high]^d, +∞ elsewhere.
+    """A reference density that is uniform on the box [low, high]^d.
 
-    log Z is then that of exp(-U) on the box alone. Chains that leave it are rejected: at dimensions
-    of images few Langevin steps stay inside, and a Gaussian reference is the better choice.
+        U₀(x) = d·log(high - low) in the box, +∞ elsewhere
+
+    log Z is then that of exp(-U) restricted to the box. Steps that leave the box are rejected. In
+    the dimension of images that is nearly every Langevin step: use a `GaussianReference` there.
     """
 
     event_shape: tuple[int, ...]
@@ -85,9 +89,13 @@ class UniformReference:
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
-        require(self.low < self.high, f"the box is [{self.low}, {self.high}], must have low < high")
+        require(
+            self.low < self.high,
+            f"the box is [{self.low}, {self.high}], but low must be < high",
+        )
 
     def draw(self, num: int, generator: Generator) -> Tensor:
+        """`num` independent draws (num, *event)."""
         u = torch.rand(
             num, *self.event_shape, generator=generator, dtype=self.dtype, device=generator.device
         )
@@ -104,7 +112,7 @@ Reference = GaussianReference | UniformReference
 
 @dataclass(frozen=True)
 class Between:
-    """U_β = (1 - β)·U₀ + β·U, a potential like any other; +∞ where U₀ is."""
+    """The potential U_β = (1 - β)·U₀ + β·U, which is +∞ wherever U₀ is."""
 
     reference: Reference
     energy: Energy  # U
@@ -119,12 +127,14 @@ class Between:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One direction: log w of each chain, and what its estimate of log Z is worth.
+    """The result of the forward or the reverse pass of n chains.
 
-    log_z            log(mean w) forward, -log(mean w) reverse
-    standard_error   sd(w) / (mean w·√n), the delta method: an understatement where the ess is small
-    ess              (Σ w)² / Σ w², of n chains; near 1, one chain decides the estimate
-    acceptance       smallest mean acceptance of a level
+    log_z            log(mean w) of the forward pass, -log(mean w) of the reverse pass
+    standard_error   sd(w) / (mean w·√n), by the delta method; it is too small where ess is small
+    ess              effective sample size (Σ w)² / Σ w² of the n weights; where it is near 1, a
+                     single chain decides the estimate
+    acceptance       mean acceptance at the level where it is smallest
+    log_weights      log w of each chain, (n,)
     """
 
     log_z: float
@@ -137,8 +147,10 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Bracket:
-    """forward.log_z <= log Z <= reverse.log_z up to the error of both; reverse is None where no
-    samples of exp(-U) were given, and there is then no upper bound."""
+    """Bounds forward.log_z <= log Z <= reverse.log_z, up to the errors of both passes.
+
+    Where no samples of exp(-U)/Z were given, `reverse` is None and there is no upper bound.
+    """
 
     forward: Pass
     reverse: Pass | None
@@ -146,60 +158,66 @@ class Bracket:
 
     @property
     def lower(self) -> float:
+        """The lower bound of log Z, in nats."""
         return self.forward.log_z
 
     @property
     def upper(self) -> float | None:
+        """The upper bound of log Z, in nats; None without a reverse pass."""
         return None if self.reverse is None else self.reverse.log_z
 
     @property
     def width(self) -> float | None:
-        """In nats; slightly below 0 where the pass errors are larger than the gap."""
+        """upper - lower, in nats; slightly negative where the errors exceed the distance."""
         return None if self.reverse is None else self.reverse.log_z - self.forward.log_z
 
     def verdict(self, limit: float = 1.0) -> str:
-        """Whether log Z is known to `limit` nats, in words."""
+        """One sentence that says whether log Z is known within `limit` nats."""
         f, r = self.forward, self.reverse
         if r is None:
             return (
-                f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound: give"
-                " samples of the target"
+                f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound; for"
+                " one, give samples of the target"
             )
         low, high = sorted((f.log_z, r.log_z))
-        told = f"log Z in [{low:.4g}, {high:.4g}]"
+        interval = f"log Z is in [{low:.4g}, {high:.4g}]"
         width, error = r.log_z - f.log_z, math.hypot(f.standard_error, r.standard_error)
         if width > limit:
             return (
-                f"{told}: the bracket is {width:.3g} nats wide, limit {limit:g}, so annealing has"
-                f" not converged; use more levels than {self.num_levels}, more steps a level, or a"
-                " reference nearer to the target"
+                f"{interval}: the bracket is {width:.3g} nats wide, but must be at most {limit:g}, so"
+                f" annealing has not converged; use more levels than {self.num_levels}, more steps"
+                " per level, or a reference closer to the target"
             )
         if width < -max(limit, 6 * error):
             return (
-                f"{told}: the bounds have changed places by {-width:.3g} nats, which exact samples"
-                " of the target do only by chance e⁻ᵗ; the given samples are not those of exp(-U)"
+                f"{interval}: the lower bound exceeds the upper one by t = {-width:.3g} nats, which"
+                " has a probability of the order e⁻ᵗ with exact samples; the given samples are not"
+                " those of exp(-U)"
             )
         few = min(f.ess, r.ess)
         if few < 5:
             return (
-                f"{told}: narrow, but an effective sample size of {few:.1f} decides it; use more"
-                " levels or chains"
+                f"{interval}, a narrow bracket, but from an effective sample size of only"
+                f" {few:.1f}; use more levels or chains"
             )
         if width < 0:
             return (
-                f"{told}: ends in the other order by {-width:.2g} nats, within their error; known"
-                f" to {error:.2g}"
+                f"{interval}: the lower bound exceeds the upper one by {-width:.2g} nats, within"
+                f" their errors; log Z is known to {error:.2g} nats"
             )
-        return f"{told}: known to {max(width, error):.2g} nats"
+        return f"{interval}: known to {max(width, error):.2g} nats"
 
 
 def annealing_schedule(num_levels: int, sharpness: float = 4.0) -> list[float]:
-    """β_k = (σ(δ(2k/K - 1)) - σ(-δ)) / (σ(δ) - σ(-δ)), k = 0 … K: dense at both ends. Wu et al.
-    (2017), section 4.
+    """Inverse temperatures 0 = β₀ < … < β_K = 1 that are dense at both ends, K = num_levels.
+
+        β_k = (σ(δ(2k/K - 1)) - σ(-δ)) / (σ(δ) - σ(-δ)),   k = 0 … K,
+
+    where σ is the logistic function and δ is `sharpness`. Wu et al. (2017), section 4.
     """
     require(
         num_levels >= 1,
-        f"num_levels is {num_levels}, must be at least 1; a thousand is usual for images",
+        f"num_levels is {num_levels}, but must be at least 1; a thousand is usual for images",
     )
     k = torch.linspace(-1, 1, num_levels + 1, dtype=torch.float64)
     s = torch.sigmoid(sharpness * k)
@@ -221,26 +239,33 @@ def bracket_log_z(
     betas: list[float] | None = None,
     tune: bool = True,
 ) -> Bracket:
-    """log Z of exp(-U) from below, and from above where samples of the target are given.
+    """Bound log Z of exp(-U) from below, and from above where samples of exp(-U)/Z are given.
 
-    sampler          adjusted, so that each level keeps its law exactly: MALA, HMC, Adjusted(...),
-                     RandomWalk, …
-    target_samples   (n, *event), independent draws of exp(-U)/Z: the reverse chains start there
-    betas            0 = β₀ < … < β_K = 1 in place of `annealing_schedule(num_levels)`
-    tune             a pilot of 64 chains, thrown away, finds a step size for each level from the
-                     sampler's own as a first guess; False keeps the sampler's own. Either way
-                     nothing adapts in the two passes
+    sampler          Metropolis-adjusted, so that it leaves the law of each level invariant: MALA,
+                     HMC, Adjusted(...), RandomWalk, …
+    num_chains       chains of the forward pass
+    num_levels       K; more levels make the bracket narrower
+    steps_per_level  steps of the sampler at each level
+    target_samples   (n, *event), independent draws of exp(-U)/Z, from which the reverse pass starts
+    betas            0 = β₀ < … < β_K = 1, in place of `annealing_schedule(num_levels)`
+    tune             whether a pilot run of 64 chains, which is then discarded, finds a step size
+                     for each level, starting from the sampler's own. The step sizes are fixed in
+                     both passes.
 
-    Cost: steps_per_level steps, one more gradient and one more U a level, chain and direction, and
-    the pilot's.
+    Cost, for each level, chain and pass: steps_per_level steps, one more gradient and one more U;
+    and those of the pilot run. Raises StanleyError for a sampler that is unadjusted or depends on
+    more than each chain's own position, for too few chains or levels, and where the weights are not
+    finite. See the top of this module for the two bounds, and for what is not true of them.
     """
     require_invariant(sampler)
     check_precision(sampler, potential)
-    require(num_chains >= 2, f"num_chains is {num_chains}, must be at least 2; a hundred is usual")
-    require(steps_per_level >= 1, f"steps_per_level is {steps_per_level}, must be at least 1")
+    require(
+        num_chains >= 2, f"num_chains is {num_chains}, but must be at least 2; a hundred is usual"
+    )
+    require(steps_per_level >= 1, f"steps_per_level is {steps_per_level}, but must be at least 1")
     levels = annealing_schedule(num_levels) if betas is None else betas
     rising = levels[0] == 0 and levels[-1] == 1 and levels == sorted(set(levels))
-    require(rising, "betas must rise from 0 to 1; use annealing_schedule(num_levels)")
+    require(rising, "betas must increase from 0 to 1; use annealing_schedule(num_levels)")
     path = Path(potential, reference, levels, steps_per_level, generator)
     samplers = [sampler] * len(levels)
     if tune:
@@ -252,7 +277,7 @@ def bracket_log_z(
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """The densities exp(-U_β) and the passes along them."""
+    """The densities exp(-U_β) from the reference to the target, and the passes along them."""
 
     potential: Energy
     reference: Reference
@@ -264,7 +289,7 @@ class Path:
         K, log_w, least = len(self.betas) - 1, 0.0, 1.0
         for k in range(1, K + 1):
             log_w = log_w + (self.betas[k] - self.betas[k - 1]) * self.difference(x)
-            if k < K:  # the last move would change no weight
+            if k < K:  # a last move would change no weight
                 x, acceptance = self.move(samplers[k], k, x)
                 least = min(least, acceptance)
         return summary(log_w, least, sign=1)
@@ -294,26 +319,32 @@ class Path:
         return state.x, accepted
 
     def tuned(self, sampler: Sampler, x: Tensor) -> list[Sampler]:
-        """log h ← log h + ρ·(a - a*), from level to level; at the first one until it settles."""
+        """The sampler with a step size for each level.
+
+        log h ← log h + ρ·(a - a*), with a the acceptance and a* its target: one update at each
+        level, but 50 at the first.
+        """
         target, log_h = traits_of(sampler).target_acceptance, math.log(float(sampler.step_size))
-        found = [sampler]
+        samplers = [sampler]
         for k in range(1, len(self.betas)):
             for n in range(50 if k == 1 else 1):
                 moved, acceptance = self.move(with_step_size(sampler, math.exp(log_h)), k, x)
                 x = moved
                 log_h += (1.0 if k == 1 and n < 25 else 0.3) * (acceptance - target)
-            found.append(with_step_size(sampler, math.exp(log_h)))
-        return found
+            samplers.append(with_step_size(sampler, math.exp(log_h)))
+        return samplers
 
 
 def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
+    """The result of a pass; `sign` is 1 for the forward and -1 for the reverse pass."""
     assert isinstance(log_w, Tensor)
     n = len(log_w)
     lost = int(log_w.isnan().sum())
     require(
         lost == 0 and bool(log_w.isfinite().any()),
-        f"{lost} of {n} weights are NaN, and {int(log_w.isfinite().sum())} are finite: U is not"
-        " finite on the path, or the samples lie outside the reference; choose another reference",
+        f"{lost} of {n} weights are NaN and {int(log_w.isfinite().sum())} are finite: U is not"
+        " finite between reference and target, or the samples lie outside the reference; choose"
+        " another reference",
     )
     log_mean = float(log_w.logsumexp(0)) - math.log(n)
     w = (log_w - log_w.max()).exp()
@@ -323,35 +354,33 @@ def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
 
 
 def require_invariant(sampler: Sampler) -> None:
-    """Annealing needs a kernel that keeps exp(-U_β) and is the same for every chain,
-    whatever the others do.
-    """
+    """Refuse a sampler that does not leave exp(-U_β) invariant for each chain on its own."""
     name = type(sampler).__name__
     require(
         is_adjusted(sampler),
-        f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC",
+        f"annealing needs a Metropolis-adjusted sampler, but {name} is unadjusted; use MALA or HMC",
     )
     require(
         not has_quantile(sampler),
-        f"{name} has a quantile threshold, which depends on all chains; give the threshold as a"
-        " number",
+        f"{name} has a quantile threshold, which depends on all chains; use a number as its"
+        " threshold",
     )
     reason = traits_of(sampler).not_markov
     require(
         reason is None,
-        f"annealing needs a step that depends on x alone, which that of {name} does not: {reason}",
+        f"annealing needs a sampler whose step depends on x alone, but that of {name} does not:"
+        f" {reason}",
     )
 
 
 @dataclass(frozen=True)
 class BitsPerDimension:
-    """Between `lower` and `upper`, which come from the two ends of the bracket; upper is None
-    without a reverse pass.
+    """The result of `bits_per_dimension`, of n images with `dimensions` values each.
 
-    lower            optimistic: log Z is bounded from below only, and more mass elsewhere makes the
-                     images less likely
-    upper            with the upper bound of log Z
-    standard_error   over the n images, the noise of dequantisation included
+    lower            with the lower bound of log Z; it is optimistic, since mass that annealing did
+                     not find would make the images less likely
+    upper            with the upper bound of log Z; None if there is none
+    standard_error   over the images; it includes the noise of dequantisation
     """
 
     lower: float
@@ -365,20 +394,23 @@ class BitsPerDimension:
 def bits_per_dimension(
     potential: Energy, images: Tensor, bracket: Bracket, *, generator: Generator
 ) -> BitsPerDimension:
-    """(E U(x) + log Z) / (d log 2) + 7,   x = (v + u)/128 - 1, u ~ U[0, 1)^d, for bytes v (n, C, H,
-                                           W).
+    """An upper bound on the code length of images under p = exp(-U)/Z, in bits per dimension.
 
-    A byte's probability is the mass of its cell, of volume 128⁻ᵈ: P(v) = 128⁻ᵈ E_u p(x). By Jensen
-    -log P(v) <= d·log 128 - E_u log p(x), and log p = -U - log Z. So it is an upper bound on the
-    code length of the bytes (Theis et al. 2016, section 3.1), up to the bracket. One draw of u an
-    image. Not true: that a density which reaches beyond [-1, 1) is at an advantage: the mass there
-    is lost to it.
+        (E U(x) + log Z) / (d log 2) + 7,   x = (v + u)/128 - 1,   u ~ U[0, 1)^d
+
+    images    v, uint8 (n, C, H, W), n >= 2; u is drawn once for each
+    bracket   bounds of log Z, from `bracket_log_z`
+
+    The probability of an image of bytes is the mass of its cell, which has the volume 128⁻ᵈ:
+    P(v) = 128⁻ᵈ E_u p(x). By Jensen's inequality -log P(v) <= d·log 128 - E_u log p(x), and
+    log p = -U - log Z (Theis et al. 2016, section 3.1). Not true: that a density gains by reaching
+    beyond [-1, 1): the mass there is lost to it.
     """
     require(
         images.dtype == torch.uint8,
-        f"images have type {images.dtype}, must be uint8: bits are those of bytes",
+        f"images have type {images.dtype}, but must be uint8, since bits are counted for bytes",
     )
-    require(len(images) >= 2, f"there are {len(images)} images, must be at least 2")
+    require(len(images) >= 2, f"there are {len(images)} images, but must be at least 2")
     d = math.prod(images.shape[1:])
 
     def of_bytes(part: Tensor) -> Tensor:

@@ -1,5 +1,4 @@
-"""Precision, recall, density, coverage: how far two sets of features reach into each other's
-nearest-neighbour balls.
+"""Precision, recall, density and coverage, from the nearest neighbours of features.
 
 Precision and recall: Kynkäänniemi et al. (2019), eq. (1)-(3). Density and coverage: Naeem et al.
 (2020), eq. (4)-(5).
@@ -15,24 +14,26 @@ from torch import Tensor
 from stanley.errors import require
 from stanley.metrics.feature_rows import feature_rows
 
-CELLS = 1 << 24  # distances in memory at a time: 128 MiB
+DISTANCES = 1 << 24  # distances in memory at a time, 128 MiB
 
 
 @dataclass(frozen=True)
 class PRDC:
-    """n real rows x_i, m rows y_j of samples, B_k(x_i) the closed ball up to the k-th nearest other
-    real row.
+    """The result of `prdc`, for n features x_i of data and m features y_j of samples.
 
-    precision   share of the y_j in some B_k(x_i): samples that look like data. One outlier among
-                the x_i, with its huge ball, raises it
-    recall      share of the x_i in some B_k(y_j): data that the samples reach. Scattered samples
-                raise it
-    density     Σ_ij 1[y_j ∈ B_k(x_i)] / km. Mean 1 when both laws agree, at every n and m; may
-                exceed 1
-    coverage    share of the B_k(x_i) that hold a y_j. When both laws agree and n = m its mean is
+    B_k(x_i) is the closed ball around x_i whose radius is the distance to its k-th nearest
+    neighbour among the other x; B_k(y_j) is the same for the y.
+
+    precision   share of the y_j that lie in some B_k(x_i): samples that look like data. A single
+                outlier among the x, with its large ball, can raise it.
+    recall      share of the x_i that lie in some B_k(y_j): data that the samples reach. Widely
+                scattered samples raise it.
+    density     Σ_ij 1[y_j ∈ B_k(x_i)] / km, which can exceed 1; if both laws agree its mean is 1
+                for all n and m
+    coverage    share of the B_k(x_i) that contain a y_j; if both laws agree and n = m, its mean is
                 about 1 - 2⁻ᵏ
 
-    All depend on n, m and k: compare at equal ones only.
+    All depend on n, m and k, so compare at equal ones only.
     """
 
     precision: float
@@ -46,15 +47,18 @@ class PRDC:
 
 
 def prdc(real: Tensor, samples: Tensor, k: int = 5) -> PRDC:
-    """All four from features (n, d) and (m, d): O(nm + n² + m²) distances in float64, a chunk of
-    rows at a time.
+    """Precision, recall, density and coverage of samples, see `PRDC`.
 
-    A row that coincides with another is its neighbour at distance 0. Distances as close as rounding
-    (1e-8 of the largest feature) may fall on either side of a ball's edge.
+    real, samples   features (n, d) and (m, d), n, m > k
+
+    O(nm + n² + m²) distances in float64, a chunk of rows at a time. A row that coincides with
+    another is its neighbour at distance 0. Points within rounding (1e-8 of the largest feature) of
+    the surface of a ball may be counted as inside or outside. Raises StanleyError for too few or
+    non-finite rows.
     """
-    require(k >= 1, f"k is {k}, must be at least 1; 5 is usual")
+    require(k >= 1, f"k is {k}, but must be at least 1; 5 is usual")
     real, samples = feature_rows(real, samples, at_least=k + 1)
-    centre = real.mean(0)  # distances stay, rounding shrinks
+    centre = real.mean(0)  # changes no distance, but reduces rounding
     real, samples = real - centre, samples - centre
     radius, radius_of_samples = _kth_distance(real, k), _kth_distance(samples, k)
     hits = torch.zeros(len(samples), dtype=torch.long, device=real.device)
@@ -77,16 +81,17 @@ def prdc(real: Tensor, samples: Tensor, k: int = 5) -> PRDC:
 
 
 def _kth_distance(x: Tensor, k: int) -> Tensor:
-    """From each row to the k-th nearest of the others: (n,)."""
-    found, start = [], 0
+    """The distance from each row to the k-th nearest of the others: (n,)."""
+    radii, start = [], 0
     for rows in _chunks(x, len(x)):
         distance = torch.cdist(rows, x)
         here = torch.arange(len(rows), device=x.device)
         distance[here, start + here] = torch.inf  # no row is its own neighbour
-        found.append(distance.kthvalue(k, dim=1).values)
+        radii.append(distance.kthvalue(k, dim=1).values)
         start += len(rows)
-    return torch.cat(found)
+    return torch.cat(radii)
 
 
 def _chunks(x: Tensor, width: int) -> tuple[Tensor, ...]:
-    return x.split(max(1, CELLS // width))
+    """x in blocks of rows, each with at most DISTANCES distances to `width` points."""
+    return x.split(max(1, DISTANCES // width))

@@ -1,4 +1,4 @@
-"""How near a restored image is to the true one: PSNR and SSIM."""
+"""How close a restored image is to the true one: PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -15,36 +15,39 @@ K1, K2 = 0.01, 0.03
 def psnr(
     x: Tensor, truth: Tensor, *, data_range: float = 2.0, where: Tensor | None = None
 ) -> Tensor:
-    """10·log₁₀(L² / mean (x - truth)²) in decibels, for each image: (N, *event) -> (N,); ∞ where
-    they are equal.
+    """Peak signal-to-noise ratio of each image, in decibels: (N, *event) -> (N,).
 
-    L is `data_range`, 2 for images in [-1, 1]. `where`, bool (H, W), restricts the mean to these
-    pixels: an inpainted image is right for nothing where it was clamped.
-    Not true: that it sees structure: a blurred mean has a better PSNR than a sharp draw.
+        10·log₁₀(L² / mean (x - truth)²),   ∞ for equal images
+
+    data_range   L, 2 for images in [-1, 1]
+    where        bool (H, W), the pixels over which the mean is taken; all by default. For inpainted
+                 images give the unknown ones, since the others are right by construction.
+
+    Not true: that it measures structure: a blurred mean has a better PSNR than a sharp draw.
     """
     require_alike(x, truth)
     square = (x.double() - truth.double()).square()
     if where is not None:
-        require(bool(where.any()), "PSNR over no pixel: `where` is false everywhere; mark some")
+        require(bool(where.any()), "`where` marks no pixel, but must mark at least 1")
         square = square[..., where]
     return 10 * (data_range**2 / square.flatten(1).mean(1)).log10()
 
 
 def ssim(x: Tensor, truth: Tensor, *, data_range: float = 2.0) -> Tensor:
-    """Mean over windows and channels of the structural similarity, for each image: (N, C, H, W) ->
-    (N,), in [-1, 1].
+    """Structural similarity of each image, in [-1, 1]: (N, C, H, W) -> (N,).
 
-        (2·μ_x·μ_y + C₁)(2·σ_xy + C₂) / ((μ_x² + μ_y² + C₁)(σ_x² + σ_y² + C₂)),   C_i = (K_i·L)²
+        (2·μ_x·μ_y + C₁)(2·σ_xy + C₂) / ((μ_x² + μ_y² + C₁)(σ_x² + σ_y² + C₂)),   C_i = (K_i·L)²,
 
-    with means and (biased) covariances under a Gaussian window of 11×11 pixels, σ = 1.5, at every
-    place where the whole window lies inside the image; K₁ = 0.01, K₂ = 0.03, L = `data_range`.
+    averaged over channels and over all windows that lie inside the image. Means and (biased)
+    covariances are weighted by a Gaussian window of 11×11 pixels with σ = 1.5; K₁ = 0.01,
+    K₂ = 0.03, L = `data_range`. Raises StanleyError for images smaller than the window.
     Wang, Bovik, Sheikh & Simoncelli (2004), section III.B.
     """
     require_alike(x, truth)
     require(
         x.dim() == 4 and min(x.shape[2:]) >= WINDOW,
-        f"SSIM needs images (N, C, H, W) of at least {WINDOW}×{WINDOW} pixels, got"
-        f" {tuple(x.shape)}",
+        f"images have shape {tuple(x.shape)}, but SSIM needs (N, C, H, W) with at least"
+        f" {WINDOW}×{WINDOW} pixels",
     )
     n, c, h, w = x.shape
     x, y = (v.double().reshape(n * c, 1, h, w) for v in (x, truth))
@@ -70,6 +73,6 @@ def gaussian_window(like: Tensor) -> Tensor:  # (1, 1, 11, 11), sums to 1
 def require_alike(x: Tensor, truth: Tensor) -> None:
     require(
         x.shape == truth.shape,
-        f"images have shape {tuple(x.shape)} and the true ones {tuple(truth.shape)}; they must"
-        " agree",
+        f"images have shape {tuple(x.shape)} and the true ones {tuple(truth.shape)}, but the two"
+        " must be the same",
     )

@@ -44,7 +44,7 @@ def chain_traces(
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     x = _draws(draws, 1)  # (n, B, d)
-    require(max_chains >= 1, f"max_chains is {max_chains}, must be at least 1")
+    require(max_chains >= 1, f"max_chains is {max_chains}, but must be at least 1")
     n, chains, _ = x.shape
     event = tuple(to_numpy(draws).shape[2:])
     chosen = _coordinates(x, coordinates)
@@ -162,7 +162,7 @@ def _draws(draws: Array, least: int) -> np.ndarray:
     x = to_numpy(draws).astype(np.float64)
     require(
         x.ndim >= 2 and x.shape[0] >= least and min(x.shape) > 0,
-        f"draws have shape {x.shape}, must be (num_kept, B, *event) with num_kept >= {least}",
+        f"draws have shape {x.shape}, but must be (num_kept, B, *event) with num_kept >= {least}",
     )
     lost = int((~np.isfinite(x)).sum())
     require(
@@ -179,7 +179,7 @@ def _coordinates(x: np.ndarray, coordinates: Sequence[int] | None) -> list[int]:
     chosen = list(coordinates)
     require(
         0 < len(chosen) <= 12 and all(0 <= j < d for j in chosen),
-        f"coordinates are {chosen}, must be 1 to 12 indices from 0 to {d - 1}",
+        f"coordinates are {chosen}, but must be 1 to 12 indices from 0 to {d - 1}",
     )
     return chosen
 

@@ -96,13 +96,13 @@ def tv_curve(
 def _curve(curve: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     require(
         len(curve) == 4,
-        f"curve {name!r} has {len(curve)} parts, must be (times, value, standard error, valid)",
+        f"curve {name!r} has {len(curve)} parts, but must be (times, value, standard error, valid)",
     )
     times, value, error = (to_numpy(part).astype(np.float64) for part in curve[:3])
     require(
         times.ndim == 1 and times.shape == value.shape == error.shape and len(times) > 0,
         f"curve {name!r} has times {times.shape}, values {value.shape} and errors {error.shape},"
-        " must be one (T,)",
+        " but must be one (T,)",
     )
     lost = int((~np.isfinite(np.stack([times, value, error]))).sum())
     require(not lost, f"curve {name!r} holds {lost:,} values that are not finite")

@@ -281,7 +281,8 @@ def _centres(box: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _box(box: float) -> float:
     require(
-        np.isfinite(box) and box > 0, f"box is {box}, must be > 0: the figure shows [-box, box]²"
+        np.isfinite(box) and box > 0,
+        f"box is {box}, but must be > 0: the figure shows [-box, box]²",
     )
     return float(box)
 
@@ -290,7 +291,7 @@ def _square(grid: Array, name: str) -> np.ndarray:
     array = to_numpy(grid).astype(np.float64)
     require(
         array.ndim == 2 and array.shape[0] == array.shape[1] and array.shape[0] >= 2,
-        f"{name} has shape {array.shape}, must be (n, n) with n >= 2",
+        f"{name} has shape {array.shape}, but must be (n, n) with n >= 2",
     )
     return array
 
@@ -312,6 +313,6 @@ def _points(samples: Array, name: str) -> np.ndarray:
     array = to_numpy(samples).astype(np.float64)
     require(
         array.ndim == 2 and array.shape[1] == 2 and len(array) > 0,
-        f"{name} has shape {array.shape}, must be (N, 2) with N >= 1",
+        f"{name} has shape {array.shape}, but must be (N, 2) with N >= 1",
     )
     return array

@@ -107,6 +107,6 @@ def _energies(value: Array, name: str) -> np.ndarray:
     array = to_numpy(value).astype(np.float64)
     require(
         array.ndim == 1 and len(array) > 0,
-        f"energies of {name!r} have shape {array.shape}, must be (N,) with N >= 1",
+        f"energies of {name!r} have shape {array.shape}, but must be (N,) with N >= 1",
     )
     return array

@@ -58,7 +58,7 @@ def chain_film(
     x = to_numpy(states)
     require(
         x.ndim == 5 and len(steps) == len(x) and x.shape[1] >= 1,
-        f"states have shape {x.shape} and there are {len(steps)} steps, must be (T, B, C, H, W)"
+        f"states have shape {x.shape} and there are {len(steps)} steps, but must be (T, B, C, H, W)"
         " with one step each",
     )
     require(
@@ -78,7 +78,7 @@ def picture_table(
     require(
         x.ndim == 5 and x.shape[1] == len(columns) and len(rows) in (0, len(x)),
         f"images have shape {x.shape}, {len(columns)} column labels and {len(rows)} row labels,"
-        " must be (rows, columns, C, H, W) with one label each",
+        " but must be (rows, columns, C, H, W) with one label each",
     )
     r, k, _, h, w = x.shape
     scale = max(1, round(58 / max(h, w)))
@@ -150,7 +150,7 @@ def tile(images: Array, columns: int | None = None, scale: int = 1) -> np.ndarra
     x = _checked(images, "images")
     n, c, h, w = x.shape
     columns = _columns(n, columns)
-    require(scale >= 1, f"scale is {scale}, must be a whole number >= 1")
+    require(scale >= 1, f"scale is {scale}, but must be a whole number >= 1")
     x = x.repeat(scale, axis=2).repeat(scale, axis=3)
     h, w = h * scale + SPACE, w * scale + SPACE
     picture = np.full((math.ceil(n / columns) * h - SPACE, columns * w - SPACE, c), 255, np.uint8)
@@ -213,7 +213,7 @@ def _grids(
 
 def _columns(n: int, columns: int | None) -> int:
     columns = math.isqrt(n - 1) + 1 if columns is None else columns
-    require(columns >= 1, f"columns is {columns}, must be at least 1")
+    require(columns >= 1, f"columns is {columns}, but must be at least 1")
     return min(columns, n)
 
 
@@ -221,11 +221,11 @@ def _checked(images: Array, name: str) -> np.ndarray:
     x = to_numpy(images)
     require(
         x.dtype == np.uint8,
-        f"{name} are {x.dtype}, must be uint8 in 0..255; convert [-1, 1] with ((x + 1) *"
+        f"{name} are {x.dtype}, but must be uint8 in 0..255; convert [-1, 1] with ((x + 1) *"
         " 127.5).round()",
     )
     require(
         x.ndim == 4 and x.shape[1] in (1, 3) and min(x.shape) > 0,
-        f"{name} have shape {x.shape}, must be (N, C, H, W) with C of 1 or 3 and N >= 1",
+        f"{name} have shape {x.shape}, but must be (N, C, H, W) with C of 1 or 3 and N >= 1",
     )
     return x

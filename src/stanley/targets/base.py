@@ -1,6 +1,4 @@
-"""What every closed-form density p(x) = exp(-U(x)) / Z offers: log Z, independent samples,
-moments.
-"""
+"""The interface of a closed-form density p(x) = exp(-U(x)) / Z: U, log Z, samples and moments."""
 
 from __future__ import annotations
 
@@ -20,13 +18,16 @@ TargetT = TypeVar("TargetT", bound="Target")
 
 
 class Target(ABC):
-    """U(x) with p = exp(-U - log Z), and the exact facts about p. Shapes: x (B, d), moments
-    (d,) float64.
+    """A potential U(x) with p = exp(-U - log Z), and what is known exactly about p.
+
+    Shapes: x is (B, d); the moments are (d,) in float64, or None where they do not exist or are not
+    known.
     """
 
     @property
     @abstractmethod
-    def event_shape(self) -> tuple[int, ...]: ...
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one point, (d,)."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor: ...  # (B, d) -> (B,)
@@ -34,11 +35,12 @@ class Target(ABC):
     @property
     @abstractmethod
     def log_z(self) -> float | None:
-        """log ∫ exp(-U), or None where it is not known."""
+        """log ∫ exp(-U(x)) dx, or None where it is not known."""
 
     @property
     @abstractmethod
-    def mean(self) -> Tensor | None: ...
+    def mean(self) -> Tensor | None:
+        """E x_i of each coordinate."""
 
     @property
     @abstractmethod
@@ -47,7 +49,7 @@ class Target(ABC):
 
     @property
     def second_moment(self) -> Tensor | None:
-        """E x_i² = Var x_i + (E x_i)²."""
+        """E x_i² = Var x_i + (E x_i)² of each coordinate."""
         if self.mean is None or self.variance is None:
             return None
         return self.variance + self.mean.square()
@@ -57,22 +59,24 @@ class Target(ABC):
     def _draw(self, n: int, generator: Generator) -> Tensor: ...
 
     def sample(self, n: int, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-        """n exact independent draws (n, d), made in float64 on its device, returned as `dtype`."""
-        require(n >= 1, f"cannot draw {n} samples; ask for at least 1")
+        """Return n exact independent draws (n, d) on the generator's device.
+
+        They are drawn in float64 and converted to `dtype`. Raises StanleyError if n < 1, or if the
+        target has no independent samples.
+        """
+        require(n >= 1, f"n is {n}, but must be at least 1: the number of samples to draw")
         return self._draw(n, generator).to(dtype)
 
     def log_density(self, x: Tensor) -> Tensor:  # (B, d) -> (B,)
-        """log p(x) = -U(x) - log Z."""
+        """log p(x) = -U(x) - log Z. Raises StanleyError where log Z is not known."""
         require(
             self.log_z is not None,
-            f"log Z of {type(self).__name__} is not known; use the potential U itself",
+            f"log Z of {type(self).__name__} is not known; use the potential U instead",
         )
         return -self(x) - self.log_z  # type: ignore[operator]
 
     def to(self: TargetT, device: torch.device | str) -> TargetT:
-        """The same target with its tensors on a device, so that a call copies nothing from the
-        host.
-        """
+        """The same target with its tensors on a device, so that no call has to copy them there."""
         held = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         moved = {
             name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)
@@ -81,13 +85,16 @@ class Target(ABC):
 
 
 def normal(n: int, d: int, generator: Generator) -> Tensor:
+    """(n, d) draws of N(0, 1), in float64."""
     return torch.randn(n, d, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def gamma(shape: float, size: tuple[int, ...], generator: Generator) -> Tensor:
+    """Draws of Gamma(shape, 1), in float64."""
     alpha = torch.full(size, shape, dtype=torch.float64, device=generator.device)
     return torch._standard_gamma(alpha, generator=generator)  # type: ignore[attr-defined]
 
 
 def signs(y: Tensor, generator: Generator) -> Tensor:
+    """Random signs ±1 of the shape of y."""
     return 2 * torch.randint(2, y.shape, generator=generator, device=y.device) - 1

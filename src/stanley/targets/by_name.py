@@ -1,4 +1,4 @@
-"""A density to sample: a target with a name, or a Python function that the user names."""
+"""Find the density that a name stands for: one of the library's targets, or a user's function."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DType = Literal["float32", "float64"]
 
 @dataclass(frozen=True)
 class Density:
-    """U, the shape of its points, and the law N(0, s²I) that chains start from."""
+    """A potential U, the shape of its points, and the law N(0, s²I) from which chains start."""
 
     name: str
     potential: Energy
@@ -34,7 +34,7 @@ class Density:
     device: torch.device
 
     def initial(self, n: int, generator: torch.Generator) -> Tensor:
-        """n independent starts (n, *event)."""
+        """Return n independent starting points (n, *event)."""
         noise = torch.randn(
             n, *self.event_shape, generator=generator, dtype=self.dtype, device=self.device
         )
@@ -49,22 +49,24 @@ def find(
     dtype: DType | None = None,
     device: torch.device | str = "cpu",
 ) -> Density:
-    """The density that `name` stands for.
+    """Return the density that `name` stands for.
 
-    name       a name of `stanley.targets.named`; or `module:function`, `file.py:function`, which is
-               imported now: anything that is called as U, (B, *event) -> (B,), with p ∝ exp(-U)
-    shape      of one point; a named target knows its own, and so does a function with an attribute
-               `event_shape`
-    start_std  s > 0; with starts spread wider than the density, R̂ sees more
-    dtype      float64 unless given, but float32 for a module with float32 weights
+    name       a name of `stanley.targets.named`, or `module:function` or `file.py:function`. The
+               latter is imported at once, and may be anything that is called as a potential U,
+               (B, *event) -> (B,), with p ∝ exp(-U).
+    shape      shape of one point; not needed for a named target, nor for a function with an
+               attribute `event_shape`
+    start_std  s > 0, standard deviation of the starting points; R̂ is more sensitive when they are
+               spread more widely than the density
+    dtype      dtype of the points; by default that of a module's weights, else float64
 
-    The function is tried on two starts. Raises StanleyError for an unknown name, a module or
-    function that cannot be imported, a shape that is missing or of no use, and whatever the
-    function itself raises.
+    The function is tried on two starting points. Raises StanleyError for an unknown name, a
+    module or function that cannot be imported, a missing or invalid shape, a function whose values
+    are not one number per point, and any error that the function itself raises.
     """
     require(
         start_std > 0,
-        f"start_std is {start_std}, must be > 0; the width of the law that chains start from",
+        f"start_std is {start_std}, but must be > 0: the standard deviation of the chains' starts",
     )
     place = torch.device(device)
     if ":" in name:
@@ -99,8 +101,9 @@ def find(
 
 
 def imported(name: str) -> Callable[..., Any]:
-    """What `module:function` or `path/file.py:function` names;
-    the current folder is searched first, as python does.
+    """The object that `module:function` or `path/file.py:function` names.
+
+    As in Python, the current folder is searched first.
     """
     where, _, attribute = name.rpartition(":")
     require(where and attribute, f"target {name!r} must be module:function or file.py:function")
@@ -149,13 +152,14 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, list | tuple) else (shape,)  # torch.Size is a tuple
     require(
         len(sizes) >= 1 and all(isinstance(n, int) and n >= 1 for n in sizes),
-        f"shape is {shape}, must be the whole numbers of one point's shape, such as 10 or 3,32,32",
+        f"shape is {shape}, but must be the shape of one point in whole numbers >= 1, such as 10"
+        " or 3,32,32",
     )
     return sizes
 
 
 def probe(density: Density) -> None:
-    """U of two starts: one number each."""
+    """Check that U gives one number per point, and that it does not depend on the other points."""
     x = density.initial(2, stream(0, "probe", device=density.device))
     try:
         u = density.potential(x)
@@ -170,15 +174,15 @@ def probe(density: Density) -> None:
         isinstance(u, Tensor) and u.shape == (2,),
         f"{density.name} returned"
         f" {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for points of"
-        f" shape {tuple(x.shape)}, must be (2,), one number per point",
+        f" shape {tuple(x.shape)}, but must be (2,), one number per point",
     )
     alone = density.potential(x[:1])
     same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
     require(
         same.all(),
         f"{density.name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g}"
-        " for it alone; each row must depend on its own point, so leave means and norms over the"
-        " batch out",
+        " for the same point alone, but U of a point must not depend on the other points; use no"
+        " means or norms over the batch",
     )
 
 

@@ -14,12 +14,16 @@ from stanley.targets.base import LOG_2PI, Target, normal
 
 @dataclass(frozen=True, eq=False)
 class Gaussian(Target):
-    """U = ½ (x - μ)ᵀ P (x - μ),   log Z = (d/2) log 2π - ½ log det P.
+    """The Gaussian N(μ, P⁻¹), given by its precision matrix.
 
-    precision   (d,) for a diagonal P, or (d, d) symmetric positive definite; kept in float64 as (P
-                + Pᵀ)/2.
-    location    μ (d,); zero when left out.
-    Exists: everything. `from_covariance` and `from_std` state the same law by its spread.
+        U = ½ (x - μ)ᵀ P (x - μ),   log Z = (d/2) log 2π - ½ log det P
+
+    precision   P: (d,) if it is diagonal, else (d, d), symmetric and positive definite; stored in
+                float64 as (P + Pᵀ)/2
+    location    μ (d,), zero by default
+
+    Known: log Z, samples, mean, variance and covariance. `from_covariance` and `from_std` make the
+    same law from its covariance or its standard deviations.
     """
 
     precision: Tensor
@@ -31,7 +35,8 @@ class Gaussian(Target):
             low = float(precision.min())
             require(
                 low > 0,
-                f"precision has an entry {low}, must be > 0; give 1/variance of each coordinate",
+                f"precision has an entry {low}, but all must be > 0; use 1/variance of each"
+                " coordinate",
             )
         else:
             precision = symmetric(precision, "precision")
@@ -43,21 +48,22 @@ class Gaussian(Target):
 
     @classmethod
     def from_covariance(cls, covariance: Tensor, location: Tensor | None = None) -> Gaussian:
-        """Σ (d, d) symmetric positive definite; P = Σ⁻¹."""
+        """N(μ, Σ) from a symmetric positive definite covariance Σ (d, d): P = Σ⁻¹."""
         covariance = symmetric(torch.as_tensor(covariance, dtype=torch.float64), "covariance")
         return cls(torch.cholesky_inverse(cholesky(covariance, "covariance")), location)
 
     @classmethod
     def from_std(cls, std: Tensor, location: Tensor | None = None) -> Gaussian:
-        """σ (d,): independent coordinates, P = diag(1/σ²)."""
+        """Independent coordinates with standard deviations σ (d,): P = diag(1/σ²)."""
         std = torch.as_tensor(std, dtype=torch.float64)
         require(
             std.ndim == 1,
-            f"std has shape {tuple(std.shape)}, must be (d,); use torch.full((d,), σ)",
+            f"std has shape {tuple(std.shape)}, but must be (d,); use torch.full((d,), σ)",
         )
         require(
             (std > 0).all(),
-            f"std has an entry {float(std.min())}, must be > 0; drop constant coordinates",
+            f"std has an entry {float(std.min())}, but all must be > 0; leave out constant"
+            " coordinates",
         )
         return cls(std**-2, location)
 
@@ -105,10 +111,15 @@ class Gaussian(Target):
 
 @dataclass(frozen=True, eq=False)
 class Mixture(Target):
-    """U = -log Σ_k w_k N(x; m_k, s_k² I),   log Z = 0.
+    """A mixture of K isotropic Gaussians.
 
-    means (K, d); std a number or (K,); weights (K,) relative, uniform when left out.
-    Exists: everything.
+        U = -log Σ_k w_k N(x; m_k, s_k² I),   log Z = 0
+
+    means     m_k (K, d)
+    std       s_k: one number for all components, or (K,)
+    weights   w_k up to a common factor (K,); equal by default
+
+    Known: log Z, samples, mean and variance.
     """
 
     means: Tensor
@@ -119,26 +130,29 @@ class Mixture(Target):
         means = torch.as_tensor(self.means, dtype=torch.float64)
         require(
             means.ndim == 2,
-            f"means has shape {tuple(means.shape)}, must be (K, d); add the missing axis",
+            f"means has shape {tuple(means.shape)}, but must be (K, d); add the missing axis",
         )
         K = means.shape[0]
         std = torch.as_tensor(self.std, dtype=torch.float64, device=means.device)
         require(
-            std.shape in ((), (K,)), f"std has shape {tuple(std.shape)}, must be a number or ({K},)"
+            std.shape in ((), (K,)),
+            f"std has shape {tuple(std.shape)}, but must be a number or ({K},)",
         )
         require(
             (std > 0).all(),
-            f"std has an entry {float(std.min())}, must be > 0; a point mass has no density",
+            f"std has an entry {float(std.min())}, but all must be > 0; a point mass has no"
+            " density",
         )
         weights = torch.ones(K) if self.weights is None else self.weights
         weights = torch.as_tensor(weights, dtype=torch.float64, device=means.device)
         require(
             weights.shape == (K,),
-            f"weights has shape {tuple(weights.shape)}, must be ({K},), one a mean",
+            f"weights has shape {tuple(weights.shape)}, but must be ({K},), one for each mean",
         )
         require(
             (weights > 0).all(),
-            f"weights has an entry {float(weights.min())}, must be > 0; drop that mean",
+            f"weights has an entry {float(weights.min())}, but all must be > 0; leave out that"
+            " mean",
         )
         object.__setattr__(self, "means", means)
         object.__setattr__(self, "std", std.expand(K).clone())
@@ -189,28 +203,31 @@ def location_of(location: Tensor | None, d: int, like: Tensor) -> Tensor:
     location = torch.as_tensor(location, dtype=like.dtype, device=like.device)
     require(
         location.shape == (d,),
-        f"location has shape {tuple(location.shape)}, must be ({d},) as the precision",
+        f"location has shape {tuple(location.shape)}, but must be ({d},) to match the precision",
     )
     return location
 
 
 def symmetric(matrix: Tensor, name: str) -> Tensor:
-    """(A + Aᵀ)/2 of a matrix that is symmetric up to single-precision rounding."""
+    """(A + Aᵀ)/2, for a matrix A that is symmetric up to rounding in single precision."""
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
-    require(square, f"{name} has shape {tuple(matrix.shape)}, must be (d, d)")
+    require(square, f"{name} has shape {tuple(matrix.shape)}, but must be (d, d)")
     gap, limit = float((matrix - matrix.T).abs().max()), 1e-6 * float(matrix.abs().max())
     require(
         gap <= limit,
-        f"{name} differs from its transpose by {gap:.3g}, limit {limit:.3g}; pass (A + A.T) / 2",
+        f"{name} differs from its transpose by {gap:.3g}, but must not by more than {limit:.3g};"
+        " use (A + A.T) / 2",
     )
     return (matrix + matrix.T) / 2
 
 
 def cholesky(matrix: Tensor, name: str) -> Tensor:
+    """L with L Lᵀ = A, for a positive definite matrix A."""
     L, info = torch.linalg.cholesky_ex(matrix)
     low = float(torch.linalg.eigvalsh(matrix).min()) if int(info) else 1.0
     require(
         not int(info),
-        f"{name} has smallest eigenvalue {low:.3g}, must be > 0; add a small multiple of I",
+        f"{name} has the eigenvalue {low:.3g}, but all must be > 0; add a small multiple of the"
+        " identity",
     )
     return L

@@ -1,4 +1,4 @@
-"""The targets that the command line and the benchmark can name."""
+"""Targets with a name, for the command line and the benchmark."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from stanley.targets.scale_mixtures import Funnel, StudentT
 
 
 def ill_conditioned(d: int = 100, condition: float = 1e4) -> Gaussian:
-    """Independent coordinates with standard deviations from 1/√κ to 1, evenly on a log scale."""
+    """Independent Gaussians with condition number κ.
+
+    Their standard deviations go from 1/√κ to 1, evenly spaced on a logarithmic scale.
+    """
     return Gaussian.from_std(torch.logspace(-math.log10(condition) / 2, 0, d, dtype=torch.float64))
 
 
 def on_a_ring(num: int = 8, radius: float = 4.0, std: float = 0.5) -> Mixture:
-    """Equal Gaussians at equal angles."""
+    """Gaussians of equal weight and width, evenly spaced on a circle."""
     angle = 2 * math.pi * torch.arange(num, dtype=torch.float64) / num
     return Mixture(radius * torch.stack([angle.cos(), angle.sin()], dim=1), std)
 
@@ -44,22 +47,23 @@ TARGETS = {
 ABOUT = {
     "gaussian": "N(0, I), d = 10",
     "ill-conditioned": "independent Gaussians, standard deviations 0.01 to 1, d = 100",
-    "banana": "a twisted Gaussian in the plane",
+    "banana": "a curved Gaussian in the plane, d = 2",
     "funnel": "Neal's funnel, d = 10",
     "double-well": "Σ (x² - 1)², d = 50, 2⁵⁰ wells",
     "quartic": "exp(-Σ x⁴), tails lighter than Gaussian, d = 10",
     "student-t": "polynomial tails, 5 degrees of freedom, d = 10",
-    "ring-mixture": "eight Gaussians on a circle in the plane",
-    "rings": "four concentric rings in the plane",
-    "exp-skew": "Σ (eˣ - x), one heavy and one light tail, d = 10",
-    "logistic": "logistic regression on made data of 1000 rows, d = 25",
-    "eight-schools": "eight schools, non-centred, d = 10",
+    "ring-mixture": "eight Gaussians on a circle in the plane, d = 2",
+    "rings": "four concentric rings in the plane, d = 2",
+    "exp-skew": "Σ (eˣ - x), one exponential and one much lighter tail, d = 10",
+    "logistic": "Bayesian logistic regression on 1000 synthetic observations, d = 25",
+    "eight-schools": "the eight schools model, non-centred, d = 10",
 }
 
 
 def named(name: str) -> Target:
-    """The target of that name; raises StanleyError with the nearest one, or all,
-    where there is none.
+    """Return the target of that name; the names are the keys of `ABOUT`.
+
+    Raises StanleyError for an unknown name, with the closest known name or all of them.
     """
     if name not in TARGETS:
         raise StanleyError(f"unknown target {name!r}: {did_you_mean(name, TARGETS)}")

@@ -1,4 +1,4 @@
-"""Densities in the plane, curved so that no linear map makes them Gaussian."""
+"""Curved densities in the plane, which no linear map can make Gaussian."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from stanley.targets.base import LOG_2PI, Target, normal
 
 @dataclass(frozen=True)
 class Rings(Target):
-    """p(x) = Σ_k w_k [N(r; r_k, σ²) + N(-r; r_k, σ²)] / (2πr),   r = |x|, d = 2, log Z = 0.
+    """A mixture of concentric rings in the plane, d = 2.
 
-    The law of |R|·(cos φ, sin φ) with R ~ N(r_k, σ²) and φ uniform. The second term is the folded
-    negative R. weights are relative, uniform when left out. U → -∞ at the origin alone, where no
-    gradient exists. Exists: everything. E x_i² = Σ_k w_k (r_k² + σ²)/2.
+        p(x) = Σ_k w_k [N(r; r_k, σ²) + N(-r; r_k, σ²)] / (2πr),   r = |x|,   log Z = 0
+
+    It is the law of |R|·(cos φ, sin φ) with R ~ N(r_k, σ²) and φ uniform; the second term is the
+    density of the negative R. The weights are relative, and equal by default. Known: log Z,
+    samples, mean and variance; E x_i² = Σ_k w_k (r_k² + σ²)/2. Not true: that U is bounded below:
+    U → -∞ at the origin, where no gradient exists.
     """
 
     radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
@@ -27,22 +30,23 @@ class Rings(Target):
 
     def __post_init__(self) -> None:
         require(len(self.radii) >= 1, "radii is empty; give at least one radius")
-        require(min(self.radii) >= 0, f"radii has an entry {min(self.radii)}, must be >= 0")
+        require(min(self.radii) >= 0, f"radii has an entry {min(self.radii)}, but all must be >= 0")
         require(
-            self.std > 0, f"std is {self.std}, must be > 0; a ring without width has no density"
+            self.std > 0, f"std is {self.std}, but must be > 0; a ring of no width has no density"
         )
         K, weights = len(self.radii), self.weights or (1.0,) * len(self.radii)
         require(
             len(weights) == K,
-            f"weights has {len(weights)} entries, radii has {K}; give one weight a ring",
+            f"weights has {len(weights)} entries, but must have {K}: one for each radius",
         )
         require(
-            min(weights) > 0, f"weights has an entry {min(weights)}, must be > 0; drop that ring"
+            min(weights) > 0,
+            f"weights has an entry {min(weights)}, but all must be > 0; leave out that ring",
         )
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """w_k, summing to 1."""
+        """The weights w_k, which sum to 1."""
         weights = self.weights or (1.0,) * len(self.radii)
         return tuple(w / sum(weights) for w in weights)
 
@@ -87,17 +91,20 @@ class Rings(Target):
 
 @dataclass(frozen=True)
 class Banana(Target):
-    """U = x₁²/(2s²) + ½ (x₂ - b (x₁² - s²))²,   log Z = log 2πs, d = 2.
+    """A banana-shaped density in the plane, d = 2.
 
-    The image of N(0, diag(s², 1)) under x₂ += b (x₁² - s²), a twist that keeps areas.
-    Exists: everything. Var = (s², 1 + 2b²s⁴). Haario, Saksman & Tamminen (1999).
+        U = x₁²/(2s²) + ½ (x₂ - b (x₁² - s²))²,   log Z = log 2πs
+
+    It is the image of N(0, diag(s², 1)) under x₂ += b (x₁² - s²), a map that preserves area.
+    Known: log Z, samples, mean and variance; Var = (s², 1 + 2b²s⁴).
+    Haario, Saksman & Tamminen (1999).
     """
 
     curvature: float = 0.25  # b
     std: float = 2.0  # s
 
     def __post_init__(self) -> None:
-        require(self.std > 0, f"std is {self.std}, must be > 0")
+        require(self.std > 0, f"std is {self.std}, but must be > 0")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Posterior laws of small statistical models."""
+"""Posterior densities of small statistical models."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ from stanley.targets.base import LOG_2PI, Target, normal
 
 @dataclass(frozen=True, eq=False)
 class LogisticRegression(Target):
-    """U(w) = Σ_n log(1 + exp(-s_n ⟨a_n, w⟩)) + |w|²/(2σ²),   s_n = ±1 the label of the row a_n.
+    """The posterior of the weights w of a Bayesian logistic regression.
 
-    design (N, d); labels (N,) of 0 and 1; prior_std σ. U is convex, and between |w|²/(2σ²) and that
-    plus a line. Not known in closed form: log Z, independent samples and moments; a long run of an
-    exact sampler gives them.
+        U(w) = Σ_n log(1 + exp(-s_n ⟨a_n, w⟩)) + |w|²/(2σ²),   s_n = ±1 the label of the row a_n
+
+    design      a_n (N, d), one observation per row
+    labels      (N,), 0 or 1
+    prior_std   σ of the prior N(0, σ²I)
+
+    U is convex, at least |w|²/(2σ²), and at most that plus a linear function of |w|. Log Z, the
+    moments and independent samples are not known in closed form; a long run of an adjusted sampler
+    estimates the moments.
     """
 
     design: Tensor
@@ -35,18 +41,18 @@ class LogisticRegression(Target):
         labels = torch.as_tensor(self.labels, device=design.device)
         require(
             design.ndim == 2,
-            f"design has shape {tuple(design.shape)}, must be (N, d), a row an observation",
+            f"design has shape {tuple(design.shape)}, but must be (N, d), one observation per row",
         )
         require(
             labels.shape == design.shape[:1],
-            f"labels has shape {tuple(labels.shape)}, must be ({len(design)},), one a row of the"
-            " design",
+            f"labels has shape {tuple(labels.shape)}, but must be ({len(design)},), one for each"
+            " row of the design",
         )
         require(
             ((labels == 0) | (labels == 1)).all(),
-            "labels has entries that are neither 0 nor 1; recode the classes",
+            "labels has entries other than 0 and 1; recode the two classes as 0 and 1",
         )
-        require(self.prior_std > 0, f"prior_std is {self.prior_std}, must be > 0")
+        require(self.prior_std > 0, f"prior_std is {self.prior_std}, but must be > 0")
         object.__setattr__(self, "design", design)
         object.__setattr__(self, "labels", labels.to(design.dtype))
 
@@ -60,11 +66,15 @@ class LogisticRegression(Target):
         seed: int = 0,
         prior_std: float = 1.0,
     ) -> LogisticRegression:
-        """Made data with the shape of German credit, 1000 × (24 + intercept): d - 1 Gaussian
-        columns with correlation ρ^|i-j|, an intercept, and labels drawn from the model at a w drawn
-        from the prior."""
-        require(d >= 2, f"d is {d}, must be >= 2: an intercept and a column")
-        require(abs(correlation) < 1, f"correlation is {correlation}, must lie between -1 and 1")
+        """Synthetic data, by default of the size of the German credit data, 1000 × (24 + 1).
+
+        The design has d - 1 Gaussian columns with correlation ρ^|i-j| and an intercept; the labels
+        are drawn from the model, with w drawn from the prior.
+        """
+        require(d >= 2, f"d is {d}, but must be >= 2: an intercept and at least one column")
+        require(
+            abs(correlation) < 1, f"correlation is {correlation}, but must lie between -1 and 1"
+        )
         g = data_stream(seed)
         lag = torch.arange(d - 1, dtype=torch.float64)
         L = torch.linalg.cholesky(correlation ** (lag[:, None] - lag).abs())
@@ -103,15 +113,17 @@ class LogisticRegression(Target):
 
 @dataclass(frozen=True)
 class EightSchools(Target):
-    """Eight schools (Rubin 1981), non-centred: x = (μ, log τ, θ̃_1 … θ̃_8), d = 10,
+    """The posterior of the eight schools model (Rubin 1981), in its non-centred form, d = 10.
 
-        U = μ²/50 + Σ_j θ̃_j²/2 + Σ_j (y_j - μ - τθ̃_j)²/(2σ_j²) + log(1 + τ²/25) - log τ.
+        U = μ²/50 + Σ_j θ̃_j²/2 + Σ_j (y_j - μ - τθ̃_j)²/(2σ_j²) + log(1 + τ²/25) - log τ,
+        x = (μ, log τ, θ̃_1 … θ̃_8)
 
-    Priors: μ ~ N(0, 5²), τ ~ half-Cauchy(5), θ_j = μ + τθ̃_j ~ N(μ, τ²); the last term is the
-    Jacobian of log τ. Exact: given τ all the rest is Gaussian, so log Z and the moments are
-    integrals over log τ alone, by the trapezoid rule (relative 1e-10); samples draw log τ by its
-    inverse distribution function on the same line. Gelman et al., Bayesian Data Analysis, section
-    5.5; these priors: the posteriordb entry of that name.
+    The priors are μ ~ N(0, 5²), τ ~ half-Cauchy(5) and θ_j = μ + τθ̃_j ~ N(μ, τ²); the last term of
+    U is the Jacobian of log τ. Known: log Z, samples, mean and variance. Given τ, all other
+    coordinates are Gaussian, so log Z and the moments are integrals over log τ alone, computed by
+    the trapezoid rule (relative error 1e-10); samples draw log τ by inverting its distribution
+    function on the same grid. Gelman et al., Bayesian Data Analysis, section 5.5; the priors are
+    those of the posteriordb entry of that name.
     """
 
     effects: ClassVar[tuple[float, ...]] = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)  # y
@@ -130,9 +142,10 @@ class EightSchools(Target):
 
     @cached_property
     def _line(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """log τ on a fine line, its posterior weights (sum 1), and log Z.
+        """A fine grid of log τ, its posterior weights (which sum to 1), and log Z.
 
-        Given τ: y ~ N(0, S + 25·11ᵀ), S = diag(σ² + τ²), by the matrix determinant lemma.
+        Given τ, y ~ N(0, S + 25·11ᵀ) with S = diag(σ² + τ²); its density follows from the matrix
+        determinant lemma.
         """
         log_tau, step = np.linspace(-40.0, 12.0, 40_001, retstep=True)
         s = self._spread(log_tau)
@@ -155,7 +168,9 @@ class EightSchools(Target):
     def _given(
         self, log_tau: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """μ | τ ~ N(m, v);   θ̃_j | μ, τ ~ N(k_j (y_j - μ), u_j),   k = τ/(σ² + τ²),
+        """m, v, y, k and u of the conditional laws given τ:
+
+        μ | τ ~ N(m, v),   θ̃_j | μ, τ ~ N(k_j (y_j - μ), u_j),   k = τ/(σ² + τ²),
         u = σ²/(σ² + τ²).
         """
         s, y = self._spread(log_tau), np.array(self.effects)

@@ -1,6 +1,4 @@
-"""Independent coordinates that are not Gaussian: two wells, light tails,
-one light and one heavy tail.
-"""
+"""Products of equal one-dimensional densities that are not Gaussian."""
 
 from __future__ import annotations
 
@@ -20,22 +18,24 @@ EULER_GAMMA = float(np.euler_gamma)
 
 @dataclass(frozen=True)
 class DoubleWell(Target):
-    """U = b Σ_i (x_i² - 1)²: 2ᵈ wells at (±1, ..., ±1), b the height of the barrier between two of
-    them.
+    """A density with 2ᵈ modes at (±1, ..., ±1), separated by barriers of height b.
 
-    log Z and Var x_i = E x_i² by the trapezoid rule on a line, spectrally accurate here (relative
-    1e-12). Exact samples by rejection: y = |x| from N(1, 1/2b) on y > 0, kept with probability
-    exp(-b (y-1)² [(y+1)² - 1]) <= 1, and a fair sign.
+        U = b Σ_i (x_i² - 1)²
+
+    Known: log Z, samples, mean and variance. Log Z and Var x_i = E x_i² are one-dimensional
+    integrals by the trapezoid rule, which is spectrally accurate here (relative error 1e-12).
+    Samples are exact, by rejection: y = |x| is drawn from N(1, 1/2b) on y > 0 and kept with
+    probability exp(-b (y-1)² [(y+1)² - 1]) <= 1, and its sign is random.
     """
 
     d: int = 1
     barrier: float = 1.0  # b
 
     def __post_init__(self) -> None:
-        require(self.d >= 1, f"d is {self.d}, must be >= 1")
+        require(self.d >= 1, f"d is {self.d}, but must be >= 1")
         require(
             self.barrier > 0,
-            f"barrier is {self.barrier}, must be > 0; at 0 the density has no finite mass",
+            f"barrier is {self.barrier}, but must be > 0; at 0 the density cannot be normalised",
         )
 
     @property
@@ -83,17 +83,19 @@ class DoubleWell(Target):
 
 @dataclass(frozen=True)
 class Quartic(Target):
-    """U = Σ_i x_i⁴,   log Z = d log 2Γ(5/4).
+    """A density with tails lighter than Gaussian.
 
-    Light tails: no Langevin kernel with a fixed step is stable on it.
-    Exists: everything. E x² = Γ(3/4)/Γ(1/4), E x⁴ = 1/4; |x_i|⁴ ~ Gamma(1/4, 1), which is how it is
-    sampled.
+        U = Σ_i x_i⁴,   log Z = d log 2Γ(5/4)
+
+    Known: log Z, samples, mean and variance; E x² = Γ(3/4)/Γ(1/4), E x⁴ = 1/4. Samples use
+    |x_i|⁴ ~ Gamma(1/4, 1). Not true: that some fixed step size makes unadjusted Langevin stable on
+    it.
     """
 
     d: int = 1
 
     def __post_init__(self) -> None:
-        require(self.d >= 1, f"d is {self.d}, must be >= 1")
+        require(self.d >= 1, f"d is {self.d}, but must be >= 1")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -121,16 +123,18 @@ class Quartic(Target):
 
 @dataclass(frozen=True)
 class ExpSkew(Target):
-    """U = Σ_i (e^{x_i} - x_i),   log Z = 0: each x_i is the logarithm of an Exp(1) variable.
+    """A skewed density: each x_i is the logarithm of an Exp(1) variable.
 
-    One tail is exponential, the other is double exponential (U overflows float32 beyond x = 88).
-    Exists: everything. E x = -γ (Euler's constant), Var x = π²/6.
+        U = Σ_i (e^{x_i} - x_i),   log Z = 0
+
+    The left tail is exponential, the right one double exponential; U overflows float32 beyond
+    x = 88. Known: log Z, samples, mean and variance; E x = -γ (Euler's constant), Var x = π²/6.
     """
 
     d: int = 1
 
     def __post_init__(self) -> None:
-        require(self.d >= 1, f"d is {self.d}, must be >= 1")
+        require(self.d >= 1, f"d is {self.d}, but must be >= 1")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Gaussians of a random scale: heavy tails and necks."""
+"""Gaussians whose scale is random: Neal's funnel and the Student t."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from stanley.targets.base import LOG_2PI, Target, gamma, normal
 
 @dataclass(frozen=True)
 class Funnel(Target):
-    """U = v²/(2s²) + ½ e⁻ᵛ Σ_i x_i² + (d-1) v/2,   v the first coordinate, log Z = (d/2) log 2π +
-    log s.
+    """Neal's funnel: v ~ N(0, s²) is the first coordinate, and x_i | v ~ N(0, eᵛ) are the others.
 
-    v ~ N(0, s²) and x_i | v ~ N(0, eᵛ). Exists: everything, but Var x_i = e^{s²/2} (90 at s = 3) is
-    carried by rare draws: judge a sampler by v and by x_i e^{-v/2}, not by it. Neal (2003), sec. 8.
+        U = v²/(2s²) + ½ e⁻ᵛ Σ_i x_i² + (d-1) v/2,   log Z = (d/2) log 2π + log s
+
+    Known: log Z, samples, mean and variance. Not true: that Var x_i = e^{s²/2} (90 at s = 3) is a
+    fair test of a sampler: rare draws dominate it; use v and x_i e^{-v/2} instead.
+    Neal (2003), section 8.
     """
 
     d: int = 10
     std: float = 3.0  # s
 
     def __post_init__(self) -> None:
-        require(self.d >= 2, f"d is {self.d}, must be >= 2: v and at least one x")
-        require(self.std > 0, f"std is {self.std}, must be > 0")
+        require(self.d >= 2, f"d is {self.d}, but must be >= 2: v and at least one x")
+        require(self.std > 0, f"std is {self.std}, but must be > 0")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -61,11 +63,12 @@ class Funnel(Target):
 
 @dataclass(frozen=True)
 class StudentT(Target):
-    """U = (ν+d)/2 · log(1 + |x|²/(νs²)),   log Z = log[Γ(ν/2) (νπ)^{d/2} s^d / Γ((ν+d)/2)].
+    """The d-dimensional Student t with ν degrees of freedom.
 
-    The d-dimensional Student t, coordinates dependent: x = s z / √(χ²_ν / ν).
-    Exists: samples and log Z always; the mean 0 for ν > 1, Var x_i = s² ν/(ν-2) for ν > 2, else
-    None.
+        U = (ν+d)/2 · log(1 + |x|²/(νs²)),   log Z = log[Γ(ν/2) (νπ)^{d/2} s^d / Γ((ν+d)/2)]
+
+    It is the law of x = s z / √(χ²_ν / ν) with z ~ N(0, I), so its coordinates are dependent.
+    Known: log Z and samples; the mean 0 if ν > 1 and Var x_i = s² ν/(ν-2) if ν > 2, otherwise None.
     """
 
     dof: float  # ν
@@ -73,9 +76,9 @@ class StudentT(Target):
     scale: float = 1.0  # s
 
     def __post_init__(self) -> None:
-        require(self.dof > 0, f"dof is {self.dof}, must be > 0; 1 is the Cauchy law")
-        require(self.d >= 1, f"d is {self.d}, must be >= 1")
-        require(self.scale > 0, f"scale is {self.scale}, must be > 0")
+        require(self.dof > 0, f"dof is {self.dof}, but must be > 0; 1 is the Cauchy law")
+        require(self.d >= 1, f"d is {self.d}, but must be >= 1")
+        require(self.scale > 0, f"scale is {self.scale}, but must be > 0")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ class Composed:
         )
         require(
             all(0 < w < math.inf for w in weights),
-            f"weights are {', '.join(f'{w:g}' for w in weights)}, must be > 0 and finite: exp(+U)"
+            f"weights are {', '.join(f'{w:g}' for w in weights)}, but must be > 0 and finite: exp(+U)"
             " has no finite mass",
         )
         object.__setattr__(self, "weights", weights)

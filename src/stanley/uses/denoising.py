@@ -36,7 +36,7 @@ class Noisy:
     def __post_init__(self) -> None:
         require(
             0 < self.std < math.inf,
-            f"noise std is {self.std}, must be > 0 and finite, in units of the image's [-1, 1];"
+            f"noise std is {self.std}, but must be > 0 and finite, in units of the image's [-1, 1];"
             " try 0.2",
         )
 

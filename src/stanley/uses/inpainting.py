@@ -40,7 +40,7 @@ class Clamped:
         place = event if len(event) == 1 else event[-2:]
         require(
             self.mask.dtype == torch.bool and tuple(self.mask.shape) == place,
-            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, must be torch.bool of"
+            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, but must be torch.bool of"
             f" shape {place} for points of shape {event}",
         )
         unknown = int(self.mask.sum())
@@ -132,7 +132,7 @@ def chains_per_image(images: Tensor, x0: Tensor) -> int:
         and len(x0) >= 1
         and len(x0) % len(images) == 0
         and x0.shape[1:] == images.shape[1:],
-        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, must be the"
+        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, but must be the"
         " same number of chains for each image, image by image",
     )
     return len(x0) // len(images)

@@ -60,14 +60,14 @@ def string(
     """
     require(
         a.shape == b.shape,
-        f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}, must be the same",
+        f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}, but must be the same",
     )
     require(
         num_points >= 3,
-        f"num_points is {num_points}, must be at least 3: two ends and one between them",
+        f"num_points is {num_points}, but must be at least 3: two ends and one between them",
     )
     require(num_steps >= 0, f"num_steps is {num_steps}, must not be negative")
-    require(step_size > 0, f"step_size is {step_size}, must be > 0; it is that of a sampler")
+    require(step_size > 0, f"step_size is {step_size}, but must be > 0; it is that of a sampler")
     require(
         bool((a != b).any()),
         "the two ends are the same point: there is nothing between them; give two",

@@ -17,7 +17,7 @@ def box_mask(left: int, top: int, width: int, height: int, shape: tuple[int, int
     rows, columns = shape
     require(
         width >= 1 and height >= 1,
-        f"mask box is {width}×{height} pixels wide and high, must be at least 1×1",
+        f"mask box is {width}×{height} pixels wide and high, but must be at least 1×1",
     )
     inside = left >= 0 and top >= 0 and left + width <= columns and top + height <= rows
     require(
@@ -34,7 +34,7 @@ def half_mask(name: str, shape: tuple[int, int]) -> Tensor:
     """One of left-half, right-half, top-half, bottom-half; the left and top one leave out the odd
     middle.
     """
-    require(name in HALVES, f"mask half is {name!r}, must be one of {', '.join(HALVES)}")
+    require(name in HALVES, f"mask half is {name!r}, but must be one of {', '.join(HALVES)}")
     rows, columns = shape
     mask = torch.zeros(shape, dtype=torch.bool)
     if name == "left-half":
