@@ -50,7 +50,7 @@ def test_bounds(share):
 @pytest.mark.parametrize(
     ("p", "splits", "told"),
     [
-        (torch.zeros(4, 3), 1, "sum to 1 up to 1"),
+        (torch.zeros(4, 3), 1, "misses the sum 1 by 1, but"),
         (torch.tensor([[1.5, -0.5]]), 1, "-0.5"),
         (torch.full((4, 2), 0.5), 5, "splits is 5"),
         (torch.ones(4), 1, r"\(4,\)"),

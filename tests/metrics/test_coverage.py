@@ -29,7 +29,7 @@ def test_a_perfect_sample():
 
 
 def test_counts_by_hand():
-    """40 samples, 4 modes: a mode's due is 10, a tenth of it is 1. Entropy of (½, ½): log 2."""
+    """40 samples, 4 modes: n/K is 10, a tenth of it is 1. Entropy of (½, ½): log 2."""
     result = mode_coverage(at(10, 10, outside=20), CORNERS, 0.5)
     assert (result.num_samples, result.counts) == (40, (10, 10, 0, 0))
     assert result.hit_share == 0.5
@@ -109,8 +109,8 @@ def test_rings_have_modes_by_assignment():
         (lambda: mode_coverage(at(1), CORNERS, 0.0), "radius is 0"),
         (lambda: mode_coverage(at(1), CORNERS, 1.0, hit_fraction=2.0), "hit_fraction is 2"),
         (lambda: mode_coverage(at(1)[:0], CORNERS, 1.0), "0 samples"),
-        (lambda: coverage(at(1), lambda x: torch.full((len(x),), 4), 4), "labels 4..4"),
-        (lambda: coverage(at(1), lambda x: torch.full((len(x),), -2), 4), "labels -2"),
+        (lambda: coverage(at(1), lambda x: torch.full((len(x),), 4), 4), "indices from 4 to 4, but"),
+        (lambda: coverage(at(1), lambda x: torch.full((len(x),), -2), 4), "indices from -2"),
         (lambda: nearest_ring((1.0,), -1.0), "width is -1"),
     ],
 )

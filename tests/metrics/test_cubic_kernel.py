@@ -111,7 +111,7 @@ def test_the_expectation_is_known_on_a_line(generator):
     [
         (torch.zeros(5, 2), torch.zeros(5, 3), r"\(5, 2\) and \(5, 3\)"),
         (torch.zeros(2, 2), torch.zeros(5, 2), "2 rows"),
-        (torch.full((5, 2), torch.inf), torch.zeros(5, 2), "5 rows are not finite"),
+        (torch.full((5, 2), torch.inf), torch.zeros(5, 2), "5 rows of features are not finite"),
     ],
 )
 def test_impossible_requests_name_the_value(x, y, told, generator):

@@ -141,8 +141,8 @@ def test_the_estimate_has_the_known_distance_as_its_limit(generator):
         (lambda s: frechet(s, FeatureStatistics.empty("f", 2)), "n is 0"),
         (lambda s: s.update(torch.zeros(3, 5)), r"\(3, 5\)"),
         (lambda s: s.update(torch.full((3, 2), torch.nan)), "3 of 3"),
-        (lambda s: FeatureStatistics.of([], PixelFeatures()), "0 batches"),
-        (lambda s: PixelFeatures(9)(torch.zeros(1, 1, 8, 8)), "size is 9"),
+        (lambda s: FeatureStatistics.of([], PixelFeatures()), "no batches of points"),
+        (lambda s: PixelFeatures(9)(torch.zeros(1, 1, 8, 8)), "at least 9 × 9 pixels"),
         (
             lambda s: frechet_distance(torch.zeros(2), -torch.eye(2), torch.zeros(2), torch.eye(2)),
             "eigenvalue -1",
@@ -151,7 +151,7 @@ def test_the_estimate_has_the_known_distance_as_its_limit(generator):
             lambda s: frechet_distance(
                 torch.zeros(2), torch.ones(2).diag(), torch.zeros(3), torch.eye(3)
             ),
-            "one k",
+            "the same k",
         ),
         (
             lambda s: frechet_distance(

@@ -207,7 +207,7 @@ def one_pass(log_z, ess=50.0, error=0.05):
         (one_pass(2.0), None, "without an upper bound"),
         (one_pass(2.0), one_pass(9.0), "7 nats wide, but must be at most 1, so annealing has not"),
         (one_pass(9.0), one_pass(2.0), "lower bound exceeds the upper one by t = 7 nats"),
-        (one_pass(2.0, ess=1.2), one_pass(2.5), "effective sample size of 1.2"),
+        (one_pass(2.0, ess=1.2), one_pass(2.5), "effective sample size of only 1.2"),
         (one_pass(2.0), one_pass(2.5), "known to 0.5 nats"),
     ],
 )
@@ -267,14 +267,14 @@ def test_bits_per_dimension_bound_the_entropy_of_the_bytes(generator):
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        ({"sampler": Langevin(0.1)}, "Metropolis-adjusted sampler, got Langevin"),
+        ({"sampler": Langevin(0.1)}, "Metropolis-adjusted sampler, but Langevin is unadjusted"),
         ({"sampler": Adjusted(Stanley(0.1))}, "quantile threshold"),
         ({"sampler": Adjusted(Stanley(0.1, threshold=1.0, refresh="start"))}, "refresh='start'"),
         ({"sampler": ReplicaExchange(MALA(0.1))}, "ReplicaExchange does not: it carries replicas"),
         ({"num_chains": 1}, "num_chains is 1"),
         ({"num_levels": 0}, "num_levels is 0"),
         ({"steps_per_level": 0}, "steps_per_level is 0"),
-        ({"betas": [0.0, 0.5, 0.5, 1.0]}, "betas must rise"),
+        ({"betas": [0.0, 0.5, 0.5, 1.0]}, "betas must increase"),
         ({"potential": lambda x: x.sum(1) * torch.nan}, "3 of 3 weights are NaN"),
     ],
 )

@@ -100,9 +100,9 @@ def test_coinciding_points(generator):
 @pytest.mark.parametrize(
     ("x", "y", "k", "told"),
     [
-        (torch.zeros(5, 2), torch.zeros(9, 2), 5, "5 rows, needs at least 6"),
+        (torch.zeros(5, 2), torch.zeros(9, 2), 5, "5 rows, but must have at least 6"),
         (torch.zeros(9, 2), torch.zeros(9, 2), 0, "k is 0"),
-        (torch.zeros(9, 2), torch.full((9, 2), torch.nan), 5, "9 rows are not finite"),
+        (torch.zeros(9, 2), torch.full((9, 2), torch.nan), 5, "9 rows of features are not finite"),
     ],
 )
 def test_impossible_requests_name_the_value(x, y, k, told):

@@ -82,9 +82,9 @@ def test_ssim_of_equals_and_strangers():
 
 def test_images_that_do_not_fit():
     for x, y, message in (
-        (torch.zeros(1, 1, 12, 12), torch.zeros(1, 1, 12, 13), "must agree"),
+        (torch.zeros(1, 1, 12, 12), torch.zeros(1, 1, 12, 13), "but the two must be the same"),
         (torch.zeros(1, 1, 10, 12), torch.zeros(1, 1, 10, 12), "at least 11×11"),
-        (torch.zeros(2, 5), torch.zeros(2, 5), "needs images"),
+        (torch.zeros(2, 5), torch.zeros(2, 5), r"SSIM needs \(N, C, H, W\)"),
     ):
         with pytest.raises(StanleyError, match=message):
             ssim(x, y)

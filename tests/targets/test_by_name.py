@@ -115,7 +115,7 @@ def test_a_network_keeps_its_type_and_its_weights_get_no_gradients(module):
         ("users_own:number", {"shape": (2,)}, "no function but int"),
         ("users_own:Energy", {"shape": (2,)}, "is the class Energy, make an instance"),
         ("users_own.py", {"shape": (2,)}, "give users_own.py:FUNCTION"),
-        ("users_own:centred", {"shape": (2,)}, "for it alone"),
+        ("users_own:centred", {"shape": (2,)}, "for the same point alone"),
         ("users_own:U", {}, "give it, for example --shape"),
         ("users_own:U", {"shape": (0,)}, r"shape is \(0,\)"),
         ("users_own:per_coordinate", {"shape": (2,)}, r"returned shape \(2, 2\)"),

@@ -403,7 +403,7 @@ def test_dkw_rejects_a_wrong_sampler():
         (lambda: DoubleWell(barrier=0), "barrier is 0"),
         (lambda: Funnel(1), "d is 1"),
         (lambda: StudentT(0.0), "dof is 0"),
-        (lambda: Quartic().sample(0, generator()), "0 samples"),
+        (lambda: Quartic().sample(0, generator()), "n is 0, but must be at least 1"),
     ],
 )
 def test_impossible_requests_name_the_value(make, told):

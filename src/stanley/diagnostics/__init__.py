@@ -1,6 +1,4 @@
-"""Whether to believe a chain: convergence from its draws, and what the theorems ask for,
-measured.
-"""
+"""Whether to trust a chain: convergence diagnostics, and checks of what the theorems assume."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The bias of a chain without a Metropolis test: its time averages against those of an exact
-chain.
-"""
+"""The bias of a sampler without a Metropolis test, measured against an exact sampler."""
 
 from __future__ import annotations
 
@@ -26,24 +24,35 @@ SIGNIFICANCE = 0.01  # of all comparisons of a bias together
 
 @dataclass(frozen=True)
 class Comparison:
-    """One function's time average under two samplers, each (*shape) as the function returns it for
-    a point.
+    """The time averages of one function f under two samplers, each (*shape) as f(x) of a point.
+
+    value            under the sampler that is examined
+    reference        under the reference sampler
+    difference       value - reference
+    standard_error   of the difference, from the spread between chains
+    limit            |difference| in standard errors above which a coordinate counts as biased, with
+                     the correction for multiple comparisons
     """
 
     value: Tensor
     reference: Tensor
-    difference: Tensor  # value - reference
-    standard_error: Tensor  # of the difference, from the spread between chains
-    # |difference| in standard errors beyond which it is no accident, for all coordinates together
+    difference: Tensor
+    standard_error: Tensor
     limit: float
 
 
 @dataclass(frozen=True)
 class Bias:
-    """Time averages of a sampler against an exact one."""
+    """The result of `bias_against_adjusted`.
+
+    functions    the comparison of each function, by its name
+    acceptance   of the reference, mean over the chains and the steps after the burn-in; 1 if it
+                 never rejects
+    verdict      one sentence for each function, and one if the acceptance is suspiciously low
+    """
 
     functions: dict[str, Comparison]
-    acceptance: float  # of the reference, mean over chains and kept steps; 1 if it rejects nothing
+    acceptance: float
     verdict: list[str]
 
 
@@ -66,37 +75,40 @@ def bias_against_adjusted(
     burn_in: int | None = None,
     functions: Mapping[str, Function] = MOMENTS,
 ) -> Bias:
-    """E_ρ f - E_π f, ρ what the sampler converges to and π ∝ exp(-U), for each of `functions`.
+    """Estimate the bias of an unadjusted sampler, E_ρ f - E_π f, for each f of `functions`.
 
-    Both samplers run B chains from x0 for `num_steps` steps; f is averaged over the steps after
-    `burn_in`, chain by chain, and over chains. The chains are independent, so their spread gives
-    the standard error whatever the autocorrelation is, and the difference over it is Student t
-    (Welch's degrees of freedom). What counts as no accident leaves one false alarm in a hundred
-    calls, all functions and coordinates together (Bonferroni).
+    ρ is the law to which the sampler converges and π ∝ exp(-U). The sampler and a reference both
+    run B chains from x0; f is averaged over the steps after `burn_in`, for each chain, and then
+    over chains. Since chains are independent, their spread gives the standard error whatever their
+    autocorrelation, and difference / standard error follows a Student t (with Welch's degrees of
+    freedom). A false alarm has a probability of 0.01 per call, all functions and coordinates
+    together (Bonferroni).
 
-    reference   the exact sampler; `Adjusted(sampler)`, the same moves with a Metropolis test,
-                unless given. A sampler without a log-ratio needs one, MALA for instance
-    burn_in     steps thrown away, half unless given
-    functions   name -> f: (B, *event) -> (B, *shape), of any shape
+    x0          (B, *event), B >= 2
+    reference   an exact sampler; by default `Adjusted(sampler)`, the same proposal with a
+                Metropolis test. Needed for a sampler that has no acceptance ratio: use MALA.
+    burn_in     number of steps that are discarded, half of num_steps by default
+    functions   name -> f: (B, *event) -> (B, *shape); by default x and x²
 
-    Cost: two runs; memory does not grow with num_steps. Known: for U = x²/2 Langevin has E x² =
-    1/(1 - h/4). Not true: that it tells bias from slow mixing. A chain that remembers x0 after the
-    burn-in differs for that reason, so look at R̂ of both; a reference that accepts almost nothing
-    has not left x0 at all, and is reported. Chains that influence each other (MatchedLangevin, γ
-    'lagged') have standard errors that are too small or large.
+    Cost: two runs; memory does not grow with num_steps. Known: for U = x²/2 Langevin has
+    E x² = 1/(1 - h/4). Not true: that it tells bias from slow mixing: a chain that still depends on
+    x0 after the burn-in differs too, so look at R̂ of both samplers; a reference that accepts almost
+    nothing is reported. Not true: that the standard errors hold for chains that influence each
+    other (MatchedLangevin, γ 'lagged'): they may then be too small or too large. Raises
+    StanleyError for a sampler that is adjusted already.
     """
     reference = adjusted_twin(sampler) if reference is None else reference
     require(
         len(functions) > 0,
-        "bias_against_adjusted: no functions were given; leave them out for the two moments",
+        "bias_against_adjusted: functions is empty; leave it out for the first two moments",
     )
     check_request(x0, num_steps, generator, None)
     check_precision(sampler, potential)
     check_event(potential, x0)
     require(
         len(x0) >= 2,
-        f"bias_against_adjusted: {len(x0)} chain in x0 of shape {tuple(x0.shape)}, but must be at least"
-        " 2; the error comes from the spread between chains",
+        f"bias_against_adjusted: x0 of shape {tuple(x0.shape)} holds {len(x0)} chain, but must hold"
+        " at least 2: the standard error comes from the spread between chains",
     )
     first = num_steps // 2 if burn_in is None else burn_in
     require(
@@ -104,22 +116,23 @@ def bias_against_adjusted(
         f"burn_in is {first}, but must lie between 0 and num_steps - 1 = {num_steps - 1}",
     )
     value, _ = time_averages(sampler, potential, x0, num_steps, first, functions, generator)
-    # the reference is exact; that of the sampler may be rounded, which is bias too
+    # float32 for the reference, which must be exact; rounding of the sampler's own U is a bias too
     potential = in_float32(potential)
     exact, acceptance = time_averages(
         reference, potential, x0, num_steps, first, functions, generator
     )
     number = sum(v[0].numel() for v in value.values())
-    found = {name: compare(value[name], exact[name], number) for name in functions}
-    return Bias(found, acceptance, judge_bias(found, acceptance))
+    comparisons = {name: compare(value[name], exact[name], number) for name in functions}
+    return Bias(comparisons, acceptance, judge_bias(comparisons, acceptance))
 
 
 def adjusted_twin(sampler: Sampler) -> Sampler:
+    """The same proposal with a Metropolis test."""
     name = type(sampler).__name__
     if is_adjusted(sampler):
         raise StanleyError(
             f"bias_against_adjusted: {name} is exact already; give the unadjusted sampler, or a"
-            " reference"
+            " reference to compare with"
         )
     proposal: Proposal = sampler  # type: ignore[assignment]
     try:
@@ -139,7 +152,7 @@ def time_averages(
     functions: Mapping[str, Function],
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], float]:
-    """Means over the steps after the burn-in, chain by chain, and the mean acceptance."""
+    """Means over the steps after the burn-in, for each chain, and the mean acceptance."""
     totals = {
         name: torch.zeros_like(check_function(name, f(x0), x0), dtype=widest_float(x0.device))
         for name, f in functions.items()
@@ -158,14 +171,17 @@ def time_averages(
 def check_function(name: str, values: Tensor, x0: Tensor) -> Tensor:
     require(
         values.dim() >= 1 and len(values) == len(x0),
-        f"function {name!r} returned shape {tuple(values.shape)} for {len(x0)} chains, but must be"
-        f" ({len(x0)}, *shape)",
+        f"function {name!r} returned shape {tuple(values.shape)} for {len(x0)} chains, but must"
+        f" return ({len(x0)}, *shape)",
     )
     return values
 
 
 def compare(value: Tensor, reference: Tensor, number: int) -> Comparison:
-    """Welch's t over chains; the limit uses the fewest degrees of freedom over the coordinates."""
+    """Welch's t test over chains, where `number` comparisons are made in all.
+
+    One limit serves all coordinates: that of the smallest number of degrees of freedom.
+    """
     n = len(value)
     a, b = value.var(0) / n, reference.var(0) / n
     error = (a + b).sqrt()
@@ -176,14 +192,14 @@ def compare(value: Tensor, reference: Tensor, number: int) -> Comparison:
     return Comparison(mean, exact, mean - exact, error, limit)
 
 
-def judge_bias(found: Mapping[str, Comparison], acceptance: float) -> list[str]:
-    said = []
-    for name, c in found.items():
+def judge_bias(comparisons: Mapping[str, Comparison], acceptance: float) -> list[str]:
+    sentences = []
+    for name, c in comparisons.items():
         lost = int((~c.difference.isfinite()).sum())
         if lost:
-            said.append(
-                f"{name}: not finite at {lost} of {c.difference.numel()} coordinates: the sampler"
-                " diverges"
+            sentences.append(
+                f"{name}: not finite at {lost} of {c.difference.numel()} coordinates, so the"
+                " sampler diverges; use a smaller step size"
             )
             continue
         z = (c.difference / c.standard_error).abs().flatten()
@@ -193,19 +209,17 @@ def judge_bias(found: Mapping[str, Comparison], acceptance: float) -> list[str]:
         index = [int(i) for i in torch.unravel_index(torch.tensor(k), c.difference.shape)]
         numbers = (
             f"{difference:+.3g} ± {error:.1g} at {index}, "
-            f"{float(c.value.flatten()[k]):.4g} against {float(c.reference.flatten()[k]):.4g}"
+            f"{float(c.value.flatten()[k]):.4g} instead of {float(c.reference.flatten()[k]):.4g}"
         )
         if beyond:
-            said.append(
-                f"{name}: biased at {beyond} of {len(z)} coordinates, most clearly {numbers}"
+            sentences.append(
+                f"{name}: biased at {beyond} of {len(z)} coordinates, most clearly by {numbers}"
             )
         else:
-            said.append(
-                f"{name}: no bias seen; the largest difference in standard errors is {numbers}"
-            )
+            sentences.append(f"{name}: no bias seen; the most significant difference is {numbers}")
     if acceptance < 0.05:
-        said.append(
-            f"the reference accepts {acceptance:.2g} of its proposals: it may not have left its"
-            " start"
+        sentences.append(
+            f"the reference accepts a share of only {acceptance:.2g} of its proposals, so it may"
+            " not have left its start; use a smaller step size"
         )
-    return said
+    return sentences

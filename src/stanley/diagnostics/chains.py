@@ -1,16 +1,16 @@
-"""How far a set of draws can be trusted: rank-normalised R̂, effective sample sizes, Monte Carlo
-errors.
+"""Convergence diagnostics of draws: rank-normalised R̂, effective sample sizes, Monte Carlo errors.
 
-All functions take `draws` (num_draws, B, *event), B chains, as `run_chains(..., keep_every=1)`
-returns them, and give one float64 number per coordinate, (*event), on the device of the draws (on
-the CPU from MPS, which has no float64). One sort or Fourier transform each, O(n log n) a coordinate
-for all n = num_draws·B draws, all coordinates at once in blocks of bounded memory. A coordinate
-that never moves has no R̂, ESS or error: NaN.
+All functions take the `draws` (num_draws, B, *event) of B chains, as
+`run_chains(..., keep_every=1)` returns them. They return one float64 number per coordinate,
+(*event), on the device of the draws (for MPS, which has no float64, on the CPU). Each costs sorts
+or Fourier transforms of all n = num_draws·B draws, O(n log n) per coordinate, in blocks of
+coordinates of bounded memory. For a coordinate that never moves R̂, ESS and errors are NaN. Draws
+that are not finite, or too few, raise StanleyError.
 
-Each chain is cut in two halves, so that a chain that drifts disagrees with itself; of an odd number
-of draws the middle one is left out. Not true: that a good value proves convergence. A mode that no
-chain has visited leaves no trace in the draws, and R̂ is close to 1 for chains that all started in
-the same place and are stuck there.
+Each chain is split into halves, so that a chain that drifts disagrees with itself; if the number of
+draws is odd, the middle one is left out. Not true: that a good value proves convergence: a mode
+that no chain has visited leaves no trace in the draws, and R̂ is close to 1 for chains that all
+started in the same mode and are stuck there.
 
 Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Rank-normalization, folding, and localization:
 an improved R̂.
@@ -30,38 +30,39 @@ from torch import Tensor
 from stanley.errors import require
 
 RHAT_LIMIT = 1.01  # Vehtari et al. (2021), section 4
-ESS_LIMIT = 400  # the same
-BLOCK = 1 << 23  # draws worked on at once; 64 MB, a few times that with the transforms
+ESS_LIMIT = 400  # from the same section
+BLOCK = 1 << 23  # draws in one block: 64 MB, and a few times that with the transforms
 
 Kernel = Callable[[Tensor], Tensor]  # (d, B, n) -> (d,) float64: coordinates, chains, draws
 
 
 def rhat(draws: Tensor) -> Tensor:
-    """R̂ = √((B/W + n - 1)/n), the larger of that of the normal scores and that of the folded
-    normal scores.
+    """Rank-normalised split R̂, which is close to 1 when chains agree: (*event).
 
-    B/n is the variance of the half-chains' means, W the mean of their variances, both of the scores
-    z = Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r among all S draws: defined for draws without a
-    variance, and the same for any increasing map of x. Folded at the median, |x - median|, the same
-    sees chains that differ in spread, but depends on the map.
-    Needs two chains and four draws. Vehtari et al. (2021), eq. (4), (14) and section 4.1.
+        R̂ = √((B/W + n - 1)/n),   z = Φ⁻¹((r - 3/8)/(S + 1/4))
+
+    B/n is the variance of the half-chains' means and W the mean of their variances, n the draws of
+    a half-chain. Both are of the normal scores z of the ranks r among all S draws, so R̂ exists for
+    laws without a variance and is the same for any increasing function of x. The result is the
+    larger of this R̂ and that of the folded draws |x - median|, which detects chains that differ in
+    spread but is not invariant in this way. Needs two chains and four draws.
+    Vehtari et al. (2021), eq. (4), (14) and section 4.1.
     """
     check_draws(draws, "rhat", chains=2)
     return over_event(draws, lambda x: rank_rhat(half := half_chains(x), normal_scores(half)))
 
 
 def ess_bulk(draws: Tensor) -> Tensor:
-    """Effective sample size of the normal scores of the ranks: how well the centre of the law is
-    known.
+    """Bulk effective sample size, that of the rank-normalised draws: (*event).
 
-    Vehtari et al. (2021), section 4.3.
+    It tells how well the centre of the law is known. Vehtari et al. (2021), section 4.3.
     """
     check_draws(draws, "ess_bulk")
     return over_event(draws, lambda x: effective(normal_scores(half_chains(x))))
 
 
 def ess_tail(draws: Tensor) -> Tensor:
-    """The smaller of the effective sample sizes of the 5 % and the 95 % quantile.
+    """Tail effective sample size, the smaller of those of the 5 % and the 95 % quantile: (*event).
 
     Vehtari et al. (2021), section 4.3.
     """
@@ -70,38 +71,44 @@ def ess_tail(draws: Tensor) -> Tensor:
 
 
 def ess_quantile(draws: Tensor, prob: float) -> Tensor:
-    """Effective sample size of the indicator of x ≤ q, q the empirical quantile at `prob`."""
+    """Effective sample size of a quantile: (*event).
+
+    It is that of the indicator of x ≤ q, where q is the empirical quantile at `prob`.
+    """
     check_draws(draws, "ess_quantile")
     check_prob(prob)
     return over_event(draws, lambda x: quantile_ess(x, ordered_draws(x), prob))
 
 
 def ess_mean(draws: Tensor) -> Tensor:
-    """S/τ, τ = Σ_t ρ(t) over all t from -∞ to ∞: as many independent draws give the mean as
-    accurately.
+    """Effective sample size S/τ of the mean: (*event).
 
-    τ is summed to where ρ(2k) + ρ(2k+1) first falls below zero, and those sums are made to decrease
-    (Geyer 1992). ρ takes the variance between half-chains in, so that chains that disagree count as
-    correlated. Not true: that more chains make up for short ones; where a half-chain is only a few
-    τ long, ρ is biased, however many there are.
+    S is the number of draws and τ = Σ_t ρ(t) over all t from -∞ to ∞: that many independent draws
+    would give the mean with the same accuracy. The sum ends where ρ(2k) + ρ(2k+1) first falls below
+    zero, and these pairs are made to decrease (Geyer 1992). ρ includes the variance between
+    half-chains, so that chains that disagree count as correlated. Not true: that more chains make
+    up for short ones: where a half-chain is only a few τ long, ρ is biased for any number of them.
     """
     check_draws(draws, "ess_mean")
     return over_event(draws, lambda x: effective(half_chains(x)))
 
 
 def mcse_mean(draws: Tensor) -> Tensor:
-    """Standard error of the mean over all draws, sd/√ess_mean;
-    means nothing for a law without a variance.
+    """Monte Carlo standard error of the mean over all draws, sd/√ess_mean: (*event).
+
+    It is meaningless for a law without a variance.
     """
     check_draws(draws, "mcse_mean")
     return over_event(draws, lambda x: pooled_sd(x) / effective(half_chains(x)).sqrt(), degree=1)
 
 
 def mcse_sd(draws: Tensor) -> Tensor:
-    """Standard error of the standard deviation, by the delta method: √(Var((x - m)²)/ESS) / 2sd.
+    """Monte Carlo standard error of the standard deviation, by the delta method: (*event).
 
-    The ESS is that of (x - m)² itself; for chains that are Gaussian and anticorrelated that of x
-    would be too large.
+        √(Var((x - m)²)/ESS) / 2sd
+
+    The ESS is that of (x - m)² itself; that of x would be too large for anticorrelated Gaussian
+    chains.
     """
     check_draws(draws, "mcse_sd")
 
@@ -116,12 +123,11 @@ def mcse_sd(draws: Tensor) -> Tensor:
 
 
 def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
-    """Standard error of the quantile at `prob`: half the distance between the draws one standard
-    error to each side.
+    """Monte Carlo standard error of the quantile at `prob` = p: (*event).
 
-    With ESS effective draws the share below the true quantile is Beta(ESS·p + 1, ESS·(1 - p) + 1);
-    its 16 % and 84 % points, read back in the ordered draws, are the two sides. Vehtari et al.
-    (2021), section 4.4.
+    With ESS effective draws, the share below the true quantile is Beta(ESS·p + 1, ESS·(1 - p) + 1).
+    The result is half the distance between the ordered draws at the 16 % and 84 % points of that
+    law. Vehtari et al. (2021), section 4.4.
     """
     check_draws(draws, "mcse_quantile")
     check_prob(prob)
@@ -141,26 +147,27 @@ def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
 
 
 def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
-    """R̂ for many short chains: √(1 + B/W) between and within `num_super` super-chains.
+    """Nested R̂, √(1 + B/W), for many short chains in `num_super` super-chains: (*event).
 
-    Chains 0 … M-1 make the first super-chain, the next M the second; all M of one should start at
-    the same point, so that their disagreement is noise and that between super-chains is the memory
-    of the start. B is the variance of the super-chains' means; W is the mean over super-chains of
-    the variance of their chains' means (0 if M = 1) plus the mean variance within their chains (0
-    for a single draw). The draws are taken as they are, neither split nor ranked. One draw is
-    enough. Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari & Gelman (2024), Nested R̂, eq.
-    (6)-(8).
+    Chains 0 … M-1 are the first super-chain, the next M the second, and so on. The M chains of a
+    super-chain should start at the same point: what they disagree by is then noise, and what
+    super-chains disagree by is memory of the start. B is the variance of the super-chains' means.
+    W is the mean over super-chains of the variance of their chains' means (0 if M = 1) plus the
+    mean variance within their chains (0 for a single draw). Draws are neither split into halves nor
+    ranked, and a single one per chain is enough.
+    Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari & Gelman (2024), Nested R̂, eq. (6)-(8).
     """
     check_draws(draws, "nested_rhat", chains=2, least=1)
     n, chains = draws.shape[:2]
     require(
         2 <= num_super <= chains and chains % num_super == 0,
-        f"nested_rhat: num_super is {num_super}, but must be at least 2 and divide the {chains} chains",
+        f"nested_rhat: num_super is {num_super}, but must be at least 2 and divide the {chains}"
+        " chains",
     )
     require(
         n > 1 or num_super < chains,
-        f"nested_rhat: one draw of {chains} chains in {num_super} super-chains leaves nothing to"
-        " compare within; keep more draws or put at least two chains in each",
+        f"nested_rhat: one draw of {chains} chains in {num_super} super-chains gives no variance"
+        " within a super-chain; keep more draws, or put at least two chains into each",
     )
 
     def kernel(x: Tensor) -> Tensor:
@@ -175,24 +182,25 @@ def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
 
 
 def autocorrelation(draws: Tensor, max_lag: int | None = None) -> Tensor:
-    """ρ(t), the mean over chains of `autocorrelation_by_chain`: (max_lag + 1, *event);
-    exactly 1 at lag 0.
+    """The autocorrelation ρ(t), averaged over chains: (max_lag + 1, *event); 1 at lag 0.
+
+    See `autocorrelation_by_chain`.
     """
     return autocorrelation_by_chain(draws, max_lag).mean(1)
 
 
 def autocorrelation_by_chain(draws: Tensor, max_lag: int | None = None) -> Tensor:
-    """ρ_b(t) = c_b(t) / c̄(0): (max_lag + 1, B, *event).
+    """The autocorrelation of each chain b at lags t: (max_lag + 1, B, *event).
 
-    c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over
-    i and b.
+        ρ_b(t) = c_b(t) / c̄(0),   c̄(0) = mean_b c_b(0),
+        c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),
 
-    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall
-    to 0; with a mean of its own each, a chain stuck in one mode would look mixed. The mean over
-    chains is exactly 1 at lag 0; one chain's value there is its share of the spread about m. The
-    divisor is n, not n - t: ρ shrinks by (1 - t/n), and stays a positive definite sequence. A
-    constant coordinate has no autocorrelation: NaN. `max_lag` is min(n - 1, 200, n // 2) but at
-    least 1 when left out.
+    where m is the mean over i and b. Since m and c̄(0) are pooled over chains, ρ does not fall to 0
+    for chains that stay apart; with a mean of its own, a chain that is stuck in one mode would look
+    mixed. The mean over chains is exactly 1 at lag 0; the value of one chain there is its share of
+    the variance about m. The divisor is n, not n - t: it shrinks ρ by (1 - t/n), and keeps it
+    positive definite. A constant coordinate gives NaN. The default of `max_lag` is
+    min(n - 1, 200, n // 2), but at least 1.
     """
     check_draws(draws, "autocorrelation", least=2)
     n = len(draws)
@@ -210,9 +218,9 @@ def autocorrelation_by_chain(draws: Tensor, max_lag: int | None = None) -> Tenso
 
 @dataclass(frozen=True)
 class ChainSummary:
-    """Every coordinate's mean with its error, and what says whether to believe it.
+    """Mean, standard deviation and convergence diagnostics of every coordinate.
 
-    The `worst_…` are over the coordinates that have the number, NaN if none has.
+    The properties `worst_…` are over the coordinates whose number is not NaN; NaN if there is none.
     """
 
     num_draws: int  # per chain
@@ -224,7 +232,7 @@ class ChainSummary:
     ess_tail: Tensor  # (*event)
     rhat: Tensor  # (*event)
     constant: Tensor  # (*event)  bool: the same number in every draw of every chain
-    # (B,)     bool: the chain holds a non-finite draw; its coordinates have no other number
+    # (B,)     bool: the chain holds a non-finite draw; all else of such coordinates is NaN
     nonfinite: Tensor
 
     @property
@@ -246,10 +254,10 @@ class ChainSummary:
 
 
 def summarise(draws: Tensor) -> ChainSummary:
-    """Mean, sd, MCSE, bulk and tail ESS and R̂ of every coordinate; needs two chains and four
-    draws.
+    """Mean, sd, MCSE, bulk and tail ESS and R̂ of every coordinate of draws (num_draws, B, *event).
 
-    A coordinate with a non-finite draw is not judged (NaN) and its chains are named in `nonfinite`.
+    All are NaN for a coordinate with a non-finite draw; `nonfinite` marks the chains with such
+    draws. Needs two chains and four draws.
     """
     check_draws(draws, "summarise", chains=2, finite=False)
     lost = ~draws.isfinite()
@@ -266,7 +274,7 @@ def summarise(draws: Tensor) -> ChainSummary:
         return torch.stack([x.mean((1, 2)), pooled_sd(x)], 1)
 
     moments = over_event(draws, two_moments, moving=False, degree=1)
-    # a coordinate that is all zero is constant: NaN
+    # masked coordinates are constant, which gives NaN
     judged = over_event(draws.masked_fill(bad, 0), kernel)
     mean, sd = torch.where(bad[..., None].to(moments.device), math.nan, moments).unbind(-1)
     of_mean, bulk, tails, r = judged.unbind(-1)
@@ -286,39 +294,41 @@ def summarise(draws: Tensor) -> ChainSummary:
 
 
 def verdict(summary: ChainSummary) -> list[str]:
-    """What speaks against trusting the draws, a sentence each with its numbers; empty if nothing
-    does.
+    """The reasons not to trust the draws, one sentence each; empty if there is none.
 
-    R̂ above 1.01; bulk or tail ESS below 400; coordinates that never move; non-finite draws.
-    Needed, not sufficient: see the top of this module. Vehtari et al. (2021), section 4.
+    Reasons are R̂ above 1.01, a bulk or tail ESS below 400, coordinates that never move, and
+    non-finite draws. Not true: that an empty list proves convergence; see the top of this module.
+    Vehtari et al. (2021), section 4.
     """
-    s, found = summary, []
+    s, reasons = summary, []
     if s.nonfinite.any():
-        found.append(
-            f"{int(s.nonfinite.sum())} of {s.num_chains} chains hold non-finite draws and"
-            f" {share(s.mean.isnan())} could not be judged: leave these chains out or use a smaller"
-            " step"
+        reasons.append(
+            f"{int(s.nonfinite.sum())} of {s.num_chains} chains hold non-finite draws, so"
+            f" {share(s.mean.isnan())} could not be judged; leave out these chains, or use a"
+            " smaller step size"
         )
     if s.constant.any():
-        found.append(
-            f"{share(s.constant)} never moved: nothing was accepted, or the coordinate is fixed"
+        reasons.append(
+            f"{share(s.constant)} never moved: either no proposal was accepted (use a smaller step"
+            " size), or the coordinate is fixed"
         )
     if s.worst_rhat > RHAT_LIMIT:
-        found.append(
-            f"R̂ is {s.worst_rhat:.3g} at {worst_coordinate(s.rhat, torch.max)}, above {RHAT_LIMIT}"
-            f" at {share(s.rhat > RHAT_LIMIT)}: the chains have not mixed; run longer"
+        reasons.append(
+            f"R̂ is {s.worst_rhat:.3g} at {worst_coordinate(s.rhat, torch.max)} and above"
+            f" {RHAT_LIMIT} at {share(s.rhat > RHAT_LIMIT)}, so the chains have not mixed; run"
+            " longer"
         )
     for name, values, least, harm in (
         ("bulk", s.ess_bulk, s.worst_ess_bulk, "means"),
         ("tail", s.ess_tail, s.worst_ess_tail, "5 % and 95 % quantiles"),
     ):
         if least < ESS_LIMIT:
-            found.append(
-                f"{name} ESS is {least:.0f} at {worst_coordinate(values, torch.min)}, below"
-                f" {ESS_LIMIT} at {share(values < ESS_LIMIT)}: {harm} and R̂ itself are uncertain;"
-                " run longer or more chains"
+            reasons.append(
+                f"{name} ESS is {least:.0f} at {worst_coordinate(values, torch.min)} and below"
+                f" {ESS_LIMIT} at {share(values < ESS_LIMIT)}, so {harm} and R̂ itself are"
+                " uncertain; run longer, or more chains"
             )
-    return found
+    return reasons
 
 
 def check_draws(
@@ -328,8 +338,8 @@ def check_draws(
         hint = "use run_chains(..., keep_every=1)" if draws is None else "use torch.as_tensor"
         require(
             False,
-            f"{name}: draws are {type(draws).__name__}, but must be a tensor (num_draws, B, *event);"
-            f" {hint}",
+            f"{name}: draws are {type(draws).__name__}, but must be a tensor"
+            f" (num_draws, B, *event); {hint}",
         )
     shape = tuple(draws.shape)
     require(
@@ -338,20 +348,20 @@ def check_draws(
     )
     require(
         shape[0] >= least,
-        f"{name}: {shape[0]} draws per chain in shape {shape}, but must be at least {least}; draws come"
-        " first, then chains",
+        f"{name}: draws of shape {shape} hold {shape[0]} draws per chain, but must hold at least"
+        f" {least}; the first dimension counts draws, the second chains",
     )
     require(
         shape[1] >= chains,
-        f"{name}: {shape[1]} chain in shape {shape}, but must be at least {chains}; start several from"
-        " different points",
+        f"{name}: draws of shape {shape} hold {shape[1]} chain, but must hold at least {chains};"
+        " start several chains from different points",
     )
     if finite:
         lost = int((~draws.isfinite()).sum())
         require(
             lost == 0,
-            f"{name}: {lost:,} of {draws.numel():,} draws are not finite; leave out the chains that"
-            " diverged",
+            f"{name}: {lost:,} of {draws.numel():,} numbers in the draws are not finite; leave out"
+            " the chains that diverged",
         )
 
 
@@ -360,12 +370,13 @@ def check_prob(prob: float) -> None:
 
 
 def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int = 0) -> Tensor:
-    """kernel on (coordinates, B, n) float64, block by block: (*event, ...). NaN where only moving
-    ones have a value.
+    """Apply `kernel` to blocks (d, B, n) of coordinates in float64, and join its values.
 
-    The kernel sees every coordinate in a unit of its own, a power of two near its largest |x|:
-    squares of numbers like 1e±160 would be infinite or zero. `degree` is the power of that unit in
-    its values: 1 for a standard error.
+    The result is (*event, ...). Each coordinate is first divided by a unit of its own, a power of
+    two near its largest |x|, since squares of numbers like 1e±160 would be infinite or zero. The
+    kernel's values are multiplied by
+    that unit to the power `degree`, which is 1 for a standard error and 0 for an ESS. If `moving`,
+    coordinates that never move give NaN.
     """
     n, chains, *event = draws.shape
     parts = []
@@ -388,8 +399,9 @@ def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int =
 
 
 def power_of_two_near(size: Tensor) -> Tensor:
-    """2^k within a factor of four of each size, by which every division is exact;
-    1 for 0 and what is not finite.
+    """A power of two within a factor of four of each size; 1 for a size that is 0 or not finite.
+
+    Division by it is exact.
     """
     _, exponent = torch.frexp(size)
     unit = torch.ldexp(torch.ones_like(size), exponent.clamp(-1020, 1022))
@@ -408,7 +420,7 @@ def pooled_sd(x: Tensor) -> Tensor:
 
 
 def half_chains(x: Tensor) -> Tensor:
-    """(d, B, n) -> (d, 2B, n // 2)."""
+    """Each chain split into its two halves: (d, B, n) -> (d, 2B, n // 2)."""
     half = x.shape[2] // 2
     return torch.cat([x[:, :, :half], x[:, :, -half:]], 1)
 
@@ -418,8 +430,9 @@ def ordered_draws(x: Tensor) -> Tensor:
 
 
 def normal_scores(x: Tensor) -> Tensor:
-    """Φ⁻¹((r - 3/8)/(S + 1/4)), r the rank among the S draws of a coordinate,
-    ties share their mean rank.
+    """Φ⁻¹((r - 3/8)/(S + 1/4)), with r the rank among the S draws of a coordinate.
+
+    Equal draws share their mean rank.
     """
     ordered, order = x.flatten(1).sort(1)
     size = ordered.shape[1]
@@ -434,26 +447,30 @@ def normal_scores(x: Tensor) -> Tensor:
 
 
 def folded(x: Tensor) -> Tensor:
-    """|x - median|, the median half-way between the two middle draws."""
+    """|x - median|; of an even number of draws the median is the mean of the middle two."""
     ordered, size = ordered_draws(x), x[0].numel()
     median = (ordered[:, (size - 1) // 2] + ordered[:, size // 2]) / 2
     return (x - median[:, None, None]).abs()
 
 
 def rank_rhat(half: Tensor, scores: Tensor) -> Tensor:
-    """Of two values in equal numbers the folded ones are constant and say nothing:
-    the larger that is a number.
+    """The larger of R̂ and folded R̂.
+
+    If half of the draws have one value and half another, the folded draws are constant and their R̂
+    is NaN; it is then ignored.
     """
     return torch.fmax(split_rhat(scores), split_rhat(normal_scores(folded(half))))
 
 
 def split_rhat(z: Tensor) -> Tensor:
+    """√((B/W + n - 1)/n) of half-chains (d, B, n)."""
     n = z.shape[2]
     between, within = n * z.mean(2).var(1), z.var(2).mean(1)
     return torch.where(is_constant(z), math.nan, ((between / within + n - 1) / n).sqrt())
 
 
 def tail(x: Tensor) -> Tensor:
+    """The smaller ESS of the 5 % and the 95 % quantile."""
     ordered = ordered_draws(x)
     return torch.minimum(quantile_ess(x, ordered, 0.05), quantile_ess(x, ordered, 0.95))
 
@@ -470,8 +487,9 @@ def quantile_ess(x: Tensor, ordered: Tensor, prob: float) -> Tensor:
 def effective(x: Tensor) -> Tensor:
     """ESS = S/τ of half-chains (d, B, n), with τ ≥ 1/log₁₀S; S for an indicator that never changes.
 
-    ρ(t) = 1 - (W - c(t))/V,   c(t) the mean over chains of the autocovariance with divisor n,
-    W = c(0)·n/(n - 1),   V = c(0) + the variance of the chains' means.
+        ρ(t) = 1 - (W - c(t))/V,   W = c(0)·n/(n - 1),   V = c(0) + Var(means of the chains)
+
+    c(t) is the mean over chains of the autocovariance, with divisor n.
     """
     _, chains, n = x.shape
     size = chains * n
@@ -486,11 +504,13 @@ def effective(x: Tensor) -> Tensor:
 
 
 def geyer(rho: Tensor) -> Tensor:
-    """τ = -1 + 2 Σ_{k<K} P_k + ρ(2K)⁺ of ρ (d, n), P_k = ρ(2k) + ρ(2k+1) made to decrease.
+    """τ of ρ (d, n) by Geyer's initial monotone sequence.
 
-    K is the first k with P_k ≤ 0, at most (n - 3) // 2: the last pairs hang on too few products.
-    ρ(2K)⁺ is the even term of the pair where the sum stops, if it is positive or its whole pair is
-    not negative. Geyer (1992), section 3.3.
+        τ = -1 + 2 Σ_{k<K} P_k + ρ(2K)⁺,   P_k = ρ(2k) + ρ(2k+1), made to decrease
+
+    K is the first k with P_k ≤ 0, at most (n - 3) // 2, since the last pairs are means of too few
+    products. ρ(2K)⁺ is ρ(2K) if it is positive or its pair is not negative, otherwise 0.
+    Geyer (1992), section 3.3.
     """
     n = rho.shape[1]
     last = max(0, (n - 3) // 2)
@@ -504,9 +524,7 @@ def geyer(rho: Tensor) -> Tensor:
 
 
 def power(centred: Tensor, lags: int) -> Tensor:
-    """|Fourier transform|² of the last dimension, padded so that no lag up to `lags` wraps
-    round.
-    """
+    """|Fourier transform|² along the last dimension, padded so that no lag up to `lags` wraps."""
     n = centred.shape[-1]
     spectrum = torch.fft.rfft(centred, n=next_fast_len(n + lags, real=True))
     return spectrum.real**2 + spectrum.imag**2
@@ -517,7 +535,7 @@ def from_spectrum(spectrum: Tensor, n: int, lags: int) -> Tensor:
     return torch.fft.irfft(spectrum, n=next_fast_len(n + lags, real=True))[..., : lags + 1] / n
 
 
-# Words.
+# For the sentences of `verdict`.
 
 
 def worst(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> float:

@@ -1,16 +1,16 @@
-"""How far a chain is from its invariant law after t steps, from pairs of chains that meet.
+"""How far a chain is from its invariant law after t steps, measured by pairs of coupled chains.
 
-Two copies of a chain, X and Y, start independently from the same law, X runs L steps ahead (the
-lag), and from then on both move together, each with exactly the law of the sampler's step, in a way
-that lets them meet: τ = inf{t ≥ L : X_t = Y_{t-L}}. Once met they move as one. How long they take
-bounds the distance to equilibrium:
+Two chains X and Y start independently from the same law. X first makes L steps alone (the lag);
+then both move together, each with exactly the law of the sampler's step, but coupled such that they
+can meet: τ = inf{t ≥ L : X_t = Y_{t-L}}. Once they have met they stay equal. The meeting times
+bound the distance to the invariant law π:
 
-    |π_t - π|_TV ≤ E max(0, ⌈(τ - L - t)/L⌉),        W₁(π_t, π) ≤ E Σ_{j≥1} |X_{t+jL} -
-    Y_{t+(j-1)L}|.
+    |π_t - π|_TV ≤ E max(0, ⌈(τ - L - t)/L⌉),
+    W₁(π_t, π)   ≤ E Σ_{j≥1} |X_{t+jL} - Y_{t+(j-1)L}|.
 
-Both hold for every L ≥ 1 and every coupling; a larger lag gives a tighter curve and costs L more
-steps a pair. π is whatever the sampler leaves invariant: exp(-U) for an adjusted one, a biased law
-for another.
+Both hold for every L ≥ 1 and every coupling. A larger lag gives a tighter bound and costs L more
+steps per pair. π is whatever the sampler leaves invariant: proportional to exp(-U) for an adjusted
+sampler, a biased law for an unadjusted one.
 
 Biswas, Jacob & Vanetti (2019), Estimating convergence of Markov chains with L-lag couplings,
 section 2.
@@ -49,8 +49,8 @@ from stanley.types import Energy
 
 Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)
 
-NEAR = 0.7  # overlap beyond which a pair with different covariances tries to meet
-# C: such a pair meets with probability min(C, q/p) at most, so that the rest of q is found quickly
+NEAR = 0.7  # overlap above which a pair with different covariances tries to meet
+# C: such a pair meets with probability min(C, q/p), so that sampling the rest of q stays cheap
 CEILING = 0.9
 
 
@@ -65,21 +65,23 @@ def couple(
     lag: int = 1,
     max_steps: int = 10_000,
 ) -> Meeting:
-    """Run pairs (X_t, Y_{t-L}) until each has met, or for `max_steps` coupled steps.
+    """Run coupled pairs (X_t, Y_{t-L}) until all have met, but for at most `max_steps` steps.
 
-    initial      π_0: a function (n, generator) -> (n, *event), or two tensors (num_pairs, *event)
-                 of independent draws, for X and for Y; it decides what the curves are about
-    num_pairs    with a function only; 500 give a curve that can be read down to about 0.01
-    lag          L, steps that X makes alone first; raise it until the curve starts near 1
-    max_steps    if pairs are left then, the curves are not valid, and say so
+    initial      π_0, the law from which the chains start and whose convergence the bounds describe:
+                 a function (n, generator) -> (n, *event), or two tensors (num_pairs, *event) of
+                 independent draws, for X and for Y
+    num_pairs    number of pairs P, if `initial` is a function; 500 give a bound that is accurate
+                 down to about 0.01
+    lag          L, steps that X makes alone; raise it until the bound starts near 1
+    max_steps    coupled steps after which pairs are given up; the bounds are then not valid
 
-    Proposals are Gaussian, N(μ, diag v), and coupled as `coupled_draw` says; adjusted kernels share
-    the accept uniform, and random signs of a drift are shared too. Cost: L steps of P chains, then
-    the sampler's step for 2P chains, pairs that have met being dropped; memory for one number per
-    pair and coupled step. The kernel must depend on the chain's position alone, so a quantile
-    threshold and a kept γ are refused. Not true: that chains that meet have seen all of π. A mode
-    that neither chain visits leaves no trace, unless the starts are spread over it.
-    Biswas, Jacob & Vanetti (2019), algorithm 1.
+    The sampler must have a Gaussian proposal N(μ, diag v) whose law depends on the position alone:
+    a quantile threshold and a γ that is kept between steps raise StanleyError. Proposals are
+    coupled by `coupled_draw`; both chains use the same uniform number in the Metropolis test, and
+    the same random signs of a drift. Cost: L steps of P chains, then one step of 2P chains for each
+    coupled step, without the pairs that have met; memory for one number per pair and coupled step.
+    Not true: that chains that meet have seen all of π: a mode that neither chain visits leaves no
+    trace, unless the starts are spread over it. Biswas, Jacob & Vanetti (2019), algorithm 1.
     """
     move = coupled_move(sampler)
     require(lag >= 1, f"couple: lag is {lag}, but must be at least 1; 1 is the usual start")
@@ -121,10 +123,9 @@ def coupled_step(
     y: ChainState,
     generator: torch.Generator,
 ) -> tuple[ChainState, ChainState]:
-    """One step of both chains, each with the law of the sampler's own; a pair that has met moves as
-    one.
+    """One step of both chains, each with the law of the sampler's step; equal chains stay equal.
 
-    x accepts where log u < log α_x and y where log u < log α_y, u the same, with
+    x accepts where log u < log α_x and y where log u < log α_y, with the same u and
 
         log α = U(x) - U(x') + log N(x; μ(x'), v(x')) - log N(x'; μ(x), v(x)).
     """
@@ -139,31 +140,32 @@ def coupled_step(
     if is_adjusted(sampler):
         back = law_of(move, potential, candidate, signs)
         x_ratio, y_ratio = (log_normal(both.x, back) - log_normal(points, law)).chunk(2)
-        coins = generator.get_state()
+        before = generator.get_state()
         x_next, _ = metropolis(x, x_next, x_ratio, generator, StepInfo())
-        generator.set_state(coins)  # the same u
+        generator.set_state(before)  # the same u
         y_next, _ = metropolis(y, y_next, y_ratio, generator, StepInfo())
     return x_next, choose(same(x, y) | same(x_next, y_next), x_next, y_next)
 
 
 def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x ~ p = N(μ₁, v₁) and y ~ q = N(μ₂, v₂), pair by pair, each exactly, equal as often as can be
-    afforded.
+    """Draw x ~ p = N(μ₁, v₁) and y ~ q = N(μ₂, v₂) for each pair, coupled so that often x = y.
 
-        x = μ₁ + √v₁ ξ;   y = x where log u < log q(x) - log p(x), u uniform; elsewhere
-        y = μ₂ + √v₂ (ξ - 2e⟨e, ξ⟩),   e = Δ/|Δ|,   Δ = (μ₁ - μ₂)/√v
+        x = μ₁ + √v₁ ξ
+        y = x                          where log u < log q(x) - log p(x), u uniform
+        y = μ₂ + √v₂ (ξ - 2e⟨e, ξ⟩)    elsewhere, with e = Δ/|Δ|, Δ = (μ₁ - μ₂)/√v
 
-    v₁ = v₂    both lines: the reflection-maximal coupling. P(x = y) = 2Φ(-|Δ|/2), as large as it
-               can be.
-    otherwise  near, where the overlap ∫√(pq) is at least 0.7: y = x with probability min(C,
-               q(x)/p(x)), C = 0.9, else y from what is left of q, ∝ q - min(Cp, q), by rejection.
-               Each try succeeds with probability at least 1 - C, so that the number of tries has a
-               geometric tail; with C = 1 its variance would be infinite. Far: only the last line,
-               the reflected noise with v = (v₁ + v₂)/2.
+    v₁ = v₂    exactly this, the reflection-maximal coupling: P(x = y) = 2Φ(-|Δ|/2), the largest
+               possible probability.
+    v₁ ≠ v₂    If the overlap ∫√(pq) is at least 0.7, y = x with probability min(C, q(x)/p(x)),
+               C = 0.9; otherwise y is drawn from the rest of q, ∝ q - min(Cp, q), by rejection.
+               Each trial succeeds with probability at least 1 - C, so that the number of trials has
+               a geometric tail; with C = 1 its variance would be infinite. If the overlap is
+               smaller, y is always the last line, with v = (v₁ + v₂)/2.
 
-    Near or far depends on the two laws, not on what is drawn, so both marginals stay exact.
-    Thorisson (2000) for the rest of q; Bou-Rabee, Eberle & Zimmer (2020) for reflection; Jacob,
-    O'Leary & Atchadé (2020), with the discussion by Gerber & Lee, for both and for C.
+    Which case applies depends on the two laws and not on the draws, so x and y have exactly the
+    laws p and q. Thorisson (2000) for the rest of q; Bou-Rabee, Eberle & Zimmer (2020) for
+    reflection; Jacob, O'Leary & Atchadé (2020), with the discussion by Gerber & Lee, for both and
+    for C.
     """
     noise = normal_like(p.mean, generator)
     x = p.mean + p.variance.sqrt() * noise
@@ -185,8 +187,9 @@ def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def rest_of(p: Law, q: Law, generator: torch.Generator) -> Tensor:
-    """y ∝ q - min(Cp, q): draws of q, each kept with probability 1 - min(1, C p(y)/q(y)),
-    until all are found.
+    """Draws y from the density ∝ q - min(Cp, q), by rejection.
+
+    A draw y of q is accepted with probability 1 - min(1, C p(y)/q(y)).
     """
     y, left = torch.empty_like(q.mean), torch.arange(len(q.mean), device=q.mean.device)
     while len(left):
@@ -199,8 +202,9 @@ def rest_of(p: Law, q: Law, generator: torch.Generator) -> Tensor:
 
 
 def overlap(p: Law, q: Law) -> Tensor:
-    """∫√(pq) = Π_i √(2√(v₁v₂)/(v₁+v₂)) · exp(-¼ Σ_i (μ₁-μ₂)²/(v₁+v₂)), in [P(x = y)/2, 1];
-    NaN beyond the finite.
+    """The overlap of two Gaussians, which lies in [P(x = y)/2, 1]; NaN if it overflows.
+
+    ∫√(pq) = Π_i √(2√(v₁v₂)/(v₁+v₂)) · exp(-¼ Σ_i (μ₁-μ₂)²/(v₁+v₂))
     """
     total = p.variance + q.variance
     spread = (2 * p.variance.sqrt() * q.variance.sqrt() / total).log() / 2
@@ -208,7 +212,7 @@ def overlap(p: Law, q: Law) -> Tensor:
 
 
 def law_of(move: Gaussian, potential: Energy, state: ChainState, signs: Tensor | None) -> Law:
-    """The law of the move with a variance for each component."""
+    """The law of the proposal, with one variance for each coordinate."""
     law = move.law(potential, state, signs)
     return law._replace(variance=law.variance.expand_as(law.mean))
 
@@ -220,25 +224,25 @@ def random_signs(move: Gaussian, x: ChainState, generator: torch.Generator) -> T
 
 
 def coupled_move(sampler: Sampler) -> Gaussian:
-    """The proposal of a sampler that has a coupling: one whose law depends on the position alone.
+    """The Gaussian proposal of a sampler, refused unless its law depends on the position alone.
 
-    A law that was inherited does not count, since the subclass may move in another way.
+    An inherited `law` does not count, since the subclass may move in another way.
     """
     move = sampler.proposal if type(sampler) is Adjusted else sampler
     name, traits = type(move).__name__, traits_of(move)
     reason = traits.not_markov or traits.not_adjustable
     if "law" not in vars(type(move)):
-        reason = "it does not state the law of a Gaussian proposal"
+        reason = "it has no method `law` that states a Gaussian proposal"
     require(
         reason is None,
-        f"couple: {name} has no coupling here: {reason}; those with one draw from a Gaussian that"
-        " depends on x alone, as Langevin, MALA, RandomWalk and Stanley without midpoint do, alone"
-        " or in Adjusted",
+        f"couple: {name} cannot be coupled: {reason}; use a sampler whose proposal is one Gaussian"
+        " draw that depends on x alone: Langevin, MALA, RandomWalk or Stanley without midpoint,"
+        " with or without Adjusted",
     )
     require(
         not has_quantile(move),
-        f"couple: the threshold of {name} is a quantile, resolved over the chains that a run starts"
-        " from; use a number, such as info.threshold of a run",
+        f"couple: the threshold of {name} is a quantile over the chains from which a run starts;"
+        " use a number, such as info.threshold of a run",
     )
     assert isinstance(move, Gaussian)
     return move
@@ -247,50 +251,50 @@ def coupled_move(sampler: Sampler) -> Gaussian:
 def starts(
     initial: Initial | tuple[Tensor, Tensor], num_pairs: int | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """x0 and y0, checked: (P, *event) each."""
+    """The checked starting points x0 and y0, (P, *event) each."""
     if callable(initial):
         require(
             num_pairs is not None and num_pairs >= 2,
-            f"couple: num_pairs is {num_pairs}, but must be at least 2 with an initial law; 500 is"
-            " usual",
+            f"couple: num_pairs is {num_pairs}, but must be at least 2 if initial is a function;"
+            " 500 is usual",
         )
         assert num_pairs is not None
         x0, y0 = initial(num_pairs, generator), initial(num_pairs, generator)
         for z in (x0, y0):
             require(
                 z.shape[:1] == (num_pairs,),
-                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, but must be"
-                f" ({num_pairs}, *event)",
+                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, but must"
+                f" return ({num_pairs}, *event)",
             )
     else:
         require(
             num_pairs is None,
-            f"couple: num_pairs is {num_pairs} and the starts are tensors; leave it out, they say"
-            " how many pairs",
+            f"couple: num_pairs is {num_pairs}, but must be left out if initial is two tensors:"
+            " their length is the number of pairs",
         )
         require(
             len(initial) == 2,
-            f"couple: {len(initial)} tensors of starts, but must be 2, (num_pairs, *event) for X and"
-            " the same for Y",
+            f"couple: initial holds {len(initial)} tensors, but must hold 2: (num_pairs, *event)"
+            " for X and the same for Y",
         )
         x0, y0 = initial
     for z in (x0, y0):
         check_request(z, 1, generator, None)
     require(
         x0.shape == y0.shape and x0.dtype == y0.dtype and len(x0) >= 2,
-        f"couple: starts of shape {tuple(x0.shape)}, {x0.dtype} and {tuple(y0.shape)}, {y0.dtype},"
-        " but must be alike and of at least 2 pairs",
+        f"couple: the starts are {tuple(x0.shape)} in {x0.dtype} and {tuple(y0.shape)} in"
+        f" {y0.dtype}, but must have the same shape and dtype and at least 2 rows",
     )
     return x0, y0
 
 
 def log_uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """log u, u uniform on [0, 1), one per chain."""
+    """log u for each chain, with u uniform on [0, 1)."""
     return uniform_like(like, generator).log()
 
 
 def same(x: ChainState, y: ChainState) -> Tensor:
-    """X = Y, bit for bit: (P,)."""
+    """Whether X = Y, bit for bit: (P,)."""
     return (x.x == y.x).flatten(1).all(1)
 
 
@@ -305,7 +309,7 @@ def at(law: Law, chosen: Tensor) -> Law:
 
 
 def stacked(x: ChainState, y: ChainState) -> ChainState:
-    """P pairs as 2P chains, to be evaluated in one batch."""
+    """P pairs as 2P chains, so that they are evaluated in one batch."""
     pairs = zip(x[:3], y[:3], strict=True)
     return ChainState(*(torch.cat([a, b]) for a, b in pairs), threshold=x.threshold)
 

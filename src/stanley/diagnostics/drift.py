@@ -1,7 +1,7 @@
-"""The drift condition of geometric ergodicity: E V(x')/V(x) of one step, below 1 far out.
+"""The drift condition of geometric ergodicity: E V(x')/V(x) after one step is below 1 far out.
 
-The answer is a frozen value with its numbers and a `verdict` in words that quotes them. It is no
-proof: points are a sample, and what holds at them can fail elsewhere.
+The result holds the numbers and a `verdict`, one sentence that quotes them. Not true: that it is a
+proof: the points are a sample, and what holds at them can fail elsewhere.
 """
 
 from __future__ import annotations
@@ -23,20 +23,28 @@ from stanley.types import Energy
 
 Function = Callable[[Tensor], Tensor]
 
-SAME = 1e-6  # relative difference of radii that is taken for rounding
+SAME = 1e-6  # radii with a smaller relative difference count as equal
 ERRORS = 4.0  # standard errors that a drift ratio must stay below 1
 
 
 @dataclass(frozen=True)
 class DriftRatio:
-    """ΠV(x)/V(x) at points sorted by |x|. Logarithms, since V overflows where it matters."""
+    """The result of `drift_ratio`: ΠV(x)/V(x) at P points, sorted by |x|.
 
-    radius: Tensor  # (P,)           |x|
-    log_ratio: Tensor  # (P,)        log ΠV(x)/V(x)
-    relative_error: Tensor  # (P,)   standard error of the ratio / the ratio
-    # (P,)    of one copy in the mean; near 1 the standard error means nothing
+    radius           |x|, (P,)
+    log_ratio        log ΠV(x)/V(x), (P,); a logarithm, since V overflows at large |x|
+    relative_error   standard error of the ratio, divided by the ratio, (P,)
+    largest_share    share of a single copy in the mean, (P,); near 1 the standard error is
+                     meaningless
+    beyond           the ratio is below 1 at every point with |x| >= beyond; None if it is not below
+                     1 at the outermost points
+    verdict          one sentence that quotes these numbers
+    """
+
+    radius: Tensor
+    log_ratio: Tensor
+    relative_error: Tensor
     largest_share: Tensor
-    # the ratio is below 1 at every point with |x| at least this; None if not at the outermost
     beyond: float | None
     verdict: str
 
@@ -50,7 +58,7 @@ class DriftRatio:
 
 
 def exponential_norm(s: float) -> Function:
-    """log V for V(x) = e^{s|x|}."""
+    """The function log V(x) = s|x|, (B, *event) -> (B,), for V(x) = e^{s|x|}."""
     require(
         0 < s < math.inf,
         f"exponential_norm: s is {s}, but must be > 0 and finite; 1/√h is a good start",
@@ -67,22 +75,24 @@ def drift_ratio(
     log_v: Function | None = None,
     num_copies: int = 1000,
 ) -> DriftRatio:
-    """ΠV(x)/V(x) = E[V(x')/V(x)], x' one step from x: geometric ergodicity asks that it stay below
-    1 far out.
+    """Estimate the drift ratio ΠV(x)/V(x) = E[V(x')/V(x)], where x' is one step from x.
 
-    x0           (P, *event), points at a range of radii, as `points_on_rays` makes them
-    log_v        log V: (B, *event) -> (B,); V(x) = e^{|x|} if left out, `exponential_norm(s)` for
-                 e^{s|x|}
-    num_copies   independent steps from each point, one point at a time
+    Geometric ergodicity requires that the ratio stays below 1 far out. A rejected proposal leaves
+    x' = x and counts as V(x).
 
-    A rejected proposal stays, and counts as V(x). Known: STANLEY with 'sample' scope has a ratio of
-    at most e^{-s·th·h·c/2} far out where |∇U| → ∞, c the least cosine of x and ∇U; MALA on
-    exp(-Σx⁴) is always rejected and has 1; Langevin there overshoots and has ∞. num_copies
-    gradients a point. The kernel must depend on x alone: a quantile threshold or γ kept from the
-    start of a run is refused. Not true: that a ratio below 1 at these points is the drift
-    condition, nor that one above 1 with this V refutes it; another V may do. The mean of e^{s|x'|}
-    is estimated well while s²h is at most about 1. Meyn & Tweedie (2009), Markov Chains and
-    Stochastic Stability, chapter 15; STANLEY (draft), eq. (16).
+    x0           (P, *event), points at several radii, as `points_on_rays` makes them
+    log_v        log V: (B, *event) -> (B,), by default V(x) = e^{|x|}; `exponential_norm(s)` is
+                 V(x) = e^{s|x|}
+    num_copies   independent steps from each point; the cost is as many gradients per point
+
+    Known: where |∇U| → ∞, STANLEY with scope 'sample' has a ratio of at most e^{-s·th·h·c/2} far
+    out, with c the smallest cosine between x and ∇U. On exp(-Σx⁴) MALA always rejects far out, so
+    its ratio is 1; Langevin overshoots, so its ratio is ∞. The mean of e^{s|x'|} is estimated well
+    while s²h is at most about 1. Raises StanleyError for a step that does not depend on x alone: a
+    quantile threshold, or a γ kept from the start of a run. Not true: that a ratio below 1 at these
+    points proves the drift condition. Not true: that a ratio above 1 refutes it: another V may
+    satisfy it. Meyn & Tweedie (2009), Markov Chains and Stochastic Stability, chapter 15; STANLEY
+    (draft), eq. (16).
     """
     require(
         num_copies >= 2,
@@ -107,11 +117,12 @@ def drift_ratio(
 
 
 def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log of the mean of e^c, its relative standard error and the largest share of one term,
-    without overflow.
+    """The log of the mean of e^c, its relative standard error, and the largest share of one term.
+
+    Computed without overflow.
     """
     top = change.max()
-    if not bool(top.isfinite()):  # NaN: the step left the numbers; ∞: so did V
+    if not bool(top.isfinite()):  # the step, or V after it, is not finite
         nan = change.new_tensor(math.nan)
         return change.new_tensor(math.inf), nan, nan
     weight = (change - top).exp()
@@ -122,8 +133,9 @@ def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def judge_drift(
     radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tensor
 ) -> tuple[float | None, str]:
-    """Shell by shell: points of one radius, but for rounding,
-    are below 1 together or not at all.
+    """`beyond` and `verdict` of a DriftRatio.
+
+    Points of equal radius, up to rounding, form a shell, which is below 1 only if all of them are.
     """
     below = log_ratio.exp() * (1 + ERRORS * error) < 1  # NaN is not below
     # (P,)
@@ -144,20 +156,20 @@ def judge_drift(
             return (
                 None,
                 (
-                    f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with"
-                    " this V"
+                    f"a step from |x| = {far:.4g} is not finite, so the drift condition does not"
+                    " hold with this V"
                 ),
             )
         return (
             None,
             (
-                f"ΠV/V is {ratio} at |x| = {far:.4g}, the outermost point: not below 1, no drift"
-                " condition seen"
+                f"ΠV/V is {ratio} at the outermost point, |x| = {far:.4g}, which is not below 1: no"
+                " drift condition seen"
             ),
         )
     doubt = float(largest[-trailing:].max())
     note = (
-        f"; one copy makes up {doubt:.0%} of a mean, use more copies or a smaller s"
+        f"; but one copy makes up {doubt:.0%} of a mean: use more copies or a smaller s"
         if doubt > 0.1
         else ""
     )
@@ -172,16 +184,17 @@ def judge_drift(
 
 
 def refuse_memory(sampler: Sampler, state: ChainState) -> None:
-    """A sampler of one's own need not have said that it carries something."""
+    """Refuse a sampler that carries something from step to step, even if it does not say so."""
     carried = state.memory.memory if isinstance(sampler, Preconditioned) else state.memory
     require(
         carried is None,
-        f"drift_ratio: a step of {type(sampler).__name__} does not depend on x alone: it carries "
-        "something in the state's memory; use Langevin, MALA or STANLEY",
+        f"drift_ratio: a step of {type(sampler).__name__} does not depend on x alone, since it "
+        "keeps something in the state's memory; use Langevin, MALA or Stanley",
     )
 
 
 def refuse_history(sampler: Sampler) -> None:
+    """Refuse a sampler that declares that its step does not depend on x alone."""
     name, reason = type(innermost(sampler)).__name__, traits_of(sampler).not_markov
     require(
         reason is None,
@@ -189,8 +202,8 @@ def refuse_history(sampler: Sampler) -> None:
     )
     require(
         not has_quantile(sampler),
-        f"drift_ratio: the threshold of {name} is a quantile, resolved over the chains that a run"
-        " starts from; use a number, such as info.threshold of the run",
+        f"drift_ratio: the threshold of {name} is a quantile over the chains from which a run"
+        " starts; use a number, such as info.threshold of the run",
     )
 
 
@@ -198,7 +211,7 @@ def log_v_at(log_v: Function, x: Tensor) -> Tensor:
     values = log_v(x)
     require(
         values.shape == x.shape[:1],
-        f"log_v returned shape {tuple(values.shape)} for points of shape {tuple(x.shape)}, but must be"
-        f" ({len(x)},)",
+        f"log_v returned shape {tuple(values.shape)} for points of shape {tuple(x.shape)}, but"
+        f" must return ({len(x)},)",
     )
     return values

@@ -1,7 +1,7 @@
-"""H1: whether U grows faster than linearly along random rays.
+"""Assumption H1 of the theory: whether U grows faster than linearly, along random rays.
 
-The answer is a frozen value with its numbers and a `verdict` in words that quotes them. It is no
-proof: rays are a sample of all directions, and what holds far out in a sample can fail elsewhere.
+The result holds the numbers and a `verdict`, one sentence that quotes them. Not true: that it is a
+proof: rays are a sample of all directions, and what holds along them can fail elsewhere.
 """
 
 from __future__ import annotations
@@ -20,27 +20,34 @@ from stanley.errors import require
 from stanley.samplers.base import evaluate
 from stanley.types import Energy, networks_in
 
-# r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
+# r^0.05 grows by a quarter from r = 1 to 100; a radial derivative that grows less levels off
 LEAST_EXPONENT = 0.05
 
 
 @dataclass(frozen=True)
 class RayGrowth:
-    """∇U along rays u: the numbers behind H1 and a verdict on them."""
+    """The result of `h1_on_rays`: ∇U along rays ru, |u| = 1.
 
-    radii: Tensor  # (R,)
-    radial: Tensor  # (R, num_rays)   ⟨u, ∇U(ru)⟩, the radial derivative
-    # (R, num_rays)   ⟨u, ∇U/|∇U|⟩; H1 has its sign reversed and asks for a limsup below 0
+    radii      r, (R,)
+    radial     radial derivative ⟨u, ∇U(ru)⟩, (R, num_rays)
+    cosine     ⟨u, ∇U/|∇U|⟩, (R, num_rays); H1 has the opposite sign, and asks for a limsup below 0
+    exponent   p in radial ~ r^p over the last decade of radii, (num_rays,); NaN where radial is not
+               positive
+    holds      whether nothing seen on these rays contradicts H1
+    verdict    one sentence that quotes these numbers
+    """
+
+    radii: Tensor
+    radial: Tensor
     cosine: Tensor
-    # (num_rays,)   p in radial ~ r^p over the last decade of radii; NaN where radial is not > 0
     exponent: Tensor
-    holds: bool  # nothing seen on these rays contradicts H1
+    holds: bool
     verdict: str
 
     def quantiles(
         self, levels: Sequence[float] = (0.0, 0.1, 0.5, 0.9, 1.0)
     ) -> tuple[Tensor, Tensor]:
-        """Of the radial derivative and of the cosine over the rays: (R, levels) each."""
+        """Quantiles over the rays of the radial derivative and of the cosine: (R, levels) each."""
         at = torch.tensor(levels, dtype=self.radial.dtype, device=self.radial.device)
         return self.radial.quantile(at, 1).T, self.cosine.quantile(at, 1).T
 
@@ -54,23 +61,24 @@ def h1_on_rays(
     radii: Sequence[float] = RADII,
     dtype: torch.dtype | None = None,
 ) -> RayGrowth:
-    """Whether U grows faster than linearly along random rays x = ru, |u| = 1, as H1 asks in every
-    direction:
+    """Check along random rays x = ru, |u| = 1, whether U grows faster than linearly.
+
+    Assumption H1 asks for this in every direction:
 
         ⟨u, ∇U(ru)⟩ → ∞   and   limsup ⟨x/|x|, -∇U/|∇U|⟩ < 0      as r → ∞.
 
-    Growth is the exponent p of ⟨u, ∇U⟩ ~ r^p over the last decade of radii, on the ray where it is
-    least: a piecewise linear network has p = 0, a Gaussian 1, x⁴ 3, Student t -1. H1 is refused
-    where ⟨u, ∇U⟩ ≤ 0, p ≤ 0.05 or the cosine ≤ 0 on any ray.
+    The growth along a ray is the exponent p in ⟨u, ∇U⟩ ~ r^p over the last decade of radii: p = 0
+    for a piecewise linear network, 1 for a Gaussian, 3 for x⁴, -1 for a Student t. H1 fails if
+    ⟨u, ∇U⟩ ≤ 0, p ≤ 0.05 or the cosine ≤ 0 on any ray.
 
-    radii   increasing, in the units of x; the largest should lie where the tails have taken over,
-            and a Gaussian reference of standard deviation s takes over from a network of slope a
-            only beyond a·s²
-    dtype   of the points; the network's own unless given, float64 for a function
+    radii   increasing, in the units of x. The largest should lie where the tails dominate: a
+            Gaussian reference of standard deviation s dominates a network of slope a only beyond
+            a·s².
+    dtype   of the points; by default that of the network's weights, float64 for a function
 
-    One gradient per ray and radius. Not true: that passing proves H1 or that failing refutes it.
-    All is judged at finite radii, growth slower than r^0.05 is taken for none, and in high
-    dimension random rays miss the axes and every other thin cone.
+    Cost: one gradient per ray and radius. Raises StanleyError where ∇U is not finite. Not true:
+    that passing proves H1 or that failing refutes it: radii are finite, growth slower than r^0.05
+    counts as none, and in high dimension random rays miss the axes and every other narrow cone.
     STANLEY (draft), H1, eq. (9).
     """
     require(
@@ -95,8 +103,10 @@ def h1_on_rays(
 
 
 def growth(radii: Tensor, radial: Tensor) -> Tensor:
-    """p from the outermost radius and the last one that is a decade further in, or the first:
-    (num_rays,).
+    """The exponent p of each ray: (num_rays,).
+
+    It compares the outermost radius with the last one that is at least a decade smaller, or with
+    the first if there is none.
     """
     inner = int((radii <= radii[-1] / 10 * (1 + 1e-9)).sum().clamp(min=1)) - 1
     first, last = radial[inner], radial[-1]
@@ -116,15 +126,15 @@ def judge_growth(
     if inward:
         return (
             False,
-            f"the potential does not grow outward on {inward} of {n} rays ({spread}): H1 fails",
+            f"the potential does not grow outwards on {inward} of {n} rays ({spread}), so H1 fails",
         )
     turned = int(exponent.isnan().sum())
     if turned:
         return (
             False,
             (
-                f"{turned} of {n} rays still fell a decade before ({spread}): no exponent yet, use"
-                " larger radii"
+                f"on {turned} of {n} rays the potential still fell a decade before ({spread}), so"
+                " they have no exponent yet; use larger radii"
             ),
         )
     least = float(exponent.min())
@@ -132,8 +142,8 @@ def judge_growth(
         return (
             False,
             (
-                f"the radial derivative falls like r^{least:.2f} ({spread}): less than linear"
-                " growth, H1 fails"
+                f"the radial derivative falls like r^{least:.2f} ({spread}): the potential grows"
+                " less than linearly, so H1 fails"
             ),
         )
     if least <= LEAST_EXPONENT:
@@ -141,8 +151,8 @@ def judge_growth(
             False,
             (
                 f"the radial derivative levels off (r^p, p = {least:.3f} on the flattest ray;"
-                f" {spread}): at most linear growth, H1 fails; a Gaussian reference |x|²/(2s²)"
-                " repairs it"
+                f" {spread}): the potential grows at most linearly, so H1 fails; add a Gaussian"
+                " reference |x|²/(2s²)"
             ),
         )
     lowest = float(cosine.min())
@@ -150,22 +160,22 @@ def judge_growth(
         return (
             False,
             (
-                f"the gradient turns away from the ray: least cosine {lowest:.3g} at radius"
-                f" {far:g}, H1 fails"
+                f"the gradient points away from the ray: the smallest cosine is {lowest:.3g} at"
+                f" radius {far:g}, so H1 fails"
             ),
         )
     return (
         True,
         (
             f"the radial derivative grows like r^p, p = {least:.2f} to {float(exponent.max()):.2f}"
-            f" ({spread}), and the cosine is at least {lowest:.3g}: superlinear on all {n} rays,"
-            " nothing contradicts H1"
+            f" ({spread}), and the cosine is at least {lowest:.3g}: the potential grows faster than"
+            f" linearly on all {n} rays, and nothing contradicts H1"
         ),
     )
 
 
 def dtype_of(potential: Energy, generator: torch.Generator) -> torch.dtype:
-    """Of the weights of the network behind a potential, float64 for anything else."""
+    """The dtype of the weights of the network in a potential; float64 if there is none."""
     weights = (w for network in networks_in(potential) for w in network.parameters())
     weight = next((w for w in weights if w.is_floating_point()), None)
     if weight is None:
@@ -179,7 +189,7 @@ def dtype_of(potential: Energy, generator: torch.Generator) -> torch.dtype:
 
 
 def gradient(potential: Energy, x: Tensor, radius: float) -> Tensor:
-    """∇U, refused where it is no number: nothing can be said of growth from there on."""
+    """∇U at the points of one radius. Raises StanleyError where it is not finite."""
     grad = evaluate(potential, x).grad
     bad = int((~finite_chains(grad)).sum())
     require(

@@ -1,7 +1,6 @@
-"""What meeting times of coupled chains say: bounds on the distance to equilibrium, and when it is
-small.
+"""Bounds on the distance to equilibrium, from the meeting times of coupled chains.
 
-The bounds and their source stand at the top of `stanley.diagnostics.coupling`, which runs the
+The formulas and their source are at the top of `stanley.diagnostics.coupling`, which runs the
 pairs.
 """
 
@@ -16,30 +15,43 @@ from torch import Tensor
 
 from stanley.errors import require
 
-LEVEL = 0.25  # of total variation, the usual definition of a mixing time
-TAIL = 10  # meetings beyond the median that a slope needs
+LEVEL = 0.25  # the total variation that usually defines a mixing time
+TAIL = 10  # number of meetings after the median one that a slope needs
 
 
 class Curve(NamedTuple):
-    """A bound against the step of the marginal chain."""
+    """A bound on the distance to equilibrium, as a function of the step t of one chain.
 
-    times: Tensor  # (T,) t
-    value: Tensor  # (T,) mean over pairs
-    standard_error: Tensor  # (T,) of that mean; 0 where no pair is left
-    valid: bool  # False: the curve is too low by an unknown amount and bounds nothing
+    times            t, (T,)
+    value            the bound, a mean over pairs, (T,)
+    standard_error   of that mean, (T,); 0 where no pair is left
+    valid            if False, the values are too low by an unknown amount and are no bound
+    """
+
+    times: Tensor
+    value: Tensor
+    standard_error: Tensor
+    valid: bool
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """When P pairs of chains met, and what follows from it."""
+    """The result of `couple`: when P pairs of chains met, and the bounds that follow from it.
 
-    times: Tensor  # (P,) τ as float64; ∞ where the pair had not met after max_steps coupled steps
-    # (S, P) |X_{L+k} - Y_k|, Euclidean over the event, k = 0 … S-1; ∞ once diverged
+    times       τ in float64, (P,); ∞ for a pair that had not met after max_steps coupled steps
+    distances   Euclidean |X_{L+k} - Y_k| for k = 0 … S-1, (S, P); ∞ for a pair that has diverged
+    diverged    whether a chain of the pair became non-finite, (P,) bool
+    lag         L
+    max_steps   limit on the number of coupled steps
+    exact       whether the sampler is adjusted, so that π ∝ exp(-U)
+    """
+
+    times: Tensor
     distances: Tensor
-    diverged: Tensor  # (P,) bool: a chain of the pair left the finite numbers
+    diverged: Tensor
     lag: int
     max_steps: int
-    exact: bool  # the sampler is adjusted: π is exp(-U)
+    exact: bool
 
     @property
     def unmet(self) -> float:
@@ -48,22 +60,21 @@ class Meeting:
 
     @property
     def never_apart(self) -> float:
-        """Share of the pairs that started at one point and that X had not left after its first L
-        steps.
-        """
+        """Share of the pairs with equal starts, which X had not left after its first L steps."""
         return float((self.times == self.lag).double().mean())
 
     @property
     def valid(self) -> bool:
-        """All pairs have met, and at least half of them had been apart."""
+        """Whether all pairs have met, and at least half of them had been apart before."""
         return self.unmet == 0 and self.never_apart <= 0.5
 
     def total_variation(self, times: Tensor | None = None) -> Curve:
-        """E max(0, ⌈(τ - L - t)/L⌉) ≥ |π_t - π|_TV ∈ [0, 1] at steps t, or at up to 1001 of them to
-        where it ends.
+        """The bound E max(0, ⌈(τ - L - t)/L⌉) ≥ |π_t - π|_TV on total variation, at steps t.
 
-        A pair that has not met counts as if it met just after the cap: the curve is then not valid.
-        Above 1 it says nothing. Not true: that 0 means arrived; P pairs see nothing much below 1/P.
+        By default t are up to 1001 steps from 0 to where the bound is 0. Values above 1 give no
+        information. A pair that has not met counts as if it met just after `max_steps`; the curve
+        is then not valid. Not true: that 0 means equilibrium: P pairs cannot resolve values much
+        below 1/P.
         """
         t = self.steps(times)
         tau = self.times.clamp(max=self.lag + self.max_steps + 1)
@@ -71,10 +82,11 @@ class Meeting:
         return self.curve(t, count)
 
     def wasserstein(self, times: Tensor | None = None) -> Curve:
-        """E Σ_{j≥1} |X_{t+jL} - Y_{t+(j-1)L}| ≥ W₁(π_t, π), for the Euclidean norm over the event.
+        """The bound E Σ_{j≥1} |X_{t+jL} - Y_{t+(j-1)L}| ≥ W₁(π_t, π) on the Wasserstein distance.
 
-        For laws with a finite mean. Pairs that have not met are summed up to the cap: the curve is
-        then not valid.
+        The norm is Euclidean over the event, and the laws must have a finite mean. By default t are
+        as in `total_variation`. For pairs that have not met the sum ends at `max_steps`; the curve
+        is then not valid.
         """
         t, lag, (size, pairs) = self.steps(times), self.lag, self.distances.shape
         fill = torch.where(self.diverged, math.inf, 0.0).double()
@@ -84,14 +96,15 @@ class Meeting:
         return self.curve(t, torch.where(beyond[:, None], fill, sums[t.where(~beyond, 0)]))
 
     def slope(self) -> tuple[float, float]:
-        """d log TV/dt of the tail of the curve, negative, and its standard error; NaN with too few
-        meetings.
+        """The slope d log TV/dt of the tail of the bound, and its standard error.
 
-        Beyond the median meeting time u every step meets with probability p (a geometric tail), for
-        which P(τ > t) and the curve fall like (1-p)^t. p is estimated by meetings over steps, Σ 1{τ
-        > u} / Σ (τ - u)₊, where pairs that have not met count with the steps that they made: the
-        maximum-likelihood estimate under censoring. Not true: that it is the chain's own rate; the
-        coupling may meet more slowly than the chain forgets.
+        The slope is negative; both are NaN if there are too few meetings. After the median meeting time u, pairs are
+        assumed to meet with the same probability p in every step (a geometric tail), so that
+        P(τ > t) and the bound fall like (1-p)^t. p is estimated by Σ 1{τ > u} / Σ (τ - u)₊, the
+        number of meetings over the number of steps, including the steps of pairs that have not met:
+        the maximum-likelihood estimate under censoring. Not true: that it is the convergence rate
+        of the chain: coupled chains may take longer to meet than the chain takes to forget its
+        start.
         """
         met = self.times[self.times.isfinite()].sort().values
         if len(met) < 2 * TAIL:
@@ -107,8 +120,9 @@ class Meeting:
         return math.log1p(-p), math.sqrt(p / (1 - p) / steps)
 
     def mixing_time(self, level: float = LEVEL) -> int | None:
-        """First t at which the curve and two standard errors are below the level;
-        None if the curve is not valid.
+        """The first step at which the bound plus two standard errors is below `level`.
+
+        None if the bound is not valid. Raises StanleyError for a level outside (0, 1).
         """
         require(
             0 < level < 1,
@@ -124,7 +138,7 @@ class Meeting:
         raise AssertionError("the curve is 0 at its last step")
 
     def verdict(self) -> str:
-        """What was seen, in one sentence with its numbers."""
+        """One sentence with the result and its numbers."""
         pairs, missing, diverged = (
             len(self.times),
             int(self.times.isinf().sum()),
@@ -133,23 +147,25 @@ class Meeting:
         law = "exp(-U)" if self.exact else "the sampler's own invariant law, which is not exp(-U)"
         if diverged:
             return (
-                f"{diverged} of {pairs} pairs left the finite numbers: the chain diverges, use a"
+                f"{diverged} of {pairs} pairs became non-finite, so the chain diverges; use a"
                 " smaller step size"
             )
         if missing:
             return (
-                f"{missing} of {pairs} pairs had not met after {self.max_steps} coupled steps: the"
-                " curves are too low by an unknown amount and bound nothing; give more max_steps,"
-                " or take it that the chain does not mix from there"
+                f"{missing} of {pairs} pairs had not met after {self.max_steps} coupled steps, so"
+                " the curves are too low by an unknown amount and are no bounds; raise max_steps;"
+                " if that does not help, the chain does not mix from these starts"
             )
         if not self.valid:
             return (
                 f"{int((self.times == self.lag).sum())} of {pairs} pairs were never apart: they"
-                f" started at one point that X had not left after {self.lag} steps, so nothing is"
-                " known of convergence; spread the starts or use a larger lag"
+                f" started at one point, which X had not left after {self.lag} steps, so nothing is"
+                " known about convergence; spread the starts, or use a larger lag"
             )
         slope, error = self.slope()
-        pace = f", falling by a factor e every {-1 / slope:.3g} ± {error / slope**2:.1g} steps"
+        pace = (
+            f"; the bound falls by a factor e every {-1 / slope:.3g} ± {error / slope**2:.1g} steps"
+        )
         return (
             f"all {pairs} pairs met, the last at step {int(self.times.max())}: the chain is within"
             f" total variation {LEVEL} of {law} after {self.mixing_time()}"
@@ -157,15 +173,15 @@ class Meeting:
         )
 
     def steps(self, times: Tensor | None) -> Tensor:
-        """The steps asked for, or 0 … where the curve ends, at most 1001 of them."""
+        """The given steps, or at most 1001 steps from 0 to where the bound is 0."""
         if times is None:
             last = len(self.distances) - 1
             return torch.linspace(0, last, min(last, 1000) + 1, dtype=torch.float64).round().long()
         t = torch.as_tensor(times).cpu()
         require(
             t.dim() == 1 and not t.is_floating_point() and bool((t >= 0).all()),
-            f"times are {t.tolist() if t.numel() < 9 else tuple(t.shape)}, but must be a vector of"
-            " whole numbers >= 0",
+            f"times are {t.tolist() if t.numel() < 9 else tuple(t.shape)}, but must be a vector"
+            " (T,) of whole numbers >= 0",
         )
         return t
 

@@ -1,4 +1,4 @@
-"""Points on random rays from the origin, where the theorems on tails are looked at."""
+"""Points on random rays from the origin, at which conditions on the tails are checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def points_on_rays(
     num_rays: int = 4,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """ru for each of the radii r on the same random unit rays u: (len(radii)·num_rays, *event)."""
+    """Points ru at all radii r on the same random rays |u| = 1: (len(radii)·num_rays, *event).
+
+    The points are sorted by radius, and lie on the generator's device. Raises StanleyError for
+    radii that are not positive, increasing and finite.
+    """
     require(
         num_rays >= 1, f"points_on_rays: num_rays is {num_rays}, but must be at least 1; 4 is usual"
     )
@@ -34,11 +38,11 @@ def points_on_rays(
 def directions(
     event_shape: Sequence[int], number: int, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor:
-    """Uniform on the unit sphere: (number, *event), on the generator's device."""
+    """Points that are uniform on the unit sphere: (number, *event), on the generator's device."""
     require(
         len(event_shape) >= 1 and all(size >= 1 for size in event_shape),
-        f"event_shape is {tuple(event_shape)}, but must be the shape of one point such as (2,) or (3,"
-        " 32, 32)",
+        f"event_shape is {tuple(event_shape)}, but must be the shape of one point, such as (2,) or"
+        " (3, 32, 32)",
     )
     ray = torch.randn(
         number, *event_shape, generator=generator, dtype=dtype, device=generator.device
@@ -51,6 +55,6 @@ def check_radii(radii: Sequence[float], least: int) -> None:
     increasing = all(a < b for a, b in pairwise(radii))
     require(
         len(radii) >= least and increasing and radii[0] > 0 and math.isfinite(radii[-1]),
-        f"radii are {[float(f'{r:.4g}') for r in radii]}, but must be at least {least} positive"
-        " increasing finite numbers",
+        f"radii are {[float(f'{r:.4g}') for r in radii]}, but must be at least {least} numbers that"
+        " are positive, increasing and finite",
     )

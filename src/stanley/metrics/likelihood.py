@@ -184,9 +184,9 @@ class Bracket:
         width, error = r.log_z - f.log_z, math.hypot(f.standard_error, r.standard_error)
         if width > limit:
             return (
-                f"{interval}: the bracket is {width:.3g} nats wide, but must be at most {limit:g}, so"
-                f" annealing has not converged; use more levels than {self.num_levels}, more steps"
-                " per level, or a reference closer to the target"
+                f"{interval}: the bracket is {width:.3g} nats wide, but must be at most {limit:g},"
+                f" so annealing has not converged; use more levels than {self.num_levels}, more"
+                " steps per level, or a reference closer to the target"
             )
         if width < -max(limit, 6 * error):
             return (
