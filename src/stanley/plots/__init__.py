@@ -1,6 +1,7 @@
-"""Records, densities, images and chains as figures. A plot never sees a model: it takes arrays.
+"""Figures of training records, densities, images and chains.
 
-Every function returns a matplotlib `Figure`; `save(figure, path)` writes it as a PNG.
+Every function takes arrays or tensors, never a model, and returns a matplotlib `Figure`;
+`save(figure, path)` writes it as a PNG.
 """
 
 from stanley.plots.chains import autocorrelation, autocorrelation_by_chain, chain_traces

@@ -1,4 +1,4 @@
-"""Chains over time: traces and autocorrelation."""
+"""Figures of chains over time: traces and autocorrelation."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ DEFAULT_COORDINATES = 4
 def chain_traces(
     draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None
 ) -> Figure:
-    """One row per coordinate: the draws (num_kept, B, *event) of some chains, all chains as a
-    histogram.
+    """Traces of chains, one row per coordinate, with a histogram of all draws beside each.
 
-    coordinates  indices into the flattened event; up to four, evenly spread, when left out.
-    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram has
-                 all.
+    draws        (num_kept, B, *event)
+    max_chains   at most so many of the B chains are drawn as lines, evenly spread; the histogram
+                 shows all
+    coordinates  indices into the flattened event; by default up to four, evenly spread
+
+    Raises StanleyError for draws that are not finite.
     """
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -85,7 +87,7 @@ def chain_traces(
     axes[0][0].set_title(
         f"Traces of {shown}", loc="left", fontsize=TITLE, color=INK, fontweight="bold"
     )
-    axes[0][1].set_title("all draws", loc="left", fontsize=LABEL, color=MUTED)
+    axes[0][1].set_title("all chains", loc="left", fontsize=LABEL, color=MUTED)
     axes[-1][0].set_xlabel("kept draw", fontsize=LABEL, color=INK)
     axes[-1][1].set_xlabel("share", fontsize=LABEL, color=INK)
     return figure
@@ -94,11 +96,14 @@ def chain_traces(
 def autocorrelation(
     draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None
 ) -> Figure:
-    """ρ(t) of chosen coordinates: the mean over chains as a line, the middle half of the chains as
-    a band.
+    """Autocorrelation ρ(t) of draws (num_kept, B, *event), one panel per coordinate.
 
-    Mean and variance are pooled over chains (`autocorrelation_by_chain`): the band at lag 0 is the
-    chains' share of the spread, and the line falls to 0 only where the chains have mixed.
+    The line is the mean over chains, the band the middle half of the chains. Mean and variance are
+    pooled over chains (see `autocorrelation_by_chain`), so the line falls to 0 only if the chains
+    have mixed; the band at lag 0 shows the chains' shares of the variance.
+
+    max_lag      as in `stanley.diagnostics.autocorrelation`
+    coordinates  indices into the flattened event; by default up to four, evenly spread
     """
     x = _draws(draws, 2)
     n, chains, _ = x.shape
@@ -125,7 +130,7 @@ def autocorrelation(
             ax.text(
                 0.5,
                 0.5,
-                "constant: no autocorrelation",
+                "constant: has no autocorrelation",
                 transform=ax.transAxes,
                 ha="center",
                 color=MUTED,
@@ -152,8 +157,9 @@ def autocorrelation(
 
 
 def autocorrelation_by_chain(draws: Array, max_lag: int | None = None) -> np.ndarray:
-    """`stanley.diagnostics.autocorrelation_by_chain` for arrays: draws (n, B, *event) ->
-    (max_lag + 1, B, d).
+    """Autocorrelation of each chain, as an array: draws (n, B, *event) -> (max_lag + 1, B, d).
+
+    See `stanley.diagnostics.autocorrelation_by_chain`; d is the size of the event.
     """
     return diagnostics.autocorrelation_by_chain(torch.from_numpy(_draws(draws, 2)), max_lag).numpy()
 

@@ -1,4 +1,4 @@
-"""How a training run went: six panels from its records."""
+"""The learning curves of a training run: six panels from its records."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-#: Where all values span this many times the middle 99 %, the far ones leave the axis, and the panel
-#: says so.
+#: If all values span more than this many times the middle 99 %, the axis leaves out the far ones,
+#: and a note under the panel counts them.
 FAR = 10.0
 
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity over the run; `lost` values were recorded but are not finite."""
+    """One quantity over the run, without the `lost` values that are not finite."""
 
     step: np.ndarray  # (n,) ascending
     value: np.ndarray  # (n,) finite
@@ -54,7 +54,7 @@ class Series:
             step, value = (np.array([row[i] for row in rows], dtype=np.float64) for i in (0, 1))
         except (TypeError, ValueError) as error:
             raise StanleyError(
-                f"records: {key!r} holds something that is not a number ({error})"
+                f"records: {key!r} holds a value that is not a number ({error}); leave it out"
             ) from error
         finite = np.isfinite(value)
         order = np.argsort(step[finite], kind="stable")
@@ -71,27 +71,29 @@ class Series:
 def learning_curves(
     records: Sequence[Record], events: Sequence[Record] | None = None, title: str | None = None
 ) -> Figure:
-    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread over
-    training.
+    """The learning curves of a training run.
+
+    The six panels show the energy gap, the mean energies, acceptance and step size, the mean scale
+    γ, gradient norms, and the spread of the bank.
 
     records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance,
-             step_size, scale, chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite
-             for the line on top. A key may be missing or None.
-    events   mappings with "step" and "reason" (rolled back, …): dotted lines, listed below the
-             panels.
+             step_size, scale, chain_grad_norm, grad_norm, spread; learning_rate and nonfinite are
+             summarised in the line on top. A key may be missing or None.
+    events   mappings with "step" and "reason" (rolled back, …), drawn as dotted lines and listed
+             below the panels
 
-    Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest
-    value of each bin: no spike is lost. A value that leaves the axis or is not finite is counted
-    under its panel.
+    Runs of more than 400 steps are drawn as the median of each bin, in a band from its smallest to
+    its largest value, so that no spike is lost. Values that are not finite or beyond the axis are
+    counted under their panel.
     """
-    require(len(records) > 0, "no records to draw: train at least one step first")
+    require(len(records) > 0, "records is empty; train for at least one step first")
     for i, record in enumerate(records):
         require(
             _is_step(record.get("step")),
-            f'record {i} has no "step" number; give one record per training step',
+            f'record {i} has no finite "step", but every record must have one',
         )
     for i, event in enumerate(events or ()):
-        require(_is_step(event.get("step")), f'event {i} has no "step" number; leave it out')
+        require(_is_step(event.get("step")), f'event {i} has no finite "step"; leave it out')
     series = {
         key: Series.of(records, key)
         for key in [
@@ -131,7 +133,10 @@ def learning_curves(
         log=True,
     )
     _lines(
-        axes[5], "Spread of the bank", "median distance (data sd)", [("", series["spread"], GREEN)]
+        axes[5],
+        "Spread of the bank",
+        "median distance (in data sd)",
+        [("", series["spread"], GREEN)],
     )
 
     steps = [float(r["step"]) for r in records]
@@ -152,7 +157,8 @@ def _gap(ax: Axes, gap: Series) -> None:
     dress(ax, "Energy gap", ylabel="E(data) − E(samples)")
     if not gap:
         return _absent(ax, gap)
-    _draw(ax, gap, BLUE, "each step" if len(gap.value) <= 400 else "min to max", faint=True)
+    label = "each step" if len(gap.value) <= 400 else "smallest to largest"
+    _draw(ax, gap, BLUE, label, faint=True)
     if len(gap.value) >= 20:
         step, medians, window = running_median(gap.step, gap.value)
         ax.plot(step, medians, color=BLUE, linewidth=1.7, label=f"median of {window:,} steps")
@@ -206,7 +212,7 @@ def _acceptance(ax: Axes, acceptance: Series, step_size: Series) -> None:
 
 
 def _scale(ax: Axes, scale: Series) -> None:
-    dress(ax, "Mean scale γ", ylabel="mean γ (1: drift not cut)")
+    dress(ax, "Mean scale γ", ylabel="mean γ (1: full drift)")
     if not scale:
         return _absent(ax, scale)
     _draw(ax, scale, PURPLE)
@@ -249,7 +255,7 @@ def _draw(
 
 
 def _positive_axis(ax: Axes, series: Series) -> None:
-    """From 0 for a quantity that stays within a factor 20, logarithmic beyond."""
+    """A linear axis from 0 for values within a factor of 20, else a logarithmic one."""
     low, high = series.value.min(), series.value.max()
     if low > 0 and high / low > 20:
         ax.set_yscale("log")
@@ -258,9 +264,7 @@ def _positive_axis(ax: Axes, series: Series) -> None:
 
 
 def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
-    """Limits that one wild step cannot set; arrows at the edge and a count stand for what is
-    beyond.
-    """
+    """Limits that ignore single extreme values; arrows at the edge and a note stand for those."""
     beyond = ""
     values = np.concatenate([s.value for s in drawn])
     low, high = np.quantile(values, [0.005, 0.995])
@@ -284,13 +288,13 @@ def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
         out = values[(values < bottom) | (values > top)]
         furthest = number(float(f"{out[np.abs(out).argmax()]:.3g}"))
         beyond = f"{len(out):,} beyond the axis, the furthest at {furthest}"
-    refused = sum(int((s.value <= 0).sum()) for s in drawn) if log else 0
-    _note(ax, drawn, beyond, f"{refused:,} not positive, not drawn" if refused else "")
+    omitted = sum(int((s.value <= 0).sum()) for s in drawn) if log else 0
+    _note(ax, drawn, beyond, f"{omitted:,} not positive (not drawn)" if omitted else "")
 
 
 def _note(ax: Axes, series: list[Series], *more: str) -> None:
     lost = sum(s.lost for s in series)
-    text = joined([*more, f"{lost:,} not finite, not drawn" if lost else ""])
+    text = joined([*more, f"{lost:,} not finite (not drawn)" if lost else ""])
     if text:
         ax.annotate(
             text,
@@ -312,7 +316,7 @@ def _absent(ax: Axes, *series: Series) -> None:
     ax.set_ylim(0, 1)
     ax.set_yticks([])
     ax.grid(False)
-    text = f"no finite value among {lost:,}" if lost else "not recorded"
+    text = f"none of {lost:,} values is finite" if lost else "not recorded"
     ax.text(
         0.5,
         0.5,
@@ -354,15 +358,15 @@ def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
         parts.append(
             f"{bad.value.sum():,.0f} non-finite chains in {steps:,} steps"
             if steps
-            else "every chain finite"
+            else "all chains finite"
         )
     return joined(parts)
 
 
 def _event_list(events: Sequence[Record], shown: int = 4) -> str:
     ordered = sorted(events, key=lambda event: float(event["step"]))
-    told = dict.fromkeys(
+    lines = dict.fromkeys(
         f"step {float(e['step']):,.0f}: {e.get('reason') or 'no reason given'}" for e in ordered
     )
-    more = f" · and {len(told) - shown} more" if len(told) > shown else ""
-    return "\n".join(textwrap.wrap(f"Dotted: {joined([*told][:shown])}{more}", 190))
+    more = f" · and {len(lines) - shown} more" if len(lines) > shown else ""
+    return "\n".join(textwrap.wrap(f"Dotted lines: {joined([*lines][:shown])}{more}", 190))

@@ -1,6 +1,4 @@
-"""Fewer points for the same picture: what is left out is never an extreme and never the end of the
-run.
-"""
+"""Draw long series with fewer points, without losing an extreme value or an end."""
 
 from __future__ import annotations
 
@@ -9,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: A hole of more than this many times the usual spacing is drawn as a hole.
+#: The line is broken where points are missing for more than this many times the usual spacing.
 GAP = 3.0
 
 
 @dataclass(frozen=True)
 class Band:
-    """Bins of consecutive points: where they are, and their least, median and greatest value. All
-    (bins,).
+    """Bins of consecutive points, with their smallest, median and largest values, (bins,) each.
 
-    A row of NaN separates stretches with a hole between them. `exact` says that each bin is a
+    An entry of NaN separates stretches between which points are missing. If `exact`, each bin is a
     single point.
     """
 
@@ -30,13 +27,12 @@ class Band:
 
 
 def decimate(step: np.ndarray, value: np.ndarray, bins: int = 400) -> Band:
-    """Finite points (step ascending) as about `bins` bins of equal count, or as they are when they
-    are few.
+    """Points with increasing step as about `bins` bins of equal count; at most `bins` stay as is.
 
-    The least and greatest value of every stretch survive in `low` and `high`. The first and the
-    last bin of a stretch stand at its first and last step, the others at their mean step. Points
-    missing or not finite are left out; where they leave a hole of more than three times the usual
-    (median) spacing, the line is broken.
+    Points that are not finite are left out. Where points are missing for more than three times the
+    usual (median) spacing, a stretch ends. The first and the last bin of a stretch are at its first
+    and last step, the others at their mean step. The smallest and largest value of every stretch
+    are kept in `low` and `high`.
     """
     finite = np.isfinite(value)
     step, value = step[finite].astype(np.float64), value[finite]
@@ -77,11 +73,10 @@ def _bin(step: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:  # (n,)
 def running_median(
     step: np.ndarray, value: np.ndarray, points: int = 400
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Medians over a window of about 1/40 of the run: steps (m,), medians (m,) and the odd window
-    length.
+    """Medians of finite values over a centred window of about 1/40 of the run.
 
-    Centred; at the ends of the run, and of a hole as `decimate` sees it, the window is cut to what
-    exists, and NaN stands in the hole. Values are finite.
+    Returns steps (m,), medians (m,) and the length of the window, which is odd. The window is cut
+    at the ends of a stretch, as `decimate` defines it, and an entry of NaN separates stretches.
     """
     n = len(value)
     half = max(2, n // 80)
@@ -97,9 +92,7 @@ def running_median(
 
 
 def extreme_indices(value: np.ndarray, bins: int = 600) -> np.ndarray:
-    """Indices, ascending, of the least and the greatest value of each bin, and of both ends;
-    (n,) -> (m,).
-    """
+    """Indices of the smallest and largest value of each bin, and of both ends, increasing: (m,)."""
     n = len(value)
     if n <= 2 * bins:
         return np.arange(n)

@@ -1,7 +1,7 @@
-"""Densities, energies and samples in the plane.
+"""Figures of densities, energies and samples in the plane.
 
-A grid is (n, n) over [-box, box]², rows are y ascending and columns x ascending, as
-`metrics.density_on_grid` makes it.
+A grid is (n, n) over [-box, box]², as `metrics.density_on_grid` returns it: the first index is that
+of y, the second that of x, and both increase.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-#: More points than this hide each other; the panel says how many it shows.
+#: At most so many points are drawn, since more hide each other; a note gives the number drawn.
 MAX_POINTS = 4000
 COLOURS = "viridis"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²;
-    `note` is under the title.
+    """One column of `densities`: a density (n, n), samples (N, 2), or both, over [-box, box]².
+
+    `note` stands under the title.
     """
 
     title: str
@@ -52,22 +53,23 @@ class Panel:
 
 
 def densities(panels: Sequence[Panel]) -> Figure:
-    """Columns side by side: the truth first, then one per sampler; densities on top, samples below.
+    """Densities above and samples below, one column per panel; the first is the reference.
 
-    All densities share one linear colour scale from 0 to the peak of the first, so that equal
-    colours are equal densities; a higher peak elsewhere saturates, and the colour bar then ends in
-    an arrow. Samples are points over thin contours of the first density.
+    All densities share one linear colour scale, from 0 to the peak of the first. Where another
+    density has a higher peak, its colour is that of the largest value, and the colour bar ends in
+    an arrow. Samples are points over thin contours of the first density. Raises StanleyError for
+    panels with different boxes, or with neither a density nor samples.
     """
-    require(len(panels) > 0, "no panels to draw: give at least one Panel")
+    require(len(panels) > 0, "panels is empty; give at least one Panel")
     box = _box(panels[0].box)
     for p in panels:
         require(
             p.box == box,
-            f"panel {p.title!r} has box {p.box}, the first has {box}; use one box for all",
+            f"panel {p.title!r} has box {p.box}, but must have {box} as the first panel has",
         )
         require(
             p.density is not None or p.samples is not None,
-            f"panel {p.title!r} has neither a density nor samples; give one",
+            f"panel {p.title!r} has neither a density nor samples; give at least one of them",
         )
     grids = [
         None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels
@@ -81,8 +83,7 @@ def densities(panels: Sequence[Panel]) -> Figure:
     columns = [grids, points]
     rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
 
-    # Inches, from the left and from the top: squares of one size, with room for titles, notes and
-    # ticks.
+    # In inches: squares of one size, with room for titles, notes and ticks.
     side, gap, left, head = 2.35, 0.27, 0.62, 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
     width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
     height = head + len(rows) * side + (len(rows) - 1) * 0.62 + 0.55
@@ -119,7 +120,7 @@ def _fractions(
 def samples_over_density(
     samples: Array, density_grid: Array, box: float, title: str = ""
 ) -> Figure:
-    """Samples (N, 2) as points over a density (n, n) in grey."""
+    """Samples (N, 2) as points over a density (n, n) in shades of grey, in [-box, box]²."""
     box, grid, points = _box(box), _grid(density_grid, "density_grid"), _points(samples, "samples")
     figure = new_figure(5.2, 5.0)
     ax = figure.add_subplot()
@@ -140,19 +141,21 @@ def samples_over_density(
 
 
 def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
-    """E - min E over the box, bright where low (likely), with contour lines at the ticks of the
-    colour bar.
+    """The energy E - min E over [-box, box]², bright where it is low.
 
-    The colours follow the square root, to show the wells of an energy that climbs without bound
-    around them, and end at the 90th percentile; the colour bar then ends in an arrow. Cells that
-    are not finite stay white and are counted.
+    Contour lines are at the ticks of the colour bar. Colours follow the square root of the energy,
+    so that wells show although the energy grows without bound around them, and end at its 90th
+    percentile; the colour bar then ends in an arrow. Cells that are not finite are white, and a
+    note counts them.
     """
     from matplotlib.colors import PowerNorm
 
     box = _box(box)
     energy = _square(grid_energy, "grid_energy")
     finite = np.isfinite(energy)
-    require(finite.any(), "grid_energy has no finite value; check the network's weights for NaN")
+    require(
+        finite.any(), "grid_energy has no finite value; check whether the network's weights are NaN"
+    )
     energy = np.where(finite, energy - energy[finite].min(), np.nan)
     highest = float(energy[finite].max())
     top = float(np.quantile(energy[finite], 0.9)) or highest or 1.0
@@ -217,9 +220,7 @@ def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | Non
 
 
 def _head(ax: Axes, panel: Panel, noted: bool) -> None:
-    """Title, the line of notes where any panel has one, and room for the line that counts
-    samples.
-    """
+    """The title, a line for notes if any panel has one, and room for the number of samples."""
     base = 15 if panel.samples is not None and panel.density is None else 4
     _above(ax, panel.note, base, LABEL, MUTED)
     ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=base + 13 * noted)
@@ -300,11 +301,12 @@ def _grid(grid: Array, name: str) -> np.ndarray:
     array = _square(grid, name)
     require(
         np.isfinite(array).all(),
-        f"{name} has values that are not finite; check the network's weights for NaN",
+        f"{name} has values that are not finite; check whether the network's weights are NaN",
     )
     require(
         array.min() >= 0,
-        f"{name} has a value {array.min():g} < 0; give the density, not its logarithm",
+        f"{name} has a value {array.min():g}, but all must be >= 0; give the density, not its"
+        " logarithm",
     )
     return array
 

@@ -1,4 +1,4 @@
-"""All figures of a diagnosis."""
+"""The figures of a diagnosis."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NAMES = ("mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "
 
 
 def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
-    """Write FOLDER/*.png, one for each part that was run, and return their paths; those of a part
-    that an earlier diagnosis drew there and this one left out are removed.
+    """Write the figures of a diagnosis as FOLDER/*.png, and return their paths.
 
-    Traces and autocorrelation are those of the four coordinates with the largest R̂; a coupling in
-    which pairs are left bounds nothing and is not drawn. Chains with a non-finite draw are left
-    out.
+    There is one figure for each part that was run; the figure that an earlier diagnosis left for a
+    part that was not run now is deleted. Traces and autocorrelation show the four coordinates with
+    the largest R̂, without the chains that hold a non-finite draw. A coupling that gives no valid
+    bound is not drawn.
     """
     draws = found.draws[:, ~found.summary.nonfinite]
     s, u = found.summary, found.summary_u

@@ -1,4 +1,4 @@
-"""Energies of data, held-out data and samples, side by side."""
+"""Histograms of the energies of data, held-out data and samples."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 
 
 def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") -> Figure:
-    """One row per group of energies (N,) on shared bins; the first group's outline is repeated in
-    every row.
+    """Histograms of energies with the same bins, one row per group.
 
-    The axis spans, over the groups, [q1 - 3·IQR, q3 + 3·IQR] cut to the values there are, so that a
-    few runaway chains cannot flatten the rest; how many lie outside stands in the row. Heights are
-    shares of the whole group.
+    energies   name -> energies (N,)
+
+    The outline of the first group is repeated in every row for comparison. Heights are shares of
+    the whole group. The axis covers the energies of every group between q1 - 3·IQR and q3 + 3·IQR,
+    so that a few chains that diverged cannot flatten the rest; each row gives the number outside.
     """
-    require(len(energies) > 0, 'no energies to draw: give at least one group, {"data": energies}')
+    require(len(energies) > 0, 'energies is empty; give at least one group, {"data": energies}')
     groups = {name: _energies(value, name) for name, value in energies.items()}
     require(
         any(np.isfinite(v).any() for v in groups.values()),
-        "no energy is finite; check the network's weights for NaN",
+        "no energy is finite; check whether the network's weights are NaN",
     )
     edges = shared_bins([v[np.isfinite(v)] for v in groups.values()])
 
@@ -80,15 +81,16 @@ def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") ->
         )
     axes[0].set_ylim(0, 1.08 * max(float(s.max()) for s in shares.values()) or 1.0)
     axes[0].set_xlim(edges[0], edges[-1])
-    dashed = f" (dashed: {first}, for comparison)" if len(groups) > 1 else ""
+    dashed = f" (dashed: that of {first}, for comparison)" if len(groups) > 1 else ""
     axes[-1].set_xlabel(f"{label}{dashed}", fontsize=LABEL, color=INK)
     figure.supylabel("share per bin", fontsize=LABEL, color=INK)
     return figure
 
 
 def shared_bins(groups: Sequence[np.ndarray], bins: int = 60) -> np.ndarray:
-    """Edges (bins + 1,) of equal width over the union of each group's far fences q1 - 3·IQR … q3 +
-    3·IQR.
+    """Edges (bins + 1,) of bins of equal width.
+
+    They cover the values of every group between q1 - 3·IQR and q3 + 3·IQR.
     """
     spans = []
     for value in groups:

@@ -1,8 +1,7 @@
-"""What every figure shares: colours, light axes, arrays from tensors, and one way to a file.
+"""What all figures share: colours, the style of axes, conversion of tensors, and writing of files.
 
-Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state,
-no display. Matplotlib is imported inside the functions, so that importing `stanley.plots` costs
-nothing.
+Figures are plain `matplotlib.figure.Figure` objects, drawn by Agg: without pyplot, global state or
+a display. Matplotlib is imported inside the functions, so that importing `stanley.plots` is fast.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Array = np.ndarray | torch.Tensor
 DPI = 130
 MAX_BYTES = 500_000
 
-#: Okabe & Ito (2008), told apart by readers with any common colour vision.
+#: The colours of Okabe & Ito (2008), which colour-blind readers can distinguish.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
     "#0072B2",
     "#D55E00",
@@ -46,10 +45,12 @@ TITLE, LABEL, SMALL = 10.5, 9.0, 8.0  # points
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a PNG of at most 500 kB, atomically; the folder is made when it is missing.
+    """Write a figure as a PNG of at most 500 kB, and return its path.
 
-    A figure that does not fit (a large grid of noisy images) loses the finest shades first, down to
-    16 levels a channel, then size. For exact pixels use `write_grid_png`.
+    The file is written atomically, and a missing folder is created. A figure that is too large (a
+    large grid of noisy images) is first reduced to fewer colours, at least 16 levels per channel,
+    and then in size; for exact pixels use `write_grid_png`. Raises StanleyError for a path that
+    does not end in .png or cannot be written.
     """
     path = png_path(path)
     content = _encode(image := rendered(figure))
@@ -66,8 +67,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 
 def png_path(path: str | os.PathLike[str]) -> Path:
-    """The path, its folder made; an error in one line when it does not name a PNG that can be
-    written.
+    """Create the folder of a path to a PNG.
+
+    Raises StanleyError if the path does not end in .png or the folder cannot be created.
     """
     path = Path(path)
     require(
@@ -95,7 +97,7 @@ def rendered(figure: Figure) -> Image:
 
 
 def _shades(image: Image, levels: int) -> Image:
-    """Each channel rounded to `levels` values; black and white stay what they are."""
+    """The image with each channel rounded to `levels` values; black and white do not change."""
     table = np.rint(np.rint(np.arange(256) / 255 * (levels - 1)) / (levels - 1) * 255).astype(int)
     return image.point(table.tolist() * 3)
 
@@ -107,7 +109,7 @@ def _encode(image: Image) -> bytes:
 
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
-    """An empty white figure of width x height inches."""
+    """An empty white figure of width × height inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")  # type: ignore[arg-type]
@@ -147,7 +149,7 @@ def number(value: float) -> str:
 
 
 def key_above(ax: Axes, columns: int = 4) -> None:
-    """The legend on the line of the title, right of it, where it can cover no data."""
+    """A legend to the right of the title, where it covers no data."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         ax.legend(
@@ -167,9 +169,7 @@ def key_above(ax: Axes, columns: int = 4) -> None:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """An array on the host, in float64 or as the integers it was;
-    tensors of any device and dtype.
-    """
+    """A NumPy array of a tensor on any device, or of anything else; floats become float64."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.double() if value.is_floating_point() else value).numpy()
@@ -178,4 +178,5 @@ def to_numpy(value: Any) -> np.ndarray:
 
 
 def joined(parts: Sequence[str]) -> str:
+    """The parts that are not empty, separated by dots."""
     return " · ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Grids of images, pixel for pixel."""
+"""Grids of images, drawn pixel by pixel."""
 
 from __future__ import annotations
 
@@ -34,51 +34,63 @@ MARGIN, HEAD = 14, 34
 
 
 def image_grid(images: Array, columns: int | None = None, title: str | None = None) -> Figure:
-    """uint8 images (N, C, H, W), C of 1 or 3, row by row; each pixel a whole number of figure
-    pixels.
+    """A grid of uint8 images (N, C, H, W), C = 1 or 3, filled row by row.
+
+    Every pixel of an image is a whole number of pixels of the figure. The default of `columns` is
+    the smallest integer >= √N.
     """
     return _grids([(title or "", images)], columns)
 
 
 def labelled_grids(groups: Sequence[tuple[str, Array]], columns: int | None = None) -> Figure:
-    """Grids side by side, each under its label and count: fresh chains, bank, data."""
-    require(len(groups) > 0, "no groups of images to draw: give at least one (label, images)")
+    """Grids of images side by side, each under its label and number of images.
+
+    groups   (label, uint8 images (N, C, H, W)) for each grid, for instance fresh chains, bank and
+             data
+    """
+    require(len(groups) > 0, "groups is empty; give at least one (label, images)")
     return _grids(groups, columns, counted=True)
 
 
 def chain_film(
     states: Array, steps: Sequence[int], title: str | None = None, names: Sequence[str] = ()
 ) -> Figure:
-    """Chains along time: uint8 states (T, B, C, H, W), one row a chain, one column a step, each
-    under its number.
+    """States of image chains over time: one row per chain, one column per step.
 
-    `names` are put in front of the rows where given. Short-run chains and long ones in one picture:
-    whether the steady state is still an image.
+    states   uint8 (T, B, C, H, W)
+    steps    the T numbers of steps, which stand above the columns
+    names    labels of the B rows, if given
+
+    It shows whether long chains still end in images, not only those as short as in training.
     """
     x = to_numpy(states)
     require(
         x.ndim == 5 and len(steps) == len(x) and x.shape[1] >= 1,
-        f"states have shape {x.shape} and there are {len(steps)} steps, but must be (T, B, C, H, W)"
-        " with one step each",
+        f"states have shape {x.shape} and there are {len(steps)} steps, but they must be"
+        " (T, B, C, H, W) and T steps",
     )
     require(
         len(names) in (0, x.shape[1]),
-        f"{len(names)} names for {x.shape[1]} chains; give one a chain, or none",
+        f"there are {len(names)} names for {x.shape[1]} chains; give one for each chain, or none",
     )
     return picture_table(
-        x.swapaxes(0, 1), [f"{step:,}" for step in steps], names, title or "after … steps"
+        x.swapaxes(0, 1), [f"{step:,}" for step in steps], names, title or "Number of steps"
     )
 
 
 def picture_table(
     images: Array, columns: Sequence[str], rows: Sequence[str] = (), title: str = ""
 ) -> Figure:
-    """uint8 images (R, K, C, H, W) as R rows of K pictures, each column under its label."""
+    """A table of uint8 images (R, K, C, H, W): R rows of K images, with labels of the columns.
+
+    `rows` are labels of the rows, if given.
+    """
     x = to_numpy(images)
     require(
         x.ndim == 5 and x.shape[1] == len(columns) and len(rows) in (0, len(x)),
         f"images have shape {x.shape}, {len(columns)} column labels and {len(rows)} row labels,"
-        " but must be (rows, columns, C, H, W) with one label each",
+        " but must be (rows, columns, C, H, W) with one label for each column, and one or none for"
+        " each row",
     )
     r, k, _, h, w = x.shape
     scale = max(1, round(58 / max(h, w)))
@@ -127,7 +139,10 @@ def picture_table(
 def write_grid_png(
     images: Array, path: str | os.PathLike[str], columns: int | None = None, scale: int = 1
 ) -> Path:
-    """The grid alone as a PNG, without axes or loss; written atomically."""
+    """Write a grid of images as a PNG, without axes and without loss, and return its path.
+
+    See `tile` for the arguments. The file is written atomically.
+    """
     from PIL import Image
 
     path = png_path(path)
@@ -141,11 +156,11 @@ def write_grid_png(
 
 
 def tile(images: Array, columns: int | None = None, scale: int = 1) -> np.ndarray:
-    """uint8 (N, C, H, W) -> one white-spaced picture (rows, width, C), uint8, `scale` times
-    enlarged.
+    """One uint8 picture (height, width, C) of images (N, C, H, W) in a grid, with white gaps.
 
-    Image k has its top left corner at row (k // columns)·(scale·H + 2), column (k %
-    columns)·(scale·W + 2). `columns` is the least integer >= √N when left out.
+    Images are enlarged by the whole number `scale`. The top left corner of image k is at row
+    (k // columns)·(scale·H + 2) and column (k % columns)·(scale·W + 2). The default of `columns` is
+    the smallest integer >= √N.
     """
     x = _checked(images, "images")
     n, c, h, w = x.shape
@@ -221,8 +236,8 @@ def _checked(images: Array, name: str) -> np.ndarray:
     x = to_numpy(images)
     require(
         x.dtype == np.uint8,
-        f"{name} are {x.dtype}, but must be uint8 in 0..255; convert [-1, 1] with ((x + 1) *"
-        " 127.5).round()",
+        f"{name} are {x.dtype}, but must be uint8 from 0 to 255; convert values in [-1, 1] by"
+        " ((x + 1) * 127.5).round()",
     )
     require(
         x.ndim == 4 and x.shape[1] in (1, 3) and min(x.shape) > 0,

@@ -1,4 +1,4 @@
-"""R̂ and effective sample sizes, coordinate by coordinate."""
+"""R̂ and effective sample sizes of every coordinate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DOTS = 60  # coordinates that are drawn one by one; more are sorted into a curve
+DOTS = 60  # up to so many coordinates are drawn as dots; more are sorted into a curve
 
 
 def mixing(
@@ -35,21 +35,21 @@ def mixing(
     ess_tail: Array,
     potential: tuple[float, float, float] | None = None,
 ) -> Figure:
-    """R̂ on the left, bulk and tail ESS on the right, (*event) each; limits 1.01 and 400 as dotted
-    lines.
+    """R̂ on the left, bulk and tail ESS on the right, with dotted lines at the limits 1.01 and 400.
 
-    potential  the same three numbers of U(x), drawn as a line of its own
+    rhat, ess_bulk, ess_tail   (*event) each
+    potential                  R̂, bulk and tail ESS of U(x); the first two are drawn as lines
 
-    Up to 60 coordinates are dots in their order; of more the values are sorted, worst first. NaN (a
-    coordinate that never moved or is not finite) is left out and counted in the title.
+    Up to 60 coordinates are drawn as dots in their order; more are sorted, worst first. Coordinates
+    with a NaN, which never moved or are not finite, are left out and counted in the title.
     """
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     r, bulk, tail = (to_numpy(v).astype(np.float64).ravel() for v in (rhat, ess_bulk, ess_tail))
     require(
         r.shape == bulk.shape == tail.shape and len(r) > 0,
-        f"rhat {r.shape}, ess_bulk {bulk.shape} and ess_tail {tail.shape} must have one shape and"
-        " not be empty",
+        f"rhat has {r.shape}, ess_bulk {bulk.shape} and ess_tail {tail.shape} values, but all must"
+        " have the same number, and at least 1",
     )
     known = np.isfinite(r) & np.isfinite(bulk) & np.isfinite(tail)
     figure = new_figure(9.6, 3.3)
@@ -57,7 +57,7 @@ def mixing(
     lost = f", {int((~known).sum()):,} not judged" if not known.all() else ""
     dress(left, f"R̂ of {len(r):,} coordinate{'' if len(r) == 1 else 's'}{lost}", _axis(len(r)), "")
     right.set_yscale("log")
-    dress(right, "Effective sample size", _axis(len(r)), "draws, log scale")
+    dress(right, "Effective sample size", _axis(len(r)), "draws (log scale)")
     _values(left, r[known], "R̂", BLUE, worst=True)
     _values(right, bulk[known], "bulk", BLUE, worst=False)
     _values(right, tail[known], "tail", CYCLE[2], worst=False)
@@ -82,7 +82,7 @@ def mixing(
 
 
 def _axis(d: int) -> str:
-    return "coordinate" if d <= DOTS else "coordinates, worst first"
+    return "coordinate" if d <= DOTS else "rank of the coordinate, worst first"
 
 
 def _values(ax: Axes, values: np.ndarray, label: str, colour: str, *, worst: bool) -> None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def energy_path(relaxed: Array, straight: Array, title: str = "U along the path") -> Figure:
-    """U at P + 1 points of a path from a to b, and of the straight line it started from."""
+    """U along a relaxed path and along the straight line from which it started, (P + 1,) each."""
     relaxed, straight = to_numpy(relaxed), to_numpy(straight)
     share = np.linspace(0, 1, len(relaxed))
     figure = new_figure(5.4, 2.9)
     ax = figure.add_subplot()
     ax.plot(share, straight, color=MUTED, lw=1.2, ls="--", marker="o", ms=3, label="straight line")
     ax.plot(share, relaxed, color=BLUE, lw=1.8, marker="o", ms=4, label="relaxed")
-    dress(ax, title, "share of the path's length", "U")
+    dress(ax, title, "fraction of the path's length", "U")
     key_above(ax, 2)
     return figure

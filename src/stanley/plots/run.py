@@ -1,4 +1,4 @@
-"""All figures of a run directory, from its records and the arrays that `evaluate` kept there."""
+"""The figures of a run directory, from its records and the arrays that `evaluate` kept there."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from stanley.plots import (
 )
 from stanley.runs.directory import RunDirectory
 
-SHOWN = 64  # images a grid
+SHOWN = 64  # images in a grid
 LABELS = {"data": "held-out data", "fresh": "fresh chains, from noise", "bank": "bank"}
 
 
 def plot_run(run: RunDirectory) -> list[Path]:
-    """Write plots/*.png and return their paths; without samples/evaluated.npz only the learning
-    curves.
+    """Write the figures of a run as plots/*.png, and return their paths.
+
+    Without samples/evaluated.npz, which `evaluate` writes, there are only the learning curves.
     """
     drawn: dict[str, Any] = {}
     events = [e for e in run.events() if e["kind"] in ("collapsed", "rollback", "diverged")]

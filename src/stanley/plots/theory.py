@@ -1,4 +1,4 @@
-"""What the theorems ask for, as it was measured: growth on rays, the drift condition, bias."""
+"""Figures of what the theorems are about: growth along rays, the drift condition, and bias."""
 
 from __future__ import annotations
 
@@ -26,26 +26,28 @@ from stanley.plots.figures import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LINEAR = 5.0  # of |log ΠV/V|, up to which the axis is linear
-TOP = 700.0  # of |log ΠV/V|: beyond it e^x is no double
+LINEAR = 5.0  # largest |log ΠV/V| for which the axis is linear
+TOP = 700.0  # |log ΠV/V| beyond which ΠV/V overflows float64
 
 
 def ray_growth(
     radii: Array, radial: Array, cosine: Array, title: str = "Growth along rays"
 ) -> Figure:
-    """⟨u, ∇U(ru)⟩ and the cosine of u and ∇U against the radius: median of the rays, and from least
-    to largest.
+    """The radial derivative ⟨u, ∇U(ru)⟩ (left) and the cosine of u and ∇U (right), by radius.
 
-    radii (R,); radial and cosine (R, num_rays), as `h1_on_rays` gives them. Both axes of the left
-    panel are logarithmic; what is not positive leaves it, and the share that is not is written
-    there. The dotted lines are the slopes of a linear and of a Gaussian potential through the
-    median at the first radius.
+    radii           r, (R,)
+    radial, cosine  (R, num_rays), as `h1_on_rays` returns them
+
+    The lines are medians over the rays, the bands go from the smallest to the largest value. Both
+    axes of the left panel are logarithmic: values that are not positive are not drawn, and a note
+    gives their share. The dotted lines are the radial derivatives of a linear and of a Gaussian
+    potential that start at the first median.
     """
     r, slope, angle = (to_numpy(v).astype(np.float64) for v in (radii, radial, cosine))
     require(
         r.ndim == 1 and slope.ndim == 2 and slope.shape == angle.shape and len(slope) == len(r),
-        f"radii {r.shape}, radial {slope.shape} and cosine {angle.shape} must be (R,), (R, rays)"
-        " and (R, rays)",
+        f"radii are {r.shape}, radial {slope.shape} and cosine {angle.shape}, but they must be"
+        " (R,), (R, num_rays) and (R, num_rays)",
     )
     figure = new_figure(9.6, 3.4)
     left, right = figure.subplots(1, 2)
@@ -67,7 +69,7 @@ def ray_growth(
             middle,
             color=BLUE,
             linewidth=1.7,
-            label=f"median of {slope.shape[1]} rays; band: all",
+            label=f"median of {slope.shape[1]} rays (band: all)",
         )
         for power, name in ((0, "linear"), (1, "Gaussian")):
             left.plot(
@@ -104,19 +106,20 @@ def ray_growth(
 def drift_curve(
     radius: Array, log_ratio: Array, relative_error: Array, title: str = "Drift condition"
 ) -> Figure:
-    """log ΠV(x)/V(x) against |x|, (P,) each, with two standard errors; below 0 the chain is drawn
-    inwards.
+    """The drift log ΠV(x)/V(x) by |x|, with bars of two standard errors.
 
-    The vertical axis turns logarithmic beyond ±1 where values exceed 5. Infinite values stand at
-    its edge as triangles.
+    radius, log_ratio, relative_error   (P,) each, as `drift_ratio` returns them
+
+    Where the values are below 0, a step moves the chain inwards on average. If some exceed 5, the
+    vertical axis is logarithmic beyond ±1. Infinite values are triangles at the edge.
     """
     from matplotlib.ticker import FuncFormatter
 
     r, value, error = (to_numpy(v).astype(np.float64) for v in (radius, log_ratio, relative_error))
     require(
         r.ndim == 1 and r.shape == value.shape == error.shape and len(r) > 0,
-        f"radius {r.shape}, log_ratio {value.shape} and relative_error {error.shape} must be one"
-        " (P,), not empty",
+        f"radius is {r.shape}, log_ratio {value.shape} and relative_error {error.shape}, but all"
+        " must be (P,) with P >= 1",
     )
     figure = new_figure(6.4, 3.6)
     ax = figure.subplots()
@@ -133,13 +136,15 @@ def drift_curve(
         (~finite & (value < 0), -1, "v"),
     ):
         if beyond.any():
-            place = np.full(
+            at_edge = np.full(
                 beyond.sum(), edge * max(2.0, 2 * np.abs(value[finite]).max(initial=1.0))
             )
-            ax.errorbar(r[beyond], place, color=VERMILION, label="beyond the axis", **_dots(marker))
+            ax.errorbar(
+                r[beyond], at_edge, color=VERMILION, label="beyond the axis", **_dots(marker)
+            )
     ax.axhline(0, color=MUTED, linewidth=0.9)
     ax.annotate(
-        "below 0: drawn inwards",
+        "below 0: moves inwards",
         (1, 0),
         (-3, -11),
         ("axes fraction", "data"),
@@ -153,17 +158,18 @@ def drift_curve(
 
 def bias_dots(
     functions: Mapping[str, Sequence[Any]],
-    title: str = "Bias against the adjusted twin; bars: what could be chance",
+    title: str = "Difference from the exact sampler (bars: what may be chance)",
 ) -> Figure:
-    """One row per function: its difference from the exact sampler's, coordinate by coordinate.
+    """The bias of a sampler in every coordinate, one row per function.
 
-    functions  name -> (difference (*shape), standard error (*shape), limit in standard errors)
+    functions  name -> (difference (*shape), standard error (*shape), limit in standard errors), as
+               in `Comparison`
 
-    The bars are the limit to each side: a bar that misses 0 is a bias, and red.
+    The bars extend by the limit to each side. A bar that does not reach 0 is a bias, and is red.
     """
     from matplotlib.ticker import MaxNLocator
 
-    require(len(functions) > 0, "no functions to draw: give at least one")
+    require(len(functions) > 0, "functions is empty; give at least one")
     figure = new_figure(7.6, 0.6 + 2.0 * len(functions))
     axes = np.atleast_1d(figure.subplots(len(functions), 1)).tolist()
     for k, (ax, (name, (difference, error, limit))) in enumerate(
@@ -172,7 +178,8 @@ def bias_dots(
         d, half = (to_numpy(v).astype(np.float64).ravel() for v in (difference, error))
         require(
             d.shape == half.shape,
-            f"{name}: differences {d.shape} and errors {half.shape} must have one shape",
+            f"{name}: there are {d.shape} differences and {half.shape} standard errors, but both"
+            " must have the same shape",
         )
         half = float(limit) * half
         dress(ax, title if k == 0 else "", "coordinate" if k == len(functions) - 1 else "", name)
