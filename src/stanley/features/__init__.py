@@ -1,6 +1,7 @@
-"""What images are seen through before they are compared: pixels, small classifiers, Inception.
+"""Feature maps for the comparison of images: pixels, small classifiers, and Inception.
 
-A number carries the name of its features, and compares with others in the same features only.
+Every number in a feature map carries its name, and can be compared with numbers in the same
+features only.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ from stanley.features.inception import Inception, InceptionFeatures, inception_f
 from stanley.features.reference import Reference, reference_of
 from stanley.metrics import Features, PixelFeatures
 
-#: What features_named knows, and what each is.
+#: The names that `features_named` accepts, with a description of each.
 ABOUT = {
-    "pixels": "the values themselves",
-    "pixels-8x8": "images averaged to 8 × 8",
-    "cifar": "a small classifier of CIFAR-10, shipped with this package",
-    "mnist": "a small classifier of MNIST, shipped with this package",
-    "inception": "Inception with the published weights, from the cache folder: FID and KID",
-    "inception:PATH": "the same from a file",
-    "inception:download": "the same, fetched first (91 MiB) if they are not in the cache folder",
+    "pixels": "the values of the pixels",
+    "pixels-8x8": "the values of images averaged to 8 × 8 pixels",
+    "cifar": "a small classifier of CIFAR-10, which comes with this package",
+    "mnist": "a small classifier of MNIST, which comes with this package",
+    "inception": "Inception with the published weights from the cache folder, for FID and KID",
+    "inception:PATH": "Inception with the weights in a file",
+    "inception:download": "as inception, but download the weights (91 MiB) if they are missing",
 }
 
 
 def features_named(name: str, *, device: torch.device | str = "cpu") -> Features:
-    """The features of that name, on a device; `ABOUT` lists the names."""
+    """Return the features of that name, on a device; `ABOUT` lists the names.
+
+    Raises StanleyError for an unknown name and for weights that are missing or cannot be read.
+    """
     if name in ("pixels", "pixels-8x8"):
         return PixelFeatures(8 if name == "pixels-8x8" else None)
     if name in ("cifar", "mnist"):
@@ -37,12 +41,13 @@ def features_named(name: str, *, device: torch.device | str = "cpu") -> Features
         if path == "download":
             return inception_features(download=True, device=device)
         return inception_features(path or None, device=device)
-    raise StanleyError(f"features {name!r} are not known; {did_you_mean(name, ABOUT)}")
+    raise StanleyError(f"unknown features {name!r}: {did_you_mean(name, ABOUT)}")
 
 
 def score_names(features: Features) -> tuple[str, str]:
-    """What Fréchet and kernel distance in these features are called:
-    fid and kid with the published Inception alone.
+    """The names of Fréchet and kernel distance in these features.
+
+    They are fid and kid with the published Inception only, else fd_NAME and kd_NAME.
     """
     return (
         ("fid", "kid")

@@ -1,9 +1,9 @@
-"""A small residual classifier whose last layer but one is a feature map: distances in it see
-objects, not pixels.
+"""A small residual classifier whose penultimate layer is a feature map for comparing images.
 
-Trained by `stanley features train`, shipped in `features/weights/`. Numbers in these features
-compare with each other alone: they are not FID, and a network that was trained on the data set it
-judges knows that data set best.
+It is trained by `stanley features train`; two come with the package, in `features/weights/`.
+Numbers in these features can only be compared with each other. Not true: that they are FID. Not
+true: that all data sets are treated alike: the features describe best the data set on which the
+classifier was trained.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ ClassifierName = Literal["cifar", "mnist"]
 
 
 class Layer(nn.Module):
-    """φ(norm(W * x)), 3×3, φ = SiLU; with `norm` False the normalisation is folded into W and a
-    bias.
+    """A 3×3 convolution with batch normalisation, φ(norm(W * x)), where φ = SiLU.
+
+    If `norm` is False, the normalisation is folded into W and a bias.
     """
 
     def __init__(self, fan_in: int, fan_out: int, norm: bool) -> None:
@@ -43,7 +44,7 @@ class Layer(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + φ(W₂ * φ(W₁ * x))."""
+    """A residual block, x + φ(W₂ * φ(W₁ * x))."""
 
     def __init__(self, width: int, norm: bool) -> None:
         super().__init__()
@@ -54,11 +55,11 @@ class Residual(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Layer, then for each further width: halve by maximum, layer, residual pair (the first
-    without); mean over pixels; ten logits.
+    """A classifier of ten classes, (B, C, H, W) -> logits (B, 10).
 
-    For widths (16, 32, 64, 128) and 32×32×3 pixels 468,000 weights and 13M multiply-adds, k = 128
-    features.
+    It is a layer, then for each further width a 2×2 max pool, a layer and a residual block, then
+    the mean over pixels and a linear layer. For widths (16, 32, 64, 128) and 32×32×3 pixels it has
+    468,000 weights, 13M multiply-adds and k = 128 features.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...], norm: bool) -> None:
@@ -80,8 +81,9 @@ class Classifier(nn.Module):
 
 
 def unfilled(channels: int, widths: tuple[int, ...]) -> Classifier:
-    """The network without normalisation, its weights still to be loaded;
-    draws no random numbers.
+    """A classifier without normalisation, whose weights are not initialised.
+
+    It draws no random numbers.
     """
     with torch.device("meta"):
         network = Classifier(channels, widths, norm=False)
@@ -106,11 +108,11 @@ def folded(network: Classifier, channels: int, widths: tuple[int, ...]) -> Class
 
 @dataclass(frozen=True, eq=False)
 class ClassifierFeatures:
-    """Images (B, C, H, W) in [-1, 1] -> (B, k), the mean over pixels of the classifier's last maps.
+    """The features of a classifier: images (B, C, H, W) in [-1, 1] -> (B, k).
 
-    Images of another size are brought to the classifier's by bilinear interpolation (antialiased
-    where it shrinks); images with another number of channels are refused. `meta` tells data,
-    recipe, n and test accuracy.
+    They are the means over pixels of the last feature maps. Images of another size are resized by
+    bilinear interpolation (antialiased if they shrink); another number of channels raises
+    StanleyError. `meta` holds the data, recipe, number of images and test accuracy of the training.
     """
 
     name: str
@@ -125,7 +127,7 @@ class ClassifierFeatures:
         return self.network.features(self.fitted(x))
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 10), p(class | x) as the classifier sees it."""
+        """The probabilities p(class | x) of the classifier: (B, C, H, W) -> (B, 10)."""
         return softmax(self.network(self.fitted(x)), 1)
 
     def fitted(self, x: Tensor) -> Tensor:
@@ -133,12 +135,13 @@ class ClassifierFeatures:
         channels, size, _ = self.event_shape
         require(
             x.ndim == 4,
-            f"{self.name} features need images (B, C, H, W), got shape {tuple(x.shape)}",
+            f"points have shape {tuple(x.shape)}, but {self.name} features need images"
+            " (B, C, H, W); use features pixels",
         )
         require(
             x.shape[1] == channels,
-            f"{self.name} features need {channels}-channel images, got {x.shape[1]} channels; use"
-            " other features: cifar for colour, mnist for grey",
+            f"images have {x.shape[1]} channels, but {self.name} features need {channels}; use"
+            " cifar for colour and mnist for grey images",
         )
         x = x.to(self.network.head.weight)
         if tuple(x.shape[2:]) == (size, size):
@@ -147,30 +150,36 @@ class ClassifierFeatures:
 
 
 def classifier_features(name: ClassifierName, *, device: str = "auto") -> ClassifierFeatures:
-    """The shipped features: 'cifar' (k = 128, colour, 32×32) or 'mnist' (k = 64, grey, 28×28)."""
+    """The features that come with the package.
+
+    'cifar' has k = 128 and is for colour images of 32×32 pixels, 'mnist' has k = 64 and is for grey
+    images of 28×28.
+    """
     known = [path.stem for path in WEIGHTS.glob("*.safetensors")]
-    require(name in known, f"features {name!r} are not shipped; {did_you_mean(str(name), known)}")
+    require(name in known, f"unknown features {name!r}: {did_you_mean(str(name), known)}")
     return load_classifier(WEIGHTS / f"{name}.safetensors", device=device, shipped=True)
 
 
 def load_classifier(
     path: Path, *, device: str = "auto", shipped: bool = False
 ) -> ClassifierFeatures:
-    """Features of a file that `stanley features train` wrote;
-    its name carries the checksum unless it is shipped.
+    """The features of a file that `stanley features train` wrote.
+
+    Their name ends in a checksum of the weights, unless the file comes with the package.
     """
     saved = checkpoint.load(path)
     require(
         saved.meta.get("holds") == "classifier",
         f"{path} holds {saved.meta.get('holds', 'a training run')!r}, not a classifier; "
-        "make one with stanley features train",
+        "train one with stanley features train",
     )
     meta = saved.meta
     try:
         network = unfilled(meta["channels"], tuple(meta["widths"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise StanleyError(
-            f"{path} describes no classifier that can be built ({error!r})"
+            f"{path} describes no classifier that can be built ({error!r}); train one with stanley"
+            " features train"
         ) from error
     weights = {name: t.float() for name, t in saved.tensors.items()}
     checkpoint.restore_weights(network, weights, path)
@@ -185,7 +194,7 @@ def load_classifier(
 
 
 def save_classifier(network: Classifier, meta: dict[str, Any], path: Path) -> None:
-    """Folded weights in float16 and what is known about them."""
+    """Write the folded weights in float16, with `meta`, as a safetensors file."""
     from safetensors.torch import save as serialise
 
     tensors = {name: t.half().contiguous() for name, t in network.state_dict().items()}

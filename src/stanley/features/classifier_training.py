@@ -1,4 +1,4 @@
-"""Trains the small classifiers whose features `classifier.py` serves."""
+"""Training of the small classifiers whose features are in `classifier.py`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,21 @@ from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.streams import global_stream, stream
 
-TEST_ROWS = 500  # images at a time through the network when it is judged
+TEST_ROWS = 500  # test images at a time through the network
 
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
-    """SGD with Nesterov momentum 0.9 and a one-cycle rate: linear up over the first fifth, linear
-    down to zero.
+    """How a classifier is trained: SGD with Nesterov momentum 0.9 and a one-cycle learning rate.
 
-    shift    images are moved by up to so many pixels either way, the border filled by reflection
-    crop     the first half of the epochs sees windows of so many pixels a side only, which costs
-             less; None for all
-    lr       the highest rate; weight decay acts on all weights
+    The rate increases linearly over the first fifth of the training, then decreases linearly to 0.
+
+    shift    images are shifted by up to so many pixels in each direction; the border is filled by
+             reflection
+    flip     whether images are mirrored with probability ½
+    crop     side, in pixels, of the random windows on which the first half of the epochs trains, to
+             save time; None for whole images
+    lr       the highest learning rate
     """
 
     name: str
@@ -55,7 +58,7 @@ class ClassifierRecipe:
     label_smoothing: float = 0.1
 
     def rate(self, progress: float) -> float:
-        """The learning rate after a share 0..1 of all steps."""
+        """The learning rate after the fraction `progress` in [0, 1] of all steps."""
         return self.lr * min(progress / 0.2, (1 - progress) / 0.8)
 
 
@@ -76,22 +79,25 @@ def train_classifier(
     device: str = "auto",
     tell: Callable[[str], None] = lambda line: None,
 ) -> ClassifierFeatures:
-    """Train, fold, round to float16, write, read back, and measure what was written on all test
-    images.
+    """Train a classifier, write it to the file `out`, and return its features as read back.
 
-    On one device with one number of threads the same seed gives the same weights. Another
-    classifier that is in the file is kept as NAME-former.safetensors.
+    The normalisation is folded into the weights, which are rounded to float16 before the accuracy
+    on all test images is measured. The same seed gives the same weights on the same device with the
+    same number of threads. Another classifier that is already in the file is kept as
+    NAME-former.safetensors. Raises StanleyError for images that are too small and for a loss that
+    is not finite. `tell` receives a line after each epoch.
     """
-    place = pick_device(device)
+    on = pick_device(device)
     images, (labels, test_labels) = data.load(), data.labels()
     channels, size, _ = images.event_shape
     require(
         size >= 2 ** (len(recipe.widths) - 1),
-        f"images have {size} px, too few to halve; use data.size 28 or 32",
+        f"images have {size} pixels a side, but must have at least {2 ** (len(recipe.widths) - 1)};"
+        " use data.size 28 or 32",
     )
     with global_stream(seed, "weights of a classifier"):
         network = Classifier(channels, recipe.widths, norm=True)
-    network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(on, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=recipe.lr,
@@ -110,10 +116,10 @@ def train_classifier(
                     (epoch * steps_an_epoch + i + 0.5) / (recipe.epochs * steps_an_epoch)
                 )
             x = centre(windows(images.train[rows], side, recipe, generator)).to(
-                place, memory_format=torch.channels_last
+                on, memory_format=torch.channels_last
             )
             loss = cross_entropy(
-                network(x), labels[rows].to(place), label_smoothing=recipe.label_smoothing
+                network(x), labels[rows].to(on), label_smoothing=recipe.label_smoothing
             )
             optimizer.zero_grad()
             loss.backward()
@@ -122,7 +128,8 @@ def train_classifier(
         mean = float(torch.stack(losses).mean())
         require(
             math.isfinite(mean),
-            f"the loss is {mean} in epoch {epoch + 1}; use a smaller --lr than {recipe.lr}",
+            f"the loss is {mean} in epoch {epoch + 1}, but must be finite; use a smaller --lr than"
+            f" {recipe.lr}",
         )
         tell(
             f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  {time.process_time() - begin:.0f}"
@@ -141,17 +148,17 @@ def train_classifier(
         "seed": seed,
         "n_train": len(labels),
         "torch": torch.__version__,
-        "device": str(place),
+        "device": str(on),
     }
     plain.load_state_dict({key: t.half().float() for key, t in plain.state_dict().items()})
-    right = accuracy(plain.to(place), images.test, test_labels)
+    right = accuracy(plain.to(on), images.test, test_labels)
     keep_another(out, meta)
     save_classifier(plain.cpu(), {**meta, "test_accuracy": right, "n_test": len(test_labels)}, out)
     return load_classifier(out, device=device)
 
 
 def keep_another(out: Path, meta: dict[str, Any]) -> None:
-    """Another classifier, or any other file, that is there already gets another name."""
+    """Rename a file `out` that holds another classifier, or anything else."""
     asked = {name: meta[name] for name in ("name", "recipe", "data", "seed")}
     asked = json.loads(json.dumps(asked))
     try:
@@ -164,15 +171,18 @@ def keep_another(out: Path, meta: dict[str, Any]) -> None:
 
 
 def epoch_order(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """All rows once in a new order, in batches of which the last may be smaller."""
+    """Batches of the row numbers 0 … n-1 in a random order; the last may be smaller."""
     yield from torch.randperm(n, generator=generator).split(batch)
 
 
 def windows(
     images: Tensor, side: int, recipe: ClassifierRecipe, generator: torch.Generator
 ) -> Tensor:
-    """Of each image, mirrored with probability ½ where the recipe says so and widened by `shift`
-    reflected pixels, a window of side × side pixels anywhere."""
+    """A random window of side × side pixels of each image (n, C, H, W).
+
+    Images are first mirrored with probability ½, if the recipe says so, and padded by `shift`
+    reflected pixels.
+    """
     n, channels, height, _ = images.shape
     if recipe.flip:
         mirrored = torch.rand((n, 1, 1, 1), generator=generator) < 0.5
@@ -193,8 +203,8 @@ def windows(
 @torch.no_grad()
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of uint8 images (N, C, H, W) whose largest logit is that of the label."""
-    place = network.head.weight.device
-    guesses = in_chunks(
-        lambda part: network(centre(part).to(place)).argmax(1).cpu(), images, TEST_ROWS
+    device = network.head.weight.device
+    predicted = in_chunks(
+        lambda part: network(centre(part).to(device)).argmax(1).cpu(), images, TEST_ROWS
     )
-    return float((guesses == labels).float().mean())
+    return float((predicted == labels).float().mean())

@@ -1,11 +1,11 @@
-"""The Inception network of FID, in plain torch, with the published weights.
+"""The Inception network of FID, in plain PyTorch, with the published weights.
 
-It is the graph of 2015 that Heusel et al. (2017) used, not torchvision's inception_v3: 1008
-classes, average pools that leave the padding out, a max pool in the last block, and the bilinear
-resize of TensorFlow 1. Images are taken to bytes first and are scaled as (v - 128)/128, as in
-torch-fidelity. pytorch-fid loads the same file, but resizes with half pixels and scales by 2v/255 -
-1: its numbers are close and not the same. Whatever is computed with other weights has another name,
-and is no FID.
+It is the network of 2015 that Heusel et al. (2017) used: it has 1008 classes, average pools that
+exclude the padding, a max pool in the last block, and the bilinear resize of TensorFlow 1. Images
+are first converted to bytes v and then scaled as (v - 128)/128, as in torch-fidelity. Not true:
+that it is torchvision's inception_v3. Not true: that pytorch-fid gives the same numbers: it loads
+the same file, but resizes with half-pixel centres and scales by 2v/255 - 1, so its numbers are
+close only. Numbers with any other weights have another name, and are not FID.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stanley.data import to_bytes
 from stanley.data.download import Remote, cache_dir, expand, fetch
 from stanley.errors import StanleyError, require
 
-# of both files below, which are one
+# of the two files below, which have the same content
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILES = (
     Remote(
@@ -38,13 +38,13 @@ FILES = (
         "inception",
     ),
 )
-INSTEAD = "--features cifar and --features mnist need no download, and are not called FID"
+INSTEAD = "or use --features cifar or mnist, which need no download but are not FID"
 SIDE = 299
 CHUNK = 32  # images at a time through the network
 
 
 class Conv(nn.Module):
-    """Convolution without bias, batch normalisation with its recorded moments, ReLU."""
+    """A convolution without bias, batch normalisation with recorded moments, and ReLU."""
 
     def __init__(
         self,
@@ -64,17 +64,17 @@ class Conv(nn.Module):
         return relu(self.bn(self.conv(x)))
 
 
-#: A convolution of a branch: its name in the published file, channels, kernel, stride; several in a
-#: list stand side by side on one input.
+#: A convolution of a branch: its name in the published file, output channels, kernel and stride. A
+#: list of them is applied to the same input, and the outputs are joined.
 Step = tuple[str, int, "int | tuple[int, int]", int]
 Branch = list["Step | list[Step]"]
 
 
 class Mixed(nn.Module):
-    """Branches side by side, then the pool, all joined along the channels.
+    """An Inception block: several branches and a pool, joined along the channels.
 
     pool   'average' or 'max' (3 × 3, stride 1, followed by the convolution branch_pool), or
-           'stride' (max, 3 × 3, stride 2, without one)
+           'stride' (max, 3 × 3, stride 2, without a convolution)
     """
 
     def __init__(self, c_in: int, branches: list[Branch], pool: str, pool_out: int = 0) -> None:
@@ -108,7 +108,7 @@ class Mixed(nn.Module):
 
 
 def chain(name: str, *convs: tuple[int, int | tuple[int, int]], last_stride: int = 1) -> Branch:
-    """NAME_1, NAME_2, … one after the other; NAME alone where there is one."""
+    """A branch of convolutions NAME_1, NAME_2, …, applied in turn; a single one is called NAME."""
     names = [name] if len(convs) == 1 else [f"{name}_{i}" for i in range(1, len(convs) + 1)]
     strides = [1] * (len(convs) - 1) + [last_stride]
     return [
@@ -117,12 +117,12 @@ def chain(name: str, *convs: tuple[int, int | tuple[int, int]], last_stride: int
 
 
 def fork(name: str) -> list[Step]:
-    """1 × 3 beside 3 × 1."""
+    """A 1 × 3 and a 3 × 1 convolution of the same input."""
     return [(f"{name}a", 384, (1, 3), 1), (f"{name}b", 384, (3, 1), 1)]
 
 
 def mixed_35(c_in: int, pool_out: int) -> Mixed:
-    """On 35 × 35: 64 + 64 + 96 + pool_out channels."""
+    """A block for 35 × 35 maps, with 64 + 64 + 96 + pool_out output channels."""
     branches = [
         chain("branch1x1", (64, 1)),
         chain("branch5x5", (48, 1), (64, 5)),
@@ -132,7 +132,7 @@ def mixed_35(c_in: int, pool_out: int) -> Mixed:
 
 
 def mixed_17(c: int) -> Mixed:
-    """On 17 × 17, 768 channels in and out, c inside."""
+    """A block for 17 × 17 maps, with 768 channels in and out and c channels inside."""
     across, down = (1, 7), (7, 1)
     branches = [
         chain("branch1x1", (192, 1)),
@@ -143,7 +143,7 @@ def mixed_17(c: int) -> Mixed:
 
 
 def mixed_8(c_in: int, pool: str) -> Mixed:
-    """On 8 × 8: 2048 channels out."""
+    """A block for 8 × 8 maps, with 2048 output channels."""
     branches: list[Branch] = [
         chain("branch1x1", (320, 1)),
         [("branch3x3_1", 384, 1, 1), fork("branch3x3_2")],
@@ -153,8 +153,9 @@ def mixed_8(c_in: int, pool: str) -> Mixed:
 
 
 class Inception(nn.Module):
-    """(B, 3, 299, 299) scaled to [-1, 1) -> features of the last pool, (B, 2048).
-    Names as in the published file.
+    """The Inception network: (B, 3, 299, 299) in [-1, 1) -> features of the last pool, (B, 2048).
+
+    Layers have the names of the published file.
     """
 
     def __init__(self) -> None:
@@ -196,11 +197,10 @@ class Inception(nn.Module):
 
 
 def resize(x: Tensor, side: int = SIDE) -> Tensor:
-    """Bilinear, (B, C, H, W) -> (B, C, side, side), where row i of the result lies at i·H/side of
-    the input.
+    """The bilinear resize of TensorFlow 1: (B, C, H, W) -> (B, C, side, side).
 
-    TensorFlow 1's: corners are not aligned, half pixels are ignored, and nothing is averaged when
-    it shrinks.
+    Row i of the result is at row i·H/side of the input. Not true: that it aligns corners or pixel
+    centres, or that it averages when an image shrinks.
     """
     for axis in (2, 3):
         size = x.shape[axis]
@@ -219,10 +219,11 @@ def resize(x: Tensor, side: int = SIDE) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class InceptionFeatures:
-    """Images (B, C, H, W) in [-1, 1], C = 1 or 3 -> (B, 2048). Grey images are shown in three equal
-    channels.
+    """Inception features: images (B, C, H, W) in [-1, 1], C = 1 or 3 -> (B, 2048).
 
-    name   'inception' with the published weights, whose numbers are called FID and KID; otherwise
+    Grey images are repeated in three channels; points that are no images raise StanleyError.
+
+    name   'inception' for the published weights, whose numbers are called FID and KID; otherwise
            'inception-' and the first eight digits of the file's SHA-256
     """
 
@@ -233,8 +234,8 @@ class InceptionFeatures:
     def __call__(self, x: Tensor) -> Tensor:
         require(
             x.ndim == 4 and x.shape[1] in (1, 3),
-            f"points have shape {tuple(x.shape[1:])}, Inception takes images (1 or 3, H, W); use"
-            " other --features",
+            f"points have shape {tuple(x.shape[1:])}, but Inception needs images (1 or 3, H, W);"
+            " use other --features",
         )
         place = self.network.fc.weight
 
@@ -246,8 +247,9 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:
-        """(B, 1008), softmax without the bias of the last layer,
-        as the Inception Score has always been computed.
+        """The class probabilities (B, 1008) of images (B, C, H, W), for the Inception Score.
+
+        The bias of the last layer is left out, as in the original Inception Score.
         """
         features = self(x)
         return (features @ self.network.fc.weight.to(features).T).softmax(1)
@@ -256,18 +258,20 @@ class InceptionFeatures:
 def inception_features(
     path: str | None = None, *, download: bool = False, device: torch.device | str = "cpu"
 ) -> InceptionFeatures:
-    """The network with the weights in `path` (.pth or .safetensors), else those in the cache
-    folder.
+    """Return the Inception features with the weights in a file.
 
-    download   fetch them into the cache folder first if they are not there, 91 MiB, checked by
-               SHA-256
+    path       a .pth or .safetensors file; by default the published one in the cache folder
+    download   whether to download the published file (91 MiB, checked by its SHA-256) into the
+               cache folder if it is not there
+
+    Raises StanleyError for a file that is missing, cannot be read, or is of another network.
     """
     file = published(download) if path is None else expand(path, "the file of Inception weights")
     require(
         file.is_file(),
-        f"{file} is no file; give the published {FILES[0].name}, or leave it out: {INSTEAD}",
+        f"{file} is no file; use the published {FILES[0].name}, {INSTEAD}",
     )
-    with torch.device("meta"):  # no weights of its own
+    with torch.device("meta"):  # weights are not initialised, but loaded
         network = Inception()
     network.load_state_dict(checked(read_weights(file), network.state_dict(), file), assign=True)
     digest = sha256_of(file)
@@ -277,23 +281,23 @@ def inception_features(
 
 def published(download: bool) -> Path:
     """The published file in the cache folder, under either of its names."""
-    places = [cache_dir() / remote.folder / remote.name for remote in FILES]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None and download:
+    paths = [cache_dir() / remote.folder / remote.name for remote in FILES]
+    file = next((path for path in paths if path.is_file()), None)
+    if file is None and download:
         fetch(FILES[:1], cache_dir())
-        found = places[0]
+        file = paths[0]
     require(
-        found is not None,
-        f"the Inception weights are not here: put {FILES[0].name} (or {FILES[1].name}) into"
-        f" {places[0].parent}, name it as inception:PATH, or let inception:download fetch it;"
+        file is not None,
+        f"the Inception weights are missing; put {FILES[0].name} (or {FILES[1].name}) into"
+        f" {paths[0].parent}, use inception:PATH with its path, or inception:download,"
         f" {INSTEAD}",
     )
-    assert found is not None
-    return found
+    assert file is not None
+    return file
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Named tensors; a pickle is read as weights only, so that nothing in it is executed."""
+    """The named tensors in a file; of a pickle only tensors are read, and no code is executed."""
     import pickle
 
     from safetensors import SafetensorError
@@ -314,41 +318,42 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     ) as error:
         reason = " ".join(str(error).split())[:160]
         raise StanleyError(
-            f"{file} cannot be read as weights ({reason}); use {FILES[0].name}; {INSTEAD}"
+            f"{file} cannot be read as weights ({reason}); use {FILES[0].name}, {INSTEAD}"
         ) from error
     named = isinstance(weights, dict) and all(
         isinstance(value, Tensor) for value in weights.values()
     )
     require(
         named,
-        f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name};"
+        f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name},"
         f" {INSTEAD}",
     )
     return dict(weights)
 
 
 def checked(weights: dict[str, Tensor], own: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """The weights if their names and shapes are the network's; counters of batches,
-    which nothing reads, are free.
+    """The weights, refused unless their names and shapes are those of the network.
+
+    Counters of batches, which are not used, may be missing.
     """
     counter = "num_batches_tracked"
     wanted = {name for name in own if not name.endswith(counter)}
     given = {name for name in weights if not name.endswith(counter)}
     missing, unknown = sorted(wanted - given), sorted(given - wanted)
     shaped = sorted(name for name in wanted & given if weights[name].shape != own[name].shape)
-    told = [
+    differences = [
         f"{what} {names[0]!r}{more(names)}"
         for what, names in (("lacks", missing), ("has", unknown))
         if names
     ]
-    told += [
+    differences += [
         f"has {n!r} of shape {tuple(weights[n].shape)} for {tuple(own[n].shape)}"
         for n in shaped[:1]
     ]
     require(
-        not told,
-        f"{file} is not the Inception network of FID: it {', '.join(told)}; use {FILES[0].name}"
-        f" (torchvision's inception_v3 is another network); {INSTEAD}",
+        not differences,
+        f"{file} is not the Inception network of FID (it {', '.join(differences)}), nor is"
+        f" torchvision's inception_v3; use {FILES[0].name}, {INSTEAD}",
     )
     return {
         name: weights[name].float() if name in wanted else torch.zeros((), dtype=torch.long)

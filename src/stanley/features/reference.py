@@ -1,10 +1,9 @@
-"""Features of a data set, computed once and kept: their statistics over all rows, and the first
-rows themselves.
+"""The features of a data set, computed once and cached: statistics of all rows, and the first rows.
 
-A file in the cache folder is named by the features and by a checksum over the data. It is served
-only if that checksum, and what the features say of a probe image, are still the same: a changed
-data set or a retrained network is computed anew. Pixels are cheaper to compute than to read, and
-are never kept.
+A file in the cache folder is named after the features and a checksum of the data. It is used only
+if the checksum and the features of a fixed probe image are still the same, so that a changed data
+set or a retrained network is computed again. Pixels are cheaper to compute than to read, so they
+are never cached.
 """
 
 from __future__ import annotations
@@ -25,15 +24,18 @@ from stanley.metrics import Features, FeatureStatistics, PixelFeatures
 
 CHUNK = 512  # rows at a time through the features
 FORMAT = 1
-# of the largest feature: other devices and precisions round differently, other weights more
+# in units of the largest feature: more than devices and precisions differ by, less than weights do
 PROBE_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """statistics   n, mean and covariance over all rows of the data
-    rows         float32 features (min(n, keep), k) of the first ones, for distances between points
-    checksum     SHA-256 over the data
+    """The features of a data set of n rows.
+
+    statistics   number, mean and covariance of the features of all rows
+    rows         features of the first rows, (min(n, keep), k) in float32, for distances between
+                 points
+    checksum     SHA-256 of the data
     """
 
     statistics: FeatureStatistics
@@ -49,10 +51,12 @@ def reference_of(
     device: torch.device | str = "cpu",
     folder: Path | None = None,
 ) -> Reference:
-    """The features of data (N, *event): uint8 images, taken to the centres of their cells in [-1,
-    1], or vectors.
+    """Return the features of a data set, from the cache if they are there.
 
-    folder   of the cache; `reference` in the cache folder unless given
+    data     (N, *event): vectors, or uint8 images, whose values are converted to the centres of
+             their 8-bit cells in [-1, 1]
+    keep     number of rows whose features are returned
+    folder   where the features are cached; `reference` in the cache folder by default
     """
     checksum = checksum_of(data)
     if isinstance(features, PixelFeatures):
@@ -60,11 +64,11 @@ def reference_of(
     probe = probe_of(data, features, device)
     folder = cache_dir() / "reference" if folder is None else folder
     path = folder / f"{features.name}-{checksum[:16]}-{keep}.safetensors"
-    found = read(path, features.name, checksum, probe, device)
-    if found is None:
-        found = computed(data, features, keep, device, checksum)
-        write(path, found, probe)
-    return found
+    reference = read(path, features.name, checksum, probe, device)
+    if reference is None:
+        reference = computed(data, features, keep, device, checksum)
+        write(path, reference, probe)
+    return reference
 
 
 def computed(
@@ -73,7 +77,7 @@ def computed(
     rows: list[Tensor] = []
     statistics = None
     for part in data.split(CHUNK):
-        f = seen(part, features, device)
+        f = features_of(part, features, device)
         empty = FeatureStatistics.empty(
             features.name, f.shape[1], "cpu" if f.device.type == "mps" else f.device
         )
@@ -86,13 +90,13 @@ def computed(
 
 
 @torch.no_grad()
-def seen(part: Tensor, features: Features, device: torch.device | str) -> Tensor:
+def features_of(part: Tensor, features: Features, device: torch.device | str) -> Tensor:
     points = part.to(device)
     return features(centre(points) if points.dtype == torch.uint8 else points.float())
 
 
 def probe_of(data: Tensor, features: Features, device: torch.device | str) -> Tensor:
-    """Features of a fixed pattern of the data's shape: another network answers otherwise."""
+    """Features of two fixed patterns of the data's shape, which identify the network."""
     ramp = torch.arange(data[0].numel(), dtype=torch.float64)
     pattern = torch.stack([(ramp * step).sin() for step in (0.37, 1.91)]).float()
     with torch.no_grad():
@@ -100,7 +104,7 @@ def probe_of(data: Tensor, features: Features, device: torch.device | str) -> Te
 
 
 def checksum_of(data: Tensor) -> str:
-    """SHA-256 over type, shape and every byte of the data."""
+    """SHA-256 of the data's dtype, shape and bytes."""
     digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)}".encode())
     for part in data.split(4096):
         digest.update(part.cpu().contiguous().numpy().tobytes())
@@ -110,7 +114,7 @@ def checksum_of(data: Tensor) -> str:
 def read(
     path: Path, name: str, checksum: str, probe: Tensor, device: torch.device | str
 ) -> Reference | None:
-    """What the file holds if it belongs to these data and features, else None."""
+    """The reference in a file, or None if it is not that of these data and features."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -120,29 +124,29 @@ def read(
             about = json.loads((file.metadata() or {}).get("stanley", "{}"))
             t = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, ValueError):
-        return None  # damaged: it is written anew
+        return None  # the file is damaged, and will be replaced
     expected = {"format": FORMAT, "feature": name, "checksum": checksum}
     if {key: about.get(key) for key in expected} != expected or t["probe"].shape != probe.shape:
         return None
     if float((t["probe"] - probe).abs().max()) > PROBE_TOLERANCE * float(probe.abs().max()):
         return None
-    place = "cpu" if torch.device(device).type == "mps" else device
-    statistics = FeatureStatistics(name, about["n"], t["mean"].to(place), t["scatter"].to(place))
+    wide = "cpu" if torch.device(device).type == "mps" else device  # MPS has no float64
+    statistics = FeatureStatistics(name, about["n"], t["mean"].to(wide), t["scatter"].to(wide))
     return Reference(statistics, t["rows"].to(device), checksum)
 
 
-def write(path: Path, found: Reference, probe: Tensor) -> None:
+def write(path: Path, reference: Reference, probe: Tensor) -> None:
     from safetensors.torch import save
 
-    s = found.statistics
-    about = {"format": FORMAT, "feature": s.feature, "checksum": found.checksum, "n": s.n}
-    tensors = {"mean": s.mean, "scatter": s.scatter, "rows": found.rows, "probe": probe}
+    s = reference.statistics
+    about = {"format": FORMAT, "feature": s.feature, "checksum": reference.checksum, "n": s.n}
+    tensors = {"mean": s.mean, "scatter": s.scatter, "rows": reference.rows, "probe": probe}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(
-            f"cache folder {path.parent} cannot be written: {error.strerror}; set STANLEY_CACHE to"
-            " another"
+            f"the cache folder {path.parent} cannot be written ({error.strerror}); set STANLEY_CACHE"
+            " to another folder"
         ) from error
     content = save(
         {k: t.cpu().contiguous() for k, t in tensors.items()},

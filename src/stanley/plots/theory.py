@@ -158,7 +158,7 @@ def drift_curve(
 
 def bias_dots(
     functions: Mapping[str, Sequence[Any]],
-    title: str = "Difference from the exact sampler (bars: what may be chance)",
+    title: str = "Difference from the exact sampler (bars: limit of what may be chance)",
 ) -> Figure:
     """The bias of a sampler in every coordinate, one row per function.
 
