@@ -98,13 +98,13 @@ class Meeting:
     def slope(self) -> tuple[float, float]:
         """The slope d log TV/dt of the tail of the bound, and its standard error.
 
-        The slope is negative; both are NaN if there are too few meetings. After the median meeting time u, pairs are
-        assumed to meet with the same probability p in every step (a geometric tail), so that
-        P(τ > t) and the bound fall like (1-p)^t. p is estimated by Σ 1{τ > u} / Σ (τ - u)₊, the
-        number of meetings over the number of steps, including the steps of pairs that have not met:
-        the maximum-likelihood estimate under censoring. Not true: that it is the convergence rate
-        of the chain: coupled chains may take longer to meet than the chain takes to forget its
-        start.
+        The slope is negative; both are NaN if there are too few meetings. After the median meeting
+        time u, pairs are assumed to meet with the same probability p in every step (a geometric
+        tail), so that P(τ > t) and the bound fall like (1-p)^t. p is estimated by
+        Σ 1{τ > u} / Σ (τ - u)₊, the number of meetings over the number of steps, including the
+        steps of pairs that have not met: the maximum-likelihood estimate under censoring. Not true:
+        that it is the convergence rate of the chain: coupled chains may take longer to meet than
+        the chain takes to forget its start.
         """
         met = self.times[self.times.isfinite()].sort().values
         if len(met) < 2 * TAIL:

@@ -145,8 +145,8 @@ def write(path: Path, reference: Reference, probe: Tensor) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(
-            f"the cache folder {path.parent} cannot be written ({error.strerror}); set STANLEY_CACHE"
-            " to another folder"
+            f"the cache folder {path.parent} cannot be written ({error.strerror}); set"
+            " STANLEY_CACHE to another folder"
         ) from error
     content = save(
         {k: t.cpu().contiguous() for k, t in tensors.items()},

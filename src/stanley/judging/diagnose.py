@@ -1,6 +1,4 @@
-"""Everything that can be said of a sampler on a density, in one call:
-what `stanley diagnose` shows.
-"""
+"""All diagnostics of a sampler on a density in one call, as `stanley diagnose` shows them."""
 
 from __future__ import annotations
 
@@ -35,30 +33,37 @@ from stanley.samplers.traits import is_adjusted
 from stanley.targets import Target
 from stanley.types import Energy, in_float32
 
-KEPT = 1 << 26  # numbers of all kept draws; 512 MB in float64
-FEW = 20  # pairs of the first try, which shows the lag
+KEPT = 1 << 26  # at most so many numbers in the kept draws, 512 MB in float64
+FEW = 20  # pairs of the pilot run, which finds the lag
 ROWS = 6  # coordinates in the table
-# 1 … 10³, in units of the draws' typical distance from 0
-RADII = tuple(10 ** (k / 3) for k in range(10))
-SIGNIFICANCE = 0.01  # of all comparisons with exact moments together
+RADII = tuple(10 ** (k / 3) for k in range(10))  # 1 … 10³, in units of the draws' typical |x|
+SIGNIFICANCE = 0.01  # probability of a false alarm of all comparisons with exact moments together
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to spend. Each part but the chains can be left out with 0."""
+    """How much each part of a diagnosis may cost; 0 pairs, rays or copies leave that part out.
+
+    chains          number of chains
+    steps           of each chain, after the warm-up
+    pairs           of coupled chains
+    coupled_steps   after which pairs that have not met are given up
+    rays            on which the growth of U is measured
+    copies          steps from each of 4 × 10 points, for the drift ratio
+    """
 
     chains: int = 64
-    steps: int = 2000  # of each chain, after the warm-up
-    pairs: int = 200  # of coupled chains
-    coupled_steps: int = 5000  # until pairs that have not met are given up
+    steps: int = 2000
+    pairs: int = 200
+    coupled_steps: int = 5000
     rays: int = 64
-    copies: int = 1000  # for the drift ratio at each of 4 × 10 points
+    copies: int = 1000
 
     def __post_init__(self) -> None:
         least = {
-            "chains": (2, "to compare them"),
-            "steps": (4, "to judge chains"),
-            "coupled_steps": (1, "to meet in"),
+            "chains": (2, "for R̂ to compare chains"),
+            "steps": (4, "for R̂ to split chains into halves"),
+            "coupled_steps": (1, "for chains to meet"),
         }
         for name, (low, why) in least.items():
             value = getattr(self, name)
@@ -67,7 +72,7 @@ class Effort:
             value = getattr(self, name)
             require(
                 value == 0 or value >= low,
-                f"{name} is {value}, but must be at least {low}, or 0 for none",
+                f"{name} is {value}, but must be at least {low}, or 0 to leave that part out",
             )
 
 
@@ -76,22 +81,31 @@ IMAGES = Effort(chains=16, steps=500, pairs=0, coupled_steps=500, rays=16, copie
 
 
 def effort_for(event_shape: Sequence[int], **given: int | None) -> Effort:
-    """What is usual for points of this shape, with the fields that are given in its place."""
+    """The default effort for points of this shape, with the fields in `given` replaced."""
     usual = VECTORS if len(event_shape) == 1 else IMAGES
     return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was run and what was seen; a part that was not run has a reason in `left_out`."""
+    """The result of `diagnose`.
+
+    info        of the chains
+    draws       (num_kept, B, *event)
+    potential   U at the draws, (num_kept, B)
+    summary     convergence diagnostics of every coordinate
+    summary_u   the same of U
+    exact, coupling, growth, drift, bias   the other parts, see `diagnose`; None if not run
+    left_out    name of a part that was not run -> the reason
+    """
 
     sampler: Sampler
     effort: Effort
     info: ChainInfo
-    draws: Tensor  # (num_kept, B, *event)
-    potential: Tensor  # (num_kept, B), U at the draws
-    summary: ChainSummary  # of each coordinate
-    summary_u: ChainSummary  # of U, a coordinate like any other
+    draws: Tensor
+    potential: Tensor
+    summary: ChainSummary
+    summary_u: ChainSummary
     exact: ExactMoments | None
     coupling: Meeting | None
     growth: RayGrowth | None
@@ -100,42 +114,47 @@ class Diagnosis:
     left_out: dict[str, str]
 
     def verdicts(self) -> dict[str, list[str]]:
-        """For each part that was run, what to make of it, a sentence each."""
+        """For each part that was run, its result in sentences."""
         u = self.summary_u
-        said = {"chains": verdict(self.summary)}
+        sentences = {"chains": verdict(self.summary)}
         if verdict(u):
-            said["chains"].append(
-                f"U, the potential itself, is no better: R̂ {u.worst_rhat:.3g}, bulk ESS"
-                f" {u.worst_ess_bulk:.0f}, tail ESS {u.worst_ess_tail:.0f}"
+            sentences["chains"].append(
+                f"the potential U has not converged either: its R̂ is {u.worst_rhat:.3g}, its bulk"
+                f" ESS {u.worst_ess_bulk:.0f} and its tail ESS {u.worst_ess_tail:.0f}"
             )
-        said["chains"] = said["chains"] or ["nothing speaks against these chains"]
+        sentences["chains"] = sentences["chains"] or ["nothing speaks against these chains"]
         if self.exact is not None:
-            said["exact moments"] = [self.exact.verdict]
+            sentences["exact moments"] = [self.exact.verdict]
         if self.bias is not None:
-            said["bias"] = self.bias.verdict
+            sentences["bias"] = self.bias.verdict
         for name, part in (
             ("coupling", self.coupling),
             ("growth", self.growth),
             ("drift", self.drift),
         ):
             if part is not None:
-                said[name] = [part.verdict() if isinstance(part, Meeting) else part.verdict]
+                sentences[name] = [part.verdict() if isinstance(part, Meeting) else part.verdict]
         if self.coupling is not None and len(self.coupling.times) < self.effort.pairs:
-            said["coupling"].append(
-                f"(seen in a first try of {FEW} pairs; the other {self.effort.pairs} were not run)"
+            sentences["coupling"].append(
+                f"this is from a pilot run of {FEW} pairs; the {self.effort.pairs} pairs of the"
+                " main run were not run"
             )
-        return said
+        return sentences
 
 
 @dataclass(frozen=True)
 class ExactMoments:
-    """Mean and second moment of the draws against the known ones, in standard errors,
-    (*event) each.
+    """The errors of the means of x and x² over the draws, where the exact moments are known.
+
+    mean, second   errors in units of the standard error, (*event) each
+    limit          above which an error is not due to chance, with the correction for multiple
+                   comparisons
+    verdict        one sentence that quotes these numbers
     """
 
     mean: Tensor
     second: Tensor
-    limit: float  # beyond which the largest is no accident, all coordinates together
+    limit: float
     verdict: str
 
 
@@ -149,28 +168,28 @@ def diagnose(
     effort: Effort = VECTORS,
     progress: bool = False,
 ) -> Diagnosis:
-    """Run chains of the sampler from x0 and say what is wrong with them; and test what theory asks
-    of the sampler.
+    """Run chains of a sampler, judge their convergence, and check what theory assumes.
 
-    initial  the law that coupled pairs start from, (n, generator) -> (n, *event)
-    x0       (B, *event), where the chains start: after a warm-up, if they are to be judged without
-             it
+    initial  the law from which coupled pairs start, (n, generator) -> (n, *event)
+    x0       (B, *event), B >= 2, where the chains start: the states after the warm-up, if that is
+             not to be judged
 
-    chains   R̂, bulk and tail ESS and MCSE of every coordinate and of U
-    exact    against the moments of a `Target` that knows them
-    coupling how many steps from `initial` to equilibrium, by L-lag couplings, L the number of steps
-    that half the
-             pairs of a first try needed
-    growth   H1: whether U grows faster than linearly on rays
-    drift    ΠV/V for V = e^{|x|/√h}, out to 10³ times the typical |x|
-    bias     of an unadjusted sampler against its adjusted twin
+    The parts of the result are
 
-    Draws are thinned so that at most 2²⁶ numbers are kept. A part that cannot be had of this
-    sampler or density is left out, with the reason; nothing else is caught. A potential in bfloat16
-    is what the chains run on; the values of U, its growth and the adjusted twin are of the same
-    potential in float32.
+    summary    R̂, bulk and tail ESS and MCSE of every coordinate, and of U
+    exact      errors of the moments, for a `Target` whose moments are known
+    coupling   how many steps it takes from `initial` to equilibrium, by L-lag couplings, where L is
+               the median meeting time of the pairs of a pilot run
+    growth     H1, whether U grows faster than linearly along rays
+    drift      ΠV/V for V = e^{|x|/√h}, out to 10³ times the typical |x|
+    bias       of an unadjusted sampler, compared with the same proposal with a Metropolis test
+
+    A part that is impossible for this sampler or density, which raises StanleyError, is left out
+    and its reason recorded; no other error is caught. Draws are thinned so that at most 2²⁶ numbers
+    are kept. Chains run on the potential in its own precision; U at the draws, its growth and the
+    reference for the bias use float32 where that precision is bfloat16.
     """
-    require(len(x0) >= 2, f"{len(x0)} chain, but must be at least 2 to compare them")
+    require(len(x0) >= 2, f"x0 holds {len(x0)} chain, but must hold at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
     run = run_chains(
         sampler,
@@ -183,17 +202,17 @@ def diagnose(
     )
     draws = run.draws
     assert draws is not None
-    exact_u = in_float32(potential)  # what is said of U itself, and not of the chains on it
+    exact_u = in_float32(potential)  # for values of U itself, unlike for the chains
     u = potential_of(exact_u, draws)
     summary, summary_u = summarise(draws), summarise(u)
     event, left_out = tuple(x0.shape[1:]), {}
 
     def part(name: str, wanted: int, compute: Callable[[], Any]) -> Any:
-        """None and a reason where it was not asked for or cannot be had."""
+        """The part, or None with a reason in `left_out`."""
         try:
             if wanted:
                 return compute()
-            left_out[name] = "not asked for"
+            left_out[name] = "it was not requested"
         except StanleyError as error:
             left_out[name] = str(error)
         return None
@@ -236,7 +255,7 @@ def diagnose(
         lambda: bias_against_adjusted(sampler, potential, x0, effort.steps, generator=generator),
     )
     if is_adjusted(sampler):
-        left_out["bias"] = "none: the Metropolis test makes the sampler exact"
+        left_out["bias"] = "there is none, since the Metropolis test makes the sampler exact"
     exact = against_exact(potential, draws, summary)
     return Diagnosis(
         sampler,
@@ -256,7 +275,7 @@ def diagnose(
 
 
 def potential_of(potential: Energy, draws: Tensor) -> Tensor:
-    """U at the draws (n, B, *event): (n, B), a draw of all chains at a time."""
+    """U at the draws (n, B, *event): (n, B)."""
     return torch.stack([values(potential, x) for x in draws])
 
 
@@ -267,7 +286,10 @@ def coupled(
     effort: Effort,
     generator: torch.Generator,
 ) -> Meeting:
-    """A first try of few pairs with lag 1 shows the lag that makes the curve tight."""
+    """Coupled pairs, with the median meeting time of a pilot run with lag 1 as their lag.
+
+    If a pair of the pilot run does not meet, its result is returned.
+    """
     first = couple(
         sampler,
         potential,
@@ -292,11 +314,10 @@ def coupled(
 
 
 def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> ExactMoments | None:
-    """(mean of the draws - E x)/MCSE, and the same of x²; None for a density whose moments are not
-    known.
+    """(mean of the draws - E x)/MCSE, and the same for x²; None if the moments are not known.
 
-    Not true for laws without a fourth moment, nor where rare draws carry E x² (the funnel): there
-    the MCSE of x² is too small by chance.
+    Not true: that this holds for a law without a fourth moment, or one where rare draws dominate
+    E x² (the funnel): the MCSE of x² may then be too small.
     """
     if (
         not isinstance(potential, Target)
@@ -316,20 +337,20 @@ def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> Ex
         return ExactMoments(mean, second, limit, "no moment could be judged")
     worst, off = float(known.max()), int((known > limit).sum())
     agree = (
-        f"{off} of {len(both)} means of x and x² are off"
+        f"{off} of {len(both)} means of x and x² differ from the exact moments"
         if off
-        else f"all {len(both)} means of x and x² agree"
+        else f"all {len(both)} means of x and x² agree with the exact moments"
     )
     return ExactMoments(
         mean,
         second,
         limit,
-        f"{agree}: the worst differs by {worst:.1f} standard errors (limit {limit:.1f})",
+        f"{agree}: the largest difference is {worst:.1f} standard errors (limit {limit:.1f})",
     )
 
 
 def coordinate_table(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
-    """The table: U, then the coordinates with the largest R̂, at most six, in their order."""
+    """One row for U, and one for each of the at most six coordinates with the largest R̂."""
     s = diagnosis.summary
     order = (
         s.rhat.flatten()
@@ -338,8 +359,8 @@ def coordinate_table(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
         .sort()
         .values
     )
-    found = [row("U", diagnosis.summary_u, 0)]
-    return found + [row(coordinate_name(int(i), s.mean.shape), s, int(i)) for i in order]
+    of_u = row("U", diagnosis.summary_u, 0)
+    return [of_u, *(row(coordinate_name(int(i), s.mean.shape), s, int(i)) for i in order)]
 
 
 def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:

@@ -1,4 +1,4 @@
-"""From a run directory to samples, every metric, and scores.json."""
+"""Evaluation of a run: samples, all metrics, and the file scores.json."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from stanley.streams import stream
 from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
-EVALUATED = "evaluated.npz"  # in the run's samples/
-GRID = 200  # cells a side of the densities kept for plots
+EVALUATED = "evaluated.npz"  # in the folder samples/ of the run
+GRID = 200  # cells per side of the densities that are kept for plots
 MMD_ROWS = 2000
 MMD_PERMUTATIONS = 199
 NEAREST = 5  # k of precision, recall, density and coverage
-KERNEL_ROWS = 2000  # rows of the reference, at least, that kernel distances look at
+KERNEL_ROWS = 2000  # rows of the reference in kernel distances; more if there are more samples
 
 Against = Literal["held-out", "train"]
 
@@ -70,26 +70,34 @@ def evaluate(
     neighbours: bool | None = None,
     extrapolate: bool = False,
 ) -> dict[str, Any]:
-    """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to
-    another request (another step, n, seed, features, …) is kept as scores-former.json first.
+    """Evaluate the newest checkpoint of a run, write the scores to scores.json, and return them.
 
-    2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by
-    quadrature. All: energies of data, held-out data and samples; MMD² with a permutation p-value;
-    modes covered where the data have modes. In each of the features: Fréchet distance fd_NAME, for
-    images kernel distance kd_NAME and prdc_NAME, and score_NAME where they are a classifier's; fid
-    and kid in the published Inception alone. Samples are of two kinds, kept apart: `fresh` chains
-    from noise, `steps` long, and the `bank` after K further steps. Every number comes with its n;
-    the seed, the weights and the sampler stand once at the top.
+    For all data the scores are the energies of data, held-out data and samples; MMD² with a
+    permutation p-value; the coverage of the data's modes, if they have any; and, in each of the
+    features, the Fréchet distance fd_NAME, the kernel distance kd_NAME, prdc_NAME (precision,
+    recall, density, coverage) and, for features of a classifier, score_NAME. In the published
+    Inception features alone fd and kd are called fid and kid. In two dimensions there are also
+    log Z and, if the density of the data is known, KL(data‖model) and total variation, by
+    quadrature.
 
-    num          samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's
-                 size for the bank
-    features     names of `features_named`: 'pixels-8x8' for images wider than that unless given,
+    There are two kinds of samples with scores of their own: `fresh` chains of `steps` steps from
+    noise, and the `bank` after as many further steps as in a training iteration. Every score has
+    its n; the seed, the weights and the sampler are at the top. A scores.json with the answer to
+    another request (another step, n, seed, features, …) is kept as scores-former.json.
+
+    num          samples of each kind, by default 2,000 vectors or 256 images; of the bank at most
+                 its size
+    features     names of `features_named`; by default 'pixels-8x8' for images wider than 8 pixels,
                  else 'pixels'
-    against      the data whose features the samples' are compared with; published FIDs use all of
-                 the training set
-    kid          kernel distance in each of the features; images unless said otherwise
-    neighbours   precision, recall, density and coverage likewise
-    extrapolate  also the Fréchet distance extrapolated to infinitely many samples
+    against      the data with which the samples are compared in the features; published FIDs use
+                 the whole training set
+    kid          whether to compute kernel distances; by default for images only
+    neighbours   whether to compute precision, recall, density and coverage; by default for images
+                 only
+    extrapolate  whether to extrapolate Fréchet distances to infinitely many samples
+
+    Warns if there are too few samples for a Fréchet distance. Raises StanleyError for a run, data
+    or features that cannot be read.
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
@@ -102,7 +110,7 @@ def evaluate(
     maps = [features_named(name, device=model.device) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test
     references = [
-        reference_of(reference_rows, seen_through, device=model.device) for seen_through in maps
+        reference_of(reference_rows, feature_map, device=model.device) for feature_map in maps
     ]
     kid, neighbours = (model.is_image if wanted is None else wanted for wanted in (kid, neighbours))
     samples = draw_samples(model, num, steps, seed, progress)
@@ -110,7 +118,7 @@ def evaluate(
 
     asked = {"step": model.step, "weights": weights, "seed": seed, "num": num}
     asked |= {"steps": model.default_steps("noise") if steps is None else steps}
-    asked |= {"features": [seen_through.name for seen_through in maps], "against": against}
+    asked |= {"features": [feature_map.name for feature_map in maps], "against": against}
     asked |= {"kid": kid, "neighbours": neighbours, "extrapolate": extrapolate}
     scores: dict[str, Any] = {
         "asked": asked,
@@ -138,16 +146,16 @@ def evaluate(
             data,
             stream(seed, "MMD", name, device=model.device),
         )
-        for seen_through, reference in zip(maps, references, strict=True):
+        for feature_map, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
                 chains.x[finite_chains(chains.x)],
-                seen_through,
+                feature_map,
                 reference,
                 against=against,
                 kid=kid,
                 neighbours=neighbours,
                 extrapolate=extrapolate,
-                generator=stream(seed, "features", seen_through.name, name, device=model.device),
+                generator=stream(seed, "features", feature_map.name, name, device=model.device),
             )
 
     directory = RunDirectory(model.path)
@@ -192,8 +200,10 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
-    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z
-    in reach, null and the reason."""
+    """The scores by quadrature in two dimensions, with the network in float64.
+
+    If log Z cannot be computed they are None, with the reason under "not_settled".
+    """
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
         if data.log_density is None:
@@ -216,9 +226,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
 def compare(
     x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Sample metrics of one kind of samples against held-out data;
-    non-finite samples are left out and counted.
-    """
+    """MMD² and coverage of one kind of samples; non-finite samples are left out and counted."""
     finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
@@ -243,9 +251,7 @@ def compare(
 
 
 def usual_features(model: Trained) -> tuple[str, ...]:
-    """Pixels, of images wider than 8 their averages over 8 × 8: cheap,
-    and only comparable among themselves.
-    """
+    """The default features, which are cheap: pixels, of images wider than 8 averaged to 8 × 8."""
     return ("pixels-8x8",) if model.is_image and min(model.event_shape[1:]) > 8 else ("pixels",)
 
 
@@ -261,37 +267,35 @@ def compare_features(
     extrapolate: bool,
     generator: torch.Generator,
 ) -> dict[str, Any]:
-    """Finite samples against a data set in one feature map; each number with the n of both
-    sides.
-    """
+    """The scores of finite samples against a data set in one feature map, each with both n."""
     if len(x) < 2:
         return {}
     (fd, kd), name = score_names(features), features.name
-    seen = in_chunks(features, x, CHUNK)
+    rows = in_chunks(features, x, CHUNK)
     of_samples = FeatureStatistics.empty(
-        name, seen.shape[1], reference.statistics.mean.device
-    ).update(seen)
-    found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
+        name, rows.shape[1], reference.statistics.mean.device
+    ).update(rows)
+    scores: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
     if extrapolate:
-        found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)
-    for result in found.values():
+        scores[f"{fd}_limit"] = frechet_limit(rows, reference.statistics, generator=generator)
+    for result in scores.values():
         if result.caution:
             warnings.warn(result.caution, stacklevel=2)
-    if kid and min(len(seen), len(reference.rows)) >= 3:
-        found[kd] = kernel_distance(
-            seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator
+    if kid and min(len(rows), len(reference.rows)) >= 3:
+        scores[kd] = kernel_distance(
+            rows, reference.rows[: max(KERNEL_ROWS, len(rows))], generator=generator
         )
-    real = reference.rows[: len(seen)]  # as many as samples: only equal numbers compare
+    real = reference.rows[: len(rows)]  # as many as samples, since the scores depend on both n
     if neighbours and len(real) > NEAREST:
-        found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
+        scores[f"prdc_{name}"] = prdc(real, rows[: len(real)], NEAREST)
     if hasattr(features, "probabilities"):
         p = in_chunks(features.probabilities, x, CHUNK)  # type: ignore[attr-defined]
-        found[f"score_{name}"] = class_score(p, splits=10 if len(p) >= 10 * p.shape[1] else 1)
-    return {key: asdict(result) | {"against": against} for key, result in found.items()}
+        scores[f"score_{name}"] = class_score(p, splits=10 if len(p) >= 10 * p.shape[1] else 1)
+    return {key: asdict(result) | {"against": against} for key, result in scores.items()}
 
 
 def energy_of(model: Trained, x: Tensor) -> Tensor:
-    """E(x) in float32 whatever precision chains run in: these values are compared."""
+    """E(x) in float32, whatever the precision of the chains, since these values are compared."""
     return values(in_float32(model.potential).energy, x, CHUNK).cpu()
 
 
@@ -308,7 +312,7 @@ def moments(energy: Tensor) -> dict[str, Any]:
 
 
 def as_points(rows: Tensor, model: Trained, limit: int = 10_000) -> Tensor:
-    """The first rows as points in the model's space, on its device."""
+    """The first rows of data as points of the model, on its device."""
     rows = rows[:limit]
     return (centre(rows) if model.is_image else rows.float()).to(model.device)
 
@@ -320,9 +324,7 @@ def keep_for_plots(
     samples: dict[str, ChainResult],
     energies: dict[str, Tensor],
 ) -> None:
-    """samples/evaluated.npz: plain arrays, so that plotting needs neither the model nor the
-    data.
-    """
+    """Write samples/evaluated.npz, from which plots are drawn without the model or the data."""
     arrays: dict[str, Any] = {f"energy_{name}": e.numpy() for name, e in energies.items()}
     for name, chains in samples.items():
         arrays[f"samples_{name}"] = chains.x.cpu().numpy()

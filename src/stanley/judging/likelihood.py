@@ -1,6 +1,4 @@
-"""How likely a run's energy makes data that it was not trained on: log Z by annealing,
-then bits or nats a point.
-"""
+"""The likelihood of held-out data under the energy of a run, with log Z bounded by annealing."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ from stanley.streams import stream
 from stanley.types import in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
-NARROWEST = 0.1  # the reference's least standard deviation: pixels that never change have none
+NARROWEST = 0.1  # smallest standard deviation of the reference, for pixels that never change
 
 
 def held_out_likelihood(
@@ -42,19 +40,25 @@ def held_out_likelihood(
     data_root: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """log Z of exp(-E/T) in a bracket, and with it the held-out data: bits per dimension, of
-    vectors nats.
+    """The likelihood of held-out data, in bits per dimension for images and nats for vectors.
 
-    -log p(x) = E(x)/T + log Z; log Z from annealed importance sampling between N(mean, std²) of the
-    data and the model, from below forward, from above in reverse (`metrics.likelihood`). Reverse
-    chains start where `model_steps` adjusted steps on the model have led from the bank (from noise
-    where there is none): the upper end is as good as those chains have converged, and no number
-    here proves that they have. Writes likelihood.json; returns it. The answer to another request
-    that is there is kept as likelihood-former.json.
+        -log p(x) = E(x)/T + log Z
 
-    sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then
-                 MALA
-    model_steps  K·10 unless given
+    Log Z is bounded by annealed importance sampling between N(mean, std²) of the data and the model
+    (see `metrics.likelihood`): from below by the forward pass, from above by the reverse pass. The
+    reverse pass starts from chains that make `model_steps` adjusted steps on the model, from the
+    bank (or from noise, if there is none). The result is written to likelihood.json and returned; a
+    file with the answer to another request is kept as likelihood-former.json.
+
+    chains       chains of each pass; of the reverse pass at most the size of the bank
+    levels       number of levels between the reference and the model
+    model_steps  10 times the chain steps of the training by default
+    rows         number of held-out points, at most
+    sampler      Metropolis-adjusted; by default that of the run, or MALA if that is unadjusted or
+                 has a quantile threshold
+
+    Not true: that the upper bound is proved: it is as good as the chains on the model have
+    converged, and no number here proves that they have.
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
@@ -66,7 +70,7 @@ def held_out_likelihood(
     start = model.starts(
         min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator
     )
-    potential = in_float32(model.potential)  # Metropolis tests and log Z compare values of U
+    potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
     reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
     bracket = bracket_log_z(
@@ -87,7 +91,7 @@ def held_out_likelihood(
         "levels": levels,
         "rows": rows,
     }
-    found = {
+    answer = {
         "asked": asked
         | {"steps_per_level": steps_per_level, "model_steps": steps, "sampler": to_dict(kernel)},
         "step": model.step,
@@ -103,14 +107,12 @@ def held_out_likelihood(
         "reverse": None if bracket.reverse is None else described(bracket.reverse),
         "held_out": of_held_out(model, data.test[:rows], bracket, generator),
     }
-    write_answer(RunDirectory(model.path).path / "likelihood.json", found)
-    return found
+    write_answer(RunDirectory(model.path).path / "likelihood.json", answer)
+    return answer
 
 
 def annealing_kernel(model: Trained) -> Sampler:
-    """The run's own sampler where it leaves every exp(-U_β) invariant for each chain alone,
-    else MALA.
-    """
+    """The run's sampler if it leaves every exp(-U_β) invariant for each chain alone, else MALA."""
     own = model.sampler
     if is_adjusted(own) and not has_quantile(own) and traits_of(own).not_markov is None:
         return own
@@ -120,9 +122,7 @@ def annealing_kernel(model: Trained) -> Sampler:
 def of_held_out(
     model: Trained, rows: Tensor, bracket: Bracket, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Images in bits per dimension, vectors in nats; from the lower and the upper end of the
-    bracket.
-    """
+    """Bits per dimension of images or nats of vectors, for both bounds of log Z."""
     potential = in_float32(model.potential)
     if model.is_image:
         return asdict(bits_per_dimension(potential, rows, bracket, generator=generator)) | {
@@ -143,5 +143,5 @@ def of_held_out(
 
 
 def described(one: Any) -> dict[str, Any]:
-    """A pass without its weights."""
+    """The fields of a pass, without its weights."""
     return {k: v for k, v in vars(one).items() if k != "log_weights"}

@@ -1,14 +1,13 @@
-"""What a trained energy is good for: each use is a potential built from U, or a path through it, or
-a score.
+"""Uses of a trained energy: inpainting, denoising, composition, interpolation, scores of points.
 
     Clamped      inpainting: U as a function of the unknown coordinates alone
     Noisy        denoising: U plus the misfit to a noisy observation
     Composed     composition: a weighted sum of potentials
-    string       interpolation: a path of equal steps that relaxes into the valleys of U
+    string       interpolation: a path between two points that relaxes into the valleys of U
     score        out-of-distribution scores of points
-    outside      these scores beside those of held-out data, and of what counts as inside
+    outside      the scores of points, compared with those of other data
 
-A potential built here goes to `run_chains` with any sampler of the library, as every other does.
+`Clamped`, `Noisy` and `Composed` are potentials: pass them to `run_chains` with any sampler.
 """
 
 from stanley.uses.composition import Composed, sampler_of_sum

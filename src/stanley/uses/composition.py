@@ -1,4 +1,4 @@
-"""Composition: one density that several energies agree on."""
+"""Composition: the product of the densities of several energies."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ S = TypeVar("S", bound=Sampler)
 
 @dataclass(frozen=True)
 class Composed:
-    """U(x) = Σ_i w_i·U_i(x), that is p ∝ Π_i p_i^{w_i}: likely where all are.
+    """A product of experts: a potential whose density is high where those of all parts are.
 
-    A product of experts: no training, and no normalising constants are needed, since Σ w_i·log Z_i
-    is a constant too. Not true: that equal weights weigh the parts equally: a U_i of twice the
-    scale counts twice. Not true: that p is "a or b" (that would be a mixture, -log Σ exp(-U_i), and
-    needs every Z_i). Hinton (2002), "Training products of experts"; for images Du, Li & Mordatch
-    (2020).
+        U(x) = Σ_i w_i·U_i(x),   that is   p ∝ Π_i p_i^{w_i}
 
-    weights   w_i > 0; all 1 unless given
+    energies   U_i: (B, *event) -> (B,)
+    weights    w_i > 0, all 1 by default
+
+    Neither training nor normalising constants are needed, since Σ w_i·log Z_i is a constant too.
+    Not true: that equal weights give the parts equal influence: a U_i of twice the scale counts
+    twice. Not true: that p is high where one density or another is: that would be a mixture,
+    -log Σ exp(-U_i - log Z_i), which needs every Z_i. Hinton (2002), "Training products of
+    experts"; for images Du, Li & Mordatch (2020).
     """
 
     energies: tuple[Energy, ...]
@@ -35,16 +38,17 @@ class Composed:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "energies", tuple(self.energies))
-        require(len(self.energies) >= 1, "no energies were given; give two or more to compose")
+        require(len(self.energies) >= 1, "energies is empty; give two or more to compose")
         weights = tuple(float(w) for w in self.weights) or (1.0,) * len(self.energies)
         require(
             len(weights) == len(self.energies),
-            f"{len(weights)} weights were given for {len(self.energies)} energies; give one each",
+            f"{len(weights)} weights were given for {len(self.energies)} energies; give one for"
+            " each",
         )
         require(
             all(0 < w < math.inf for w in weights),
-            f"weights are {', '.join(f'{w:g}' for w in weights)}, but must be > 0 and finite: exp(+U)"
-            " has no finite mass",
+            f"weights are {', '.join(f'{w:g}' for w in weights)}, but all must be > 0 and finite:"
+            " exp(+U) cannot be normalised",
         )
         object.__setattr__(self, "weights", weights)
 
@@ -54,9 +58,12 @@ class Composed:
 
 
 def sampler_of_sum(samplers: Sequence[S], weights: Sequence[float]) -> S:
-    """The first of the energies' samplers, at the step size 1/Σ(w_i/h_i): a step size is an inverse
-    curvature, and curvatures add up. For a sampler of another kind, whose step size may be another
-    thing, stands the first one."""
+    """A sampler for a weighted sum of energies, from the samplers of its parts.
+
+    It is the first sampler, with the step size 1/Σ(w_i/h_i): step sizes are inverse curvatures, and
+    curvatures add up. A sampler of another type than the first may have a step size of another
+    meaning; that of the first is used in its place.
+    """
     first = samplers[0]
     alike = [one if type(one) is type(first) else first for one in samplers]
     rates = [w / float(one.step_size) for w, one in zip(weights, alike, strict=True)]
@@ -64,12 +71,12 @@ def sampler_of_sum(samplers: Sequence[S], weights: Sequence[float]) -> S:
 
 
 def require_same_shape(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:
-    """The one event shape of all named energies."""
+    """The event shape that all named energies have. Raises StanleyError if they differ."""
     (name, shape), *rest = shapes
     for other, its in rest:
         require(
             its == shape,
-            f"{other} has points of shape {its}, {name} of {shape}: energies are added on one"
-            " space; train both on data of one size",
+            f"{other} has points of shape {its}, but must have {shape} as {name} has, since"
+            " energies are added; train both on data of the same size",
         )
     return shape

@@ -1,4 +1,4 @@
-"""Denoising: the posterior of the clean image, given a noisy one."""
+"""Denoising: chains on the posterior of the clean image, given a noisy one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from stanley.uses.rows import row_per_chain, rows_for
 
 @dataclass(frozen=True, eq=False)
 class Noisy:
-    """U_y(x) = U(x) + |y - x|² / (2σ²): -log of p(x)·N(y; x, σ² I), the posterior of x given y, up
-    to a constant.
+    """The potential of the posterior of a clean point x, given a noisy observation y.
 
-    A sampler that leaves exp(-U) invariant leaves the posterior invariant; `GradientDescent` is its
-    gradient flow and ends at a mode. Not true: that the posterior mean is good if the energy is
-    not: it is as good as p is. An explicit step of size h is unstable where h > 4σ², whatever the
-    energy.
+        U_y(x) = U(x) + |y - x|² / (2σ²) = -log [p(x)·N(y; x, σ² I)] + const
 
-    observed   y, (1 or B, *event), one row for all chains or one a chain
+    observed   y, (1 or B, *event): one row for all chains, or one for each
     std        σ of the noise, in the units of x: images span [-1, 1]
+
+    A sampler that leaves exp(-U) invariant leaves the posterior invariant here; `GradientDescent`
+    follows its gradient to a mode. An unadjusted step of size h is unstable where h > 4σ², whatever
+    the energy. Not true: that the posterior mean is good whatever the energy: it is only as good as
+    p is.
     """
 
     energy: Energy
@@ -36,8 +37,8 @@ class Noisy:
     def __post_init__(self) -> None:
         require(
             0 < self.std < math.inf,
-            f"noise std is {self.std}, but must be > 0 and finite, in units of the image's [-1, 1];"
-            " try 0.2",
+            f"the std of the noise is {self.std}, but must be > 0 and finite, for images in"
+            " [-1, 1]; try 0.2",
         )
 
     @property
@@ -54,13 +55,18 @@ class Noisy:
 
 @dataclass(frozen=True)
 class Denoised:
-    """n chains for each of N images. `mean` estimates E[x | y] from the n final states alone."""
+    """The result of `denoise`: n chains for each of N images.
 
-    draws: Tensor  # (N, n, *event), the chains' last states
-    info: ChainInfo  # of the N·n chains
+    draws   the last states of the chains, (N, n, *event)
+    info    of the N·n chains
+    """
+
+    draws: Tensor
+    info: ChainInfo
 
     @property
-    def mean(self) -> Tensor:  # (N, *event)
+    def mean(self) -> Tensor:
+        """An estimate of E[x | y], (N, *event), from the last states alone."""
         return self.draws.mean(1)
 
 
@@ -75,10 +81,14 @@ def denoise(
     generator: torch.Generator,
     progress: bool = False,
 ) -> Denoised:
-    """len(x0) / len(observed) chains on each image's posterior, from x0.
+    """Denoise images by running n chains on the posterior of each, see `Noisy`.
 
     observed   (N, *event), clean images plus N(0, σ²) noise, not clipped
-    x0         (N·n, *event), image by image; the observed images themselves are a good start
+    std        σ
+    x0         (N·n, *event), starts of the n chains of the first image, then of the second, …; the
+               observed images themselves are good starts
+
+    Raises StanleyError for an unadjusted Langevin or gradient step that is unstable, h >= 4σ².
     """
     require_stable(sampler, std)
     per_image = chains_per_image(observed, x0)
@@ -88,13 +98,11 @@ def denoise(
 
 
 def require_stable(sampler: Sampler, std: float) -> None:
-    """A step without a Metropolis test stays below the 4σ² at which the posterior's own quadratic
-    part throws it.
-    """
+    """Refuse unadjusted steps of h >= 4σ², which are unstable for the quadratic part of U_y."""
     h = float(sampler.step_size)
     require(
         h < 4 * std**2 or not isinstance(sampler, GradientDescent | Langevin),
-        f"the noise is {std:g} and the step size {h:.3g}: steps of the posterior are unstable from"
-        f" 4σ² = {4 * std**2:.3g} on; use a step size of {std**2:.2g}, or an adjusted sampler such"
-        " as mala",
+        f"the step size is {h:.3g}, but must be < 4σ² = {4 * std**2:.3g} for noise of std {std:g},"
+        f" where steps become unstable; use a step size of {std**2:.2g}, or an adjusted sampler"
+        " such as mala",
     )

@@ -1,4 +1,4 @@
-"""Inpainting: chains on the unknown pixels alone, all others clamped."""
+"""Inpainting: chains on the unknown pixels alone, with the known ones fixed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from stanley.uses.rows import row_per_chain, rows_for
 
 @dataclass(frozen=True, eq=False)
 class Clamped:
-    """U_c(z) = U(x with z where the mask is, the known values elsewhere).
+    """The potential U as a function of the unknown coordinates z alone.
 
-    exp(-U_c) is, up to its constant, the conditional density p(z | known), so a sampler that leaves
-    exp(-U) invariant leaves the exact conditional invariant here. A chain lives in the unknown
-    coordinates: noise, step sizes, thresholds and the Metropolis test see these alone.
-    Not the same: running chains on all pixels and writing the known ones back after each step,
-    which samples no stated law.
+        U_c(z) = U(x),   x = z where the mask is True, the known values elsewhere
 
-    known   (1 or B, *event), one row for all chains or one a chain; its values under the mask are
-            not looked at
-    mask    bool, True where unknown: (d,) for vectors, (H, W) for images, all channels of a pixel
-            together
-    z       (B, m) for vectors, (B, C, 1, m) for images, m the number of unknown coordinates or
-            pixels
+    known   (1 or B, *event): one row for all chains, or one for each; its values under the mask are
+            not used
+    mask    bool, True where unknown: (d,) for vectors; (H, W) for images, for all channels at once
+    z       (B, m) for vectors, (B, C, 1, m) for images, where m is the number of unknown
+            coordinates or pixels
+
+    exp(-U_c) is proportional to the conditional density p(z | known), so a sampler that leaves
+    exp(-U) invariant leaves the exact conditional law invariant here. Noise, step sizes, thresholds
+    and the Metropolis test concern the unknown coordinates alone. Not true: that one may as well
+    run chains on all pixels and restore the known ones after each step: that samples another,
+    unknown law. Raises StanleyError for a mask of another shape, and for one with nothing known or
+    nothing unknown.
     """
 
     energy: Energy
@@ -37,28 +39,28 @@ class Clamped:
 
     def __post_init__(self) -> None:
         event = tuple(self.known.shape[1:])
-        place = event if len(event) == 1 else event[-2:]
+        shape = event if len(event) == 1 else event[-2:]
         require(
-            self.mask.dtype == torch.bool and tuple(self.mask.shape) == place,
-            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, but must be torch.bool of"
-            f" shape {place} for points of shape {event}",
+            self.mask.dtype == torch.bool and tuple(self.mask.shape) == shape,
+            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, but must be torch.bool"
+            f" of shape {shape} for points of shape {event}",
         )
         unknown = int(self.mask.sum())
         require(
             unknown > 0,
-            "mask marks nothing as unknown: there is nothing to fill in; mark some pixels",
+            "mask marks nothing as unknown, so there is nothing to fill in; mark some pixels",
         )
         require(
             unknown < self.mask.numel(),
-            f"mask marks all {unknown} as unknown: nothing is known of the point; use stanley"
-            " sample, or mark fewer",
+            f"mask marks all {unknown} as unknown, so nothing is known of the point; mark fewer, or"
+            " use stanley sample",
         )
         index = self.mask.flatten().nonzero().squeeze(1).to(self.known.device)
         object.__setattr__(self, "index", index)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Of z."""
+        """The shape of one z."""
         return tuple(self.take(self.known[:1]).shape[1:])
 
     def for_rows(self, rows: slice) -> Clamped:
@@ -68,12 +70,12 @@ class Clamped:
         return self.energy(self.put(z))
 
     def take(self, x: Tensor) -> Tensor:
-        """The unknown part z of points x."""
+        """The unknown part z of points x (B, *event)."""
         z = flat(x, self.mask)[..., self.index]  # type: ignore[attr-defined]  # set in __post_init__
         return z if self.mask.dim() == 1 else z.unsqueeze(-2)
 
     def put(self, z: Tensor) -> Tensor:
-        """Whole points x: z where the mask is, and bit for bit the known values elsewhere."""
+        """Whole points x (B, *event): z where the mask is True, the known values elsewhere."""
         known = flat(rows_for(self.known, z, "known"), self.mask)
         z = z if self.mask.dim() == 1 else z.squeeze(-2)
         x = known.index_copy(-1, self.index, z)  # type: ignore[attr-defined]
@@ -81,21 +83,24 @@ class Clamped:
 
 
 def flat(x: Tensor, mask: Tensor) -> Tensor:
-    """(B, d) as it is, (B, C, H, W) as (B, C, H·W)."""
+    """Vectors (B, d) unchanged, images (B, C, H, W) as (B, C, H·W)."""
     return x if mask.dim() == 1 else x.flatten(-2)
 
 
 @dataclass(frozen=True)
 class Inpainted:
-    """n chains for each of N images. `mean` estimates E[x | known] from the n final states
-    alone.
+    """The result of `inpaint`: n chains for each of N images.
+
+    draws   the last states of the chains, with the known pixels as given, (N, n, *event)
+    info    of the N·n chains
     """
 
-    draws: Tensor  # (N, n, *event), the chains' last states, known pixels as given
-    info: ChainInfo  # of the N·n chains
+    draws: Tensor
+    info: ChainInfo
 
     @property
-    def mean(self) -> Tensor:  # (N, *event)
+    def mean(self) -> Tensor:
+        """An estimate of E[x | known], (N, *event), from the last states alone."""
         return self.draws.mean(1)
 
 
@@ -110,11 +115,12 @@ def inpaint(
     generator: torch.Generator,
     progress: bool = False,
 ) -> Inpainted:
-    """Fill in what the mask marks: len(x0) / len(images) chains for each image, started at x0 under
-    the mask.
+    """Fill in the masked part of images by running n chains for each, see `Clamped`.
 
-    images   (N, *event), known outside the mask
-    x0       (N·n, *event), image by image; looked at under the mask only
+    images   (N, *event), known where the mask is False
+    mask     bool, True where unknown: (d,) for vectors, (H, W) for images
+    x0       (N·n, *event), starts of the n chains of the first image, then of the second, …; only
+             their values under the mask are used
     """
     per_image = chains_per_image(images, x0)
     clamped = Clamped(potential, row_per_chain(images, per_image), mask)
@@ -126,13 +132,13 @@ def inpaint(
 
 
 def chains_per_image(images: Tensor, x0: Tensor) -> int:
-    """How many of the starts belong to each image."""
+    """The number of chains for each image."""
     require(
         len(images) >= 1
         and len(x0) >= 1
         and len(x0) % len(images) == 0
         and x0.shape[1:] == images.shape[1:],
-        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, but must be the"
-        " same number of chains for each image, image by image",
+        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, but must hold"
+        " the same number of chains for each image",
     )
     return len(x0) // len(images)

@@ -1,4 +1,4 @@
-"""Restored images against the true ones, beside a baseline that needs no energy."""
+"""Scores of restored images, compared with the true ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from stanley.metrics.similarity import WINDOW, psnr, ssim
 def restoration_scores(
     estimates: dict[str, Tensor], truth: Tensor, where: Tensor | None = None
 ) -> dict[str, dict[str, Any]]:
-    """PSNR (over the pixels `where`, or all) and SSIM (whole image) of each estimate (N, C, H, W):
-    mean and sd.
+    """PSNR and SSIM of estimates of the true images, with mean and sd over images.
 
-    SSIM is null below 11×11 pixels, sd for one image.
+    estimates   name -> (N, C, H, W)
+    truth       (N, C, H, W)
+    where       bool (H, W), the pixels over which PSNR is taken; all by default. SSIM is of the
+                whole image.
+
+    Returns name -> {"psnr": {n, mean, sd}, "ssim": {n, mean, sd}}. SSIM is None for images below
+    11×11 pixels, and sd is None for a single image.
     """
     scores: dict[str, dict[str, Any]] = {}
     large = min(truth.shape[-2:]) >= WINDOW
@@ -28,9 +33,7 @@ def restoration_scores(
 
 
 def spread(values: Tensor) -> dict[str, Any]:
-    """Values that are not finite (equal images have infinite PSNR) are left out,
-    and counted by n.
-    """
+    """n, mean and sd of the finite values; equal images, whose PSNR is infinite, are left out."""
     finite = values[values.isfinite()]
     return {
         "n": len(finite),

@@ -1,4 +1,4 @@
-"""Potentials that know something about each chain: which rows of it belong to which chains."""
+"""The rows of data of potentials that have a different observation for each chain."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from stanley.errors import require
 
 
 def rows_for(own: Tensor, x: Tensor, what: str) -> Tensor:
-    """`own` (1 or B, *event) as one row for each of the B chains in x."""
+    """Return `own` (1 or B, *event) with one row for each of the B chains in x."""
     require(
         len(own) in (1, len(x)),
-        f"{what} has {len(own)} rows and {len(x)} chains were given; give one row for all, or one a"
-        " chain",
+        f"{what} has {len(own)} rows for {len(x)} chains; give one row for all chains, or one for"
+        " each",
     )
     return own.to(x).expand(len(x), *own.shape[1:])
 
 
 def row_per_chain(own: Tensor, chains_each: int) -> Tensor:
-    """Each row as often as it has chains; one row stays one, which serves any number."""
+    """Repeat each row `chains_each` times, but not a single row, which serves all chains."""
     return own if len(own) == 1 else own.repeat_interleave(chains_each, 0)

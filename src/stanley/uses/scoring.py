@@ -1,4 +1,4 @@
-"""How far outside the training data a point lies, by the energy that was trained on them."""
+"""Out-of-distribution scores: how unlike the training data a point is, by its energy."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ CHUNK = 256  # points at a time through the network
 
 @dataclass(frozen=True)
 class Scores:
-    """Higher is more outside."""
+    """Scores of N points; a higher one means less like the training data.
 
-    energy: Tensor  # (N,)     U(x), in nats up to log Z
-    grad_norm: Tensor  # (N,)  |∇U(x)|₂, which needs no log Z and is small at modes
+    energy      U(x) in nats, -log p(x) up to log Z, (N,)
+    grad_norm   |∇U(x)|₂, (N,), which does not depend on log Z and is small at modes
+    """
+
+    energy: Tensor
+    grad_norm: Tensor
 
 
 def score(potential: Energy, x: Tensor, chunk: int = CHUNK) -> Scores:
-    """U and |∇U| at points (N, *event).
+    """U and |∇U| at points (N, *event), `chunk` points at a time.
 
-    Scores are compared, so of a run whose chains are in bfloat16 hand over
-    `in_float32(model.potential)`. Not true: that a low density means an odd image: likelihood-like
-    scores are known to rate smooth images of other data as likely (Nalisnick et al., 2019). Look at
-    both, and at the percentile among held-out data. The gradient norm is the score of Grathwohl et
-    al. (2020), with their sign turned.
+    The gradient norm is the score of Grathwohl et al. (2020) with the opposite sign. For a run
+    whose chains are in bfloat16 pass `in_float32(model.potential)`, since scores are compared. Not
+    true: that a low density means an odd image, or a high one an image like the data: such scores
+    rate smooth images of other data as likely (Nalisnick et al., 2019). Look at both scores, and at
+    the percentile among held-out data.
     """
     states = [evaluate(potential, rows) for rows in x.split(chunk)]
     return Scores(
@@ -41,27 +45,38 @@ def score(potential: Energy, x: Tensor, chunk: int = CHUNK) -> Scores:
 
 @dataclass(frozen=True)
 class Outside:
-    """Scores of points beside those of others; None where there are no such others."""
+    """The result of `outside`, for N points.
+
+    scores       of the points
+    held_out     of the held-out data; None if there are none
+    inside       of the points that count as inside; None if there are none
+    percentile   of each energy among those of the held-out data, (N,); None without them
+    detection    name of a score -> how well it separates the points from `inside`; empty without
+    """
 
     scores: Scores
     held_out: Scores | None
     inside: Scores | None
-    percentile: Tensor | None  # (N,) of the energy among the held-out data's
-    detection: dict[str, Detection]  # for each score, against `inside`; empty without
+    percentile: Tensor | None
+    detection: dict[str, Detection]
 
 
 def outside(
     potential: Energy, x: Tensor, held_out: Tensor | None = None, inside: Tensor | None = None
 ) -> Outside:
-    """How far outside points (N, *event) lie.
+    """Score points (N, *event), and compare the scores with those of other data.
 
-    held_out   data that the energy was not trained on, among which the energies are ranked
-    inside     what counts as inside when the points are told from it; may be `held_out` itself
+    held_out   data on which the energy was not trained, for the percentiles of the points' energies
+    inside     points that count as inside, from which the scores should separate the others; it may
+               be `held_out` itself
+
+    See `score` for what is not true of these scores.
     """
     fewest = None if inside is None else min(len(x), len(inside))
     require(
         fewest is None or fewest >= 2,
-        f"{fewest} point on one side, AUROC needs 2 on each; give more",
+        f"there is {fewest} point in one of the two sets, but AUROC needs at least 2 in each; give"
+        " more",
     )
     of_x = score(potential, x)
     of_held_out = None if held_out is None else score(potential, held_out)
@@ -82,13 +97,12 @@ def ranked(scores: Scores, reference: Scores | None) -> Tensor | None:
 
 
 def percentile(values: Tensor, reference: Tensor) -> Tensor:
-    """100 × the share of the reference below each value, ties counted half: 50 is typical, 100
-    beyond all.
+    """100 × the share of the n reference values below each value, counting ties half.
 
-    Its standard error is at most 50/√n for n reference values, and nothing beyond 100 - 100/n is
-    told apart.
+    50 is typical, and 100 is above all reference values. The standard error is at most 50/√n.
+    Values beyond 100 - 100/n cannot be distinguished.
     """
-    require(len(reference) >= 1, "there are no reference values; a percentile needs at least 1")
+    require(len(reference) >= 1, "there are no reference values, but a percentile needs at least 1")
     ordered = reference.sort().values
     low = torch.searchsorted(ordered, values.to(ordered), right=False)
     high = torch.searchsorted(ordered, values.to(ordered), right=True)
