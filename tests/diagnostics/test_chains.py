@@ -407,7 +407,7 @@ def test_short_slow_chains_are_named_with_their_worst_coordinate():
     x = iid(200, 4, 2, 2)
     x[:, :, 1, 0] = ar1(0.95, 200, 4)
     sentences = diagnostics.verdict(diagnostics.summarise(torch.from_numpy(x)))
-    assert any(s.startswith("bulk ESS is ") and "x[1, 0], below 400 at" in s for s in sentences)
+    assert any(s.startswith("bulk ESS is ") and "x[1, 0] and below 400 at" in s for s in sentences)
     assert any(s.startswith("tail ESS is ") for s in sentences)
 
 
@@ -420,7 +420,8 @@ def test_a_coordinate_that_never_moves_has_no_numbers_and_is_said_so():
         assert values.isnan().tolist() == [False, True, False]
     assert float(s.mean[1]) == pytest.approx(0.1)
     assert diagnostics.verdict(s) == [
-        "1 of 3 coordinates never moved: nothing was accepted, or the coordinate is fixed"
+        "1 of 3 coordinates never moved: either no proposal was accepted (use a smaller step"
+        " size), or the coordinate is fixed"
     ]
     assert diagnostics.autocorrelation(x)[:, 1].isnan().all()
 
@@ -437,7 +438,7 @@ def test_non_finite_draws_are_counted_and_not_judged(value):
         assert values.isnan().tolist() == [False, True, False]
     (sentence,) = diagnostics.verdict(s)
     assert sentence.startswith(
-        "2 of 4 chains hold non-finite draws and 1 of 3 coordinates could not be judged"
+        "2 of 4 chains hold non-finite draws, so 1 of 3 coordinates could not be judged"
     )
 
 
@@ -452,12 +453,12 @@ BAD = {
     "three draws": (lambda: diagnostics.ess_tail(GOOD[:3]), "3 draws"),
     "one chain": (lambda: diagnostics.rhat(GOOD[:, :1]), "1 chain"),
     "a summary of one chain": (lambda: diagnostics.summarise(GOOD[:, :1]), "1 chain"),
-    "not a number": (lambda: diagnostics.mcse_mean(GOOD / 0), "80 of 80 draws are not finite"),
+    "not a number": (lambda: diagnostics.mcse_mean(GOOD / 0), "80 of 80 numbers"),
     "a quantile of 1": (lambda: diagnostics.ess_quantile(GOOD, 1.0), "prob is 1.0"),
     "a quantile of 0": (lambda: diagnostics.mcse_quantile(GOOD, 0.0), "prob is 0.0"),
     "three of four chains": (lambda: diagnostics.nested_rhat(GOOD, 3), "num_super is 3"),
     "one super-chain": (lambda: diagnostics.nested_rhat(GOOD, 1), "num_super is 1"),
-    "nothing within": (lambda: diagnostics.nested_rhat(GOOD[:1], 4), "nothing to compare"),
+    "nothing within": (lambda: diagnostics.nested_rhat(GOOD[:1], 4), "no variance within"),
     "too long a lag": (lambda: diagnostics.autocorrelation(GOOD, 10), "max_lag is 10"),
 }
 

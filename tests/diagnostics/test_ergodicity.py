@@ -316,7 +316,7 @@ def test_a_step_out_of_the_finite_numbers_is_no_drift():
     )
     assert found.beyond is None
     assert float(found.log_ratio[1]) == math.inf
-    assert "left the finite numbers" in found.verdict
+    assert "is not finite" in found.verdict
 
 
 def test_another_v_and_a_mean_that_hangs_on_one_copy():
@@ -513,7 +513,7 @@ BAD = {
     "midpoint": (lambda: bias(Stanley(0.1, 1.0, correction="midpoint")), "reference=MALA"),
     "exact already": (lambda: bias(MALA(0.1)), "exact already"),
     "one chain": (lambda: bias(Langevin(0.1), X[:1]), "1 chain"),
-    "no functions": (lambda: bias(Langevin(0.1), functions={}), "no functions"),
+    "no functions": (lambda: bias(Langevin(0.1), functions={}), "functions is empty"),
     "all burnt": (lambda: bias(Langevin(0.1), burn_in=5), "burn_in is 5"),
     "a function of all chains": (
         lambda: bias(Langevin(0.1), functions={"f": torch.mean}),

@@ -108,7 +108,7 @@ def test_kernel_is_the_runs_own_where_it_is_exact(small: TrainConfig, tmp_path: 
 @pytest.mark.parametrize("field", ["chains", "levels", "rows"])
 def test_too_little_is_refused(small: TrainConfig, tmp_path: Path, field: str) -> None:
     run = train(small, tmp_path / "run")
-    with pytest.raises(StanleyError, match=f"{field} is 1, must be at least 2"):
+    with pytest.raises(StanleyError, match=f"{field} is 1, but must be at least 2"):
         held_out_likelihood(run, **{field: 1})
 
 

@@ -217,7 +217,7 @@ def test_masks_and_rows_that_do_not_fit():
     for mask, message in (
         (torch.zeros(4, 4, dtype=torch.bool), "marks nothing"),
         (torch.ones(4, 4, dtype=torch.bool), "marks all 16"),
-        (torch.ones(5, 4, dtype=torch.bool), r"\(5, 4\), must be torch.bool of shape \(4, 4\)"),
+        (torch.ones(5, 4, dtype=torch.bool), r"\(5, 4\), but must be torch.bool of shape \(4, 4\)"),
         (IMAGE_MASK.int(), "torch.int32"),
     ):
         with pytest.raises(StanleyError, match=message):

@@ -235,9 +235,9 @@ def coupled_move(sampler: Sampler) -> Gaussian:
         reason = "it has no method `law` that states a Gaussian proposal"
     require(
         reason is None,
-        f"couple: {name} cannot be coupled: {reason}; use a sampler whose proposal is one Gaussian"
-        " draw that depends on x alone: Langevin, MALA, RandomWalk or Stanley without midpoint,"
-        " with or without Adjusted",
+        f"couple: {name} cannot be coupled: {reason}; samplers that can be are those whose proposal"
+        " is one Gaussian draw that depends on x alone, as that of Langevin, MALA, RandomWalk and"
+        " Stanley without midpoint, with or without Adjusted",
     )
     require(
         not has_quantile(move),
