@@ -489,7 +489,7 @@ REFUSED = {
     ),
     "mask outside": (
         ("inpaint", "a", "one.png", "--mask", "8,8,16,16"),
-        "does not lie inside 12×12",
+        "is not inside the image of 12×12",
     ),
     "no such mask": (("inpaint", "a", "one.png", "--mask", "gone.png"), "no such file"),
     "mask no picture": (

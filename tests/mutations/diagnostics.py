@@ -62,7 +62,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "return x, y",
         ),
         ("the rest of q without its ceiling", "share = math.log(CEILING) + ", "share = "),
-        ("coins apart", "        generator.set_state(coins)  # the same u\n", ""),
+        ("coins apart", "        generator.set_state(before)  # the same u\n", ""),
         (
             "way back by the law of the way there",
             "log_normal(both.x, back)",

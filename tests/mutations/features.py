@@ -52,7 +52,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "features/classifier_training.py",
         "features/test_classifier.py",
         ("the least likely class", "argmax(1)", "argmin(1)"),
-        ("labels of other images", "labels[rows].to(place)", "labels[: len(rows)].to(place)"),
+        ("labels of other images", "labels[rows].to(on)", "labels[: len(rows)].to(on)"),
         ("always mirrored", "generator=generator) < 0.5", "generator=generator) < 2"),
         ("a rate that stays up", "(1 - progress) / 0.8)", "1.0)"),
     ),

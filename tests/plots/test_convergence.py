@@ -48,9 +48,9 @@ def test_zeros_leave_a_log_axis():
 @pytest.mark.parametrize(
     ("curves", "told"),
     [
-        ({}, "no curves"),
+        ({}, "curves is empty"),
         ({"a": FALLING[:3]}, "3 parts"),
-        ({"a": (TIMES, FALLING[1][1:], FALLING[2], True)}, r"must be one \(T,\)"),
+        ({"a": (TIMES, FALLING[1][1:], FALLING[2], True)}, r"all must be \(T,\)"),
         ({"a": (TIMES, torch.full((50,), torch.nan), FALLING[2], True)}, "not finite"),
         ({"a": (TIMES, torch.zeros(50), FALLING[2], True)}, "no curve has a positive value"),
     ],

@@ -135,7 +135,7 @@ def test_what_is_lost_is_said():
         del row["spread"]
     figure = learning_curves(rows)
     said = [[text.get_text() for text in ax.texts] for ax in figure.axes]
-    assert said[0] == ["10 not finite, not drawn"]
+    assert said[0] == ["10 not finite (not drawn)"]
     assert said[5] == ["not recorded"]
     assert said[1] == []
 

@@ -84,12 +84,12 @@ def test_bias_is_red_where_the_bar_misses_zero(tmp_path):
 @pytest.mark.parametrize(
     ("draw", "told"),
     [
-        (lambda: mixing(torch.ones(2), torch.ones(3), torch.ones(2)), "must have one shape"),
-        (lambda: mixing(torch.ones(0), torch.ones(0), torch.ones(0)), "not be empty"),
-        (lambda: ray_growth(torch.ones(3), torch.ones(2, 2), torch.ones(2, 2)), r"\(R, rays\)"),
-        (lambda: drift_curve(torch.ones(2), torch.ones(3), torch.ones(2)), r"one \(P,\)"),
-        (lambda: bias_dots({}), "no functions"),
-        (lambda: bias_dots({"a": (torch.ones(2), torch.ones(3), 3.0)}), "one shape"),
+        (lambda: mixing(torch.ones(2), torch.ones(3), torch.ones(2)), "must have the same number"),
+        (lambda: mixing(torch.ones(0), torch.ones(0), torch.ones(0)), "and at least 1"),
+        (lambda: ray_growth(torch.ones(3), torch.ones(2, 2), torch.ones(2, 2)), r"\(R, num_rays\)"),
+        (lambda: drift_curve(torch.ones(2), torch.ones(3), torch.ones(2)), r"all must be \(P,\)"),
+        (lambda: bias_dots({}), "functions is empty"),
+        (lambda: bias_dots({"a": (torch.ones(2), torch.ones(3), 3.0)}), "the same shape"),
     ],
 )
 def test_bad_input(draw, told):

@@ -123,7 +123,7 @@ def test_masks():
     with pytest.raises(StanleyError, match="mask box is 0×1 pixels"):
         box_mask(0, 0, 0, 1, (4, 5))
     for box in ((3, 0, 3, 1), (-1, 0, 2, 2), (0, 3, 1, 2)):
-        with pytest.raises(StanleyError, match="does not lie inside 5×4"):
+        with pytest.raises(StanleyError, match="is not inside the image of 5×4"):
             box_mask(*box, (4, 5))
     with pytest.raises(StanleyError, match="middle-half"):
         half_mask("middle-half", (4, 4))
@@ -149,7 +149,7 @@ def test_outside_is_scores_percentiles_and_detection_together():
         assert found.detection["energy"] == judge_detection(square(inside), square(x))
         slope = judge_detection(2 * inside.norm(dim=1), 2 * x.norm(dim=1))
         assert found.detection["grad_norm"].auroc == pytest.approx(slope.auroc)
-    with pytest.raises(StanleyError, match="AUROC needs 2 on each"):
+    with pytest.raises(StanleyError, match="AUROC needs at least 2 in each"):
         outside(square, x[:1], None, other)
 
 
@@ -167,7 +167,7 @@ def test_denoising_by_steps_that_must_diverge_is_refused(kind):
     """|x' - y| = |1 - h/(2σ²)|·|x - y| where U is flat: it grows from h = 4σ² on."""
     y, flat = torch.randn(2, 3), lambda x: 0.0 * x.sum(1)
     g = torch.Generator().manual_seed(0)
-    with pytest.raises(StanleyError, match=r"unstable from 4σ² = 0.16 on; use a step size of 0.04"):
+    with pytest.raises(StanleyError, match=r"< 4σ² = 0.16 .*use a step size of 0.04"):
         denoise(kind(0.161), flat, y, 0.2, y, 3, generator=g)
     assert denoise(kind(0.159), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()
     # a test refuses what is bad

@@ -140,8 +140,8 @@ class ClassifierFeatures:
         )
         require(
             x.shape[1] == channels,
-            f"images have {x.shape[1]} channels, but {self.name} features need {channels}; use"
-            " cifar for colour and mnist for grey images",
+            f"images are {x.shape[1]}-channel, but {self.name} features need {channels}-channel"
+            " images; use cifar for colour and mnist for grey images",
         )
         x = x.to(self.network.head.weight)
         if tuple(x.shape[2:]) == (size, size):

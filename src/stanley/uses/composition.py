@@ -76,7 +76,7 @@ def require_same_shape(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
     for other, its in rest:
         require(
             its == shape,
-            f"{other} has points of shape {its}, but must have {shape} as {name} has, since"
+            f"{other} has points of shape {its}, but must have those of {name}, {shape}, since"
             " energies are added; train both on data of the same size",
         )
     return shape

@@ -37,8 +37,8 @@ class Noisy:
     def __post_init__(self) -> None:
         require(
             0 < self.std < math.inf,
-            f"the std of the noise is {self.std}, but must be > 0 and finite, for images in"
-            " [-1, 1]; try 0.2",
+            f"the noise std is {self.std}, but must be > 0 and finite, for images in [-1, 1]; try"
+            " 0.2",
         )
 
     @property
