@@ -746,7 +746,10 @@ WRONG = {
     "max_steps": (lambda: run(max_steps=0), "max_steps is 0"),
     "num_pairs": (lambda: run(num_pairs=1), "num_pairs is 1, but must be at least 2"),
     "num_pairs missing": (lambda: run(num_pairs=None), "num_pairs is None"),
-    "num_pairs and tensors": (lambda: run(initial=(points(3, 2), points(3, 2))), "must be left out"),
+    "num_pairs and tensors": (
+        lambda: run(initial=(points(3, 2), points(3, 2))),
+        "must be left out",
+    ),
     "initial of another n": (
         lambda: run(initial=lambda n, g: points(n + 1, 2)),
         r"\(11, 2\) for n = 10",

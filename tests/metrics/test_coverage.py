@@ -109,7 +109,10 @@ def test_rings_have_modes_by_assignment():
         (lambda: mode_coverage(at(1), CORNERS, 0.0), "radius is 0"),
         (lambda: mode_coverage(at(1), CORNERS, 1.0, hit_fraction=2.0), "hit_fraction is 2"),
         (lambda: mode_coverage(at(1)[:0], CORNERS, 1.0), "0 samples"),
-        (lambda: coverage(at(1), lambda x: torch.full((len(x),), 4), 4), "indices from 4 to 4, but"),
+        (
+            lambda: coverage(at(1), lambda x: torch.full((len(x),), 4), 4),
+            "indices from 4 to 4, but",
+        ),
         (lambda: coverage(at(1), lambda x: torch.full((len(x),), -2), 4), "indices from -2"),
         (lambda: nearest_ring((1.0,), -1.0), "width is -1"),
     ],
