@@ -131,7 +131,7 @@ def test_images_of_another_size_are_resized(features: ClassifierFeatures) -> Non
 def test_other_shapes_are_refused(features: ClassifierFeatures) -> None:
     with pytest.raises(StanleyError, match=r"are 1-channel, but cifar-.* need 3-channel"):
         features(images(2, 1, 16, 16))
-    with pytest.raises(StanleyError, match=r"need images .* got shape \(2, 5\)"):
+    with pytest.raises(StanleyError, match=r"have shape \(2, 5\), but .* need images"):
         features.probabilities(images(2, 5))
 
 

@@ -134,7 +134,7 @@ def test_synthetic_data_have_the_shape_of_german_credit():
         (lambda: LogisticRegression(torch.ones(3, 2), torch.ones(2)), r"labels has shape \(2,\)"),
         (
             lambda: LogisticRegression(torch.ones(3, 2), 2 * torch.ones(3)),
-            "entries other than 0 and 1",
+            "other than 0 and 1",
         ),
         (lambda: replace(LogisticRegression.synthetic(5, 2), prior_std=0.0), "prior_std is 0"),
         (lambda: LogisticRegression.synthetic(5, 1), "d is 1"),

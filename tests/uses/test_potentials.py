@@ -222,7 +222,7 @@ def test_masks_and_rows_that_do_not_fit():
     ):
         with pytest.raises(StanleyError, match=message):
             Clamped(quartic, known, mask)
-    with pytest.raises(StanleyError, match="2 rows and 3 chains"):
+    with pytest.raises(StanleyError, match="2 rows for 3 chains"):
         Clamped(quartic, known, IMAGE_MASK)(torch.randn(3, 3, 1, 4))
     with pytest.raises(StanleyError, match="same number of chains"):
         inpaint(MALA(0.1), quartic, known, IMAGE_MASK, torch.randn(3, 3, 4, 4), 1, generator=g)
