@@ -33,6 +33,7 @@ from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.optim import Adam
 from tests.conftest import without_time
+from tests.seeds import RNG
 
 
 def newest(run: RunDirectory) -> checkpoint.Checkpoint:
@@ -638,3 +639,27 @@ class TestSecondTry:
     def test_a_reference_that_is_no_width(self, small: TrainConfig) -> None:
         with pytest.raises(StanleyError, match="reference_std is 0"):
             replace(small, reference_std=0.0)
+
+
+class TestScalesOfTheData:
+    """One step size and one start suit columns of one scale, near 0; else a line says so."""
+
+    def train_on(self, x: np.ndarray, small: TrainConfig, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", x)
+        data = Array(path=str(tmp_path / "x.npy"))
+        train(replace(small, data=data, steps=1, gap_limit=1e9, spread_limit=1e9), tmp_path / "run")
+
+    def test_columns_of_very_different_scale(self, small: TrainConfig, tmp_path: Path) -> None:
+        x = RNG.normal(0.0, (1.0, 1000.0), size=(500, 2))
+        with pytest.warns(UserWarning, match=r"standard deviations from 0\.9\d* to |standardise"):
+            self.train_on(x, small, tmp_path)
+
+    def test_a_mean_far_from_0(self, small: TrainConfig, tmp_path: Path) -> None:
+        x = RNG.normal((50.0, -20.0), size=(500, 2))
+        with pytest.warns(UserWarning, match="subtract the mean"):
+            self.train_on(x, small, tmp_path)
+
+    def test_common_data_are_not_warned_of(self, small: TrainConfig, tmp_path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.train_on(RNG.normal(2.0, (1.0, 3.0), size=(500, 2)), small, tmp_path)

@@ -33,11 +33,13 @@ FRESH_STEPS = 500
 
 
 def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -> TrainConfig:
-    """The rings recipe on a smaller budget: the same for every sampler,
-    the chains' own step size kept fixed.
+    """Rings on a small budget: the same for every sampler, the chains' own step size kept fixed.
+
+    A run that diverges is told as one: it does not go back and try again.
     """
     return replace(
         recipe("rings"),
+        on_divergence="stop",
         sampler=sampler,
         adapt=None,
         seed=seed,

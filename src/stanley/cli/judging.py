@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -120,11 +121,21 @@ def plot(run: Run, *, json_: Json = False) -> None:
     show({"files": [str(f) for f in files]}, json_, lines)
 
 
+WRONG = {"collapsed": "collapsed at", "rollback": "went back from", "diverged": "diverged at"}
+
+
+def wrong_lines(events: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader of the scores must know of how the run went."""
+    said = [f"{WRONG[event['kind']]} step {event['step']:,}" for event in events]
+    return [f"on the way the run {', '.join(said)}: see events.jsonl"] if said else []
+
+
 def score_lines(scores: dict[str, Any]) -> list[str]:
     """The numbers a person asks for first."""
     lines = [
         f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"
     ]
+    lines += wrong_lines(scores.get("went_wrong", ()))
     if scores.get("kl") is not None:
         lines.append(
             f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}  "

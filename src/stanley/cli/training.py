@@ -134,6 +134,14 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     trained = not (
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
+    kl, exact = None, []
+    if trained:
+        from stanley.judging.evaluate import exact_kl
+
+        kl = exact_kl(run)
+        exact = (
+            [] if kl is None else [f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"]
+        )
     lines = [
         (
             f"done: {summary}"
@@ -143,9 +151,19 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
                 f" {2 * (last.get('step') or 1)} goes on"
             )
         ),
+        *exact,
         f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
     ]
-    show({"run": str(run.path), **numbers, "trained": trained}, as_json, lines)
+    show({"run": str(run.path), **numbers, "trained": trained, "kl": kl}, as_json, lines)
+
+
+def in_plain_words(kl: float) -> str:
+    """What an exact KL in the plane means; the recipes end at about 0.005."""
+    if kl <= 0.02:
+        return "close to the data"
+    if kl <= 0.1:
+        return "the shape is there, its details or the shares of its parts are off"
+    return "poor: parts of the data are missing or misplaced; try more --steps, or another --seed"
 
 
 def demo(

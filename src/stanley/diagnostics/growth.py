@@ -123,6 +123,12 @@ def judge_growth(
         f"radial derivative {float(last.min()):.3g} to {float(last.max()):.3g} at radius {far:g}"
     )
     inward = int((last <= 0).sum())
+    if 2 * inward > n:
+        return (
+            False,
+            f"the potential falls outwards on {inward} of {n} rays ({spread}), so exp(-U) cannot be"
+            " normalised and H1 fails; if the function is a log-density, give its negative",
+        )
     if inward:
         return (
             False,

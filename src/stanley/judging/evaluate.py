@@ -129,6 +129,7 @@ def evaluate(
         "sampler": to_dict(model.sampler),
         "torch": torch.__version__,
         "device": str(model.device),
+        "went_wrong": what_went_wrong(run),
         "chains": {name: describe(chains, name, model, steps) for name, chains in samples.items()},
     }
     if model.event_shape == (2,):
@@ -197,6 +198,32 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
         "step_scale": float(chains.info.step_scale.mean()),
         "nonfinite": int(chains.info.nonfinite.sum()),
     }
+
+
+def what_went_wrong(run: str | os.PathLike[str] | RunDirectory) -> list[dict[str, Any]]:
+    """The divergences, collapses and rollbacks of the training, with their steps and reasons."""
+    run = run if isinstance(run, RunDirectory) else RunDirectory(run)
+    kinds = ("collapsed", "rollback", "diverged")
+    return [
+        {key: event.get(key) for key in ("kind", "step", "reason")}
+        for event in run.events()
+        if event["kind"] in kinds
+    ]
+
+
+def exact_kl(run: str | os.PathLike[str] | RunDirectory) -> float | None:
+    """KL(data‖model) of a run's newest averaged weights in nats, by quadrature.
+
+    None if the data are not in the plane or have no known density, and if log Z of the model cannot
+    be computed. It takes about a second.
+    """
+    model = load(run, device="cpu")
+    if model.event_shape != (2,):
+        return None
+    data = data_of(model)
+    if data.log_density is None:
+        return None
+    return judge_plane(model, data, as_points(data.test, model))["kl"]
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.watch import Watch
 
+SCALES = 10.0  # ratio of scales between columns, or of a mean to its column's, that is warned of
+
 
 def train(
     config: TrainConfig,
@@ -62,6 +64,8 @@ def train(
         run = until_the_end.enter_context(RunDirectory(out))
         prepare(config, run, world, parallel, execution, read_every)
         data = load_data(config, world)
+        if world.first:
+            warn_of_scales(data)
         state = TrainState(config, data, world, parallel=parallel, execution=execution)
         data = data.with_train_on(world.device)
         resume(config, run, state)
@@ -158,6 +162,28 @@ def load_data(config: TrainConfig, world: World) -> Dataset:
             data = config.data.load()
     with world.agreed():
         return config.data.load() if data is None else data
+
+
+def warn_of_scales(data: Dataset) -> None:
+    """One step size and one start suit vectors whose coordinates are of one scale, and near 0."""
+    if data.is_image:
+        return
+    x = data.train[:10_000].double()
+    mean, std = x.mean(0).flatten(), x.std(0).flatten()
+    least, most = float(std.min()), float(std.max())
+    offset = float((mean.abs() / std.clamp(min=1e-300)).max())
+    if most > SCALES * least:
+        warnings.warn(
+            f"the columns of the data have standard deviations from {least:.3g} to {most:.3g}: no "
+            "step size suits all of them, and training may fail; standardise the columns first",
+            stacklevel=3,
+        )
+    elif offset > SCALES:
+        warnings.warn(
+            f"a column of the data has its mean {offset:.3g} standard deviations from 0, where the "
+            "network's first weights know nothing; subtract the mean first",
+            stacklevel=3,
+        )
 
 
 def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
