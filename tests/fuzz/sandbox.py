@@ -291,7 +291,17 @@ def keep(
     """Leave the input where it can be tried again, and fail."""
     if where := os.environ.get("STANLEY_FUZZ_COLLECT"):
         with open(where, "a") as f:
-            f.write(json.dumps({"test": os.environ.get("PYTEST_CURRENT_TEST"), "args": list(arguments), "found": list(found)[:3], "changed": {n: None if c is None else repr(c[:300]) for n, c in changed.items()}}) + "\n")
+            f.write(
+                json.dumps(
+                    {
+                        "test": os.environ.get("PYTEST_CURRENT_TEST"),
+                        "args": list(arguments),
+                        "found": list(found)[:3],
+                        "changed": {n: None if c is None else repr(c[:300]) for n, c in changed.items()},
+                    }
+                )
+                + "\n"
+            )
         return
     test = os.environ.get("PYTEST_CURRENT_TEST", "by hand").split("::")[-1].split(" ")[0]
     folder = FAILURES / re.sub(r"\W+", "-", test)

@@ -11,24 +11,34 @@ from .sandbox import attempt
 SAMPLE = ("--shape", "2", "--num", "2", "--steps", "2", "--warm-up", "2", "--out", "new")
 GOOD = "import torch\n\ndef U(x):\n    return (x**2).flatten(1).sum(1) / 2\n"
 
-HEADS = ("", "import torch\n", "from torch import *\n", "import nothing_at_all\n", "raise SystemExit(3)\n", "1/0\n",
-         "raise KeyboardInterrupt\n", "raise BaseException('x')\n", "def f(): f()\nf()\n", "\x00", "\ufeff", "  x\n",
-         "import sys\nsys.exit()\n", "event_shape = 3\n", "exit()\n", "import warnings\nwarnings.warn('loud')\n")  # fmt: skip
+HEADS = (
+    *(
+        "",
+        "",
+        "",
+        "import torch\n",
+        "from torch import *\n",
+        "import nothing_at_all\n",
+        "1/0\n",
+        "\x00",
+        "\ufeff",
+        "  x\n",
+    ),
+    *("raise SystemExit(3)\n", "raise KeyboardInterrupt\n", "raise BaseException('x')\n", "def f(): f()\nf()\n"),
+    *("import sys\nsys.exit()\n", "event_shape = 3\n", "exit()\n", "import warnings\nwarnings.warn('loud')\n"),
+)
 BODIES = (
     *("x.sum()", "x", "None", "x.flatten(1).sum(1)", "(x**2).sum(1)", "x.sum(1).long()", "x.sum(1).tolist()", "1/0"),
     *("x.sum(1) * float('nan')", "x.sum(1) * float('inf')", "-(x**2).sum(1)", "(x**2).sum(1).detach()", "U(x)"),
-    *("(x**2).mean() + (x**2).sum(1)", "exec('raise SystemExit')", "(x**2).sum(1).double().half()", "x.data.fill_(0).sum(1)"),
-    *("(x**2).sum(1) + later(x)", "x.sum(1).requires_grad_()", "[*x.sum(1)]", "x.sum(1).numpy()", "quit()"),
-    *("(x**4).sum(1)", "x.sum(1)[:, None]", "(x**2).sum(1)[:1]", "exec('raise KeyboardInterrupt')", "print('\\x1b[31m') or x.sum(1)"),
-)  # fmt: skip
+    *("(x**2).mean() + (x**2).sum(1)", "exec('raise SystemExit')", "(x**2).sum(1).double().half()", "quit()"),
+    *("x.data.fill_(0).sum(1)", "x.sum(1).requires_grad_()", "[*x.sum(1)]", "x.sum(1).numpy()", "(x**4).sum(1)"),
+    *("x.sum(1)[:, None]", "(x**2).sum(1)[:1]", "exec('raise KeyboardInterrupt')", "exec('raise BaseException')"),
+    *(8 * ["(x**2).sum(1) + later(x)"]),
+)
 LATER = "calls = []\ndef later(x):\n    calls.append(1)\n    if len(calls) > {n}: raise {error}\n    return 0\n"
 ERRORS = (
-    "ValueError('late\\nand long')",
-    "RuntimeError('x')",
-    "KeyError(1)",
-    "MemoryError()",
-    "AssertionError",
-    "Exception('y' * 9999)",
+    *("ValueError('late\\nand long')", "RuntimeError('x')", "KeyError(1)", "MemoryError()", "AssertionError"),
+    *("Exception('y' * 9999)", "SystemExit(4)", "KeyboardInterrupt", "BaseException('z')", "BrokenPipeError"),
 )
 
 #: A file of one of these names must not become the module of that name for everybody else.

@@ -58,6 +58,8 @@ class Stopper:
     def reach(self, what: str, name: str, tear: Callable[[], object] | None = None) -> None:
         """One more operation: go on, or stop here, a write after half of it where it is torn."""
         self.operations.append(f"{what} {name}")
+        if self.how == "full" and what in ("unlink", "remove", "rmdir"):
+            return  # these a full disk lets through
         if self.at is None or len(self.operations) != self.at + 1:
             return
         if self.how == "torn" and tear is not None:

@@ -37,7 +37,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "sample images": ("sample", "images", "--num", "2", "--steps", "2", "--keep-every", "1", "--out", "new"),
     "sample target": ("sample", "--target", "banana", "--num", "4", "--steps", "2", "--warm-up", "2"),
     "diagnose": (
-        *("diagnose", "images", "--num", "4", "--steps", "8", "--warm-up", "2", "--pairs", "0", "--rays", "0"),
+        *("diagnose", "images", "--num", "4", "--steps", "16", "--warm-up", "2", "--pairs", "0", "--rays", "0"),
         *("--copies", "0"),
     ),
     "evaluate": ("evaluate", "plane", "--num", "8", "--steps", "2"),
