@@ -7,9 +7,12 @@ compares, and the error names the file, the field and its value.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import stat
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,45 @@ def checked(content: bytes, kind: Any, where: str, cure: str) -> Any:
         raise StanleyError(f"{where} is damaged: {first(error.errors())}; {cure}") from None
     except (ValueError, RecursionError) as error:
         raise StanleyError(f"{where} is damaged: {' '.join(str(error).split())[:200]}; {cure}") from None
+
+
+def checked_lines(lines: Iterable[str], kind: Any, where: str, cure: str) -> list[Any]:
+    """The JSON value of each line, all of the type `kind`; an error names the line, from 1."""
+    from pydantic import ValidationError
+
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise StanleyError(f"{where} line {number} is damaged ({why}); {cure}") from None
+    try:
+        adapter(list[kind]).validate_python(values, strict=True)
+    except ValidationError as error:
+        number, *inside = error.errors()[0]["loc"]
+        why = first([error.errors()[0] | {"loc": inside}])
+        raise StanleyError(f"{where} line {int(number) + 1} is damaged ({why}); {cure}") from None
+    return values
+
+
+def read_archive(path: Path, cure: str, most: int = 1024 * MEGABYTE) -> dict[str, Any]:
+    """The arrays of a .npz file, of at most `most` bytes in memory; Python objects are never loaded."""
+    import numpy as np
+
+    content = io.BytesIO(read_whole(path, most, cure))
+    try:
+        with zipfile.ZipFile(content) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > most:
+            raise StanleyError(f"{path} unpacks to {size / MEGABYTE:,.0f} MiB; {cure}")
+        with np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except StanleyError:
+        raise
+    except Exception as error:  # whatever the parsers of headers and archives trip over
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise StanleyError(f"{path} is damaged: {why}; {cure}") from error
 
 
 @functools.cache
