@@ -35,7 +35,7 @@ import stanley
 from stanley.data.base import Dataset
 from stanley.ranks import World
 from stanley.training.state import TrainState
-from stanley.training.step import train_step
+from stanley.training.step import measure, train_step
 
 H = 1e-4
 Run = Callable[[Any, Tensor, int], Any]  # (energy, x0, gradients)
@@ -277,11 +277,12 @@ def training(iterations: int = 3) -> dict[str, float]:
     """CPU seconds an iteration of the published CIFAR-10 setting, K = 50 and batch 100, on made images."""
     images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     config = replace(stanley.recipe("cifar10"), chain_steps=50, batch=100, bank_size=1000)
-    state = TrainState(config, Dataset(train=images, test=images[:100]), World())
+    data = Dataset(train=images, test=images[:100], flip=True)
+    state = TrainState(config, data, World())
     seconds = []
     for _ in range(iterations):
         began = time.process_time()
-        train_step(config, state, images, flip=True)
+        measure(state, train_step(config, state, data))
         seconds.append(time.process_time() - began)
     return {"iterations": iterations, "seconds": statistics.median(seconds)}
 

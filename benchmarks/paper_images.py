@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 import stanley
-from stanley.cli.fields import read_config_file, resolve
+from stanley.cli.configuration import read_config_file, resolve
 from stanley.data import CIFAR10, Flowers102, centre, to_bytes
 from stanley.errors import StanleyError
 from stanley.features import Features, features_named

@@ -22,11 +22,11 @@ import torch
 from stanley.data import Dataset, Rings
 from stanley.networks import MLP, ConvNet
 from stanley.ranks import World, joined
-from stanley.torchrun import place
+from stanley.torchrun import this_process
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import recipe
 from stanley.training.state import TrainState
-from stanley.training.step import train_step
+from stanley.training.step import measure, train_step
 
 
 def pixels() -> Dataset:
@@ -41,10 +41,10 @@ def cases() -> dict[str, tuple[TrainConfig, Dataset, int]]:
     return {"MLP, rings": (rings, Rings().load(), 10), "ConvNet, 3×32×32": (images, pixels(), 2)}
 
 
-def turn(config: TrainConfig, state: TrainState, rows: torch.Tensor, steps: int) -> float:
+def turn(config: TrainConfig, state: TrainState, data: Dataset, steps: int) -> float:
     began = time.perf_counter()
     for _ in range(steps):
-        train_step(config, state, rows, flip=False)
+        measure(state, train_step(config, state, data))
     return (time.perf_counter() - began) / steps
 
 
@@ -53,8 +53,8 @@ def ratios(
 ) -> tuple[list[float], float]:
     """time of a / time of b, turn by turn; median seconds of a."""
     for config, state in (a, b):
-        turn(config, state, data.train, 1)
-    times = [(turn(*a, data.train, steps), turn(*b, data.train, steps)) for _ in range(turns)]
+        turn(config, state, data, 1)
+    times = [(turn(*a, data, steps), turn(*b, data, steps)) for _ in range(turns)]
     return [x / y for x, y in times], statistics.median(x for x, _ in times)
 
 
@@ -95,8 +95,8 @@ if __name__ == "__main__":
     parser.add_argument("--turns", type=int, default=20)
     turns = parser.parse_args().turns
     torch.set_num_threads(1)
-    ranks = place().size
-    if place().rank == 0:
+    ranks = this_process().size
+    if this_process().rank == 0:
         print(f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, {ranks} processes, n {turns}")
     if ranks == 1:
         growth(turns)

@@ -57,6 +57,7 @@ from stanley.samplers import (
     adapt,
     run_chains,
 )
+from stanley.samplers.traits import traits_of
 from stanley.targets import Funnel, LogisticRegression, StudentT, Target, named
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ def by_importance(target: LogisticRegression, draws: int) -> tuple[Tensor, Tenso
     mode = torch.zeros(1, *target.event_shape, dtype=torch.float64)
     for _ in range(30):  # Newton
         gradient = torch.autograd.functional.jacobian(lambda w: target(w).sum(), mode)[0]
-        hessian = torch.autograd.functional.hessian(lambda w: target(w).sum(), mode)[0, :, 0]
+        hessian: Any = torch.autograd.functional.hessian(lambda w: target(w).sum(), mode)
+        hessian = hessian[0, :, 0]
         mode = mode - torch.linalg.solve(hessian, gradient)
     proposal, root = StudentT(10.0, len(hessian)), torch.linalg.cholesky(torch.linalg.inv(hessian))
     generator, parts = Generator().manual_seed(12345), []
@@ -236,13 +238,17 @@ def converge(sampler: Any, case: Case, x0: Tensor, groups: int, budget: float) -
     """Gradients until b² stays below the limit, for each group of chains; None where it does not within the budget."""
     generator = Generator().manual_seed(2000)
     state = sampler.init(case.target, x0)
-    spent = getattr(sampler, "init_gradients", 1) + getattr(sampler, "init_potentials", 0) / 2
+    cost = traits_of(sampler)
+    spent = cost.init_gradients + cost.init_potentials / 2
     costs, means, checked, check = [], [], [], 200.0
     while True:
         block = []
         while spent < check and len(block) < 50:
             state, info = sampler.step(case.target, state, generator)
-            spent += price(info)
+            if info.num_gradients is None:
+                spent += cost.gradients + cost.potentials / 2
+            else:
+                spent += info.num_gradients + (info.num_potentials or 0) / 2
             costs.append(spent)
             block.append(state.x)
         f = case.functions(torch.stack(block)).unflatten(1, (groups, -1))

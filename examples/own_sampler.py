@@ -1,6 +1,7 @@
 """A sampler of your own, defined outside the package: anything with `step_size`, `init` and `step`.
 
-With `propose` and `log_ratio` besides, `stanley.Adjusted` makes it exact.
+With `propose` and `log_ratio` besides, `stanley.Adjusted` makes it exact. What is unlike Langevin in other ways, such
+as the number of gradients a step takes, is stated in an attribute `traits`, a `stanley.samplers.Traits`.
 
     python examples/own_sampler.py
 """

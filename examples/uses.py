@@ -20,7 +20,7 @@ from torch import Tensor
 import stanley
 from stanley.data import centre, to_bytes
 from stanley.models.packing import pretrained
-from stanley.models.trained import with_data_at
+from stanley.models.trained import Start, with_data_at
 from stanley.plots import Panel, chain_film, densities, energy_histograms, energy_path, picture_table, save
 from stanley.uses import (
     Composed,
@@ -121,7 +121,7 @@ def interpolation(model: stanley.Trained, x: Tensor, out: Path) -> dict:
 def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
     """Whether the steady state is still an image."""
     generator = torch.Generator(model.noise.mean.device).manual_seed(2)
-    kinds = ("noise",) * 3 + ("bank",) * 3
+    kinds: tuple[Start, ...] = ("noise", "noise", "noise", "bank", "bank", "bank")
     x = torch.cat([model.starts(1, kind, generator) for kind in kinds])
     states, at = [x], [0]
     for n in [s for s in (10, 100, 200, 500, 1000, 2000, 5000, 10000) if s <= steps]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stanley.cli.fields import parse_fields, read_config_file, resolve
-from stanley.config import apply, differences, from_dict, to_dict
+from stanley.cli.configuration import read_config_file, resolve
+from stanley.cli.fields import apply, parse_fields
+from stanley.config import differences, from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped
 from stanley.training.config import TrainConfig
@@ -119,9 +120,9 @@ def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_wa
         ({"sampler.kind": "malla"}, "sampler.kind is 'malla': did you mean 'mala'"),
         ({"network.kind": "convet"}, "network.kind is 'convet': did you mean 'convnet'"),
         ({"sampler.step_size": -1}, "step_size is -1"),
-        ({"steps": "many"}, "steps is 'many', must be a valid integer"),
+        ({"steps": "many"}, "steps is 'many', but must be a valid integer"),
         ({"steps": 0}, "steps is 0"),
-        ({"start": "nowhere"}, "start is 'nowhere', must be 'bank', 'data' or 'noise'"),
+        ({"start": "nowhere"}, "start is 'nowhere', but must be 'bank', 'data' or 'noise'"),
         ({"sampler.kind": "adjusted"}, "sampler.proposal.kind is missing"),
         ({"sampler.kind": "adjusted", "sampler.proposal.kind": "mala"}, "sampler.proposal.kind is 'mala'"),
         ({"sampler.kind": "replica-exchange"}, "sampler.sampler.kind is missing"),
@@ -185,13 +186,13 @@ def test_differences_are_leaves() -> None:
     ("field", "value"), [("gap_limit", "inf"), ("temperature", "inf"), ("energy_l2", ".inf"), ("optimizer.lr", "inf")]
 )
 def test_infinite_numbers_are_refused_because_json_has_none(field: str, value: str) -> None:
-    with pytest.raises(StanleyError, match=f"{field} is inf, must be a finite number"):
+    with pytest.raises(StanleyError, match=f"{field} is inf, but must be a finite number"):
         resolve("rings", {}, parse_fields([f"--{field}", value]))
 
 
 @pytest.mark.parametrize("word", ["yes", "on", "true"])
 def test_a_word_that_yaml_takes_for_true_is_no_number(word: str) -> None:
-    with pytest.raises(StanleyError, match="keep is True, must be a number"):
+    with pytest.raises(StanleyError, match="keep is True, but must be a number"):
         resolve("rings", {}, parse_fields(["--keep", word]))
     assert resolve("cifar10", {}, parse_fields(["--data.flip", word])).data.flip is True  # type: ignore[union-attr]
 

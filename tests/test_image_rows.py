@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stanley.cli.fields import read_config_file, resolve
+from stanley.cli.configuration import read_config_file, resolve
 from stanley.samplers import HMC, run_chains
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import COMPARED, EPSILON, RECIPES

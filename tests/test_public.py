@@ -30,8 +30,8 @@ LAYERS = [
     "uses features",
     "runs diagnostics metrics networks",
     "data targets samplers",
-    "types config ranks",
-    "device files progress torchrun",
+    "types config ranks overwriting",
+    "batches device files progress streams torchrun",
     "errors",
 ]
 LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}
@@ -86,6 +86,17 @@ def test_imports_point_one_way(own: str):
     for name in imports(own, MODULES[own].read_text(), MODULES[own].name == "__init__.py"):
         if name:
             assert LAYER[name.split(".")[0]] >= LAYER[room], f"{own} imports {name}, which stands on it"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {own: imports(own, path.read_text(), path.name == "__init__.py") for own, path in MODULES.items() if own}
+    for name in sorted(graph):  # a package's __init__ gathers what its modules offer: they may not import it
+        seen, waiting = set(), [name]
+        while waiting:
+            for other in graph.get(waiting.pop(), set()) - seen - {""}:
+                assert other != name, f"{name} imports itself by way of {sorted(seen)}"
+                seen.add(other)
+                waiting.append(other)
 
 
 @pytest.mark.parametrize(

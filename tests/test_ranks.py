@@ -26,7 +26,7 @@ from stanley.ranks import Parallel, World, joined
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import GradientDescent, Langevin, Quantile, Stanley
-from stanley.torchrun import Place, place
+from stanley.torchrun import Process, this_process
 from stanley.training import state as train_state
 from stanley.training import step as iteration
 from stanley.training.config import TrainConfig
@@ -72,16 +72,17 @@ def gradients(config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], r
                 state.energy(x_pos)
             last = LastStep(config.sampler, world.part(before), torch.tensor(0.1), config.temperature)
             backward(config, state, world.part(x_pos), world.part(x_neg), last if config.kl_weight > 0 else None)
-            return {name: iteration.whole(p.grad) for name, p in state.energy.named_parameters() if p.grad is not None}
+            parameters = state.energy.named_parameters()
+            return {name: iteration.unsharded(p.grad) for name, p in parameters if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
     """At step 4 one rank meets an error of its own."""
-    real = iteration.negatives
+    real = iteration.negative_batch
 
-    def negatives(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Any:
+    def failing_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Any:
         if state.step == 3 and state.world.rank == rank:
             if kind == "death":
                 os._exit(3)
@@ -91,7 +92,7 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
                 raise {"request": StanleyError, "bug": ZeroDivisionError}[kind]("too steep")
         return real(config, state, x_pos)
 
-    iteration.negatives = negatives
+    iteration.negative_batch = failing_batch
     return trained(config, out)
 
 
@@ -281,8 +282,11 @@ class TestBank:
 
     def test_a_split_that_leaves_a_rest_is_refused(self, small: TrainConfig, tmp_path: Path) -> None:
         for config, line in (
-            (replace(small, batch=33), "batch is 33, cannot be split evenly over 2 processes; use 32 or 34"),
-            (replace(small, bank_size=65), "bank_size is 65, cannot be split evenly over 2 processes; use 64 or 66"),
+            (replace(small, batch=33), "batch is 33, which cannot be split evenly over 2 processes; use 32 or 34"),
+            (
+                replace(small, bank_size=65),
+                "bank_size is 65, which cannot be split evenly over 2 processes; use 64 or 66",
+            ),
         ):
             errors = on_ranks(2, trained, config, tmp_path / "run")
             assert all(type(error) is StanleyError and line in str(error) for error in errors), errors
@@ -362,16 +366,16 @@ class TestWorld:
     def test_shards_of_one_process_are_refused(self, small: TrainConfig, tmp_path: Path) -> None:
         with pytest.raises(StanleyError, match=r"parallel is 'fsdp', but one process has nothing to shard"):
             train(small, tmp_path / "run", parallel="fsdp")
-        with pytest.raises(StanleyError, match=r"parallel is 'none', must be 'ddp' or 'fsdp'"):
+        with pytest.raises(StanleyError, match=r"parallel is 'none', but must be 'ddp' or 'fsdp'"):
             train(small, tmp_path / "run", parallel="none")  # type: ignore[arg-type]
 
     def test_only_the_numbers_of_torchrun_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RANK", "1")
         monkeypatch.setenv("WORLD_SIZE", "4")
         monkeypatch.delenv("LOCAL_RANK", raising=False)
-        assert place() == Place()  # some clusters set the first two for every job
+        assert this_process() == Process()  # some clusters set the first two for every job
         monkeypatch.setenv("LOCAL_RANK", "1")
-        assert place() == Place(1, 4, 1)
+        assert this_process() == Process(1, 4, 1)
 
 
 SMALL = [

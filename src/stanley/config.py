@@ -1,4 +1,4 @@
-"""Configurations as plain data: to a dictionary and back, overrides, and what changed between two.
+"""Configurations as plain data: to a dictionary and back, and what changed between two.
 
 The classes are frozen dataclasses that check themselves; pydantic converts and names the wrong field.
 """
@@ -22,7 +22,7 @@ def to_dict(config: object) -> dict[str, Any]:
     values = _plain(asdict(config))
     for path, value in leaves(values):
         finite = not isinstance(value, float) or math.isfinite(value)
-        require(finite, f"{'.'.join(path)} is {value}, must be a finite number")
+        require(finite, f"{'.'.join(path)} is {value}, but must be a finite number")
     return values
 
 
@@ -68,7 +68,7 @@ def explain(errors: list[Any]) -> str:
     first = ours[0]
     if first["type"] == "missing":
         return f"{field_name(first['loc'])} is missing and has no default; give it a value"
-    message = first["msg"].replace("Input should be", "must be")
+    message = first["msg"].replace("Input should be", "but must be")
     return f"{field_name(first['loc'])} is {first['input']!r}, {message[:1].lower() + message[1:]}"
 
 
@@ -102,7 +102,7 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
             raise StanleyError(f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}")
         at = at[name]
     number = isinstance(value, bool) and isinstance(at, int | float) and not isinstance(at, bool)
-    require(not number, f"{'.'.join(path)} is {value}, must be a number")
+    require(not number, f"{'.'.join(path)} is {value}, but must be a number")
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
@@ -112,65 +112,6 @@ def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "
             if "kind" in known[name] and "kind" not in part:
                 raise StanleyError(f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields")
             require_kinds(known[name], part, f"{prefix}{name}.")
-
-
-def override(config: dict[str, Any], path: str, value: Any) -> None:
-    """Set `a.b.c` in place.
-
-    Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over;
-    not between a variance and a time step, which are not the same number.
-    A field that a sampler made of another does not have is the other's: sampler.step_size works for all samplers.
-    A word given for a part that has a kind names its kind, and a kind `adjusted-x` is x in `adjusted`.
-    """
-    *parents, last = path.split(".")
-    at = config
-    for name in parents:
-        at = inner(at, name)
-        if not isinstance(at.get(name), dict):
-            at[name] = {}
-        at = at[name]
-    at = inner(at, last)
-    if isinstance(value, str) and (last in WRAPPED.values() or "kind" in as_dict(at.get(last))):
-        return override(config, f"{path}.kind", value)
-    if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):
-        override(config, path, "adjusted")
-        return override(config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-"))
-    if last == "kind" and at.get("kind") != value:
-        carried = {name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)}
-        if (inner(at, "step_size").get("kind") in TIME_STEP) != (value in TIME_STEP):
-            carried.pop("step_size", None)
-        at.clear()
-        at.update({WRAPPED[str(value)]: carried} if str(value) in WRAPPED else carried)
-    at[last] = value
-    return None
-
-
-def as_dict(part: Any) -> dict[str, Any]:
-    return part if isinstance(part, dict) else {}
-
-
-#: Samplers whose step size is a time step, not the variance of the noise.
-TIME_STEP = ("hmc", "underdamped")
-
-#: The field in which a sampler of this kind holds the one that it is made of, and its other fields.
-WRAPPED = {"adjusted": "proposal", "replica-exchange": "sampler"}
-BESIDES = ("kind", "temperatures", "power")
-
-
-def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
-    """The part itself, or the sampler it is made of where only that can have such a field."""
-    wrapped = WRAPPED.get(str(part.get("kind")))
-    if wrapped is None or wrapped not in part or name in (wrapped, *BESIDES):
-        return part
-    return inner(part[wrapped], name)
-
-
-def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Override every `a.b.c` of `changes`: kinds first, from the outside in, because a new kind starts a part anew."""
-    parts = [name for name, part in config.items() if "kind" in as_dict(part)]
-    names_kind = {p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts}
-    for path in sorted(changes, key=lambda p: (p not in names_kind, p.count("."))):
-        override(config, path, changes[path])
 
 
 def flatten(nested: dict[str, Any]) -> dict[str, Any]:

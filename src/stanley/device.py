@@ -11,7 +11,10 @@ from stanley.errors import StanleyError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto' is CUDA where it is there, else the CPU; anything else is taken as asked for, or refused."""
+    """The device of that name; 'auto' is a GPU where torch sees one, else the CPU.
+
+    Raises StanleyError for a device that is not there or cannot hold numbers.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -21,22 +24,27 @@ def pick_device(name: str = "auto") -> torch.device:
         gpus = torch.cuda.device_count()
         there = f"{gpus} CUDA device(s) and the CPU" if gpus else "no CUDA device, only the CPU"
         raise StanleyError(
-            f"device {name!r} is not there: torch {torch.__version__} sees {there}; use --device auto or cpu"
+            f"device {name!r} is not there: torch {torch.__version__} sees {there}; "
+            "use --device auto or cpu"
         ) from error
     return device
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """Of sums that must not drown in rounding: float64, but on MPS, which has none."""
+    """The type for sums that must not be lost in rounding: float64, but float32 on MPS."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """The most memory so far in MiB: of torch's tensors on a GPU, else of this process; None where nobody counts."""
+    """The most memory used so far in MiB: by torch's tensors on a GPU, else by this process.
+
+    None on systems that do not count it.
+    """
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     try:
-        status = Path("/proc/self/status").read_text()  # resource's number begins with that of the process before exec
+        # the number of `resource` includes the process that this one was started from
+        status = Path("/proc/self/status").read_text()
         return round(int(status.split("VmHWM:")[1].split()[0]) / 2**10, 1)  # KiB
     except (OSError, IndexError):
         pass
@@ -45,4 +53,4 @@ def peak_memory(device: torch.device) -> float | None:
     except ImportError:  # Windows
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)  # bytes there, KiB elsewhere
+    return round(used / (2**20 if sys.platform == "darwin" else 2**10), 1)  # bytes, else KiB

@@ -1,6 +1,7 @@
 """The two errors that a user can cause: a wrong request, and a training run that diverges.
 
-Each message is one line: the file, field or value; the limit; what to try. The command line prints it as it is.
+Each message is one line with the file, field or value, the limit, and what to try. The command line
+prints it as it is.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ class StanleyError(ValueError):
 
 
 class DivergenceError(StanleyError):
-    """Training left the region where its numbers mean anything; the last good checkpoint is kept."""
+    """Training diverged: its numbers mean nothing any more. The last good checkpoint is kept."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` for a near miss, else the list of what is known."""
+    """`did you mean 'x'?` if a known name is close, else the list of all known names."""
     options = sorted(known)
     close = difflib.get_close_matches(name, options, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options)}"

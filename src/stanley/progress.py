@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """name ━━━━ n/total eta note, redrawn a few times a second at most; nothing at all when not enabled."""
+    """`name ━━━━ n/total time note`, redrawn five times a second at most; nothing if disabled."""
 
     def __init__(self, name: str, total: int, done: int = 0, *, enabled: bool = True) -> None:
         self.name, self.total, self.done, self.enabled = name, total, done, enabled
@@ -20,7 +20,13 @@ class Bar:
     def __enter__(self) -> Bar:
         if self.enabled:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
 
             self.progress = Progress(
                 TextColumn("{task.description}"),
@@ -30,7 +36,9 @@ class Bar:
                 TextColumn("{task.fields[note]}"),
                 console=Console(stderr=True),
             )
-            self.task = self.progress.add_task(self.name, total=self.total, completed=self.done, note="")
+            self.task = self.progress.add_task(
+                self.name, total=self.total, completed=self.done, note=""
+            )
             self.progress.start()
         return self
 
@@ -39,8 +47,10 @@ class Bar:
             self.progress.stop()
 
     def due(self, done: int) -> bool:
-        """Whether it is time to draw: asked first, so that a note costs nothing (nor waits for a device) otherwise."""
-        return self.progress is not None and (time.monotonic() - self.drawn > 0.2 or done == self.total)
+        """Whether it is time to draw. Ask first: a note may have to wait for the device."""
+        if self.progress is None:
+            return False
+        return time.monotonic() - self.drawn > 0.2 or done == self.total
 
     def draw(self, done: int, note: str) -> None:
         assert self.progress is not None
@@ -49,7 +59,7 @@ class Bar:
 
 
 def training_note(record: dict[str, Any]) -> str:
-    """gap, acceptance and step size of one record, for the eye."""
+    """The gap, acceptance and step size of one record, for a progress bar."""
     gap, acceptance = record["gap"], record["acceptance"]
     parts = [f"gap {gap:+.3f}" if gap is not None else "gap not finite"]
     if acceptance is not None:

@@ -1,4 +1,4 @@
-"""Which of the processes that torchrun started this one is. Imports no torch, so that the command line may ask."""
+"""Which of torchrun's processes this one is. No torch is imported, so the command line can ask."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
-    """Process `rank` of `size`, the `local_rank`-th on its machine, all from 0."""
+class Process:
+    """One of `size` processes: number `rank` of all, number `local_rank` on its machine, from 0."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
 
 
-def place() -> Place:
-    """What torchrun wrote into the environment; one process alone where these three numbers are not all there."""
+def this_process() -> Process:
+    """This process as torchrun's environment variables describe it.
+
+    It is the only one where any of RANK, WORLD_SIZE and LOCAL_RANK is missing: some clusters set
+    the first two for every job.
+    """
     values = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
-    return Place(*map(int, values)) if all(value.isdecimal() for value in values) else Place()
+    return Process(*map(int, values)) if all(value.isdecimal() for value in values) else Process()

@@ -7,12 +7,18 @@ Temperature  applied once, where the energy is handed to the chain. Samplers act
 Step size    h is the variance of the noise: x' = x - (h/2)·∇U(x) + √h·ξ, ξ ~ N(0, I).
              Many libraries write x - ε·∇U + √(2ε)·ξ: that is h = 2ε.
              Image EBM code writes x - ∂F + ε·ξ: that is U = 2F/ε² and h = ε².
+Wrappers     hold what they wrap as `energy`, or as the tuple `energies` where these are several. Whatever wants to know
+             what lies inside a potential (a network, its precision, the chunks it is taken in) asks `layers`, which
+             sees through every such wrapper, a user's own too. A plain function or a module is a layer like any other.
+             A wrapper that holds a row for each chain has besides `for_rows(rows)`, the wrapper for those chains alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +27,8 @@ from stanley.errors import require
 
 #: (B, *event) -> (B,). Differentiable, and each row depends on its own point alone.
 Energy = Callable[[Tensor], Tensor]
+
+E = TypeVar("E", bound=Energy)
 
 
 @dataclass(frozen=True)
@@ -36,18 +44,14 @@ class Potential:
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         return self.energy(x) / self.temperature
 
-    @property
-    def chunk_size(self) -> int | None:
-        return getattr(self.energy, "chunk_size", None)
-
 
 @dataclass(frozen=True)
 class Chunked:
-    """The same energy, whose gradients are taken for at most `chunk_size` chains at a time.
+    """The same energy, whose values and gradients are taken for at most `chunk_size` chains at a time.
 
-    Samplers look at `chunk_size`: activations of that many chains are in memory at once, whatever the number of
-    chains. Positions and noise are those of all chains, so the numbers are the same up to the rounding of kernels of
-    another size; it costs a launch of the network per chunk.
+    The evaluations of `samplers.base` look for it with `chunk_size_of`: activations of that many chains are in memory
+    at once, whatever the number of chains. Positions and noise are those of all chains, so the numbers are the same up
+    to the rounding of kernels of another size; it costs a launch of the network per chunk.
     """
 
     energy: Energy
@@ -71,7 +75,7 @@ class Bf16:
     and several times slower on processors that do not. Positions and noise stay in float32: near 1 the spacing of
     bfloat16 is 0.0078, wider than the noise of image chains.
     Not for adjusted chains: a Metropolis test needs differences of U, and U of a few hundred is known to ±1 only.
-    `run_chains` refuses it there unless `force`.
+    Whatever runs a Metropolis test refuses it unless `force`; `in_float32` takes it off.
     """
 
     energy: Energy
@@ -81,35 +85,72 @@ class Bf16:
         with torch.autocast(x.device.type, torch.bfloat16):
             return self.energy(x).to(x.dtype)
 
-    @property
-    def chunk_size(self) -> int | None:
-        return getattr(self.energy, "chunk_size", None)
+
+def layers(potential: Energy) -> Iterator[Energy]:
+    """The potential and every energy inside it, each wrapper before what it wraps; networks are not looked into."""
+    yield potential
+    for energy in wrapped_in(potential):
+        yield from layers(energy)
+
+
+def wrapped_in(potential: Energy) -> tuple[Energy, ...]:
+    """The energies that a wrapper holds; none for a network, a function, or anything else that wraps nothing."""
+    if isinstance(potential, nn.Module):
+        return ()
+    held: tuple[Any, ...] = (getattr(potential, "energy", None),)
+    if holds_several(potential):
+        held = tuple(potential.energies)  # type: ignore[attr-defined]
+    return held if all(map(callable, held)) else ()
+
+
+def holds_several(potential: Energy) -> bool:
+    return isinstance(getattr(potential, "energies", None), tuple | list)
+
+
+def rewrapped(potential: E, change: Callable[[Energy], Energy]) -> E:
+    """The potential with `change` made to each of its layers, from the inside out; it is itself left as it is."""
+    before = wrapped_in(potential)
+    after = tuple(rewrapped(energy, change) for energy in before)
+    if any(a is not b for a, b in zip(after, before, strict=True)):
+        name, value = ("energies", after) if holds_several(potential) else ("energy", after[0])
+        potential = copy.copy(potential)
+        object.__setattr__(potential, name, value)  # wrappers are frozen, and this one is ours alone
+    return change(potential)  # type: ignore[return-value]  # an energy like the one given
+
+
+def chunk_size_of(potential: Energy) -> int | None:
+    """How many chains the potential takes at a time: the least that a layer asks for, None where none does."""
+    return min((layer.chunk_size for layer in layers(potential) if isinstance(layer, Chunked)), default=None)
+
+
+def for_rows(potential: E, rows: slice) -> E:
+    """The potential of these chains: a layer that holds a row for each chain (a known image) keeps those rows alone."""
+    return rewrapped(potential, lambda u: u.for_rows(rows) if hasattr(u, "for_rows") else u)  # type: ignore[attr-defined]
 
 
 def rounded(potential: Energy) -> bool:
     """Whether U is known to a few digits only, and nobody insisted."""
-    while potential is not None and not isinstance(potential, nn.Module):
-        if isinstance(potential, Bf16):
-            return not potential.force
-        potential = getattr(potential, "energy", None)  # type: ignore[assignment]
-    return False
+    return any(isinstance(layer, Bf16) and not layer.force for layer in layers(potential))
 
 
-def network_of(potential: Energy) -> nn.Module | None:
-    """The network inside `Potential` and other wrappings that hold theirs as `energy`; None where there is none."""
-    energy = potential
-    while not isinstance(energy, nn.Module) and hasattr(energy, "energy"):
-        energy = energy.energy  # type: ignore[attr-defined]
-    return energy if isinstance(energy, nn.Module) else None
+def in_float32(potential: E) -> E:
+    """The same potential without `Bf16`, for all that compares values of U rather than follow its gradient.
+
+    That is a Metropolis test, log Z, KL and total variation, annealing, and scores of what is outside.
+    """
+    return rewrapped(potential, lambda u: u.energy if isinstance(u, Bf16) else u)
+
+
+def networks_in(potential: Energy) -> tuple[nn.Module, ...]:
+    """The networks inside `Potential` and other wrappers; none where there is none."""
+    return tuple(layer for layer in layers(potential) if isinstance(layer, nn.Module))
 
 
 def piecewise_linear(potential: Energy) -> str | None:
-    """Name of the first kinked activation in the network behind a potential, or None.
+    """Name of the first kinked activation in the networks behind a potential, or None.
 
     A network whose only non-linearities are kinked has a Hessian of zero almost everywhere.
     """
-    energy = network_of(potential)
-    if energy is None:
-        return None
     kinked = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.Hardshrink, nn.Softshrink)
-    return next((type(m).__name__ for m in energy.modules() if isinstance(m, kinked)), None)
+    parts = (part for network in networks_in(potential) for part in network.modules())
+    return next((type(part).__name__ for part in parts if isinstance(part, kinked)), None)

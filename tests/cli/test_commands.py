@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -13,12 +14,20 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from stanley.cli import app, main
+from stanley.cli.field_help import KINDS, OPTIONAL, fields_of, kinds_of
 from stanley.cli.usage import EXAMPLES, WORDS
+from stanley.data import AnyData
+from stanley.networks import AnyNetwork
+from stanley.samplers import AnySampler, Langevin, Quantile, RobbinsMonro
+from stanley.training.augment import Augment
+from stanley.training.config import Growth, TrainConfig
+from stanley.training.optim import AnyOptimizer
 
 SMALL = [
     *("--steps", "12", "--batch", "32", "--chain-steps", "3", "--save-every", "6"),
@@ -69,7 +78,7 @@ def test_help_shows_how_a_command_is_called(capsys: pytest.CaptureFixture[str]) 
     for name, words in WORDS.items():
         with pytest.raises(SystemExit):
             main([*name.split(), "--help"])
-        told = capsys.readouterr().out
+        told = capsys.readouterr().out.partition("\nFields of the configuration")[0]
         usage, examples = told.strip().partition("\n")[0], told.rpartition("╯")[2].split("\n")
         assert usage == f"Usage: stanley {name} {words}"
         assert [line.strip() for line in examples if line.strip()][1:] == [*EXAMPLES[name]]
@@ -83,6 +92,48 @@ def test_help_shows_how_a_command_is_called(capsys: pytest.CaptureFixture[str]) 
         for flag, parameter in inspect.signature(command).parameters.items():
             required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
             assert not required or f"--{flag}" in words
+
+
+def fields_by_import(kind: type) -> dict[str, str]:
+    """Name -> default, as a configuration writes it, by the classes themselves."""
+    found = {}
+    for field in dataclasses.fields(kind):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory().kind
+        if isinstance(default, Quantile):
+            default = f"quantile {default.quantile}"
+        if isinstance(default, tuple):
+            default = "[" + ", ".join(map(str, default)) + "]"
+        plain = default is None or isinstance(default, bool)
+        text = json.dumps(default) if plain else str(default)
+        found[field.name] = "" if default is dataclasses.MISSING else text
+    found.pop("kind", None)
+    return found
+
+
+def test_help_of_train_shows_every_field_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is read from the source is what the classes are; every field has its line."""
+    parts = {"data": AnyData, "network": AnyNetwork, "sampler": AnySampler, "optimizer": AnyOptimizer}
+    pairs = [("", "training/config.py", TrainConfig)]
+    held = {"growth": Growth, "augment": Augment, "adapt": RobbinsMonro}
+    pairs += [(name, OPTIONAL[name][0], kind) for name, kind in held.items()]
+    for part, union in parts.items():
+        members = {kind.kind: kind for kind in get_args(union)}
+        there = {kind: where for kind, where, _ in kinds_of(*KINDS[part])}
+        assert set(there) == set(members)
+        pairs += [(part, where, members[kind]) for kind, where in there.items()]
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = capsys.readouterr().out
+    for part, module, kind in pairs:
+        found = fields_of(module, kind.__name__)
+        assert {field.name: field.default for field in found} == fields_by_import(kind), kind
+        for field in found:
+            assert field.about, (kind, field.name)
+            flag = f"--{part}.{field.name}" if part else f"--{field.name}"
+            assert f"{flag.replace('_', '-')} {field.default}".rstrip() in told
+    assert all(field.group for field in fields_of("training/config.py", "TrainConfig"))
 
 
 def test_help_of_the_program_says_where_answers_go(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,33 +224,86 @@ def test_numbers_of_another_request_are_kept(
         return run(capsys, "likelihood", "a", "--chains", "4", "--rows", "4", "--levels", str(levels))[1]
 
     assert "kept" not in scored(5) + scored(5)
-    told = "warning: a/scores.json held another answer (num 5, now 6); that one is kept as scores-step12.json"
+    before = (tmp_path / "a/samples/evaluated.npz").read_bytes()
+    told = "warning: kept the former answer (num 5, now 6) as a/scores-former.json, and evaluated-former.npz\n"
     assert told in scored(6)
-    assert kept("scores", "num") == {"scores": 6, "scores-step12": 5}
+    assert kept("scores", "num") == {"scores": 6, "scores-former": 5}
+    assert (tmp_path / "a/samples/evaluated-former.npz").read_bytes() == before
     assert "kept" not in estimated(3)
-    assert "(levels 3, now 4); that one is kept as likelihood-step12.json" in estimated(4)
-    assert kept("likelihood", "levels") == {"likelihood": 4, "likelihood-step12": 3}
+    assert "kept the former answer (levels 3, now 4) as a/likelihood-former.json" in estimated(4)
+    assert kept("likelihood", "levels") == {"likelihood": 4, "likelihood-former": 3}
 
 
-def test_samples_of_another_request_are_refused_before_a_chain_runs(
+def test_samples_of_another_request_are_kept(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def ran(*_: object, **__: object) -> None:
-        raise AssertionError("a chain ran")
-
+    """All files of the former answer get its name; the same request again replaces its own."""
     monkeypatch.chdir(tmp_path)
-    of_run = ("sample", str(trained / "runs/a"), "--out", "s", "--num", "3", "--steps")
-    of_density = ("sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4", "--warm-up")
-    for words in (of_run, of_density):
-        run(capsys, *words, "5")
-    monkeypatch.setattr("stanley.samplers.run_chains", ran)
-    monkeypatch.setattr("stanley.models.trained.run_chains", ran)
-    assert "holds another answer (steps 5, now 6)" in refused(capsys, *of_run, "6")
-    assert "holds another answer (sampler.step_size " in refused(capsys, *of_density, "6")  # what the warm-up found
-    monkeypatch.setattr("stanley.cli.subject.warm_up", ran)
-    assert "holds another answer (steps 4, now 7)" in refused(capsys, *of_density[:-2], "7")
-    with pytest.raises(AssertionError, match="a chain ran"):  # control: the same request does run
-        main([*of_density, "5"])
+    every = ("--out", "s", "--num", "3", "--keep-every", "2")
+    of_run = ("sample", str(trained / "runs/a"), *every, "--steps")
+    of_density = ("sample", "--target", "banana", "--sampler", "mala", *every, "--steps", "4", "--warm-up")
+    for words, name, differs in (
+        (of_run, "noise-n3-seed0", "steps 5, now 6"),
+        (of_density, "mala-n3-seed0", "warm_up 5, now 6"),
+    ):
+        assert "kept" not in run(capsys, *words, "5")[1] + run(capsys, *words, "5")[1]
+        first = {path.name: path.read_bytes() for path in (tmp_path / "s").glob(f"{name}*")}
+        assert set(first) == {f"{name}{rest}" for rest in (".json", ".npy", ".png", "-every-2.npy")}
+        told = run(capsys, *words, "6")[1]
+        assert f"kept the former answer ({differs}) as s/{name}-former.json, and " in told
+        for file, content in first.items():
+            stem, _, suffix = file.rpartition(".")
+            assert (tmp_path / "s" / f"{stem}-former.{suffix}").read_bytes() == content
+        run(capsys, *words, "5")  # back to the first: the second is kept as well
+        assert (tmp_path / "s" / f"{name}.npy").read_bytes() == first[f"{name}.npy"]
+        assert len(list((tmp_path / "s").glob(f"{name}*"))) == 12
+
+
+def test_a_command_that_was_killed_while_it_wrote_finds_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4", "--warm-up", "5")
+    run(capsys, *words)
+    folder = tmp_path / "samples/banana"
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stanley.plots.figures.write_atomic", killed)  # when the array is there and no picture
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 130
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".npy"}
+    assert json.loads((folder / "mala-n3-seed0.json").read_text())["unfinished"]
+    assert "kept" not in run(capsys, *words)[1]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def test_files_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "samples/banana").mkdir(parents=True)
+    mine = tmp_path / "samples/banana/mala-n3-seed0.npy"
+    mine.write_text("mine")
+    told = run(capsys, "sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4")[1]
+    assert "(to a request that is not written down) as samples/banana/mala-n3-seed0-former.npy" in told
+    assert mine.with_name("mala-n3-seed0-former.npy").read_text() == "mine"
+
+
+def test_a_demo_with_another_seed_keeps_the_former_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stanley.cli.demo.SAMPLERS", {"Langevin": Langevin(0.02)})
+    monkeypatch.setattr("stanley.cli.demo.FRESH_STEPS", 2)
+    words = ("demo", "--out", "d", "--steps", "2", "--seed")
+    for seed in ("0", "0"):
+        assert "kept" not in run(capsys, *words, seed)[1]
+    told = run(capsys, *words, "1")[1]
+    assert "(seed 0, now 1) as d/demo-former.json, and demo-former.png, langevin-former" in told
+    for name, seed in (("langevin", 1), ("langevin-former", 0)):
+        assert json.loads((tmp_path / "d" / name / "config.json").read_text())["seed"] == seed
 
 
 def test_a_threshold_that_follows_the_gradients_is_told(trained: Path, tmp_path: Path, capsys) -> None:
@@ -333,12 +437,14 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
     """Twice the same file; the step size as it was found stands beside it."""
     (tmp_path / "mine.py").write_text(MINE)
     first = stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
-    assert "step size found by adapt" in first.stdout
+    assert "(step size from adapt, 30 steps)" in first.stdout
     path = tmp_path / "samples/banana/adjusted-stanley-n20-seed0.npy"
     x = np.load(path)
     assert x.shape == (20, 2)
     how = json.loads(path.with_suffix(".json").read_text())
     assert how["sampler"]["kind"] == "adjusted"
+    assert how["step_size"] == how["sampler"]["proposal"]["step_size"] > 0
+    assert how["step_size_from"] == "adapt, 30 steps"
     assert path.with_suffix(".png").exists()
     stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
     np.testing.assert_array_equal(x, np.load(path))
@@ -353,7 +459,8 @@ def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
     flags = ["--sampler", "underdamped", "--sampler.step-size", "0.3", "--json"]
     told = json.loads(stanley("sample", "--target", "gaussian", *flags, *QUICK, cwd=tmp_path).stdout)
     assert told["sampler"]["step_size"] == 0.3
-    assert "step size as it is" in told["step_size"]
+    assert told["step_size"] == told["sampler"]["step_size"]
+    assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
 
 
 def test_diagnose_a_density(tmp_path: Path) -> None:
@@ -368,7 +475,11 @@ def test_diagnose_a_density(tmp_path: Path) -> None:
     done = stanley("diagnose", "--target", "quartic", "--sampler", "hmc", *QUICK, *few, cwd=tmp_path)
     assert "has no coupling here" in done.stdout
     figures = {p.stem for p in folder.glob("*.png")}
-    assert figures == {"mixing", "traces", "autocorrelation", "growth", "drift"}  # none of the run before is left
+    new = {"mixing", "traces", "autocorrelation", "growth", "drift"}  # none of the run before has its plain name
+    former = {"mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias"}
+    assert figures == new | {f"{name}-former" for name in former}
+    former_answer = json.loads((folder / "diagnosis-former.json").read_text())
+    assert former_answer["sampler"]["kind"] == "stanley"
 
 
 def test_diagnose_a_run(trained: Path) -> None:
@@ -376,10 +487,12 @@ def test_diagnose_a_run(trained: Path) -> None:
     told = json.loads(stanley("diagnose", "runs/a", *QUICK, *few, cwd=trained).stdout)
     assert told["sampler"]["kind"] == "mala"
     assert told["num_chains"] == 20
-    assert "step size as it is" in told["step_size"]
+    assert told["step_size"] == told["sampler"]["step_size"]
+    assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
     other = json.loads(stanley("diagnose", "runs/a", "--sampler", "barker", *QUICK, *few, cwd=trained).stdout)
     assert other["sampler"]["kind"] == "barker"
-    assert "found by adapt" in other["step_size"]
+    assert other["step_size"] == other["sampler"]["step_size"]
+    assert other["step_size_from"] == "adapt, 30 steps"
 
 
 def test_targets_are_listed(tmp_path: Path) -> None:
@@ -430,6 +543,7 @@ BAD = [
     (["sample", "--target", "banana", "--sampler", "stanleyy"], "did you mean 'stanley'"),
     (["sample", "--target", "banana", "--samplr", "mala"], "unknown flag --samplr"),
     (["sample", "--target", "banana", "--nums", "4"], "unknown flag --nums: did you mean 'num'?"),
+    (["diagnose", "--target", "banana", "--pair", "4"], "unknown flag --pair: did you mean 'pairs'?"),
     (["sample", "--target", "banana", "--steps", "0"], "num_steps is 0"),
     (["sample", "--target", "banana", "--num", "0"], "num is 0"),
     (["sample", "--target", "banana", "--sampler", "underdamped"], "none can be found"),

@@ -13,7 +13,8 @@ import pytest
 from cyclopts import CycloptsError
 
 from stanley.cli import app
-from stanley.cli.fields import parse_fields, resolve
+from stanley.cli.configuration import resolve
+from stanley.cli.fields import parse_fields
 from stanley.errors import StanleyError
 
 ROOT = Path(__file__).parents[2]

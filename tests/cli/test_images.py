@@ -88,7 +88,29 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     with pytest.raises(SystemExit) as ended:
         main([*map(str, words), "--json"])
     assert not ended.value.code, capsys.readouterr().err
-    return json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    require_numbers(told)
+    return told
+
+
+NUMBERS = {"step_size", "acceptance", "gradients_per_chain", "nonfinite", "n_held_out", "num", "steps", "seed", "n"}
+
+
+def require_numbers(value: object) -> None:
+    """Where a number belongs there is one, or null; never a sentence."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        assert key not in NUMBERS or part is None or isinstance(part, int | float), (key, part)
+        require_numbers(part)
+
+
+def warned(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """What a command that succeeds says on stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, words)])
+    told = capsys.readouterr().err
+    assert not ended.value.code, told
+    return told
 
 
 def error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -108,6 +130,12 @@ def bytes_as_points(file: Path) -> np.ndarray:
 SHORT = ("--steps", 3, "--num", 2, "--device", "cpu")
 
 
+def test_negative_control_a_sentence_for_a_number_is_seen():
+    with pytest.raises(AssertionError, match="step_size"):
+        require_numbers({"asked": [{"step_size": "found by adapt"}]})
+
+
+@pytest.mark.filterwarnings("always:kept the former answer")
 def test_inpaint(place: Path, capsys, tmp_path: Path):
     request = ("inpaint", place / "a", place / "one.png", "--mask", place / "mask.png", *SHORT, "--out", tmp_path)
     told = run(capsys, *request)
@@ -122,12 +150,15 @@ def test_inpaint(place: Path, capsys, tmp_path: Path):
     psnr = 10 * np.log10(4 / np.mean((mean - truth) ** 2))
     assert told["scores"]["mean"]["psnr"] == {"n": 1, "mean": pytest.approx(psnr, abs=1e-4), "sd": None}
     assert set(told["scores"]) == {"mean", "draw", "training_mean"}
-    # the same again is the same; other steps under the same name are refused, before a chain runs
-    before = draws.tobytes()
+    # the same again is the same; with other steps under the same name all files of the former answer are kept
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert run(capsys, *request)["files"] == told["files"]
-    assert np.load(told["files"][0]).tobytes() == before
-    assert "holds another answer (steps 3, now 4)" in error(capsys, *request[:5], "--steps", 4, *request[7:])
-    assert np.load(told["files"][0]).tobytes() == before
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    told = warned(capsys, *request[:5], "--steps", 4, *request[7:])
+    assert "kept the former answer (steps 3, now 4) as " in told
+    for path, content in before.items():
+        assert path.with_name(f"{path.stem}-former{path.suffix}").read_bytes() == content
+        assert path.suffix == ".png" or path.read_bytes() != content
 
 
 def test_inpaint_held_out_damaged_and_another_sampler(place: Path, capsys, tmp_path: Path):
@@ -135,7 +166,7 @@ def test_inpaint_held_out_damaged_and_another_sampler(place: Path, capsys, tmp_p
     assert run(capsys, *base, "--mask", "right-half")["scores"]["mean"]["ssim"]["n"] == 3
     told = run(capsys, *base, "--mask", "2,2,4,4", "--damaged", "--sampler", "mala", "--warm-up", 5)
     assert told["scores"] is None
-    assert told["asked"]["sampler"]["kind"] == "mala"
+    assert told["sampler"]["kind"] == "mala"
     assert 0 <= told["acceptance"] <= 1
     fixed = run(capsys, *base, "--mask", "top-half", "--sampler.step-size", 0.002)
     assert fixed["asked"]["sampler"]["step_size"] == 0.002
@@ -150,7 +181,7 @@ def test_denoise(place: Path, capsys, tmp_path: Path):
         capsys, "denoise", place / "a", place / "mixed", "--noise", 0.3, "--flow", "--steps", 3, "--out", tmp_path
     )
     assert flow["scores"] is None
-    assert flow["asked"]["sampler"]["kind"] == "gradient-descent"
+    assert flow["sampler"]["kind"] == "gradient-descent"
     assert [Path(f).name for f in flow["asked"]["images"]] == ["0.png", "1.png", "2.png"]
     assert flow["asked"]["skipped"][0].startswith("broken.png: ")
     assert np.load(flow["files"][0]).shape == (3, 1, 1, SIZE, SIZE)
@@ -175,7 +206,8 @@ def test_compose(place: Path, capsys, tmp_path: Path):
     assert other["asked"]["sampler"]["step_size"] == pytest.approx(1 / (1 / 1e-4 + 0.5 / 4e-4))
     assert np.load(told["files"][0]).shape == (4, 1, SIZE, SIZE)
     adjusted = run(capsys, "compose", place / "b", place / "a", *base[3:], "--warm-up", 5)
-    assert "found by adapt" in adjusted["step_size"]
+    assert adjusted["step_size"] == adjusted["sampler"]["step_size"]
+    assert adjusted["step_size_from"] == "adapt, 5 steps"
     plane = run(capsys, "compose", place / "plane", place / "plane", *base[3:], "--warm-up", 5)
     assert plane["files"][1].endswith(".png")
 
@@ -195,12 +227,13 @@ def test_ood(place: Path, capsys, tmp_path: Path):
         below = float((reference < u[k]).double().mean() + (reference == u[k]).double().mean() / 2)
         assert float(row["percentile"]) == pytest.approx(100 * below, abs=100 / 8)  # a rounding may turn one tie
     assert len(told["skipped"]) == 1
+    assert (told["n_held_out"], told["no_held_out"]) == (8, None)
 
     inside = torch.stack([torch.from_numpy(bytes_as_points(f)) for f in sorted((place / "grey").iterdir())])[:, None]
     for against, v in (("held-out", reference), (place / "grey", model.potential(inside))):
         out = tmp_path / f"{len(v)}.csv"
         told = run(capsys, "ood", place / "a", place / "mixed", "--out", out, "--against", against)
-        assert (told["energy"]["n_inside"], told["energy"]["n_outside"]) == (len(v), 3)
+        assert (told["energy"]["n_in"], told["energy"]["n_out"]) == (len(v), 3)
         won = (u[:, None] > v).double() + (u[:, None] == v).double() / 2  # P(outside is higher)
         assert told["energy"]["auroc"] == pytest.approx(float(won.mean()), abs=3 / (3 * len(v)))  # ties may turn
 
@@ -213,7 +246,8 @@ def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
     config["data"]["path"] = str(tmp_path / "gone")
     (run_copy / "config.json").write_text(json.dumps(config))
     told = run(capsys, "ood", run_copy, place / "mixed")
-    assert "gone" in told["reference"]
+    assert told["n_held_out"] is None
+    assert "gone" in told["no_held_out"]
     assert all(
         row["percentile"] == "" for row in csv.DictReader((run_copy / "ood" / "mixed.csv").read_text().splitlines())
     )
@@ -395,8 +429,10 @@ def test_refused_in_one_line(case: str, place: Path, capsys, monkeypatch: pytest
     assert message in error(capsys, *words)
 
 
+@pytest.mark.filterwarnings("always:kept the former answer")
 def test_files_of_others_are_kept(place: Path, capsys, tmp_path: Path):
     (tmp_path / "scores.csv").write_text("mine")
-    told = error(capsys, "ood", place / "a", place / "one.png", "--out", tmp_path / "scores.csv")
-    assert "is there and not from this command" in told
-    assert (tmp_path / "scores.csv").read_text() == "mine"
+    told = warned(capsys, "ood", place / "a", place / "one.png", "--out", tmp_path / "scores.csv")
+    assert f"(to a request that is not written down) as {tmp_path / 'scores-former.csv'}" in told
+    assert (tmp_path / "scores-former.csv").read_text() == "mine"
+    assert (tmp_path / "scores.csv").read_text().startswith("file,")

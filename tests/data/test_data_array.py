@@ -118,7 +118,7 @@ def test_refused_arrays(tmp_path: Path, refused, array: np.ndarray, parts: tuple
 def test_refused_files(tmp_path: Path, refused) -> None:
     with refused("data.path is not set"):
         Array().load()
-    with refused("none.npy is no file"):
+    with refused("none.npy is not a file"):
         Array(path=str(tmp_path / "none.npy")).load()
     whole = save(tmp_path / "x.npy", VECTORS).read_bytes()
     np.savez(tmp_path / "y.npz", x=VECTORS)

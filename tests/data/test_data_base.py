@@ -104,7 +104,7 @@ def test_batch_requests_that_make_no_sense(refused) -> None:
     data = torch.zeros(4, 2)
     with refused("flip is set", "torch.float32 vectors"):
         positive_batch(data, 2, gen(), flip=True)
-    with refused("device is meta", "generator lives on cpu"):
+    with refused("device is meta", "generator is on cpu"):
         positive_batch(data, 2, gen(), device="meta")
     assert positive_batch(data, 2, gen(), device="cpu").device.type == "cpu"
 
@@ -121,7 +121,7 @@ def test_held_out_rows(n: int, held_out: float, trained: int) -> None:
 def test_held_out_errors(refused) -> None:
     with refused("data.held_out is 0", "between 0 and 1"):
         held_out_order(10, 0, 0, "x")
-    with refused("file.npy has 2 rows", "leaves 1", "2 or more"):
+    with refused("file.npy has 2 rows", "leaves 1", "2 are needed"):
         held_out_order(2, 0.1, 0, "file.npy")
 
 

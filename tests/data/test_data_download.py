@@ -67,11 +67,11 @@ def test_a_wrong_checksum(site: tuple[str, Path], tmp_path: Path, refused) -> No
     url, folder = site
     (folder / "a.bin").write_bytes(b"abc")
     wrong = "0" * 32
-    with refused(f"{url}a.bin", md5(folder / "a.bin"), wrong, "deleted: retry"):
+    with refused(f"{url}a.bin", md5(folder / "a.bin"), wrong, "deleted; try again"):
         fetch([Remote(url, "a.bin", wrong)], tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
     (tmp_path / "root" / "a.bin").write_bytes(b"old")
-    with refused(tmp_path / "root" / "a.bin", wrong, "delete it and retry"):
+    with refused(tmp_path / "root" / "a.bin", wrong, "delete it and try again"):
         fetch([Remote(url, "a.bin", wrong)], tmp_path / "root")
     assert (tmp_path / "root" / "a.bin").read_bytes() == b"old"
 

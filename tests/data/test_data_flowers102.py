@@ -42,7 +42,7 @@ def test_splits(root: Path) -> None:
 
 
 def test_errors(root: Path, refused, tmp_path: Path) -> None:
-    with refused("data.train_splits", "data.test_split 'trnid'", "different"):
+    with refused("data.train_splits", "data.test_split is 'trnid'", "different"):
         Flowers102(train_splits=("trnid",), test_split="trnid")
     with refused("data.train_splits is ()"):
         Flowers102(train_splits=())
@@ -74,7 +74,7 @@ def test_errors(root: Path, refused, tmp_path: Path) -> None:
 )
 def test_damaged_splits(root: Path, refused, content: bytes) -> None:
     (root / "flowers-102" / "setid.mat").write_bytes(content)
-    with refused("setid.mat", "cannot be read", "fetch it again"):
+    with refused("setid.mat", "cannot be read", "download it again"):
         Flowers102(root=str(root)).load()
 
 

@@ -194,7 +194,7 @@ def test_load(pictures: Path) -> None:
 def test_errors(pictures: Path, tmp_path: Path, refused) -> None:
     with refused("data.path is not set"):
         Folder().load()
-    with refused("data.path", "nowhere is no folder"):
+    with refused("data.path", "nowhere is not a folder"):
         Folder(path=str(tmp_path / "nowhere")).load()
     (tmp_path / "empty").mkdir()
     with refused("empty holds no picture", ".png"):

@@ -86,7 +86,7 @@ def test_labels(raw: Path, refused) -> None:
     assert few.labels()[0].tolist() == train[rows].tolist()
     for content in (b"", label_file([1, 2], magic=2051), label_file([1, 2]) + b"x"):
         write("t10k", content)
-        with refused("t10k-labels", "no MNIST labels", "delete it"):
+        with refused("t10k-labels", "not a complete file of MNIST labels", "delete it"):
             MNIST(root=str(raw)).labels()
     write("t10k", label_file([1, 12]))
     with refused("t10k-labels", "has label 12"):
@@ -97,10 +97,10 @@ def test_labels(raw: Path, refused) -> None:
     ("content", "parts"),
     [
         (idx(pixels(3, 0))[:9], ("ends after 9 bytes",)),
-        (idx(pixels(3, 0), magic=2049), ("magic 2049", "2051")),
+        (idx(pixels(3, 0), magic=2049), ("magic number 2049", "2051")),
         (idx(np.zeros((3, 20, 28), np.uint8)), ("3×20×28", "N×28×28")),
         (idx(np.zeros((0, 28, 28), np.uint8)), ("0×28×28",)),
-        (idx(pixels(3, 0))[:-1], ("holds 2351 bytes", "3 images take 2352")),
+        (idx(pixels(3, 0))[:-1], ("holds 2351 bytes", "3 images in its header take 2352")),
         (idx(pixels(3, 0)) + b"x", ("holds 2353 bytes",)),
     ],
 )
@@ -144,7 +144,7 @@ def test_one_digit_again_and_again(raw: Path, refused) -> None:
     same = idx(np.repeat(pixels(1, 0), 300, 0))
     path = next(raw.glob("train*"))
     path.write_bytes(gzip.compress(same) if path.suffix == ".gz" else same)
-    with refused("the same image 300 times", "nothing to learn"):
+    with refused("the same image 300 times", "nothing can be learned"):
         MNIST(root=str(raw)).load()
 
 

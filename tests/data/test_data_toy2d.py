@@ -210,16 +210,16 @@ def test_modes_hold_their_share() -> None:
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
-        (lambda: Rings(num=3), ("data.num is 3", ">= 20")),
+        (lambda: Rings(num=3), ("data.num is 3", "at least 20")),
         (lambda: Rings(std=0.0), ("data.std is 0.0", "> 0")),
         (lambda: Rings(radii=()), ("data.radii",)),
         (lambda: Rings(radii=(-1.0,)), ("data.radii is (-1.0,)", ">= 0")),
         (lambda: Rings(weights=(1.0,)), ("data.weights", "4 numbers")),
         (lambda: Rings(weights=(1.0, 1.0, 0.0, 1.0)), ("data.weights", "> 0")),
-        (lambda: GMM(modes=0), ("data.modes is 0", ">= 1")),
+        (lambda: GMM(modes=0), ("data.modes is 0", "at least 1")),
         (lambda: GMM(radius=math.nan), ("data.radius is nan",)),
         (lambda: GMM(std=math.inf), ("data.std is inf",)),
-        (lambda: Moons(std=0.001), ("data.std is 0.001", ">= 0.01")),
+        (lambda: Moons(std=0.001), ("data.std is 0.001", "at least 0.01")),
     ],
 )
 def test_bad_values_are_refused(make, parts, refused) -> None:

@@ -270,7 +270,7 @@ def test_the_error_of_the_mean_is_that_of_independent_draws():
 def rhat_bound(num_chains: int, n: int) -> float:
     """R̂² - 1 ≤ B/nW with B/W ~ F(m - 1, …) ~ χ²/(m - 1) for iid draws, m half-chains of n/2; W is within 10 %."""
     m = 2 * num_chains
-    return (1 + 1.1 * chi2.isf(ALPHA, m - 1) / (m - 1) / (n / 2)) ** 0.5
+    return float((1 + 1.1 * chi2.isf(ALPHA, m - 1) / (m - 1) / (n / 2)) ** 0.5)
 
 
 @pytest.mark.parametrize("draw", [iid, lambda n, b: RNG.standard_cauchy((n, b))], ids=["normal", "cauchy"])

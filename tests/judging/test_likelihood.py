@@ -19,7 +19,7 @@ from stanley.judging.likelihood import NARROWEST, annealing_kernel, held_out_lik
 from stanley.metrics import log_z, nll
 from stanley.models.trained import load
 from stanley.networks import ConvNet
-from stanley.samplers import MALA, Langevin
+from stanley.samplers import MALA, Langevin, ReplicaExchange
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 
@@ -83,6 +83,7 @@ def test_kernel_is_the_runs_own_where_it_is_exact(small: TrainConfig, tmp_path: 
     model = load(train(small, tmp_path / "run"))
     assert annealing_kernel(model) is model.sampler
     assert annealing_kernel(replace(model, sampler=Langevin(0.3))) == MALA(0.3)
+    assert annealing_kernel(replace(model, sampler=ReplicaExchange(MALA(0.3)))) == MALA(0.3)
     assert NARROWEST > 0
 
 

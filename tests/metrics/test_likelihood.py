@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.integrate import simpson
 
-from stanley import HMC, MALA, Adjusted, Langevin, RandomWalk, Stanley, StanleyError, targets
+from stanley import HMC, MALA, Adjusted, Langevin, RandomWalk, ReplicaExchange, Stanley, StanleyError, targets
 from stanley.metrics import (
     Bracket,
     GaussianReference,
@@ -218,6 +218,7 @@ def test_bits_per_dimension_bound_the_entropy_of_the_bytes(generator):
         ({"sampler": Langevin(0.1)}, "Metropolis-adjusted sampler, got Langevin"),
         ({"sampler": Adjusted(Stanley(0.1))}, "quantile threshold"),
         ({"sampler": Adjusted(Stanley(0.1, threshold=1.0, refresh="start"))}, "refresh='start'"),
+        ({"sampler": ReplicaExchange(MALA(0.1))}, "ReplicaExchange does not: it carries replicas"),
         ({"num_chains": 1}, "num_chains is 1"),
         ({"num_levels": 0}, "num_levels is 0"),
         ({"steps_per_level": 0}, "steps_per_level is 0"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -95,16 +96,27 @@ def test_only_what_can_be_read_travels(hub: Path, packed: Path, tmp_path: Path) 
     assert not (hub / "me/other").exists()
 
 
+def test_another_model_in_the_folder_is_kept(hub: Path, packed: Path, tmp_path: Path) -> None:
+    push(packed, "me/rings")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "README.md").write_text("mine")
+    with pytest.warns(UserWarning, match=r"not the model of me/rings\) as .*README-former.md$"):
+        folder = pull("me/rings", tmp_path / "here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pull("me/rings", folder)  # the same again
+    assert (folder / "README-former.md").read_text() == "mine"
+    assert (folder / MODEL).read_bytes() == (packed / MODEL).read_bytes()
+
+
 def test_errors_are_one_line(hub: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     push(packed, "me/rings")
-    pull("me/rings", tmp_path / "taken")
     for words, message in {
         ("push", str(packed), "a/b/c"): "cannot push",
         ("push", str(tmp_path), "a/b"): "holds no model.safetensors",
         ("pull", "me/nothing", "--out", str(tmp_path / "here")): "cannot pull me/nothing: 404: no model.safetensors",
         ("pull", "me/rings", "--revision", "v9", "--out", str(tmp_path / "here")): "at v9",
-        ("pull", "me/rings", "--out", str(tmp_path / "taken")): "is taken",
-        ("pull", "me/rings", "--out", str(packed / MODEL)): "is taken",
+        ("pull", "me/rings", "--out", str(packed / MODEL)): "is no folder",
     }.items():
         with pytest.raises(SystemExit) as end:
             main(words)

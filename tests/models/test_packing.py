@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from stanley.networks import ConvNet, ResNet
 from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.samplers import Langevin
+from stanley.streams import stream
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 
@@ -73,7 +75,7 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
     assert torch.equal(packed.noise.std, run.noise.std)
     assert packed.noise.is_image == run.noise.is_image
     assert packed.config == replace(run.config, data=packed.config.data)
-    order = torch.randperm(len(run.bank), generator=torch.Generator().manual_seed(0))[:16]
+    order = torch.randperm(len(run.bank), generator=stream(0, "packed chains"))[:16]
     assert len(packed.bank) == 16
     assert torch.allclose(packed.bank, run.bank[order], atol=2**-11 * float(run.bank.abs().max()), rtol=0)
     assert packed.sample(3, steps=2, start="bank").x.shape == (3, *run.event_shape)
@@ -85,7 +87,7 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
 def test_what_rounding_costs_is_measured(runs: Path, tmp_path: Path) -> None:
     meta = read_packed(pack(runs / "images", tmp_path / "p")).meta
     model, packed = load(runs / "images", device="cpu"), load(tmp_path / "p", device="cpu")
-    x = torch.cat([model.bank[:64], model.noise.draw(64, torch.Generator().manual_seed(0))]).requires_grad_()
+    x = torch.cat([model.bank[:64], model.noise.draw(64, stream(0, "points of rounding"))]).requires_grad_()
     g, h = (torch.autograd.grad(m.energy(x).sum(), x)[0] for m in (model, packed))
     assert meta["weights"]["stored"] == "float16"
     assert meta["weights"]["n"] == len(x)
@@ -164,7 +166,7 @@ def test_requests_that_cannot_be_carried_out(runs: Path, tmp_path: Path) -> None
         pack(folder, tmp_path / "q")
     with pytest.raises(StanleyError, match="holds averaged weights only"):
         load(folder, weights="raw")
-    with pytest.raises(StanleyError, match="holds other files"):
+    with pytest.raises(StanleyError, match="is a run directory"):
         pack(runs / "plane", runs / "plane")
     (tmp_path / "file").touch()
     with pytest.raises(StanleyError, match=r"cannot make .*file"):
@@ -244,15 +246,21 @@ def test_shipped_models_sample(name: str) -> None:
     assert model.sample(2, steps=3, start="bank").x.isfinite().all()
 
 
-def test_a_folder_with_another_model_is_left_alone(small: TrainConfig, tmp_path: Path) -> None:
+def test_another_model_in_the_folder_is_kept(small: TrainConfig, tmp_path: Path) -> None:
     a, b = train(small, tmp_path / "a"), train(replace(small, seed=4), tmp_path / "b")
     pack(a, tmp_path / "p")
-    before = (tmp_path / "p" / MODEL).read_bytes()
-    with pytest.raises(StanleyError, match="holds another model"):
-        pack(b, tmp_path / "p")
-    assert (tmp_path / "p" / MODEL).read_bytes() == before
     (tmp_path / "p" / "samples").mkdir()  # as stanley sample makes it
-    pack(a, tmp_path / "p")  # the same again
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pack(a, tmp_path / "p")  # the same again
+    before = {name: (tmp_path / "p" / name).read_bytes() for name in (MODEL, CARD)}
+    told = r"kept the former answer \(config.seed \d+, now 4\) as .*model-former.safetensors, and README-former.md"
+    with pytest.warns(UserWarning, match=told):
+        pack(b, tmp_path / "p")
+    for name, content in before.items():
+        stem, _, suffix = name.rpartition(".")
+        assert (tmp_path / "p" / f"{stem}-former.{suffix}").read_bytes() == content
+    assert load(tmp_path / "p", device="cpu").config.seed == 4
 
 
 def stanley(*words: str, capsys: pytest.CaptureFixture[str], code: int | None = None) -> str:
@@ -268,6 +276,7 @@ def stanley(*words: str, capsys: pytest.CaptureFixture[str], code: int | None = 
     return told
 
 
+@pytest.mark.filterwarnings("always:kept the former answer")
 def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told = json.loads(stanley("pack", str(runs / "plane"), "--out", "p", "--bank", "8", "--json", capsys=capsys))
@@ -279,9 +288,12 @@ def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monkey
     by_hand = load("p", device="cpu").sample(4, steps=3).x.numpy()
     assert np.array_equal(np.load(told["files"][0]), by_hand)
     other = ("sample", "p", *few, "--sampler", "langevin", "--sampler.step-size", "0.01")
-    stanley(*other, code=2, capsys=capsys)  # another request has the same name
-    again = json.loads(stanley(*other, "--out", "other", capsys=capsys))
-    assert again["sampler"]["kind"] == "langevin"
+    with pytest.raises(SystemExit):
+        main(other)  # another request of the same name
+    told = capsys.readouterr()
+    assert "(sampler.step_size 0.09, now 0.01) as p/samples/noise-n4-seed0-former.json" in told.err
+    assert json.loads(told.out)["sampler"]["kind"] == "langevin"
+    assert np.array_equal(np.load("p/samples/noise-n4-seed0-former.npy"), by_hand)
 
     monkeypatch.setattr(models, "SHIPPED", tmp_path)
     monkeypatch.setitem(PRETRAINED, "p", "rings")

@@ -101,7 +101,7 @@ def test_a_constant_coordinate_has_none():
 def test_the_figure_draws_the_mean_over_chains():
     x = ar1(0.8, 300, 5)[:, :, None]
     ax = autocorrelation(x, max_lag=20).axes[0]
-    np.testing.assert_allclose(
+    np.testing.assert_allclose(  # pyright: ignore[reportCallIssue]
         ax.lines[0].get_ydata(), autocorrelation_by_chain(x, 20)[:, :, 0].mean(axis=1), rtol=1e-12
     )
 

@@ -1,4 +1,4 @@
-"""Every sampler under test, with what is true of it."""
+"""Every sampler under test; what is true of each is what it states, `traits_of(sampler)`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from stanley.samplers import (
     GradientDescent,
     Langevin,
     MatchedLangevin,
-    PreconditionedLangevin,
-    ReplicaExchange,
     Stanley,
     TamedLangevin,
-    Underdamped,
 )
+from stanley.samplers.traits import innermost
 
 SCOPES = ("element", "pixel", "sample")
 
@@ -40,41 +38,5 @@ UNADJUSTED |= {f"clipped-{scope}": ClippedLangevin(0.1, 1.0, scope) for scope in
 UNADJUSTED |= {f"matched-{scope}": MatchedLangevin(0.1, 1.0, scope) for scope in SCOPES}
 
 
-def proposal_of(sampler):
-    for name in ("proposal", "sampler"):
-        if hasattr(sampler, name):
-            return proposal_of(getattr(sampler, name))
-    return sampler
-
-
-def remembers(sampler) -> bool:
-    """Something besides x goes from step to step, and a new run starts without it."""
-    return isinstance(sampler, Underdamped | PreconditionedLangevin | ReplicaExchange)
-
-
-def density_of(sampler):
-    """What has `propose` and `log_ratio` for the move that the sampler makes; None where the move has no density."""
-    inner = Langevin(sampler.step_size) if isinstance(sampler, MALA) else proposal_of(sampler)
-    return inner if hasattr(inner, "log_ratio") else None
-
-
-def adjusted(sampler) -> bool:
-    return getattr(sampler, "adjusted", False)
-
-
-def gradient_free(sampler) -> bool:
-    return getattr(sampler, "init_gradients", 1) == 0
-
-
 def scope_of(sampler) -> str:
-    return getattr(proposal_of(sampler), "scope", "element")
-
-
-def frozen(sampler) -> bool:
-    """γ is resolved when a run starts, so two short runs are not one long run."""
-    return getattr(proposal_of(sampler), "refresh", "step") != "step"
-
-
-def independent(sampler) -> bool:
-    """One chain's law does not depend on another chain."""
-    return getattr(proposal_of(sampler), "refresh", "step") != "lagged" and not isinstance(sampler, MatchedLangevin)
+    return getattr(innermost(sampler), "scope", "element")

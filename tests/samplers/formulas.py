@@ -61,6 +61,17 @@ def probe(potential: Energy, x: Tensor, threshold: float, scope: str, floor: flo
     return torch.where((norm > threshold) & (here > floor), -here * curvature / norm**2 / 2, 0.0)
 
 
+def probe_variance(potential: Energy, x: Tensor, threshold: float, floor: float) -> Tensor:
+    """Var(Γ) of the random signs of 'pixel' scope, over all of them."""
+    (height, width), pixels = x.shape[2:], x.shape[2:].numel()
+    found = []
+    for bits in range(2**pixels):
+        signs = torch.tensor([1.0 if bits >> i & 1 else -1.0 for i in range(pixels)], dtype=x.dtype)
+        signs = signs.reshape(1, 1, height, width).expand(len(x), 1, height, width)
+        found.append(probe(potential, x, threshold, "pixel", floor, signs))
+    return torch.stack(found).var(0, correction=0)
+
+
 def normal(w: Tensor, h: float) -> Tensor:
     """log N(w; 0, h), in the type of w."""
     return Normal(torch.zeros_like(w), h**0.5).log_prob(w)
@@ -136,6 +147,11 @@ class Proposal:
             return x + h / 2 * drift, variance
         if isinstance(s, samplers.TamedLangevin):
             return x - h / 2 * grad / (1 + h / 2 * size(grad, s.scope)), torch.full_like(x, h)
+        if isinstance(s, samplers.GradientDescent):
+            return x - h / 2 * grad, torch.zeros_like(x)
+        if isinstance(s, samplers.MatchedLangevin):
+            scale = gamma(grad, self.threshold, s.scope)
+            return x - h / 2 * scale * grad, torch.full_like(x, float(h * scale.mean()))
         if isinstance(s, samplers.ClippedLangevin):
             return x - h / 2 * gamma(grad, self.threshold, s.scope) * grad, torch.full_like(x, h)
         assert isinstance(s, samplers.Stanley)
@@ -145,6 +161,8 @@ class Proposal:
         mean = x - h / 2 * scale * grad
         if s.correction == "drift" and self.signs is None:
             mean = mean + h * divergence(potential, x, self.threshold, s.scope, s.floor)
+            if s.scope == "pixel":
+                return mean, h * scale + h**2 * probe_variance(potential, x, self.threshold, s.floor)
         elif s.correction == "drift":
             mean = mean + h * probe(potential, x, self.threshold, s.scope, s.floor, self.signs)
         return mean, h * scale

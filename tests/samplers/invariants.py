@@ -1,6 +1,7 @@
 """What is true of every sampler. A test class inherits `Invariants` and names its `cases`.
 
-A class for a sampler with other hyper-parameters needs nothing but the dictionary.
+A class for a sampler with other hyper-parameters needs nothing but the dictionary, one for a new sampler its `oracle`
+besides. What is asked of a sampler is what its `traits` state, and they are held to it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import pytest
 import torch
 
 from stanley.errors import StanleyError
-from stanley.samplers import GradientDescent, MatchedLangevin, run_chains
+from stanley.samplers import run_chains
 from stanley.samplers.adapt import adapt
-from stanley.samplers.traits import with_step_size
+from stanley.samplers.base import Gaussian, RandomSigns
+from stanley.samplers.traits import innermost, is_adjusted, traits_of, with_step_size, wrapped_by
 from stanley.targets import Banana
 from stanley.types import Potential
 from tests.seeds import stream
 
 from . import formulas, targets
-from .bounds import SIGMAS, assert_mean, assert_variance
-from .cases import adjusted, density_of, frozen, gradient_free, independent, proposal_of, remembers, scope_of
+from .bounds import assert_mean, assert_variance
+from .cases import scope_of
 
 IMAGE = (5, 2, 3, 2)  # five chains, small enough for dense Hessians
 
@@ -65,20 +67,12 @@ REFUSED = {  # what is changed, what the message names
 }
 
 
-def law(sampler, potential, x: torch.Tensor):
-    """Mean and variance of the proposal of one step from x, second derivation."""
-    if isinstance(sampler, GradientDescent):
-        return x - sampler.step_size / 2 * formulas.gradient(potential, x), torch.zeros_like(x)
-    if isinstance(sampler, MatchedLangevin):
-        grad = formulas.gradient(potential, x)
-        scale = formulas.gamma(grad, 1.0, sampler.scope)
-        return x - sampler.step_size / 2 * scale * grad, torch.full_like(x, float(sampler.step_size * scale.mean()))
-    kept = sampler.init(potential, x).scale if frozen(sampler) else None
-    return formulas.Proposal(sampler, frozen=kept).law(potential, x)
-
-
 class Invariants:
     cases: ClassVar[dict] = {}
+
+    def oracle(self, sampler, **known):
+        """The law of one step, derived a second time; a sampler that `formulas` does not know brings its own."""
+        return formulas.Proposal(sampler, **known)
 
     # --- the object
 
@@ -92,38 +86,38 @@ class Invariants:
     @pytest.mark.parametrize("value", [0.0, -0.1, float("nan"), float("inf")])
     def test_refuses_a_bad_step_size(self, sampler, value):
         with pytest.raises(StanleyError, match="step_size is") as error:
-            dataclasses.replace(proposal_of(sampler), step_size=value)
+            dataclasses.replace(innermost(sampler), step_size=value)
         assert "\n" not in str(error.value)
 
     @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
     def test_refuses_a_bad_threshold(self, sampler, value):
-        if not hasattr(proposal_of(sampler), "threshold"):
+        if not hasattr(innermost(sampler), "threshold"):
             pytest.skip("has no threshold")
         with pytest.raises(StanleyError, match="threshold is"):
-            dataclasses.replace(proposal_of(sampler), threshold=value)
+            dataclasses.replace(innermost(sampler), threshold=value)
 
     def test_refuses_an_unknown_scope(self, sampler):
-        if not hasattr(proposal_of(sampler), "scope"):
+        if not hasattr(innermost(sampler), "scope"):
             pytest.skip("has no scope")
         with pytest.raises(StanleyError, match="scope is 'pixels'"):
-            dataclasses.replace(proposal_of(sampler), scope="pixels")
+            dataclasses.replace(innermost(sampler), scope="pixels")
 
     # --- the request
 
     @pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=list(REFUSED))
     def test_refuses_a_bad_request_in_one_line(self, sampler, change, says):
         """The run and, where there is something to tune, the search for its step size."""
-        if gradient_free(sampler) and "does not depend on x" in says:
+        if traits_of(sampler).init_gradients == 0 and "does not depend on x" in says:
             pytest.skip("asks for no gradient")
         request = {"potential": targets.coupled, "x0": starts(), "num_steps": 30} | change
-        calls = [run_chains] + [adapt] * adjusted(sampler)
+        calls = [run_chains] + [adapt] * is_adjusted(sampler)
         for call in calls:
             with pytest.raises(StanleyError, match=says) as error:
                 call(sampler, *request.values(), generator=generator())
             assert "\n" not in str(error.value)
 
     def test_adapt_wants_an_adjusted_sampler(self, sampler):
-        if adjusted(sampler):
+        if is_adjusted(sampler):
             pytest.skip("is adjusted")
         with pytest.raises(StanleyError, match="adapt needs a Metropolis-adjusted sampler, got") as error:
             adapt(sampler, targets.coupled, starts(), 30, generator=generator())
@@ -169,14 +163,13 @@ class Invariants:
         b = run_chains(sampler, targets.coupled, x0, 4, generator=generator(3))
         torch.random.set_rng_state(before)
         assert identical(a.x, b.x)
-        if not isinstance(sampler, GradientDescent):
-            assert not identical(a.x, run_chains(sampler, targets.coupled, x0, 4, generator=generator(4)).x)
+        other = run_chains(sampler, targets.coupled, x0, 4, generator=generator(4))
+        assert identical(a.x, other.x) == traits_of(sampler).deterministic
 
     def test_two_runs_are_one_run(self, sampler):
-        if frozen(sampler):
-            pytest.skip("γ is resolved when a run starts")
-        if remembers(sampler):
-            pytest.skip("a run starts without memory: fresh momenta, second moments, replicas")
+        reason = traits_of(sampler).not_markov
+        if reason is not None:
+            pytest.skip(f"a step depends on more than x: {reason}")
         rng, x = generator(), starts()
         for steps in (1, 3, 2):
             x = run_chains(sampler, targets.coupled, x, steps, generator=rng).x
@@ -198,7 +191,7 @@ class Invariants:
         for _ in range(5):
             state, _ = sampler.step(targets.coupled, state, rng)
             torch.testing.assert_close(state.potential, targets.coupled(state.x), rtol=1e-12, atol=1e-12)
-            if gradient_free(sampler):
+            if traits_of(sampler).init_gradients == 0:
                 assert state.grad.isnan().all()
                 continue
             torch.testing.assert_close(state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10)
@@ -210,16 +203,25 @@ class Invariants:
         """
         counting = targets.Counting(targets.coupled)
         result = run_chains(sampler, counting, starts(), 4, generator=generator())
-        check = 2 if getattr(proposal_of(sampler), "correction", "none") == "drift" else 0
+        check = 2 if getattr(innermost(sampler), "correction", "none") == "drift" else 0
         assert counting.gradients == result.info.num_gradients + check
-        rng, state, total = generator(), sampler.init(counting, starts()), getattr(sampler, "init_gradients", 1)
+        cost, total = traits_of(sampler), result.info
+        if cost.not_traceable is None:  # each step is as long as the other
+            assert total.num_gradients == cost.init_gradients + 4 * cost.gradients
+        assert total.num_potentials == cost.init_potentials + 4 * cost.potentials
+        rng, state, gradients = generator(), sampler.init(counting, starts()), cost.init_gradients
         for _ in range(4):
             state, info = sampler.step(counting, state, rng)
-            total += info.num_gradients
-        assert result.info.num_gradients == total
+            gradients += cost.gradients if info.num_gradients is None else info.num_gradients
+        assert total.num_gradients == gradients
+
+    def test_has_an_acceptance_where_it_states_a_metropolis_test(self, sampler):
+        state = sampler.init(targets.coupled, starts())
+        _, info = sampler.step(targets.coupled, state, generator())
+        assert (info.acceptance is not None) == is_adjusted(sampler)
 
     def test_a_tensor_step_size_is_the_number(self, sampler):
-        h = torch.tensor(proposal_of(sampler).step_size, dtype=torch.float64)
+        h = torch.tensor(innermost(sampler).step_size, dtype=torch.float64)
         other = with_step_size(sampler, h)
         a = run_chains(sampler, targets.coupled, starts(), 3, generator=generator()).x
         b = run_chains(other, targets.coupled, starts(), 3, generator=generator()).x
@@ -240,16 +242,30 @@ class Invariants:
         assert poisoned.info.nonfinite.tolist() == [False, False, True, False, False]
         assert poisoned.x[others].isfinite().all()
         assert not healthy.info.nonfinite.any()
-        if adjusted(sampler):
+        if is_adjusted(sampler):
             assert identical(poisoned.x[2], x0[2])  # every proposal refused
             assert poisoned.info.invalid.tolist() == [0, 0, 6, 0, 0]
             assert poisoned.info.acceptance[2] == 0
-        if independent(sampler):
+        if traits_of(sampler).independent_chains:
             assert identical(poisoned.x[others], healthy.x[others])
             for name in ("acceptance", "step_scale", "grad_norm", "invalid", "potential"):
                 assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), name
 
     # --- the step-size convention
+
+    def test_the_law_it_states_is_its_formula(self, sampler):
+        """At the points themselves, of one chain each, and with the same random signs: to the rounding of float64."""
+        move = innermost(sampler)
+        if not isinstance(move, Gaussian):
+            pytest.skip("states no Gaussian law")
+        points = starts((3, 2, 3, 1), seed=5)
+        potential = targets.skewed if scope_of(sampler) == "element" else targets.coupled
+        state = move.init(potential, points)
+        signs = move.signs(points, generator(12)) if isinstance(move, RandomSigns) else None
+        law = move.law(potential, state, signs)
+        mean, variance = self.oracle(move, frozen=state.scale, signs=signs).law(potential, points)
+        torch.testing.assert_close(law.mean, mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(law.variance.expand_as(mean), variance.expand_as(mean), rtol=1e-9, atol=0)
 
     def test_one_step_has_the_mean_and_variance_of_its_formula(self, sampler):
         """20,000 copies of three points, one step each, against `formulas`: h is the variance of the noise.
@@ -258,58 +274,21 @@ class Invariants:
         Means of 20,000 draws, six standard errors, 36 components: false alarms below 36·2·2e-9 ~ 1e-7.
         A random-sign probe has the right mean and adds variance of its own, known by enumeration.
         """
-        if hasattr(sampler, "sampler"):
+        if (wrapped_by(sampler) or ("",))[0] == "sampler":
             pytest.skip("its moves are those of the sampler inside")
-        inner, copies = density_of(sampler) or proposal_of(sampler), 20_000
-        if adjusted(inner) and not hasattr(inner, "propose"):
+        inner, copies = innermost(sampler), 20_000
+        if is_adjusted(inner) and not hasattr(inner, "propose"):
             pytest.skip("its candidate has no density")
         points = starts((3, 2, 3, 1), seed=5)
         potential = targets.skewed if scope_of(sampler) == "element" else targets.coupled
-        mean, variance = law(inner, potential, points)
-        x0 = points.repeat_interleave(copies, 0)
-        if (
-            getattr(inner, "refresh", "step") == "lagged"
-        ):  # the next chain is a copy of the same point, but for the last
-            mean, variance = formulas.Proposal(
-                inner, frozen=formulas.gamma(formulas.gradient(potential, points), 1.0, inner.scope)
-            ).law(potential, points)
-        state = inner.init(potential, x0)
-        propose = getattr(inner, "propose", inner.step)
-        y, *_ = propose(potential, state, generator(11))
+        state = inner.init(potential, points.repeat_interleave(copies, 0))
+        kept = None if state.scale is None else formulas.gamma(formulas.gradient(potential, points), 1.0, inner.scope)
+        mean, variance = self.oracle(inner, frozen=kept).law(potential, points)
+        y, *_ = getattr(inner, "propose", inner.step)(potential, state, generator(11))
         draws = y.x.reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
-        correction = getattr(inner, "correction", "none")
-        if correction == "midpoint":
-            self.check_midpoint(inner, potential, points, draws)
-            return
-        if isinstance(inner, GradientDescent):
+        draws = draws[:-1]  # beside the last copy stands one of the next point, whose γ it may have been given
+        if traits_of(inner).deterministic:
             np.testing.assert_allclose(draws, np.broadcast_to(mean, draws.shape), rtol=0, atol=1e-12)
             return
-        if correction == "drift" and scope_of(sampler) == "pixel":
-            variance = variance + self.probe_variance(inner, potential, points)
-        if getattr(inner, "refresh", "step") == "lagged":
-            draws = draws[:-1]
         assert_mean(draws, mean.numpy())
         assert_variance(draws, mean.numpy(), variance.numpy())
-
-    def probe_variance(self, sampler, potential, points):
-        """h²·Var(Γ) over all signs of the three pixels."""
-        found = []
-        for bits in range(2**3):
-            signs = torch.tensor([1.0 if bits >> i & 1 else -1.0 for i in range(3)], dtype=torch.float64)
-            signs = signs.reshape(1, 1, 3, 1).expand(3, 1, 3, 1)
-            found.append(formulas.probe(potential, points, 1.0, "pixel", sampler.floor, signs))
-        return sampler.step_size**2 * torch.stack(found).var(0, correction=0)
-
-    def check_midpoint(self, sampler, potential, points, draws):
-        """The same move written out, with other random numbers: means and second moments agree."""
-        copies = len(draws)
-        x = points.repeat_interleave(copies, 0)
-        here = formulas.gamma(formulas.gradient(potential, x), 1.0, sampler.scope, sampler.floor)
-        mean = x - sampler.step_size / 2 * here * formulas.gradient(potential, x)
-        noise = (sampler.step_size * here).sqrt() * torch.randn(x.shape, generator=generator(23), dtype=x.dtype)
-        there = formulas.gamma(formulas.gradient(potential, mean + noise), 1.0, sampler.scope, sampler.floor)
-        again = (mean + (1 + there / here) / 2 * noise).reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
-        for power in (1, 2):
-            a, b = draws**power, again**power
-            error = np.abs(a.mean(0) - b.mean(0)) / np.sqrt((a.var(0) + b.var(0)) / copies)
-            assert error.max() < SIGMAS

@@ -31,7 +31,7 @@ from stanley.samplers import (
 )
 from stanley.samplers.adapt import WINDOWS, DualAveraging, Moments, mean_acceptance, split, tune
 from stanley.samplers.scale import resolve_threshold
-from stanley.samplers.traits import target_of, with_threshold
+from stanley.samplers.traits import traits_of, with_threshold
 
 from . import targets
 from .bounds import SIGMAS, hoeffding
@@ -154,7 +154,7 @@ TARGETS = [
 @pytest.mark.parametrize(("sampler", "target"), TARGETS, ids=[type(s).__name__ for s, _ in TARGETS])
 def test_each_sampler_aims_at_its_own_acceptance(sampler, target):
     """Both rules stand still at the rate that theory gives for the move, and only there."""
-    assert target_of(sampler) == target
+    assert traits_of(sampler).target_acceptance == target
     assert RobbinsMonro().update(0.3, target, sampler) == 0.3
     assert RobbinsMonro().update(0.3, target + 0.01, sampler) > 0.3 > RobbinsMonro().update(0.3, target - 0.01, sampler)
 

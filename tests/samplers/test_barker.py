@@ -20,6 +20,9 @@ from .invariants import generator, starts
 class TestBarker(DetailedBalance):
     cases: ClassVar[dict] = {"h=0.1": Barker(0.1), "h=1": Barker(1.0)}
 
+    def way_back(self, inner, potential, state, candidate, move):
+        return state.x - candidate.x
+
 
 @pytest.mark.parametrize("slope", [0.0, 0.8, -3.0, 40.0])
 def test_the_move_has_its_skewed_density(slope):

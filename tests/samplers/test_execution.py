@@ -214,7 +214,7 @@ def test_the_compiler_keeps_the_numbers():
 
 def test_a_potential_without_a_hash_is_refused(traced):
     class Own:
-        __hash__ = None
+        __hash__ = None  # type: ignore[assignment]
 
         def __call__(self, x):
             return targets.coupled(x)

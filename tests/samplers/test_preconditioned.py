@@ -23,7 +23,7 @@ from stanley.samplers import (
     run_chains,
 )
 from stanley.samplers.preconditioned import Stretched
-from stanley.samplers.traits import with_step_size
+from stanley.samplers.traits import traits_of, with_step_size
 
 from . import formulas, targets
 from .bounds import cdf_distance, dkw
@@ -141,7 +141,8 @@ def test_moves_a_width_at_a_time():
 @pytest.mark.parametrize(("inner", "adjusted", "target"), [(HMC(0.1), True, 0.8), (Langevin(0.1), False, 0.574)])
 def test_speaks_for_the_sampler_inside(inner, adjusted, target):
     sampler = Preconditioned(inner, POWERS)
-    assert (sampler.adjusted, sampler.target_acceptance, sampler.step_size) == (adjusted, target, 0.1)
+    traits = traits_of(sampler)
+    assert (traits.adjusted, traits.target_acceptance, sampler.step_size) == (adjusted, target, 0.1)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])

@@ -69,12 +69,11 @@ def test_drift_is_the_divergence_of_the_metric(beta, bias_correction):
     divergence = []
     for row, past in zip(x, state.memory.value, strict=True):  # noqa: B007  # `past` is read by metric
         divergence.append(torch.func.jacrev(metric)(row).diagonal())
-    moment = sampler.remember(state)
-    base = plain.law(targets.coupled, state, plain.remember(state), None)
+    base = plain.law(targets.coupled, state)
     means = []
     for bits in range(2**4):
         signs = torch.tensor([1.0 if bits >> i & 1 else -1.0 for i in range(4)], dtype=x.dtype).expand_as(x)
-        law = sampler.law(targets.coupled, state, moment, signs)
+        law = sampler.law(targets.coupled, state, signs)
         torch.testing.assert_close(law.variance, base.variance, rtol=0, atol=0)
         means.append(law.mean - base.mean)
     torch.testing.assert_close(torch.stack(means).mean(0), 0.15 * torch.stack(divergence), rtol=1e-9, atol=1e-12)
@@ -98,7 +97,7 @@ def test_library_draws_from_the_law_of_the_oracle(target, correction, weight):
     sampler = PreconditionedLangevin(0.2, 0.0, 1.0, correction=correction)
     state = sampler.init(potential, torch.from_numpy(x)[:, None])
     signs = torch.ones_like(state.x) if weight else None
-    law = sampler.law(potential, state, sampler.remember(state), signs)
+    law = sampler.law(potential, state, signs)
     mean, variance = metric_law(target, x, 0.2, 1.0, weight)
     np.testing.assert_allclose(law.mean[:, 0].numpy(), mean, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(law.variance[:, 0].numpy(), variance, rtol=1e-11)

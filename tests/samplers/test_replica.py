@@ -27,6 +27,7 @@ from stanley.samplers import (
 )
 from stanley.samplers.base import ChainState
 from stanley.samplers.replica import Replicas, log_swap, swap, tempered
+from stanley.samplers.traits import traits_of
 
 from . import formulas, targets
 from .bounds import cdf_distance, dkw, hoeffding
@@ -183,7 +184,8 @@ def test_each_replica_has_its_own_potential_step_size_and_memory():
 @pytest.mark.parametrize(("inner", "adjusted", "target"), [(HMC(0.1), True, 0.8), (Langevin(0.1), False, 0.574)])
 def test_speaks_for_the_sampler_inside(inner, adjusted, target):
     sampler = ReplicaExchange(inner)
-    assert (sampler.adjusted, sampler.target_acceptance, sampler.step_size) == (adjusted, target, 0.1)
+    traits = traits_of(sampler)
+    assert (traits.adjusted, traits.target_acceptance, sampler.step_size) == (adjusted, target, 0.1)
 
 
 # --- what it leaves invariant

@@ -88,7 +88,9 @@ def tuned(sampler: Sampler, target: Posterior, precondition: str | None = None) 
     """By 200 chains of its own that start in π: given them, the chains of the test are independent."""
     rng = generator(1)
     x0 = target.start(200, rng)
-    return adapt(sampler, target.potential, x0, 500, generator=rng, precondition=precondition)[0]
+    return adapt(  # pyright: ignore[reportCallIssue]  # a union fits no single overload
+        sampler, target.potential, x0, 500, generator=rng, precondition=precondition
+    )[0]
 
 
 def averages_of(

@@ -17,7 +17,7 @@ from stanley.training.augment import Augment, shifted, zoomed
 from stanley.training.bank import restart
 from stanley.training.config import TrainConfig
 from stanley.training.state import TrainState
-from stanley.training.step import negatives
+from stanley.training.step import negative_batch
 from tests.seeds import stream
 
 
@@ -135,7 +135,7 @@ def test_training_transforms_what_the_bank_gave_and_not_fresh_noise(small: Train
     x0 = Augment(shift=2)(x0, draws)
     coins = torch.rand(config.batch, generator=draws)
     x0 = restart(x0, coins < restarted, state.noise, draws)
-    negatives(config, state, torch.zeros(config.batch, 3, 8, 8))
+    negative_batch(config, state, torch.zeros(config.batch, 3, 8, 8))
     assert torch.equal(state.bank.positions[slots], x0)
 
 
@@ -159,8 +159,8 @@ class TestBadValues:
         [
             (Augment(shift=1), Dataset(torch.zeros(4, 2), torch.zeros(4, 2)), r"points of shape \(2,\)"),
             (Augment(flip=True), Dataset(images(), images(), flip=False), "their flip is off"),
-            (Augment(shift=5), Dataset(images(), images()), "at most half the image: 4"),
-            (Augment(colour=0.1), Dataset(images(channels=1), images()), r"1 channel\(s\), must have 3"),
+            (Augment(shift=5), Dataset(images(), images()), "at most 4, half the image"),
+            (Augment(colour=0.1), Dataset(images(channels=1), images()), r"1 channel\(s\), not 3"),
         ],
     )
     def test_data_without_a_meaning_for_it(self, augment: Augment, data: Dataset, message: str) -> None:

@@ -28,10 +28,10 @@ from stanley.samplers import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.training.config import TrainConfig
-from stanley.training.kl_term import LastStep, kl_term, law_of, why_not
+from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
 from stanley.training.loop import check_split
 from stanley.training.state import TrainState
-from stanley.training.step import backward, negatives
+from stanley.training.step import backward, negative_batch
 from stanley.types import Potential
 from tests.seeds import stream
 
@@ -82,7 +82,7 @@ def test_the_law_is_that_of_the_step(sampler: AnySampler) -> None:
     energy, x0 = energy_and_starts()
     state = sampler.init(Potential(energy, T), x0)
     after, _ = sampler.step(Potential(energy, T), state, generator(2))
-    law = law_of(sampler, state)
+    law = sampler.law(Potential(energy, T), state)
     noise = (after.x - law.mean) / law.variance.sqrt()
     assert (noise - normal_like(x0, generator(2))).abs().max() < 1e-13
 
@@ -155,11 +155,11 @@ def test_training_adds_the_term_to_the_loss(small: TrainConfig) -> None:
     try:
         state = TrainState(config, data, World())
         x_pos = data.train[: config.batch]
-        x_neg, _, _, last = negatives(config, state, x_pos)
+        x_neg, _, _, last = negative_batch(config, state, x_pos)
         assert last is not None
         totals = []
         for step in (last, None):
-            loss = backward(config, state, x_pos, x_neg, step)[0]
+            loss = backward(config, state, x_pos, x_neg, step).loss
             totals.append((loss, [w.grad for w in state.energy.parameters()]))
         kl = term(last, state.energy, x_neg)
         slopes = torch.autograd.grad(kl, list(state.energy.parameters()), allow_unused=True)
@@ -202,7 +202,7 @@ class TestRefused:
         replace(small, sampler=sampler, adapt=None)
         with pytest.raises(StanleyError, match=r"kl_weight is 0\.1, but no gradient goes through"):
             replace(small, sampler=sampler, adapt=None, kl_weight=0.1)
-        assert why_not(sampler)
+        assert why_no_gradient(sampler)
 
     def test_negative_weight(self, small: TrainConfig) -> None:
         with pytest.raises(StanleyError, match="kl_weight is -1"):

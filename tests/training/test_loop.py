@@ -99,7 +99,7 @@ def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Pat
     convolution = build_energy(config.network, (3, 8, 8), seed=0).get_parameter("layers.2.weight")
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     assert not convolution.is_contiguous()
-    assert checkpoint.placed_like(torch.rand(convolution.shape), convolution).stride() == convolution.stride()
+    assert checkpoint.sharded_like(torch.rand(convolution.shape), convolution).stride() == convolution.stride()
 
 
 class TestRecordsReadTogether:
@@ -233,7 +233,8 @@ class TestDivergence:
     def test_stops_with_the_cause_and_the_last_good_checkpoint(self, small: TrainConfig, tmp_path: Path) -> None:
         with pytest.raises(
             DivergenceError,
-            match=r"diverged at step \d+: .*(gap_limit|spread_limit|not finite).*another --out.*Kept.*step-.*rollback",
+            match=r"diverged at step \d+: .*(gap_limit|spread_limit|not finite).*another --out"
+            r".*kept as .*step-.*rollback",
         ) as error:
             train(self.diverging(small), tmp_path / "run")
         assert "\n" not in str(error.value)

@@ -16,10 +16,10 @@ from stanley.models.trained import load
 from stanley.networks import ConvNet
 from stanley.runs import checkpoint
 from stanley.samplers import Langevin, Quantile, Stanley
-from stanley.training import loop as training
 from stanley.training import step as iteration
 from stanley.training.augment import Augment
 from stanley.training.config import Growth, TrainConfig
+from stanley.training.divergence import find_divergence
 from stanley.training.loop import train
 from stanley.training.recipes import RECIPES
 from tests.conftest import without_time
@@ -82,7 +82,7 @@ def test_chains_grow_to_their_final_length(
 
 
 def test_growth_has_bounds(digits: TrainConfig) -> None:
-    with pytest.raises(StanleyError, match=r"growth\.final is 1, must be above chain_steps = 1"):
+    with pytest.raises(StanleyError, match=r"growth\.final is 1, but must be above chain_steps = 1"):
         replace(digits, growth=Growth(1))
     with pytest.raises(StanleyError, match=r"growth\.share is 0"):
         Growth(5, share=0)
@@ -100,9 +100,9 @@ def test_recipes_check_themselves() -> None:
 def test_the_advice_on_data_noise_is_the_chain_noise(digits: TrainConfig) -> None:
     """√h, whatever the temperature: x' = x - … + √h·ξ."""
     for temperature in (1.0, 1e-4):
-        trouble = training.find_trouble(replace(digits, temperature=temperature, data_noise=0.0), APART)
-        assert trouble is not None
-        assert "set data_noise to 0.05 (chains have 0.05)" in trouble
+        reason = find_divergence(replace(digits, temperature=temperature, data_noise=0.0), APART)
+        assert reason is not None
+        assert "set data_noise to 0.05 (the noise of one chain step is 0.05)" in reason
 
 
 APART = {"step": 9, "loss": 1.0, "gap": 1e9, "grad_norm": 1.0, "spread": 1.0, "step_size": 0.0025, "nonfinite": 0.0}
@@ -113,21 +113,21 @@ FAR = APART | {"gap": 0.0, "spread": 1e3}
     ("record", "now", "said"),
     [
         (APART, {"energy_l2": 0.0}, "set energy_l2 to 0.01"),
-        (APART, {"energy_l2": 0.1}, "raise energy_l2 (0.1)"),
-        (APART, {"data_noise": 0.1}, "raise data_noise (0.1)"),
+        (APART, {"energy_l2": 0.1}, "raise energy_l2 (now 0.1)"),
+        (APART, {"data_noise": 0.1}, "raise data_noise (now 0.1)"),
         (
             APART | {"step": 1},
             {"reference_std": 1.0, "temperature": 0.01},
-            "reference_std 1 is N(0, 0.1²) of x: raise it",
+            "N(0, 0.1²) of x may be too narrow: raise reference_std (now 1)",
         ),
         (FAR, {"restart": 0.0}, "set restart to 0.02"),
-        (FAR, {"restart": 0.05}, "raise restart (0.05)"),
+        (FAR, {"restart": 0.05}, "raise restart (now 0.05)"),
         (FAR, {"reference_std": None, "temperature": 0.01}, "set reference_std to 10"),
-        (FAR, {"reference_std": 5.0}, "lower reference_std (5)"),
-        (FAR, {}, "a smaller sampler.step-size (0.0025)"),
+        (FAR, {"reference_std": 5.0}, "lower reference_std (now 5)"),
+        (FAR, {}, "Lower sampler.step-size (now 0.0025)"),
     ],
 )
 def test_the_advice_starts_from_what_is_set(digits: TrainConfig, record: dict, now: dict, said: str) -> None:
-    trouble = training.find_trouble(replace(digits, **now), record)
-    assert trouble is not None
-    assert said in trouble
+    reason = find_divergence(replace(digits, **now), record)
+    assert reason is not None
+    assert said in reason

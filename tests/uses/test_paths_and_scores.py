@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError
+from stanley.metrics.detection import judge_detection
+from stanley.samplers import HMC, MALA, GradientDescent, Langevin
 from stanley.targets import Gaussian
-from stanley.uses import box_mask, half_mask, percentile, score, string
+from stanley.uses import box_mask, denoise, half_mask, outside, percentile, sampler_of_sum, score, string
 from stanley.uses.interpolation import equally_spaced
 
 A, K, C = 3.0, 4.0, 0.7
@@ -106,3 +108,40 @@ def test_masks():
             box_mask(*box, (4, 5))
     with pytest.raises(StanleyError, match="middle-half"):
         half_mask("middle-half", (4, 4))
+
+
+def test_outside_is_scores_percentiles_and_detection_together():
+    square = lambda x: x.square().flatten(1).sum(1)  # noqa: E731
+    x, held_out, other = torch.randn(5, 3) + 2, torch.randn(7, 3), torch.randn(6, 3)
+    alone = outside(square, x)
+    assert torch.equal(alone.scores.energy, score(square, x).energy)
+    assert (alone.held_out, alone.inside, alone.percentile, alone.detection) == (None, None, None, {})
+    among = outside(square, x, held_out)
+    assert among.percentile is not None
+    assert torch.equal(among.percentile, percentile(square(x), square(held_out)))
+    assert among.detection == {}
+    for inside in (held_out, other):
+        found = outside(square, x, held_out, inside)
+        assert found.detection["energy"] == judge_detection(square(inside), square(x))
+        slope = judge_detection(2 * inside.norm(dim=1), 2 * x.norm(dim=1))
+        assert found.detection["grad_norm"].auroc == pytest.approx(slope.auroc)
+    with pytest.raises(StanleyError, match="AUROC needs 2 on each"):
+        outside(square, x[:1], None, other)
+
+
+def test_the_sampler_of_a_sum_adds_curvatures():
+    assert sampler_of_sum([Langevin(0.1), Langevin(0.4)], [1.0, 0.5]) == Langevin(1 / (1 / 0.1 + 0.5 / 0.4))
+    found = sampler_of_sum([MALA(0.1), HMC(0.4)], [1.0, 1.0])  # HMC's step is a time
+    assert isinstance(found, MALA)
+    assert found.step_size == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("kind", [Langevin, GradientDescent])
+def test_denoising_by_steps_that_must_diverge_is_refused(kind):
+    """|x' - y| = |1 - h/(2σ²)|·|x - y| where U is flat: it grows from h = 4σ² on."""
+    y, flat = torch.randn(2, 3), lambda x: 0.0 * x.sum(1)
+    g = torch.Generator().manual_seed(0)
+    with pytest.raises(StanleyError, match=r"unstable from 4σ² = 0.16 on; use a step size of 0.04"):
+        denoise(kind(0.161), flat, y, 0.2, y, 3, generator=g)
+    assert denoise(kind(0.159), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()
+    assert denoise(MALA(0.161), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()  # a test refuses what is bad

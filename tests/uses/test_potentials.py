@@ -197,19 +197,28 @@ def test_masks_and_rows_that_do_not_fit():
             Clamped(quartic, known, mask)
     with pytest.raises(StanleyError, match="2 rows and 3 chains"):
         Clamped(quartic, known, IMAGE_MASK)(torch.randn(3, 3, 1, 4))
-    with pytest.raises(StanleyError, match="chunk_size is 2"):
-        inpaint(MALA(0.1), Chunked(quartic, 2), known, IMAGE_MASK, known, 1, generator=g)
     with pytest.raises(StanleyError, match="same number of chains"):
         inpaint(MALA(0.1), quartic, known, IMAGE_MASK, torch.randn(3, 3, 4, 4), 1, generator=g)
 
 
-def test_chunks_of_one_image_are_the_whole():
-    known, x0 = torch.randn(1, 3, 4, 4), torch.randn(5, 3, 4, 4)
+@pytest.mark.parametrize("images", [1, 3, 6])
+@pytest.mark.parametrize("sampler", [MALA(0.05), ReplicaExchange(MALA(0.05)), RandomWalk(0.05)], ids=lambda s: s.kind)
+def test_chunks_are_the_whole(images, sampler):
+    """Also where each image is known to some of the chains only, and a chunk holds chains of two images."""
+    known, x0 = torch.randn(images, 3, 4, 4), torch.randn(6, 3, 4, 4)
     runs = [
-        inpaint(MALA(0.05), u, known, IMAGE_MASK, x0, 5, generator=stream()).draws
-        for u in (quartic, Chunked(quartic, 2))
+        inpaint(sampler, u, known, IMAGE_MASK, x0, 5, generator=stream()).draws for u in (quartic, Chunked(quartic, 4))
     ]
     torch.testing.assert_close(*runs)
+    runs = [denoise(sampler, u, known, 0.5, x0, 5, generator=stream()).draws for u in (quartic, Chunked(quartic, 4))]
+    torch.testing.assert_close(*runs)
+
+
+def test_negative_control_rows_of_other_chains_are_noticed():
+    known, x = torch.randn(6, 3, 4, 4, dtype=torch.float64), torch.randn(6, 3, 4, 4, dtype=torch.float64)
+    posterior = Noisy(quartic, known, 0.5)
+    assert not torch.allclose(posterior.for_rows(slice(0, 2))(x[2:4]), posterior(x)[2:4])
+    torch.testing.assert_close(posterior.for_rows(slice(2, 4))(x[2:4]), posterior(x)[2:4])
 
 
 # --- noisy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
@@ -13,10 +14,11 @@ from cyclopts import App, CycloptsError
 
 from stanley.cli import judging, likelihood, listing, models, sampling, training
 from stanley.cli.features import features
+from stanley.cli.flags import UnknownFlag
 from stanley.cli.images import composing, interpolating, restoring, scoring
-from stanley.cli.usage import START, told
-from stanley.errors import StanleyError, require
-from stanley.torchrun import place
+from stanley.cli.usage import START, help_of
+from stanley.errors import StanleyError, did_you_mean, require
+from stanley.torchrun import this_process
 
 app = App(
     name="stanley",
@@ -45,7 +47,7 @@ for command in (
     models.pull,
     models.export,
 ):
-    app.command(command, **told(command))
+    app.command(command, **help_of(command))
 app.command(features)
 
 #: Seconds that the first process has to tell an error which others have met as well.
@@ -64,9 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         require_one_process(words)
+        if words and words[0] == "train" and {"--help", "-h"} & set(words):
+            show_help_of_train()
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         stop(" ".join(str(error).split()))
+    except UnknownFlag as error:
+        stop(f"{error}: {suggestion(error.flag, words)}")
     except StanleyError as error:
         stop(str(error))
     except KeyboardInterrupt as interrupt:
@@ -75,11 +81,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:  # torch reports what it cannot allocate as a RuntimeError
         if not out_of_memory(error):
             raise
-        told = " ".join(str(error).split())[:200]
-        stop(f"out of memory ({told}); lower batch, bank_size, network.width, --num, or the size of the data")
+        reason = " ".join(str(error).split())[:200]
+        stop(f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size of the data")
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+
+
+def show_help_of_train() -> None:
+    """The help of the command, then all fields of the configuration."""
+    from stanley.cli.field_help import field_lines
+
+    app.help_print(["train"])
+    print("\n" + "\n".join(field_lines()))
+    raise SystemExit(0)
+
+
+def suggestion(flag: str, words: Sequence[str]) -> str:
+    """What may have been meant by a flag that the command does not have."""
+    command = app.parse_commands(words)[1][-1].default_command
+    flags = inspect.signature(command).parameters if command else ()
+    likely = did_you_mean(flag, {"sampler", *(name.replace("_", "-") for name in flags)})
+    return likely if "?" in likely else "beside the flags of --help only --sampler and its fields"
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -90,19 +113,19 @@ def out_of_memory(error: Exception) -> bool:
 def require_one_process(words: Sequence[str]) -> None:
     """torchrun is for train; any other command would do the same work once per process, into the same files."""
     command = words[0] if words else "--help"
-    alone = command == "train" or command.startswith("-") or place().size == 1
-    require(alone, f"{command} runs in one process, torchrun started {place().size}; leave torchrun out")
+    alone = command == "train" or command.startswith("-") or this_process().size == 1
+    require(alone, f"{command} runs in one process, torchrun started {this_process().size}; leave torchrun out")
 
 
 def tell(message: str) -> None:
-    if place().rank == 0:
+    if this_process().rank == 0:
         print(f"stanley: {message}", file=sys.stderr)
 
 
 def stop(message: str) -> None:
     """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several meet the same
     error the first one speaks, and another only if that is not the end of it."""
-    if place().rank > 0:
+    if this_process().rank > 0:
         time.sleep(PATIENCE)
     print(f"stanley: error: {message}", file=sys.stderr)
     raise SystemExit(2) from None

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from stanley.cli.sample_files import make_folder
+from stanley.config import to_dict
 from stanley.errors import DivergenceError
 from stanley.files import write_json
 from stanley.judging.evaluate import evaluate
+from stanley.overwriting import make_room
 from stanley.plots import Panel, densities, save
 from stanley.samplers import Adjusted, Langevin, Stanley
 from stanley.training.config import TrainConfig
@@ -43,15 +46,20 @@ def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -
 
 def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, Any]:
     """Train rings once per sampler from the same seed and budget of gradient evaluations; table and figure in `out`."""
+    configs = {name: demo_config(sampler, seed, steps) for name, sampler in SAMPLERS.items()}
+    folders = {name: out / name.lower().replace(", ", "-").replace(" ", "-") for name in SAMPLERS}
+    record = out / "demo.json"
+    make_folder(out)
+    asked = {"seed": seed, "steps": steps, "runs": {name: to_dict(config) for name, config in configs.items()}}
+    make_room(record, asked, beside=[out / "demo.png", *folders.values()])
     rows: list[dict[str, Any]] = []
     panels: list[Panel] = []
     for name, sampler in SAMPLERS.items():
-        config = demo_config(sampler, seed, steps)
-        folder = out / name.lower().replace(", ", "-").replace(" ", "-")
+        config = configs[name]
         row: dict[str, Any] = {"sampler": name, "step_size": float(sampler.step_size), "seed": seed}
         row["gradients"] = config.steps * config.batch * (config.chain_steps + 1)
         try:
-            run = train(config, str(folder), progress=progress, title=name)
+            run = train(config, str(folders[name]), progress=progress, title=name)
         except DivergenceError as error:
             rows.append(row | {"kl": None, "outcome": str(error)})
             continue
@@ -65,13 +73,14 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
             note = f"KL {row['kl']:.3f} nats" if row["kl"] is not None else "no finite KL"
             panels.append(Panel(name, kept["model_density"], kept["samples_fresh"], float(kept["box"]), note))
     figure = str(save(densities(panels), out / "demo.png")) if panels else None
-    table = {"rows": rows, "figure": figure}
-    write_json(out / "demo.json", table)
-    return table | {"lines": table_lines(rows, figure)}
+    table = {"asked": asked, "rows": rows, "figure": figure}
+    write_json(record, table)
+    return table
 
 
-def table_lines(rows: list[dict[str, Any]], figure: str | None) -> list[str]:
+def table_lines(table: dict[str, Any]) -> list[str]:
     """The table a person reads, best first; a failure is a row like any other."""
+    rows, figure = table["rows"], table["figure"]
     lines = [
         f"rings, seed {rows[0]['seed']}, {rows[0]['gradients']:,} gradient evaluations each; "
         "exact KL by quadrature; fresh chains from noise",

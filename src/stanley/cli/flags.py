@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from stanley.errors import StanleyError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cyclopts import Token
+
+
+class UnknownFlag(StanleyError):
+    """A flag that no part of the command knows; `flag` is its name without the two hyphens."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__(f"unknown flag --{flag}")
+        self.flag = flag
 
 
 def whole(kind: object, tokens: Sequence[Token]) -> int:
@@ -23,41 +33,78 @@ def whole(kind: object, tokens: Sequence[Token]) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=whole)]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object for machines.")]
-Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, …")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", show_default=False, help="Print one JSON object instead of text.")
+]
+Device = Annotated[
+    str, Parameter(help="Device to compute on: cpu, cuda, cuda:1, … With auto a GPU where there is one.")
+]
+Seed = Annotated[Whole, Parameter(help="Seed of all random numbers.")]
 Execution = Annotated[
     Literal["auto", "eager", "compile", "graph"],
-    Parameter(help="How a chain step is carried out; see docs/performance.md."),
+    Parameter(help="How a chain step is carried out. See docs/performance.md."),
 ]
-Run = Annotated[Path, Parameter(help="Run directory: the --out of a stanley train.")]
+Run = Annotated[Path, Parameter(help="Run directory: the --out of stanley train.")]
 Weights = Literal["average", "raw"]
-WhichWeights = Annotated[Weights, Parameter(help="Averaged (EMA) or raw weights.")]
-WeightsOfRun = Annotated[Weights | None, Parameter(help="Of a run: averaged (EMA) or raw weights.")]
+WhichWeights = Annotated[Weights, Parameter(help="Use the averaged (EMA) or the raw weights.")]
+WeightsOfRun = Annotated[
+    Weights | None, Parameter(help="Use the averaged (EMA) or the raw weights of a run. [default: average]")
+]
 RunOrNone = Annotated[
     Path | None,
-    Parameter(allow_leading_hyphen=True, help="Run directory or packed model; or give --pretrained or --target."),
+    Parameter(
+        allow_leading_hyphen=True, help="Run directory or packed model. Give --pretrained or --target in its place."
+    ),
 ]
-Pretrained = Annotated[str | None, Parameter(help="A model that comes with the library, in the place of RUN.")]
-Target = Annotated[str | None, Parameter(help="A name (stanley targets), module:function or file.py:function.")]
-WarmUp = Annotated[Whole, Parameter(help="Steps thrown away, in which a step size is found if none is given.")]
+Pretrained = Annotated[
+    str | None, Parameter(help="Use a model that comes with the library in place of RUN: mnist or cifar10.")
+]
+Target = Annotated[
+    str | None,
+    Parameter(
+        help="Density to use in place of RUN: a name that stanley targets lists, module:function, or file.py:function."
+    ),
+]
+WarmUp = Annotated[
+    Whole, Parameter(help="Steps before the chains are used. A step size that is not given is found in them.")
+]
 Scale = Annotated[
-    Literal["draws", "gradients", "both"] | None, Parameter(help="Find a scale per coordinate besides the step size.")
+    Literal["draws", "gradients", "both"] | None,
+    Parameter(help="Also find a scale for each coordinate in the warm-up. [default: none]"),
 ]
-Shape = Annotated[str | None, Parameter(help="Of one point of your own density: 10, or 3,32,32.")]
-StartStd = Annotated[float | None, Parameter(help="Chains on a density start from N(0, s² I); 1.")]
+Shape = Annotated[str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")]
+StartStd = Annotated[
+    float | None,
+    Parameter(help="Standard deviation of the normal law that chains on a density start from. [default: 1]"),
+]
 DTypeFlag = Annotated[
     Literal["float32", "float64"] | None,
-    Parameter(name="--dtype", help="Of a density; float64, but of a module that of its weights."),
+    Parameter(name="--dtype", help="Precision of a density. [default: float64, or that of a module's weights]"),
 ]
-DataRoot = Annotated[str | None, Parameter(name=("--data.root", "--data.path"), help="Where the model's data lie now.")]
+DataRoot = Annotated[
+    str | None,
+    Parameter(
+        name=("--data.root", "--data.path"),
+        help="Folder or file in which the model's data are now. [default: where they were]",
+    ),
+]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 # Of the commands on pictures.
 Out = Annotated[
     Path | None,
-    Parameter(help="Folder; RUN/WHAT, or WHAT/NAME of --pretrained NAME: inpainted, denoised, interpolated."),
+    Parameter(help="Folder to write to. [default: inside RUN, or inpainted/NAME, denoised/NAME, interpolated/NAME]"),
 ]
-Resize = Annotated[bool, Parameter(negative="", help="Fit pictures of another size or mode to the model.")]
-HeldOut = Annotated[Whole | None, Parameter(help="Take the first N held-out images of the run's data instead.")]
-PerImage = Annotated[Whole | None, Parameter(help="Chains for each image, one draw of each; 4.")]
-Steps = Annotated[Whole | None, Parameter(help="Chain steps; ten training calls, 10 K, unless given.")]
+Resize = Annotated[
+    bool,
+    Parameter(
+        negative="", show_default=False, help="Convert pictures of another size or colour mode to those of the model."
+    ),
+]
+HeldOut = Annotated[
+    Whole | None, Parameter(help="Use the first N held-out images of the run's data in place of IMAGE.")
+]
+PerImage = Annotated[Whole | None, Parameter(help="Chains for each image, each of which gives one draw. [default: 4]")]
+Steps = Annotated[
+    Whole | None, Parameter(help="Chain steps. [default: ten times the chain steps of a training iteration]")
+]

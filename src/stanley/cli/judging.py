@@ -7,39 +7,55 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import DataRoot, Device, Json, Run, WhichWeights, Whole
+from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, WhichWeights, Whole
 from stanley.cli.output import show
 
 
 def evaluate(
     run: Run,
     *,
-    num: Annotated[Whole | None, Parameter(help="Samples of each kind; 2,000 vectors or 256 images.")] = None,
-    steps: Annotated[Whole | None, Parameter(help="Chain steps from noise.")] = None,
-    seed: Whole = 0,
+    num: Annotated[
+        Whole | None,
+        Parameter(help="Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"),
+    ] = None,
+    steps: Annotated[
+        Whole | None, Parameter(help="Steps of the chains from noise. [default: as stanley sample]")
+    ] = None,
+    seed: Seed = 0,
     weights: WhichWeights = "average",
     features: Annotated[
         list[str] | None,
-        Parameter(help="pixels, pixels-8x8, cifar, mnist, inception, inception:PATH; several: commas, or again."),
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Features to compare images in, separated by commas: pixels, pixels-8x8, cifar, mnist, inception, "
+            "inception:PATH. [default: pixels, or pixels-8x8 for images wider than 8]",
+        ),
     ] = None,
     against: Annotated[
-        Literal["held-out", "train"], Parameter(help="What features are compared with; FIDs use the training set.")
+        Literal["held-out", "train"],
+        Parameter(help="Data that the samples are compared with in the features. A published FID uses train."),
     ] = "held-out",
-    kid: Annotated[bool | None, Parameter(help="Kernel distance in the features; of images yes.")] = None,
-    prdc: Annotated[bool | None, Parameter(help="Precision, recall, density, coverage; of images yes.")] = None,
+    kid: Annotated[bool | None, Parameter(help="Also compute the kernel distance. [default: for images only]")] = None,
+    prdc: Annotated[
+        bool | None, Parameter(help="Also compute precision, recall, density and coverage. [default: for images only]")
+    ] = None,
     extrapolate: Annotated[
-        bool, Parameter(negative="", help="Also the Fréchet distance extrapolated to infinitely many samples.")
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Also extrapolate the Fréchet distance to infinitely many samples."
+        ),
     ] = False,
     data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Judge a run: exact KL in two dimensions, sample metrics, energies; writes RUN/scores.json.
+    """Judge a run by its energies and samples, in two dimensions by its exact KL, and write RUN/scores.json.
 
     Fréchet and kernel distances carry the name of their features; only --features inception, with the published
     weights, gives a FID and a KID. docs/metrics.md says what each number is, and how it errs at small n.
 
-    The answer to another request (step, n, seed, features, …) that is in scores.json is kept, as scores-stepN.json.
+    Scores of another request (step, n, seed, features, …) that are in scores.json are kept as scores-former.json.
     """
     from stanley.judging.evaluate import evaluate as judge
 
@@ -109,16 +125,16 @@ def feature_lines(scores: dict[str, Any]) -> list[str]:
         n = f"n {s.get('n1', s.get('num_samples', s.get('n')))}" if isinstance(s, dict) else ""
         match kind:
             case "fd" | "fid":
-                told = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
+                numbers = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
                 n += f" against {s['n2']} {s['against']}"
             case "kd" | "kid":
-                told = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
+                numbers = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
                 n += f" against {s['n2']} {s['against']}"
             case "prdc":
-                told = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
+                numbers = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
             case "score":
-                told = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
+                numbers = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
             case _:
                 continue
-        lines.append(f"       {key.upper() if kind in ('fid', 'kid') else key:<16} {told}   {n}")
+        lines.append(f"       {key.upper() if kind in ('fid', 'kid') else key:<16} {numbers}   {n}")
     return lines

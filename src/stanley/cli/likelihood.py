@@ -6,31 +6,32 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import DataRoot, Device, Json, Run, WhichWeights, Whole
+from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, WhichWeights, Whole
 from stanley.cli.output import show
 
 
 def likelihood(
     run: Run,
     *,
-    chains: Annotated[Whole, Parameter(help="Chains in each direction.")] = 64,
-    levels: Annotated[Whole, Parameter(help="Densities on the way from the reference to the model.")] = 1000,
-    steps_per_level: Annotated[Whole, Parameter(help="Chain steps at each of them.")] = 1,
+    chains: Annotated[Whole, Parameter(help="Number of chains in each direction.")] = 64,
+    levels: Annotated[Whole, Parameter(help="Number of densities between the reference and the model.")] = 1000,
+    steps_per_level: Annotated[Whole, Parameter(help="Chain steps at each of these densities.")] = 1,
     model_steps: Annotated[
-        Whole | None, Parameter(help="Steps on the model before the way back; ten times the training's K.")
+        Whole | None,
+        Parameter(help="Steps on the model before the reverse direction. [default: ten times chain_steps]"),
     ] = None,
-    rows: Annotated[Whole, Parameter(help="Held-out points, at most.")] = 1000,
-    seed: Whole = 0,
+    rows: Annotated[Whole, Parameter(help="Largest number of held-out points to judge.")] = 1000,
+    seed: Seed = 0,
     weights: WhichWeights = "average",
     data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Bracket log Z by annealed importance sampling, and judge held-out data: bits per dimension, of vectors nats.
+    """Bracket log Z by annealed importance sampling, and judge held-out data in bits per dimension (vectors: nats).
 
-    Forward from a Gaussian the estimate is low, in reverse from samples of the model high; the width says how far to
-    trust them. Writes RUN/likelihood.json; the answer to another request that is there is kept as
-    likelihood-stepN.json.
+    The estimate from a Gaussian forward is too low, the one from samples of the model in reverse is too high, and the
+    distance between them says how far to trust them. The result is written to RUN/likelihood.json; that of another
+    request which is there is kept as likelihood-former.json.
     """
     from stanley.judging.likelihood import held_out_likelihood
 

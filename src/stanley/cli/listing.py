@@ -11,7 +11,9 @@ from stanley.cli.output import show
 
 
 def recipes(
-    name: Annotated[str | None, Parameter(help="Print this recipe in full.")] = None, *, json_: Json = False
+    name: Annotated[str | None, Parameter(help="Recipe to print in full. [default: list all recipes]")] = None,
+    *,
+    json_: Json = False,
 ) -> None:
     """List the recipes, or print one with every field, ready for --config."""
     from stanley.config import to_dict

@@ -14,15 +14,15 @@ from stanley.cli.output import show
 def pack(
     run: Run,
     *,
-    out: Annotated[Path, Parameter(help="Folder to make: model.safetensors and a card, README.md.")],
-    bank: Annotated[Whole, Parameter(help="Chains of the bank to keep, at most.")] = 128,
-    limit_mb: Annotated[float, Parameter(help="The most the model may take.")] = 4.0,
+    out: Annotated[Path, Parameter(help="Folder to write to: model.safetensors, and a card in README.md.")],
+    bank: Annotated[Whole, Parameter(help="Largest number of chains of the bank to keep.")] = 128,
+    limit_mb: Annotated[float, Parameter(help="Largest size of the model in megabytes.")] = 4.0,
     json_: Json = False,
 ) -> None:
-    """Make a small folder of a run that sample and diagnose take like the run itself.
+    """Make a small folder of a run, which sample and diagnose take like the run itself.
 
-    Averaged weights, in float16 where that is measured to cost nothing to speak of; a few chains; the step size; no
-    optimiser, no paths. Run stanley evaluate first: its numbers go into the card.
+    It holds the averaged weights (in float16 where that is measured to change next to nothing), a few chains and the
+    step size, but no optimiser and no paths. Run stanley evaluate first: its numbers go into the card.
     """
     from stanley.models.packed import MODEL, read_packed
     from stanley.models.packing import pack as pack_run
@@ -40,10 +40,12 @@ def pack(
 
 
 def push(
-    folder: Annotated[Path, Parameter(help="A packed model.")],
+    folder: Annotated[Path, Parameter(help="Folder of a packed model.")],
     repo: Annotated[str, Parameter(help="OWNER/NAME on the Hugging Face Hub.")],
     *,
-    private: Annotated[bool, Parameter(negative="", help="If the repository is made now: for you alone.")] = False,
+    private: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Create the repository as private.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Upload a packed model and its card to the Hugging Face Hub (pip install 'stanley[hub]', hf auth login)."""
@@ -56,11 +58,11 @@ def push(
 def pull(
     repo: Annotated[str, Parameter(help="OWNER/NAME on the Hugging Face Hub.")],
     *,
-    out: Annotated[Path, Parameter(help="Folder to make.")],
-    revision: Annotated[str | None, Parameter(help="Branch, tag or commit.")] = None,
+    out: Annotated[Path, Parameter(help="Folder to write to.")],
+    revision: Annotated[str | None, Parameter(help="Branch, tag or commit to download. [default: main]")] = None,
     json_: Json = False,
 ) -> None:
-    """Download a packed model from the Hugging Face Hub; it is checked before it gets its place, and holds no code."""
+    """Download a packed model from the Hugging Face Hub and check it before it is written. It holds no code."""
     from stanley.models.hub import pull as pull_folder
 
     folder = pull_folder(repo, out, revision=revision)
@@ -70,18 +72,23 @@ def pull(
 def export(
     run: Run,
     *,
-    out: Annotated[Path, Parameter(help="energy.pt2 (torch.export) or energy.onnx (pip install 'stanley[onnx]').")],
+    out: Annotated[
+        Path,
+        Parameter(
+            help="File to write: NAME.pt2 (torch.export), or NAME.onnx, which needs pip install 'stanley[onnx]'."
+        ),
+    ],
     weights: WhichWeights = "average",
     json_: Json = False,
 ) -> None:
     """Write the energy, points in and E out, as a graph for other programs, and compare it with the network.
 
-    A file that holds another energy (another run, step or kind of weights) is not overwritten.
+    Another energy (of another run, step or kind of weights) that is in the file is kept as NAME-former.
     """
     from stanley.models.export import export_energy
     from stanley.models.trained import load
 
     made = export_energy(load(run, weights=weights, device="cpu"), out)
-    told = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"
+    compared = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"
     value = vars(made) | {"path": str(made.path)}
-    show(value, json_, [f"checked with {made.checked_with}: {told}", f"wrote {made.path}"])
+    show(value, json_, [f"checked with {made.checked_with}: {compared}", f"wrote {made.path}"])

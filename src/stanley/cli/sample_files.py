@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.data import to_bytes
 from stanley.errors import StanleyError
 from stanley.files import write_atomic
@@ -24,7 +25,7 @@ def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None 
     plane, over the `density` exp(-U) where one is given; the picture leaves out what lies beyond 1.1 times the
     farthest of 99.5 % of the points."""
     files = [write_array(x, folder, name)]
-    finite = x[x.flatten(1).isfinite().all(1)].cpu()
+    finite = x[finite_chains(x)].cpu()
     event = tuple(x.shape[1:])
     if len(finite) == 0:
         return files

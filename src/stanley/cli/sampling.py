@@ -16,6 +16,7 @@ from stanley.cli.flags import (
     Pretrained,
     RunOrNone,
     Scale,
+    Seed,
     Shape,
     StartStd,
     Target,
@@ -31,102 +32,108 @@ def sample(
     *fields: Extra,
     target: Target = None,
     pretrained: Pretrained = None,
-    num: Annotated[Whole, Parameter(help="How many chains, one sample of each.")] = 64,
+    num: Annotated[Whole, Parameter(help="Number of chains, each of which gives one sample.")] = 64,
     start: Annotated[
-        Literal["noise", "bank"] | None, Parameter(help="Of a run: fresh chains from noise, or the bank.")
+        Literal["noise", "bank"] | None,
+        Parameter(help="Start the chains of a run from noise or from its bank. [default: noise]"),
     ] = None,
     steps: Annotated[
-        Whole | None, Parameter(help="Chain steps. A run: from the bank K, from noise 10 K or more; a density: 1,000.")
+        Whole | None,
+        Parameter(
+            help="Chain steps. [default: 1,000 for a density; for a run chain_steps from the bank, "
+            "ten times as many or more from noise]"
+        ),
     ] = None,
     warm_up: WarmUp = 500,
     precondition: Scale = None,
     keep_every: Annotated[
         Whole | None,
-        Parameter(help="Also keep every n-th state: NAME-every-n.npy, of images a film, NAME-every-n.png."),
+        Parameter(
+            help="Also keep every n-th state, in NAME-every-n.npy, and for images as a film in NAME-every-n.png."
+        ),
     ] = None,
     shape: Shape = None,
     start_std: StartStd = None,
     dtype: DTypeFlag = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     weights: WeightsOfRun = None,
-    out: Annotated[Path | None, Parameter(help="Folder; RUN/samples or samples/NAME unless given.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder to write to. [default: RUN/samples, or samples/NAME]")] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Sample a trained energy (RUN or --pretrained) or any density (--target): array, picture, and how it was made.
+    """Sample a trained energy (RUN or --pretrained) or any density (--target).
+
+    An array, a picture, and a JSON file that says how they were made are written.
 
     --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
     potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
     --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
     density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
     """
-    from dataclasses import replace
-
-    import torch
-
-    from stanley.cli.overwriting import claim_samples, folder_for
-    from stanley.cli.sample_files import write_array, write_film, write_samples
-    from stanley.cli.subject import described, file_name, in_words, refuse_unused, subject_of
-    from stanley.cli.tables import accepted
+    from stanley.cli.names import answer_files, file_name, folder_for
+    from stanley.cli.sample_files import make_folder, write_array, write_film, write_samples
+    from stanley.cli.what_to_sample import refuse_unused, what_to_sample
+    from stanley.cli.wording import how_it_went, sampler_as_json, sampler_in_words
     from stanley.files import write_json
-    from stanley.samplers import run_chains
-    from stanley.samplers.traits import adjustable_step
+    from stanley.models.sampling import DENSITY_STEPS, sample_density, sample_trained
+    from stanley.overwriting import make_room
 
-    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
-    model, bar = subject.model, sys.stderr.isatty()
-    own_step = model is not None and not subject.tune
-    if model is not None and own_step:
+    what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    model, own, progress = what.model, what.own_sampler, sys.stderr.isatty()
+    folder = out or folder_for("samples", what.name, what.folder)
+    make_folder(folder)
+    if own is not None:
         refuse_unused(precondition=precondition)
-        model = replace(model, sampler=subject.sampler)
         start = start or "noise"
-        steps = model.default_steps(start) if steps is None else steps
+        steps = own.default_steps(start) if steps is None else steps
+        asked_sampler = {"sampler": sampler_as_json(own.sampler)}
+        samples = sample_trained(own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress)
     else:
         refuse_unused(start=start)
-        steps, start = 1000 if steps is None else steps, "noise"
-    folder = out or folder_for("samples", subject.name, subject.folder)
-    kind = ("preconditioned " if precondition else "") + in_words(subject.sampler).split(",")[0]
-    name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
-    asked = {"sampled": subject.name, "num": num, "start": start, "steps": steps, "seed": seed}
-    asked |= {"trained": model.step, "weights": model.weights} if model else {}
-    claim_samples(folder / f"{name}.json", asked)  # before any chain runs
-    if model is not None and own_step:
-        claim_samples(folder / f"{name}.json", asked | {"sampler": described(model.sampler)})
-        chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=bar)
-        x0 = model.starts(num, start, torch.Generator(subject.device).manual_seed(seed))  # those of the chains above
-        sampler, how = model.sampler, "step size as it is"
-    else:
-        ready, generator = subject.start(num, warm_up, seed, precondition)
-        sampler, how, x0 = ready.sampler, ready.how, ready.x
-        claim_samples(folder / f"{name}.json", asked | {"sampler": described(sampler)})
-        chains = run_chains(
-            sampler, subject.potential, x0, steps, generator=generator, keep_every=keep_every, progress=bar
+        start = "noise"
+        steps = DENSITY_STEPS if steps is None else steps
+        asked_sampler = {"sampler": sampler_as_json(what.sampler), "tune": what.tune}
+        asked_sampler |= {"warm_up": warm_up, "precondition": precondition}
+        samples = sample_density(
+            what.sampler,
+            what.potential,
+            what.initial,
+            num,
+            steps,
+            warm_up_steps=warm_up,
+            seed=seed,
+            device=what.device,
+            tune=what.tune,
+            precondition=precondition,
+            keep_every=keep_every,
+            progress=progress,
         )
-    asked |= {"sampler": described(sampler)}
-    density = None if model else subject.potential
-    files = write_samples(chains.x, folder, name, density=density)
+    asked = {"sampled": what.name, "num": num, "start": start, "steps": steps, "seed": seed}
+    asked |= {"trained": model.step, "weights": model.weights} if model else {}
+    kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[0]
+    name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
+    record, every = folder / f"{name}.json", f"{name}-every-{keep_every}"
+    make_room(record, asked | asked_sampler, beside=answer_files(folder, name))
+
+    ready, chains = samples.ready, samples.chains
+    files = write_samples(chains.x, folder, name, density=None if model else what.potential)
     if chains.draws is not None:
-        files.append(write_array(chains.draws, folder, f"{name}-every-{keep_every}"))
+        files.append(write_array(chains.draws, folder, every))
         if model is not None and model.is_image and keep_every:
-            files.append(write_film(x0, chains.draws, keep_every, folder, f"{name}-every-{keep_every}"))
-    lost = int(chains.info.nonfinite.sum())
-    summary = asked | {
-        "step_size": how,
-        "acceptance": float(chains.info.acceptance.mean()) if adjustable_step(sampler) else None,
-        "gradients_per_chain": chains.info.num_gradients,
-        "nonfinite": lost,
-    }
-    write_json(folder / f"{name}.json", summary)
-    lines = [
-        f"{in_words(sampler)} ({how}); {accepted(sampler, chains.info)}",
-        *(f"wrote {f}" for f in (*files, folder / f"{name}.json")),
-    ]
-    if lost:
+            files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
+    numbers = samples.numbers
+    value = asked | {"sampler": sampler_as_json(ready.sampler)} | numbers
+    write_json(record, {"asked": asked | asked_sampler} | value)
+    files.append(record)
+
+    lines = [how_it_went(ready, chains.info), *(f"wrote {f}" for f in files)]
+    if lost := numbers["nonfinite"]:
         lines.append(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
         )
-    if adjustable_step(sampler) and float(chains.info.acceptance.mean()) < 0.02:
+    if numbers["acceptance"] is not None and numbers["acceptance"] < 0.02:
         lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
-    show(summary | {"files": [str(f) for f in files]}, json_, lines)
+    show(value | {"files": [str(f) for f in files]}, json_, lines)
 
 
 def diagnose(
@@ -134,72 +141,101 @@ def diagnose(
     *fields: Extra,
     target: Target = None,
     pretrained: Pretrained = None,
-    num: Annotated[Whole | None, Parameter(help="Chains; 64, for images 16.")] = None,
-    steps: Annotated[Whole | None, Parameter(help="Steps of each chain; 2,000, for images 500.")] = None,
+    num: Annotated[Whole | None, Parameter(help="Number of chains. [default: 64, for images 16]")] = None,
+    steps: Annotated[Whole | None, Parameter(help="Steps of each chain. [default: 2,000, for images 500]")] = None,
     warm_up: WarmUp = 500,
     precondition: Scale = None,
-    pairs: Annotated[Whole | None, Parameter(help="Coupled pairs, 0 for none; 200, for images none.")] = None,
-    coupled_steps: Annotated[Whole | None, Parameter(help="Steps after which pairs are given up; 5,000.")] = None,
-    rays: Annotated[Whole | None, Parameter(help="Rays for the growth of U, 0 for none; 64, for images 16.")] = None,
+    pairs: Annotated[
+        Whole | None, Parameter(help="Number of coupled pairs of chains, 0 for none. [default: 200, for images 0]")
+    ] = None,
+    coupled_steps: Annotated[
+        Whole | None,
+        Parameter(help="Steps after which pairs that have not met are given up. [default: 5,000, for images 500]"),
+    ] = None,
+    rays: Annotated[
+        Whole | None,
+        Parameter(help="Number of rays on which the growth of U is measured, 0 for none. [default: 64, for images 16]"),
+    ] = None,
     copies: Annotated[
-        Whole | None, Parameter(help="Copies a point for the drift condition, 0 for none; 1,000, for images none.")
+        Whole | None,
+        Parameter(help="Copies of each point for the drift condition, 0 for none. [default: 1,000, for images 0]"),
     ] = None,
     shape: Shape = None,
     start_std: StartStd = None,
     dtype: DTypeFlag = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     weights: WeightsOfRun = None,
-    out: Annotated[Path | None, Parameter(help="Folder; RUN/diagnosis or diagnosis/NAME unless given.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]")
+    ] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Whether to believe a sampler on a trained energy (RUN or --pretrained) or any density (--target).
+    """Judge a sampler on a trained energy (RUN or --pretrained) or on any density (--target).
 
     A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium
     from coupled chains; growth of U on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against
     its adjusted twin. Samplers and targets are chosen as for stanley sample; a run is judged with its own sampler
-    unless --sampler names another. The figures are the newest request's; the numbers of another one are kept, as
-    diagnosis-stepN.json of a run and diagnosis-former.json of anything else.
+    unless --sampler names another. The diagnosis of another request that is there is kept as diagnosis-former.json,
+    and its figures likewise.
     """
-    from dataclasses import replace
-
-    from stanley.cli.overwriting import folder_for
+    from stanley.cli.names import folder_for
     from stanley.cli.sample_files import make_folder
-    from stanley.cli.subject import described, in_words, subject_of
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
-    from stanley.judging.diagnose import IMAGES, VECTORS
+    from stanley.cli.what_to_sample import what_to_sample
+    from stanley.cli.wording import sampler_as_json, sampler_in_words
+    from stanley.files import write_json
     from stanley.judging.diagnose import diagnose as judge
-    from stanley.plots.diagnosis import plot_diagnosis
-    from stanley.runs.directory import write_answer
+    from stanley.judging.diagnose import effort_for
+    from stanley.models.sampling import start_chains
+    from stanley.overwriting import make_room
+    from stanley.plots.diagnosis import NAMES, plot_diagnosis
 
-    subject = subject_of(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
-    wanted = {
-        "chains": num, "steps": steps, "pairs": pairs, "coupled_steps": coupled_steps, "rays": rays, "copies": copies
-    }  # fmt: skip
-    usual = VECTORS if len(subject.event_shape) == 1 else IMAGES
-    effort = replace(usual, **{name: value for name, value in wanted.items() if value is not None})
-    folder = out or folder_for("diagnosis", subject.name, subject.folder)
+    what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    effort = effort_for(
+        what.event_shape,
+        chains=num,
+        steps=steps,
+        pairs=pairs,
+        coupled_steps=coupled_steps,
+        rays=rays,
+        copies=copies,
+    )
+    folder = out or folder_for("diagnosis", what.name, what.folder)
     make_folder(folder)
-    ready, generator = subject.start(effort.chains, warm_up, seed, precondition)
+    ready, generator = start_chains(
+        what.sampler,
+        what.potential,
+        what.initial,
+        effort.chains,
+        warm_up,
+        seed=seed,
+        device=what.device,
+        tune=what.tune,
+        precondition=precondition,
+    )
     found = judge(
         ready.sampler,
-        subject.potential,
-        subject.initial,
+        what.potential,
+        what.initial,
         ready.x,
         generator=generator,
         effort=effort,
         progress=sys.stderr.isatty(),
     )
-    how = {"sampled": subject.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
-    how |= {"sampler": described(ready.sampler), "step_size": ready.how}
-    of_run = {"step": subject.model.step, "weights": subject.model.weights} if subject.model else {}
-    value = {"asked": how | of_run} | how | of_run | diagnosis_json(found)
-    write_answer(folder / "diagnosis.json", value)
-    files = plot_diagnosis(found, folder, in_words(ready.sampler))
+    how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
+    how |= {"step": what.model.step, "weights": what.model.weights} if what.model else {}
+    asked = how | {"sampler": sampler_as_json(what.sampler), "tune": what.tune, "precondition": precondition}
+    record = folder / "diagnosis.json"
+    make_room(record, asked, beside=[folder / f"{name}.png" for name in NAMES])
+    files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler))
+    value = {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)} | diagnosis_json(found)
+    value |= {"step_size": float(ready.sampler.step_size), "step_size_from": ready.step_size_from}
+    write_json(record, value)
     lines = [
-        f"{subject.name}: {in_words(ready.sampler)}",
-        f"({ready.how})",
+        f"{what.name}: {sampler_in_words(ready.sampler)}",
+        f"(step size from {ready.step_size_from})",
         *diagnosis_lines(found),
-        f"wrote {folder / 'diagnosis.json'} and {', '.join(f.name for f in files)}",
+        f"wrote {record} and {', '.join(f.name for f in files)}",
     ]
     show(value | {"files": [str(f) for f in files]}, json_, lines)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import textwrap
 from typing import Any
 
-from torch import Tensor
-
+from stanley.cli.wording import acceptance_in_words, json_ready
 from stanley.judging.diagnose import ROWS, Diagnosis, rows
-from stanley.samplers import ChainInfo, Sampler
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 
 
 def diagnosis_lines(found: Diagnosis) -> list[str]:
     """The table, then a verdict per part."""
     s, info = found.summary, found.info
     d = s.mean.numel()
-    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {accepted(found.sampler, info)}   "
+    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {acceptance_in_words(found.sampler, info)}   "
     lines = [
         head + f"{info.num_gradients:,} gradients a chain",
         "",
@@ -39,10 +36,6 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     return [*lines, ""]
 
 
-def accepted(sampler: Sampler, info: ChainInfo) -> str:
-    return f"acceptance {float(info.acceptance.mean()):.2f}" if adjustable_step(sampler) else "never rejects"
-
-
 def hanging(name: str, line: str) -> str:
     """The name in a column of its own, the sentence beside it as wide as the terminal."""
     width = max(80, shutil.get_terminal_size((100, 24)).columns)
@@ -56,7 +49,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
     value: dict[str, Any] = {
         "num_draws": s.num_draws,
         "num_chains": s.num_chains,
-        "acceptance": float(info.acceptance.mean()) if adjustable_step(found.sampler) else None,
+        "acceptance": float(info.acceptance.mean()) if is_adjusted(found.sampler) else None,
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(s.nonfinite.sum()),
         "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},
@@ -88,15 +81,4 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
             }
             for name, c in b.functions.items()
         }
-    return plain(value)
-
-
-def plain(value: Any) -> Any:
-    """Tensors as lists; NaN and infinities, which JSON does not have, as null."""
-    if isinstance(value, Tensor):
-        return plain(value.tolist())
-    if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_ready(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Execution, Extra, Json, Whole
+from stanley.cli.flags import Device, Execution, Extra, Json, Seed, Whole
 from stanley.cli.output import show
 
 if TYPE_CHECKING:
@@ -16,21 +16,27 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, Parameter(help="Name of a recipe; stanley recipes lists them.")],
+    recipe: Annotated[str, Parameter(help="Name of a recipe. The command stanley recipes lists them.")],
     *fields: Extra,
     out: Annotated[
-        str | None, Parameter(help="Run directory; runs/RECIPE unless given. Resumes what is there.")
+        str | None, Parameter(help="Run directory. [default: runs/RECIPE] A run that is there is resumed.")
     ] = None,
-    config: Annotated[Path | None, Parameter(help="YAML or TOML file of fields that replace the recipe's.")] = None,
+    config: Annotated[
+        Path | None, Parameter(help="YAML or TOML file with fields that replace those of the recipe.")
+    ] = None,
     seed: Annotated[Whole | None, Parameter(help="Seed of weights, data order and chains.")] = None,
     steps: Annotated[Whole | None, Parameter(help="Training iterations.")] = None,
-    batch: Annotated[Whole | None, Parameter(help="Data points, and chains, per iteration.")] = None,
-    chain_steps: Annotated[Whole | None, Parameter(help="Sampler steps per iteration.")] = None,
+    batch: Annotated[Whole | None, Parameter(help="Data points, and chains, of an iteration.")] = None,
+    chain_steps: Annotated[Whole | None, Parameter(help="Sampler steps of an iteration.")] = None,
     save_every: Annotated[Whole | None, Parameter(help="Iterations between checkpoints.")] = None,
-    data_root: Annotated[str | None, Parameter(name="--data.root", help="Folder with the official files.")] = None,
-    data_path: Annotated[str | None, Parameter(name="--data.path", help="Folder of images, or .npy/.npz file.")] = None,
+    data_root: Annotated[
+        str | None, Parameter(name="--data.root", help="Folder that holds the official files of the data.")
+    ] = None,
+    data_path: Annotated[
+        str | None, Parameter(name="--data.path", help="Folder of images, or a .npy or .npz file.")
+    ] = None,
     step_size: Annotated[
-        float | None, Parameter(name="--sampler.step-size", help="Variance of the noise per chain step.")
+        float | None, Parameter(name="--sampler.step-size", help="Variance of the noise of a chain step.")
     ] = None,
     threshold: Annotated[
         float | None, Parameter(name="--sampler.threshold", help="STANLEY's threshold, in units of |∇U|.")
@@ -38,24 +44,29 @@ def train(
     device: Device = "auto",
     execution: Execution = "auto",
     parallel: Annotated[
-        Literal["ddp", "fsdp"], Parameter(help="Under torchrun: whole weights on each process, or shards of them.")
+        Literal["ddp", "fsdp"],
+        Parameter(help="Under torchrun keep whole weights on each process (ddp) or shards of them (fsdp)."),
     ] = "ddp",
     read_every: Annotated[
-        Whole | None, Parameter(help="Steps whose records are read together: 1, on a GPU 10 where nothing is adapted.")
+        Whole | None,
+        Parameter(
+            help="Iterations whose records are read together. [default: 1, or 10 on a GPU where nothing is adapted]"
+        ),
     ] = None,
-    quiet: Annotated[bool, Parameter(negative="", help="No progress bar.")] = False,
+    quiet: Annotated[bool, Parameter(negative="", show_default=False, help="Show no progress bar.")] = False,
     json_: Json = False,
 ) -> None:
     """Train an energy by a recipe, or resume the run that is in --out.
 
-    Any other field of the configuration is a flag too, with dots between its parts: --network.width 64,
-    --sampler.kind stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false.
-    stanley recipes NAME prints all of them.
+    Every field of the configuration is a flag, with dots between its parts: --network.width 64, --sampler stanley,
+    --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All fields are listed below, and
+    stanley recipes NAME prints those of a recipe.
 
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
     """
-    from stanley.cli.fields import parse_fields, read_config_file, resolve
-    from stanley.torchrun import place
+    from stanley.cli.configuration import read_config_file, resolve
+    from stanley.cli.fields import parse_fields
+    from stanley.torchrun import this_process
     from stanley.training.loop import train as run_training
 
     named = {
@@ -87,7 +98,7 @@ def train(
         read_every=read_every,
         progress=not quiet and sys.stderr.isatty(),
     )
-    if place().rank == 0:
+    if this_process().rank == 0:
         report_training(run, json_)
 
 
@@ -95,13 +106,13 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     """Where the run is, and what can be done with it; a run that was finished before is not called done again."""
     last = run.last_record() or {}
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
-    told = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
+    summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
     events = run.events()
     trained = not (events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step"))
     lines = [
-        f"done: {told}"
+        f"done: {summary}"
         if trained
-        else f"nothing was left to do: {told}; the same command with --steps {2 * (last.get('step') or 1)} goes on",
+        else f"nothing was left to do: {summary}; the same command with --steps {2 * (last.get('step') or 1)} goes on",
         f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
     ]
     show({"run": str(run.path), **numbers, "trained": trained}, as_json, lines)
@@ -110,12 +121,12 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
 def demo(
     *,
     out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path("runs/demo"),
-    seed: Whole = 0,
+    seed: Seed = 0,
     steps: Annotated[Whole, Parameter(help="Training iterations of each sampler.")] = 1500,
     json_: Json = False,
 ) -> None:
     """Train rings with three samplers on one budget, and judge each exactly."""
-    from stanley.cli.demo import run_demo
+    from stanley.cli.demo import run_demo, table_lines
 
     table = run_demo(out, seed=seed, steps=steps, progress=sys.stderr.isatty())
-    show(table, json_, table["lines"])
+    show(table, json_, table_lines(table))

@@ -30,9 +30,10 @@ WORDS = {
 
 #: Ends the help of stanley itself.
 START = (
-    "What is made of a RUN goes into RUN; of anything else into a folder named for the use, then for it: "
-    "samples/banana, inpainted/mnist. --out says otherwise. A file is not overwritten by the answer to another "
-    "request.\n\nTo begin: stanley demo; stanley sample --pretrained mnist; stanley COMMAND --help"
+    "Results of a RUN are written into RUN. All other results are written into a folder named for the command and "
+    "for what it was used on, such as samples/banana or inpainted/mnist. Use --out to choose another folder. A result "
+    "that is already there is never lost: the same request replaces it, and another request first renames it to "
+    "NAME-former.\n\nTo begin: stanley demo; stanley sample --pretrained mnist; stanley COMMAND --help"
 )
 
 #: Command -> lines to paste. Pictures, folders and runs in them are the reader's.
@@ -80,7 +81,7 @@ EXAMPLES = {
 }
 
 
-def told(command: Callable[..., Any] | str) -> dict[str, str]:
+def help_of(command: Callable[..., Any] | str) -> dict[str, str]:
     """What cyclopts shows of a command besides its docstring and its flags."""
     name = command if isinstance(command, str) else command.__name__
     lines = EXAMPLES[name]  # in Markdown two blanks at its end keep a line

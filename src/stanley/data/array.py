@@ -19,24 +19,30 @@ SCALE = (1e-12, 1e12)
 
 @dataclass(frozen=True)
 class Array:
-    """A `.npy` file, or the array `key` of a `.npz` file; pickled objects are never loaded.
+    """Vectors or images from a `.npy` file, or from the array `key` of a `.npz` file.
 
-    Floats (N, d) are N vectors, taken to float32. Bytes (uint8) are images: (N, H, W) grey, (N, H, W, C) or
-    (N, C, H, W) with C = 1 or 3. Rows are permuted by `seed`; the last `held_out` of them, rounded up, is for
-    testing. Nothing is rescaled: bring columns of very different scale to a common one first.
+    Floats (N, d) are N vectors, converted to float32. Bytes (uint8) are images: (N, H, W) are grey,
+    (N, H, W, C) or (N, C, H, W) have C = 1 or 3 channels. The rows are permuted by `seed`, and the
+    last share `held_out` of them, rounded up, is for testing. Pickled objects are never loaded.
+    Not true: that anything is rescaled. Bring columns of very different scale to a common one
+    first.
     """
 
-    path: str | None = None
-    key: str | None = None
-    held_out: float = 0.1
-    seed: int = 0
+    path: str | None = None  # .npy or .npz file
+    key: str | None = None  # name of the array in a .npz file
+    held_out: float = 0.1  # share that is held out
+    seed: int = 0  # seed of the order
     kind: Literal["array"] = "array"
 
     def load(self) -> Dataset:
-        require(self.path is not None, "data.path is not set; pass --data.path FILE.npy or FILE.npz")
+        advice = "pass --data.path FILE.npy or FILE.npz"
+        require(self.path is not None, f"data.path is not set; {advice}")
         path = expand(self.path or "", "data.path")
         array = _read(path, self.key)
-        require(array.size > 0, f"{path} has shape {array.shape}, which is empty; pass an array with rows")
+        require(
+            array.size > 0,
+            f"{path} has shape {array.shape}, which is empty; use an array with rows",
+        )
         x = _images(array, path) if array.dtype == np.uint8 else _vectors(array, path)
         order, num_train = held_out_order(len(x), self.held_out, self.seed, str(path))
         rows = torch.from_numpy(np.ascontiguousarray(x))[order]
@@ -44,7 +50,9 @@ class Array:
 
 
 def _read(path: Path, key: str | None) -> np.ndarray:
-    require(path.is_file(), f"data.path {path} is no file; pass --data.path FILE.npy or FILE.npz")
+    require(
+        path.is_file(), f"data.path {path} is not a file; pass --data.path FILE.npy or FILE.npz"
+    )
     try:
         with path.open("rb") as file:  # numpy leaves a damaged archive open
             loaded = np.load(file, allow_pickle=False)
@@ -57,8 +65,11 @@ def _read(path: Path, key: str | None) -> np.ndarray:
             with loaded:
                 names = loaded.files
                 known = ", ".join(names)
-                require(names, f"{path} holds no array; save it with numpy.savez")
-                require(key is None or key in names, f"{path} holds no array {key!r}; data.key is one of: {known}")
+                require(names, f"{path} holds no array; save one with numpy.savez")
+                require(
+                    key is None or key in names,
+                    f"{path} holds no array {key!r}; set data.key to one of: {known}",
+                )
                 require(
                     key is not None or len(names) == 1,
                     f"{path} holds {len(names)} arrays; set data.key to one of: {known}",
@@ -66,11 +77,13 @@ def _read(path: Path, key: str | None) -> np.ndarray:
                 return loaded[names[0] if key is None else key]
     except StanleyError:
         raise
-    except Exception as error:  # whatever the parsers of headers and archives trip over in a damaged file
+    except (
+        Exception
+    ) as error:  # whatever the parsers of headers and archives trip over in a damaged file
         if "Object arrays" in str(error):
-            reason = "it holds Python objects, which are never loaded; save a plain array of numbers"
+            reason = "it holds Python objects, which are never loaded; save an array of numbers"
         elif "allow_pickle" in str(error):  # numpy takes whatever it does not know for a pickle
-            reason = "it is no .npy or .npz file; save it with numpy.save or numpy.savez"
+            reason = "it is not a .npy or .npz file; save it with numpy.save or numpy.savez"
         else:
             reason = f"{' '.join(str(error).split())}; save it again with numpy.save or numpy.savez"
         raise StanleyError(f"cannot read {path}: {reason}") from error
@@ -78,33 +91,50 @@ def _read(path: Path, key: str | None) -> np.ndarray:
 
 def _images(array: np.ndarray, path: Path) -> np.ndarray:  # uint8 (N, C, H, W)
     wanted = "uint8 images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"
-    require(array.ndim in (3, 4), f"{path} has uint8 {array.shape}; {wanted}; vectors must be float")
-    require((array != array.flat[0]).any(), f"{path} has {array.flat[0]} in every pixel: nothing to learn from")
+    require(
+        array.ndim in (3, 4),
+        f"{path} holds uint8 {array.shape}, but {wanted}; vectors must be float",
+    )
+    require(
+        (array != array.flat[0]).any(),
+        f"{path} has {array.flat[0]} in every pixel, so nothing can be learned; use other data",
+    )
     if array.ndim == 3:
         return array[:, None]
     first, last = array.shape[1] in (1, 3), array.shape[3] in (1, 3)
-    require(first or last, f"{path} has uint8 {array.shape}; {wanted}")
-    require(not (first and last), f"{path} has uint8 {array.shape}, where C can be axis 1 or 3; pad the images")
+    require(first or last, f"{path} holds uint8 {array.shape}, but {wanted}")
+    require(
+        not (first and last),
+        f"{path} holds uint8 {array.shape}, whose channels can be axis 1 or 3; pad the images",
+    )
     return array if first else array.transpose(0, 3, 1, 2)
 
 
 def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     require(
         array.dtype.kind == "f",
-        f"{path} has {array.dtype} {array.shape}, must be float vectors (N, d) or uint8 images; use astype",
+        f"{path} holds {array.dtype} {array.shape}, but must hold float vectors (N, d) or uint8 "
+        "images; convert it with astype",
     )
     require(
         array.ndim == 2,
-        f"{path} has {array.dtype} {array.shape}, float vectors must be (N, d), images uint8; reshape it",
+        f"{path} holds {array.dtype} {array.shape}, but float vectors must be (N, d), and images "
+        "uint8; reshape or convert it",
     )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused below
         x = array.astype(np.float32)
     bad = ~np.isfinite(x)
     if bad.any():
         row = int(bad.any(1).argmax())
-        raise StanleyError(f"{path} has {bad.sum()} NaN or infinite values in float32, first in row {row}; remove them")
+        raise StanleyError(
+            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row}; "
+            "remove them"
+        )
     constant = np.flatnonzero((x == x[0]).all(0))
-    require(len(constant) < x.shape[1], f"{path} has the same row {len(x)} times: nothing to learn from")
+    require(
+        len(constant) < x.shape[1],
+        f"{path} has the same row {len(x)} times, so nothing can be learned; use other data",
+    )
     some = ", ".join(map(str, constant[:5])) + (", ..." if len(constant) > 5 else "")
     require(
         len(constant) == 0,
@@ -113,7 +143,7 @@ def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     std = x.std(0, dtype=np.float64)
     require(
         std.min() > SCALE[0] and std.max() < SCALE[1],
-        f"{path} has columns with standard deviations {std.min():.2g} to {std.max():.2g}, must lie in "
-        f"{SCALE[0]:g} to {SCALE[1]:g}; rescale them, best to about 1",
+        f"{path} has columns with standard deviations from {std.min():.2g} to {std.max():.2g}, but "
+        f"they must lie in {SCALE[0]:g} to {SCALE[1]:g}; rescale the columns to about 1",
     )
     return x

@@ -1,4 +1,4 @@
-"""Where a data set lies on disk, and the optional download of the official files, checksums included."""
+"""Where a data set is on disk, and the download of its official files, with their checksums."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stanley.errors import StanleyError, require
 
 @dataclass(frozen=True)
 class Remote:
-    """One official file: its name under `base_url`, its checksum, and its place under the data root.
+    """One official file: its name under `base_url`, its checksum, and its folder under data.root.
 
-    The checksum is an MD5 (32 digits) or a SHA-256 (64), whichever its publisher states. An archive is unpacked in
-    `folder` and then removed; any other file is kept there.
+    The checksum is an MD5 (32 digits) or a SHA-256 (64), whichever its publisher states. An archive
+    is unpacked in `folder` and then removed; any other file is kept there.
     """
 
     base_url: str
@@ -54,7 +54,7 @@ def expand(path: str, name: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise StanleyError(
-            f"{name} {path}: that home folder is not known; write the path in full, or set HOME"
+            f"{name} is {path}, whose home folder is not known; write the path in full, or set HOME"
         ) from error
 
 
@@ -67,7 +67,7 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a data set lies under its root: names that must all be in `folder`."""
+    """One way to store a data set under its root: files that must all be in `folder`."""
 
     folder: str
     names: tuple[str, ...]
@@ -79,9 +79,10 @@ class Layout:
 def locate(
     what: str, root: str | None, download: bool, layouts: Sequence[Layout], files: Sequence[Remote]
 ) -> tuple[Path, Layout]:
-    """The folder that holds the data set, and which of its layouts that is; downloads it first if allowed.
+    """The folder that holds the data set, and its layout there; `download` fetches what is missing.
 
-    `root` None means the cache folder. A complete layout wins over a partial one, an earlier over a later.
+    `root` is the cache folder where it is None. A more complete layout is preferred, and then the
+    earlier one. Raises StanleyError where files are missing.
     """
     base = expand(root, "data.root") if root is not None else cache_dir()
     found = min(layouts, key=lambda layout: len(layout.missing(base)) / len(layout.names))
@@ -93,33 +94,39 @@ def locate(
         where = f"data.root {base}" if root is not None else f"data.root is not set, and {base}"
         looked = ", ".join(dict.fromkeys(str(Path(x.folder) / x.names[0]) for x in layouts))
         raise StanleyError(
-            f"{where} holds no {what}; looked for {looked}; pass --data.root, or train with --data.download true"
+            f"{where} holds no {what} ({looked} were looked for); "
+            "pass --data.root, or train with --data.download true"
         )
     folder = base / found.folder
     require(
         not missing,
-        f"{folder} lacks {', '.join(missing)}: {what} is incomplete; add them, or pass --data.download true",
+        f"{folder} lacks {', '.join(missing)}, so {what} is incomplete; "
+        "add them, or pass --data.download true",
     )
     return folder, found
 
 
 def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> None:
-    """Download `files` under `root`; `base_url` takes the place of each file's own (for a mirror).
+    """Download the files under `root`; a `base_url`, of a mirror, replaces that of each file.
 
-    A file already there with the right checksum is kept. Nothing gets its final name until it is whole.
+    A file that is there with the right checksum is kept. A file gets its name only when it is
+    complete.
     """
     require(
         hasattr(tarfile, "data_filter"),
-        f"Python {sys.version.split()[0]} cannot unpack archives safely; update to 3.10.12, 3.11.4 or later",
+        f"Python {sys.version.split()[0]} cannot unpack archives safely; "
+        "update it to 3.10.12, 3.11.4 or later",
     )
     for remote in files:
         target = root / remote.folder / remote.name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StanleyError(f"data.root {root} cannot be written: {error}; choose another") from error
+            raise StanleyError(
+                f"data.root {root} cannot be written: {error}; choose another folder"
+            ) from error
         if target.exists():
-            _check(target, remote.checksum, str(target), "delete it and retry")
+            _check(target, remote.checksum, str(target), "delete it and try again")
         else:
             url = (base_url or remote.base_url).rstrip("/") + "/" + remote.name
             _download(url, target, remote.checksum)
@@ -140,12 +147,18 @@ def _download(url: str, target: Path, checksum: str) -> None:
         except OSError as error:  # requests' own errors are OSErrors too
             reason = " ".join(str(error).split())
             raise StanleyError(
-                f"cannot download {url}: {reason}; check the connection, or put it into {target.parent}"
+                f"cannot download {url}: {reason}; "
+                f"check the connection, or put the file into {target.parent}"
             ) from error
         finally:
             for closes in (*opened, *([bar] if bar is not None else [])):
                 closes.close()
-        _check(part, checksum, url, f"the download was deleted: retry, or put it in {target.parent} yourself")
+        _check(
+            part,
+            checksum,
+            url,
+            f"the download was deleted; try again, or put the file into {target.parent}",
+        )
         part.replace(target)
 
 
@@ -154,18 +167,20 @@ def _check(path: Path, checksum: str, name: str, advice: str) -> None:
 
     kind = "sha256" if len(checksum) == 64 else "md5"
     got = pooch.file_hash(str(path), alg=kind)
-    require(got == checksum, f"{name} has {kind} {got}, expected {checksum}; {advice}")
+    require(got == checksum, f"{name} has {kind} {got} instead of {checksum}; {advice}")
 
 
 def _unpack(archive: Path) -> None:
-    """Unpack beside the archive, then remove it. Files are moved in one by one once all are whole."""
+    """Unpack an archive into its folder, once all files are complete, and remove it."""
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as scratch:
         try:
             with tarfile.open(archive, "r:gz") as tar:
                 tar.extractall(scratch, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             reason = " ".join(str(error).split())
-            raise StanleyError(f"cannot unpack {archive}: {reason}; delete it and retry") from error
+            raise StanleyError(
+                f"cannot unpack {archive}: {reason}; delete it and try again"
+            ) from error
         for path in sorted(Path(scratch).rglob("*")):
             target = archive.parent / path.relative_to(scratch)
             if path.is_dir():
@@ -176,7 +191,7 @@ def _unpack(archive: Path) -> None:
 
 
 class _Bar:
-    """A rich progress bar behind the four names that pooch asks of one."""
+    """A progress bar of rich with the interface that pooch expects."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console

@@ -21,33 +21,36 @@ _LAYOUTS = (Layout("flowers-102", _NAMES), Layout("", _NAMES))
 
 @dataclass(frozen=True)
 class Flowers102:
-    """8,189 photographs of flowers; shortest side to `size` by area averaging, then the central square.
+    """8,189 photographs of flowers: their central squares, averaged down to `size` pixels a side.
 
-    The official names of the splits in `setid.mat` are trnid (1,020 images), valid (1,020) and tstid (6,149).
-    The first alone is too small to train on: the default trains on trnid and tstid, and holds valid out.
-    `label` keeps one class alone, 1 to 102 as in `imagelabels.mat`: 40 to 258 images in all.
+    The official splits in `setid.mat` are trnid (1,020 images), valid (1,020) and tstid (6,149).
+    The first is too small to train on, so the default trains on trnid and tstid and tests on valid.
+    `label` keeps one class only, 1 to 102 as in `imagelabels.mat`, which has 40 to 258 images.
     """
 
-    root: str | None = None
-    download: bool = False
-    size: int = 32
-    flip: bool = True
-    train_splits: tuple[Literal["trnid", "valid", "tstid"], ...] = ("trnid", "tstid")
-    test_split: Literal["trnid", "valid", "tstid"] = "valid"
-    label: int | None = None
+    root: str | None = None  # folder that holds the official files
+    download: bool = False  # download the official files where they are missing
+    size: int = 32  # pixels a side
+    flip: bool = True  # mirror training images at random
+    train_splits: tuple[Literal["trnid", "valid", "tstid"], ...] = ("trnid", "tstid")  # to train on
+    test_split: Literal["trnid", "valid", "tstid"] = "valid"  # official split that is held out
+    label: int | None = None  # class to keep, 1 to 102; null for all
     kind: Literal["flowers102"] = "flowers102"
 
     def __post_init__(self) -> None:
-        require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 32 or 64")
+        require(self.size >= 1, f"data.size is {self.size}, but must be at least 1; use 32 or 64")
         label = self.label
-        require(label is None or 1 <= label <= 102, f"data.label is {label}, must be 1 to 102; or leave it out")
+        require(
+            label is None or 1 <= label <= 102,
+            f"data.label is {label}, but must be 1 to 102; leave it out to use all classes",
+        )
         known = {"trnid", "valid", "tstid"}
         good = self.train_splits and len(set(self.train_splits)) == len(self.train_splits)
         good = good and {*self.train_splits, self.test_split} <= known
         require(
             good and self.test_split not in self.train_splits,
-            f"data.train_splits is {self.train_splits} and data.test_split {self.test_split!r}, must be "
-            "different ones of trnid, valid, tstid; leave both out for trnid + tstid and valid",
+            f"data.train_splits is {self.train_splits} and data.test_split is {self.test_split!r}, "
+            "but they must be different ones of trnid, valid, tstid; leave both out for the default",
         )
 
     def load(self) -> Dataset:
@@ -57,13 +60,16 @@ class Flowers102:
         test = ids[self.test_split]
         if self.label is not None:
             labels = _read_labels(folder / "imagelabels.mat")
-            train, test = (_of_class(numbers, labels, self.label, str(folder)) for numbers in (train, test))
+            train, test = (
+                _of_class(numbers, labels, self.label, str(folder)) for numbers in (train, test)
+            )
         paths = [folder / "jpg" / f"image_{number:05d}.jpg" for number in (*train, *test)]
         missing = [path for path in paths if not path.is_file()]
         require(
             not missing,
-            f"{len(missing)} of {len(paths)} images that setid.mat names are missing, the first is "
-            f"{missing[0] if missing else ''}; add them, or delete {folder} and pass --data.download true",
+            f"{len(missing)} of {len(paths)} images in setid.mat are missing, first "
+            f"{missing[0] if missing else ''}; "
+            f"add them, or delete {folder} and pass --data.download true",
         )
         images = _decode(paths, self.size)
         require_variety(images, str(folder))
@@ -80,7 +86,8 @@ def _of_class(numbers: np.ndarray, labels: torch.Tensor, label: int, source: str
     """The image numbers (from 1) of one class."""
     require(
         int(numbers.max()) <= len(labels),
-        f"{source} has {len(labels)} labels and setid.mat names image {int(numbers.max())}; fetch it again",
+        f"{source} has {len(labels)} labels, but setid.mat names image {int(numbers.max())}; "
+        "delete both files and download them again",
     )
     rows = torch.from_numpy(numbers.astype(np.int64))
     return of_class(rows, labels[rows - 1], label, source).numpy()
@@ -93,8 +100,13 @@ def _read_labels(path: Path) -> torch.Tensor:  # int64 (N,), of image 1, 2, …
         labels = np.asarray(loadmat(path, variable_names=("labels",))["labels"]).ravel()
     except Exception as error:  # whatever the parser trips over in a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StanleyError(f"{path} cannot be read: {reason}; delete it and fetch it again") from error
-    require(labels.dtype.kind in "iu", f"{path} holds labels of {labels.dtype}, must be numbers; replace it")
+        raise StanleyError(
+            f"{path} cannot be read: {reason}; delete it and download it again"
+        ) from error
+    require(
+        labels.dtype.kind in "iu",
+        f"{path} holds labels of type {labels.dtype}, but they must be numbers; replace the file",
+    )
     return torch.from_numpy(labels.astype(np.int64))
 
 
@@ -107,10 +119,13 @@ def _read_splits(path: Path) -> dict[str, np.ndarray]:
         ids = {name: np.asarray(mat[name]).ravel() for name in names}
     except Exception as error:  # whatever the parser trips over in a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StanleyError(f"{path} cannot be read: {reason}; delete it and fetch it again") from error
+        raise StanleyError(
+            f"{path} cannot be read: {reason}; delete it and download it again"
+        ) from error
     for name, values in ids.items():
         require(
             len(values) > 0 and values.dtype.kind in "iu",
-            f"{path}: {name} has {len(values)} entries of {values.dtype}, must be image numbers; replace it",
+            f"{path} has {len(values)} entries of type {values.dtype} in {name}, but they must be "
+            "image numbers; replace the file",
         )
     return ids

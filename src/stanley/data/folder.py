@@ -25,30 +25,37 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 @dataclass(frozen=True)
 class Folder:
-    """Every picture under `path`: shortest side to `size` by area averaging, then the central square.
+    """The pictures under `path`: their central squares, averaged down to `size` pixels a side.
 
-    Which files: those with one of SUFFIXES, in all subfolders; links to folders and hidden names are not.
-    Their sorted list is permuted by `seed`; the last `held_out` of it, rounded up, is for testing. Above
-    `memory_limit_mb` the decoded pictures go once to a file under `cache` (default: $STANLEY_CACHE or
-    ~/.cache/stanley), which is mapped from then on; it is named by a hash of the file list, its times and
-    sizes, and safe to delete.
+    These are the files with one of SUFFIXES, also in subfolders; hidden names and links to folders
+    are left out. Their sorted list is permuted by `seed`, and the last share `held_out` of it,
+    rounded up, is for testing. Where the decoded pictures take more than `memory_limit_mb`, they
+    are written to a file under `cache` (default: $STANLEY_CACHE or ~/.cache/stanley) and read from
+    there as they are drawn. The file is named by a hash of the pictures' names, times and sizes,
+    and may be deleted.
     """
 
-    path: str | None = None
-    size: int = 64
-    channels: Literal[1, 3] = 3
-    flip: bool = True
-    held_out: float = 0.1
-    seed: int = 0
-    memory_limit_mb: int = 2048
-    cache: str | None = None
+    path: str | None = None  # folder of images
+    size: int = 64  # pixels a side
+    channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour
+    flip: bool = True  # mirror training images at random
+    held_out: float = 0.1  # share that is held out
+    seed: int = 0  # seed of the order
+    memory_limit_mb: int = 2048  # above this the decoded images go to a file
+    cache: str | None = None  # folder of that file; null for ~/.cache/stanley
     kind: Literal["folder"] = "folder"
 
     def __post_init__(self) -> None:
-        require(self.size >= 1, f"data.size is {self.size}, must be >= 1; use 32 or 64")
-        require(self.channels in (1, 3), f"data.channels is {self.channels}, must be 1 (grey) or 3 (colour)")
+        require(self.size >= 1, f"data.size is {self.size}, but must be at least 1; use 32 or 64")
+        require(
+            self.channels in (1, 3),
+            f"data.channels is {self.channels}, but must be 1 (grey) or 3 (colour)",
+        )
         limit = self.memory_limit_mb
-        require(limit >= 0, f"data.memory_limit_mb is {limit}, must be >= 0; 0 always uses the cache")
+        require(
+            limit >= 0,
+            f"data.memory_limit_mb is {limit}, but must be at least 0; 0 always uses the cache",
+        )
 
     def load(self) -> Dataset:
         require(self.path is not None, "data.path is not set; pass --data.path FOLDER of pictures")
@@ -70,24 +77,33 @@ class Folder:
 
 
 def _pictures(root: Path) -> list[Path]:
-    require(root.is_dir(), f"data.path {root} is no folder; pass --data.path FOLDER of pictures")
+    require(root.is_dir(), f"data.path {root} is not a folder; pass --data.path FOLDER of pictures")
     files = []
 
     def refuse(error: OSError) -> None:
         raise StanleyError(
-            f"data.path {root}: {error.filename} cannot be listed: {error.strerror}; see its permissions"
+            f"{error.filename} under data.path {root} cannot be listed: {error.strerror}; "
+            "change its permissions"
         )
 
     for where, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-    require(files, f"data.path {root} holds no picture; looked for {' '.join(SUFFIXES)} in it and its subfolders")
+        files += [
+            Path(where, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")
+        ]
+    require(
+        files,
+        f"data.path {root} holds no picture, nor do its subfolders; "
+        f"the suffixes of pictures are {' '.join(SUFFIXES)}",
+    )
     return sorted(files)
 
 
 def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: Path) -> np.ndarray:
-    """The decoded files as a copy-on-write memory map of a .npy file, written first if it is not there."""
-    stats = [(str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [_stat(f)]]
+    """The decoded pictures as a copy-on-write memory map of a .npy file, made if it is missing."""
+    stats = [
+        (str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [_stat(f)]
+    ]
     key = hashlib.sha256(json.dumps([1, str(root.resolve()), shape, stats]).encode()).hexdigest()
     path = folder / f"folder-{key[:24]}.npy"
     if not path.exists():
@@ -95,9 +111,11 @@ def _cached(files: Sequence[Path], shape: tuple[int, ...], folder: Path, root: P
     try:
         images = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise StanleyError(f"cannot map {path}: {error}; delete it, it will be written again") from error
+        raise StanleyError(
+            f"cannot map {path}: {error}; delete it, and it will be written again"
+        ) from error
     good = images.shape == shape and images.dtype == np.uint8
-    require(good, f"{path} has {images.dtype} {images.shape}, expected uint8 {shape}; delete it")
+    require(good, f"{path} holds {images.dtype} {images.shape} instead of uint8 {shape}; delete it")
     return images
 
 
@@ -105,20 +123,24 @@ def _stat(file: Path) -> os.stat_result:
     try:
         return file.stat()
     except OSError as error:  # a link to nothing, for one
-        raise StanleyError(f"{file} cannot be used: {error.strerror}; remove or replace it") from error
+        raise StanleyError(
+            f"{file} cannot be used: {error.strerror}; remove or replace it"
+        ) from error
 
 
 def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name: str) -> None:
-    """Decode into a temporary file, flush it to disk, then give it its name: the cache is whole or absent."""
+    """Decode into a temporary file, sync it and rename it: the cache is complete or absent."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"data.cache {path.parent} cannot be made: {error.strerror}; choose another") from error
+        raise StanleyError(
+            f"data.cache {path.parent} cannot be made: {error.strerror}; choose another folder"
+        ) from error
     need, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
     require(
         need < free,
-        f"data.cache {path.parent} has {free / 2**20:.0f} MB free, the pictures take {need / 2**20:.0f} MB; "
-        "choose another folder or a smaller data.size",
+        f"data.cache {path.parent} has {free / 2**20:.0f} MB free, but the pictures take "
+        f"{need / 2**20:.0f} MB; choose another folder or a smaller data.size",
     )
     try:
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as scratch:
@@ -131,4 +153,6 @@ def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name
                 os.fsync(file.fileno())
             part.replace(path)
     except OSError as error:
-        raise StanleyError(f"data.cache {path.parent} cannot be written: {error.strerror}; choose another") from error
+        raise StanleyError(
+            f"data.cache {path.parent} cannot be written: {error.strerror}; choose another folder"
+        ) from error

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.errors import StanleyError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def area_downsample(images: Tensor, size: int) -> Tensor:
     cells = torch.arange(height, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
     a = (overlap.clamp(min=0) * size / height).float()  # (size, H)
-    return torch.cat([(a @ part.float() @ a.T).round().to(torch.uint8) for part in images.split(4096)])
+    return in_chunks(lambda part: (a @ part.float() @ a.T).round().to(torch.uint8), images, 4096)
 
 
 def read_square(path: Path, size: int, channels: int) -> np.ndarray:
@@ -101,7 +102,8 @@ def clear_colour(opened: Image.Image) -> Any:
     A PNG says it in its own bits, Pillow hands that on as it is, but stretches 2 and 4 bits to 8 and cuts 16 bits of a
     colour to their upper 8 (colours that differ below these cannot be told apart then).
     """
-    clear, raw = opened.info.get("transparency"), opened.tile[0].args if opened.tile else ""
+    clear, tiles = opened.info.get("transparency"), getattr(opened, "tile", [])
+    raw = tiles[0].args if tiles else ""
     raw = raw if isinstance(raw, str) else raw[0] if raw else ""
     if clear is None or isinstance(clear, bytes):  # of a palette: an opacity for each of its colours
         return clear

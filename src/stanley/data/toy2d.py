@@ -1,6 +1,7 @@
 """Laws in the plane whose density is known exactly: rings, a circle of Gaussians, two moons.
 
-`sample(n, generator)` draws (n, 2) float32 points; `log_density` maps (B, 2) -> (B,) in its argument's dtype.
+`sample(n, generator)` draws (n, 2) float32 points; `log_density` maps (B, 2) -> (B,) in its
+argument's dtype.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
+from stanley.streams import data_stream
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,29 @@ class Rings:
 
     With r = |x| = |ρ|:   p(x) = Σ_k w_k [N(r; r_k, σ²) + N(-r; r_k, σ²)] / (2πr).
 
-    The divisor is 2πr, not 2πr_k, and the second term folds a negative ρ back. p grows as 1/r at the origin,
-    so log p(0) = +inf, which is its true value. `weights` are normalised; None means equal ones.
+    The divisor is 2πr, not 2πr_k, and the second term folds a negative ρ back. p grows as 1/r at
+    the origin, so log p(0) = +inf, which is its true value. `weights` are normalised; None means
+    equal ones.
     """
 
-    num: int = 100_000
-    radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)
-    std: float = 0.15  # σ
-    weights: tuple[float, ...] | None = None
-    seed: int = 0
+    num: int = 100_000  # number of points
+    radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)  # radii of the rings
+    std: float = 0.15  # σ, the width of a ring
+    weights: tuple[float, ...] | None = None  # of the rings; null for equal ones
+    seed: int = 0  # seed of the points
     kind: Literal["rings"] = "rings"
 
     def __post_init__(self) -> None:
         _check(self.num, self.std, self.seed)
         good = len(self.radii) > 0 and all(0 <= r < math.inf for r in self.radii)
-        require(good, f"data.radii is {self.radii}, must be one or more numbers >= 0; try 1 2 3 4")
+        require(
+            good,
+            f"data.radii is {self.radii}, but must be one or more numbers >= 0; try 1 2 3 4",
+        )
         if self.weights is not None:
-            good = all(0 < w < math.inf for w in self.weights) and len(self.weights) == len(self.radii)
+            good = all(0 < w < math.inf for w in self.weights) and len(self.weights) == len(
+                self.radii
+            )
             wanted = f"must be {len(self.radii)} numbers > 0, one for each of data.radii"
             require(good, f"data.weights is {self.weights}, {wanted}; leave it out for equal ones")
 
@@ -72,22 +81,27 @@ class Rings:
 
 @dataclass(frozen=True)
 class GMM:
-    """`modes` equal Gaussians on a circle: p(x) = 1/M Σ_k N(x; c_k, σ²I), c_k = R·(cos 2πk/M, sin 2πk/M).
+    """`modes` equal Gaussians on a circle: p(x) = 1/M Σ_k N(x; c_k, σ²I).
 
-    A point within mode_radius = 3σ of c_k belongs to mode k; 1 - exp(-9/2) = 98.9 % of the mode's own do.
+    The centres are c_k = R·(cos 2πk/M, sin 2πk/M).
+    A point within mode_radius = 3σ of c_k belongs to mode k; 1 - exp(-9/2) = 98.9 % of the mode's
+    own do.
     """
 
-    num: int = 100_000
-    modes: int = 8  # M
-    radius: float = 2.0  # R
-    std: float = 0.2  # σ
-    seed: int = 0
+    num: int = 100_000  # number of points
+    modes: int = 8  # M, the number of Gaussians
+    radius: float = 2.0  # R, of the circle they lie on
+    std: float = 0.2  # σ, of a Gaussian
+    seed: int = 0  # seed of the points
     kind: Literal["gmm"] = "gmm"
 
     def __post_init__(self) -> None:
         _check(self.num, self.std, self.seed)
-        require(self.modes >= 1, f"data.modes is {self.modes}, must be >= 1; try 8")
-        require(0 <= self.radius < math.inf, f"data.radius is {self.radius}, must be >= 0; try 2")
+        require(self.modes >= 1, f"data.modes is {self.modes}, but must be at least 1; try 8")
+        require(
+            0 <= self.radius < math.inf,
+            f"data.radius is {self.radius}, but must be at least 0; try 2",
+        )
 
     def load(self) -> Dataset:
         return _draw(self, modes=self.centres().float(), mode_radius=3 * self.std)
@@ -113,22 +127,28 @@ class GMM:
 class Moons:
     """Two interleaved half circles, angle t ~ U[0, π], with Gaussian noise:
 
-    p(x) = ½ Σ_m 1/π ∫_0^π N(x; c_m(t), σ²I) dt,   c_1 = (cos t, sin t),  c_2 = (1 - cos t, ½ - sin t).
+        p(x) = ½ Σ_m 1/π ∫_0^π N(x; c_m(t), σ²I) dt,
 
-    The integral is a Gauss-Legendre sum. At distance r from the half circle's centre the integrand is a bump
-    of width w = σ/√r in t; nodes lie at most h = π²/2n apart, and a sum over a bump is off by
-    2·exp(-2π²w²/h²), relative. n = 32 + ⌈20/σ⌉ nodes keep that below 1e-13 up to r = 10. What is left
-    is the rounding of the nodes next to the ends, 1e-10 relative; it counts behind the half circle only.
+        c_1 = (cos t, sin t),   c_2 = (1 - cos t, ½ - sin t).
+
+    The integral is a Gauss-Legendre sum. At distance r from the half circle's centre the integrand
+    is a bump of width w = σ/√r in t; nodes lie at most h = π²/2n apart, and a sum over a bump is
+    off by 2·exp(-2π²w²/h²), relative. n = 32 + ⌈20/σ⌉ nodes keep that below 1e-13 up to r = 10.
+    What is left is the rounding of the nodes next to the ends, 1e-10 relative; it counts behind the
+    half circle only.
     """
 
-    num: int = 100_000
-    std: float = 0.1  # σ
-    seed: int = 0
+    num: int = 100_000  # number of points
+    std: float = 0.1  # σ, the width of a moon
+    seed: int = 0  # seed of the points
     kind: Literal["moons"] = "moons"
 
     def __post_init__(self) -> None:
         _check(self.num, self.std, self.seed)
-        require(self.std >= 0.01, f"data.std is {self.std}, must be >= 0.01 for moons; try 0.1")
+        require(
+            self.std >= 0.01,
+            f"data.std is {self.std}, but must be at least 0.01 for moons; try 0.1",
+        )
 
     def load(self) -> Dataset:
         return _draw(self)
@@ -148,17 +168,18 @@ class Moons:
 
     def log_density(self, x: Tensor) -> Tensor:  # (B, 2) -> (B,)
         nodes, weights = _gauss_legendre(32 + math.ceil(20 / self.std))
-        t = torch.from_numpy(math.pi / 2 * (nodes + 1))  # (n,); the weights, of sum 2, become those of dt/π
+        t = torch.from_numpy(math.pi / 2 * (nodes + 1))  # (n,); weights of sum 2 become dt/π
         arcs = torch.cat([self._arc(t, 0), self._arc(t, 1)]).to(x)  # (2n, 2)
         log_w = torch.from_numpy(weights / 4).log().repeat(2).to(x)  # ½ for each moon
         log_norm = math.log(2 * math.pi * self.std**2)
 
         def log_sum(part: Tensor) -> Tensor:
             first, second = part.unbind(-1)
-            square = (first[:, None] - arcs[:, 0]).square() + (second[:, None] - arcs[:, 1]).square()
+            square = (first[:, None] - arcs[:, 0]).square()
+            square = square + (second[:, None] - arcs[:, 1]).square()
             return torch.logsumexp(log_w - square / (2 * self.std**2), -1) - log_norm
 
-        return torch.cat([log_sum(part) for part in x.split(4096)])  # 4096 rows at a time bound the memory
+        return in_chunks(log_sum, x, 4096)  # for the memory
 
 
 @lru_cache(maxsize=8)
@@ -168,13 +189,18 @@ def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _check(num: int, std: float, seed: int) -> None:
     require_seed(seed)
-    require(num >= 20, f"data.num is {num}, must be >= 20 (a tenth is drawn for testing); try 100000")
-    require(0 < std < math.inf, f"data.std is {std}, must be > 0; try 0.1")
+    require(
+        num >= 20,
+        f"data.num is {num}, but must be at least 20 (a tenth is drawn for testing); try 100000",
+    )
+    require(0 < std < math.inf, f"data.std is {std}, but must be > 0; try 0.1")
 
 
-def _draw(law: Rings | GMM | Moons, modes: Tensor | None = None, mode_radius: float = 0.0) -> Dataset:
-    """num points to train on, and a tenth as many again, drawn independently, for testing."""
-    generator = torch.Generator().manual_seed(law.seed)
+def _draw(
+    law: Rings | GMM | Moons, modes: Tensor | None = None, mode_radius: float = 0.0
+) -> Dataset:
+    """`num` points for training, and a tenth as many again, drawn independently, for testing."""
+    generator = data_stream(law.seed)
     train = law.sample(law.num, generator)
     test = law.sample(law.num // 10, generator)
     return Dataset(train, test, log_density=law.log_density, modes=modes, mode_radius=mode_radius)

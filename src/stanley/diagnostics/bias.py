@@ -13,9 +13,9 @@ from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.base import Proposal, Sampler
-from stanley.samplers.run import check_event, check_request
-from stanley.samplers.traits import adjustable_step
-from stanley.types import Energy
+from stanley.samplers.run import check_event, check_precision, check_request
+from stanley.samplers.traits import is_adjusted
+from stanley.types import Energy, in_float32
 
 Function = Callable[[Tensor], Tensor]
 
@@ -81,6 +81,7 @@ def bias_against_adjusted(
     reference = adjusted_twin(sampler) if reference is None else reference
     require(len(functions) > 0, "bias_against_adjusted: no functions were given; leave them out for the two moments")
     check_request(x0, num_steps, generator, None)
+    check_precision(sampler, potential)
     check_event(potential, x0)
     require(
         len(x0) >= 2,
@@ -90,6 +91,7 @@ def bias_against_adjusted(
     first = num_steps // 2 if burn_in is None else burn_in
     require(0 <= first < num_steps, f"burn_in is {first}, must lie between 0 and num_steps - 1 = {num_steps - 1}")
     value, _ = time_averages(sampler, potential, x0, num_steps, first, functions, generator)
+    potential = in_float32(potential)  # the reference is exact; that of the sampler may be rounded, which is bias too
     exact, acceptance = time_averages(reference, potential, x0, num_steps, first, functions, generator)
     number = sum(v[0].numel() for v in value.values())
     found = {name: compare(value[name], exact[name], number) for name in functions}
@@ -98,7 +100,7 @@ def bias_against_adjusted(
 
 def adjusted_twin(sampler: Sampler) -> Sampler:
     name = type(sampler).__name__
-    if adjustable_step(sampler):
+    if is_adjusted(sampler):
         raise StanleyError(
             f"bias_against_adjusted: {name} is exact already; give the unadjusted sampler, or a reference"
         )

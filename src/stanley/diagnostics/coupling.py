@@ -20,31 +20,33 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.diagnostics.meeting import Meeting
 from stanley.errors import require
 from stanley.samplers.adjusted import Adjusted
-from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, evaluate, metropolis, per_chain
-from stanley.samplers.clipped import ClippedLangevin
-from stanley.samplers.langevin import Langevin
-from stanley.samplers.mala import MALA
+from stanley.samplers.base import (
+    ChainState,
+    Gaussian,
+    Law,
+    RandomSigns,
+    Sampler,
+    StepInfo,
+    choose,
+    evaluate,
+    log_normal,
+    metropolis,
+    per_chain,
+)
 from stanley.samplers.noise import normal_like, uniform_like
-from stanley.samplers.random_walk import RandomWalk, evaluate_only
-from stanley.samplers.run import check_event, check_request
-from stanley.samplers.scale import Quantile
-from stanley.samplers.stanley import Law, Stanley, log_normal
-from stanley.samplers.tamed import TamedLangevin
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.random_walk import evaluate_only
+from stanley.samplers.run import check_event, check_precision, check_request
+from stanley.samplers.traits import has_quantile, is_adjusted, traits_of
 from stanley.types import Energy
 
 Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)
 
 NEAR = 0.7  # overlap beyond which a pair with different covariances tries to meet
 CEILING = 0.9  # C: such a pair meets with probability min(C, q/p) at most, so that the rest of q is found quickly
-
-KNOWN = (
-    "Langevin, ClippedLangevin, TamedLangevin, MALA, RandomWalk and Stanley with refresh='step' and correction='none' "
-    "or 'drift', alone or in Adjusted"
-)
 
 
 @torch.no_grad()
@@ -78,6 +80,7 @@ def couple(
     require(lag >= 1, f"couple: lag is {lag}, must be at least 1; 1 is the usual start")
     require(max_steps >= 1, f"couple: max_steps is {max_steps}, must be at least 1; 10000 is usual")
     x0, y0 = starts(initial, num_pairs, generator)
+    check_precision(sampler, potential)
     check_event(potential, x0)
     x, y = sampler.init(potential, x0), sampler.init(potential, y0)
     for _ in range(lag):
@@ -87,7 +90,7 @@ def couple(
     diverged = torch.zeros_like(times, dtype=torch.bool)
     apart, distances = torch.arange(len(x0)), []
     for k in range(max_steps + 1):
-        met, lost = same(x, y).cpu(), ~(finite(x) & finite(y)).cpu()
+        met, lost = same(x, y).cpu(), ~(finite_chains(x.x) & finite_chains(y.x)).cpu()
         times[apart[met]] = lag + k
         diverged[apart[lost]] = True
         row = torch.where(diverged, math.inf, 0.0).double()
@@ -98,11 +101,11 @@ def couple(
         if k == max_steps or len(apart) == 0:
             break
         x, y = coupled_step(sampler, move, potential, x, y, generator)
-    return Meeting(times, torch.stack(distances), diverged, lag, max_steps, adjustable_step(sampler))
+    return Meeting(times, torch.stack(distances), diverged, lag, max_steps, is_adjusted(sampler))
 
 
 def coupled_step(
-    sampler: Sampler, move: Sampler, potential: Energy, x: ChainState, y: ChainState, generator: torch.Generator
+    sampler: Sampler, move: Gaussian, potential: Energy, x: ChainState, y: ChainState, generator: torch.Generator
 ) -> tuple[ChainState, ChainState]:
     """One step of both chains, each with the law of the sampler's own; a pair that has met moves as one.
 
@@ -112,14 +115,14 @@ def coupled_step(
     """
     both = stacked(x, y)
     signs = random_signs(move, x, generator)
-    law = gaussian_law(move, potential, both, signs)
+    law = law_of(move, potential, both, signs)
     p, q = (Law(*half, None) for half in zip(law.mean.chunk(2), law.variance.chunk(2), strict=True))
     points = torch.cat(coupled_draw(p, q, generator))
-    evaluation = evaluate_only if isinstance(move, RandomWalk) else evaluate
+    evaluation = evaluate if traits_of(move).gradients else evaluate_only
     candidate = evaluation(potential, points)._replace(threshold=both.threshold)
     x_next, y_next = halves(candidate)
-    if adjustable_step(sampler):
-        back = gaussian_law(move, potential, candidate, signs)
+    if is_adjusted(sampler):
+        back = law_of(move, potential, candidate, signs)
         x_ratio, y_ratio = (log_normal(both.x, back) - log_normal(points, law)).chunk(2)
         coins = generator.get_state()
         x_next, _ = metropolis(x, x_next, x_ratio, generator, StepInfo())
@@ -179,53 +182,40 @@ def overlap(p: Law, q: Law) -> Tensor:
     return per_chain(spread - (p.mean - q.mean) ** 2 / total / 4).exp()
 
 
-def gaussian_law(move: Sampler, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
-    """N(μ(x), diag v(x)), what the move draws its proposal from.
-
-    RandomWalk        N(x, h)
-    Langevin          N(x - (h/2)·∇U, h)
-    ClippedLangevin   N(x - (h/2)·γ⊙∇U, h)
-    TamedLangevin     N(x - (h/2)·∇U/(1 + (h/2)|∇U|), h)
-    Stanley           N(x - (h/2)·γ⊙∇U (+ hΓ), hγ), Γ by the signs given
-    """
-    if isinstance(move, Stanley):
-        law = move.law(potential, state, signs)
-        return law._replace(variance=law.variance.expand_as(law.mean))
-    h, scale = move.step_size, 1.0
-    if isinstance(move, ClippedLangevin):
-        scale = move.scale(state)
-    if isinstance(move, TamedLangevin):
-        scale = move.taming(state)
-    mean = state.x if isinstance(move, RandomWalk) else state.x - h / 2 * scale * state.grad
-    return Law(mean, torch.full_like(mean, h), None)
+def law_of(move: Gaussian, potential: Energy, state: ChainState, signs: Tensor | None) -> Law:
+    """The law of the move with a variance for each component."""
+    law = move.law(potential, state, signs)
+    return law._replace(variance=law.variance.expand_as(law.mean))
 
 
-def random_signs(move: Sampler, x: ChainState, generator: torch.Generator) -> Tensor | None:
+def random_signs(move: Gaussian, x: ChainState, generator: torch.Generator) -> Tensor | None:
     """The signs of a random drift, the same for both chains of a pair: (2P, …)."""
-    signs = move.signs(x.x, generator) if isinstance(move, Stanley) else None
+    signs = move.signs(x.x, generator) if isinstance(move, RandomSigns) else None
     return None if signs is None else torch.cat([signs, signs])
 
 
-def coupled_move(sampler: Sampler) -> Sampler:
-    """The proposal of a sampler that has a coupling."""
-    move = Langevin(sampler.step_size) if type(sampler) is MALA else sampler
-    if type(sampler) is Adjusted:
-        move = sampler.proposal
-    name, refresh, correction = (
-        type(move).__name__,
-        getattr(move, "refresh", "step"),
-        getattr(move, "correction", "none"),
-    )
-    options = "" if refresh == "step" and correction in ("none", "drift") else f"({refresh=}, {correction=})"
+def coupled_move(sampler: Sampler) -> Gaussian:
+    """The proposal of a sampler that has a coupling: one whose law depends on the position alone.
+
+    A law that was inherited does not count, since the subclass may move in another way.
+    """
+    move = sampler.proposal if type(sampler) is Adjusted else sampler
+    name, traits = type(move).__name__, traits_of(move)
+    reason = traits.not_markov or traits.not_adjustable
+    if "law" not in vars(type(move)):
+        reason = "it does not state the law of a Gaussian proposal"
     require(
-        type(move) in (Langevin, ClippedLangevin, TamedLangevin, RandomWalk, Stanley) and not options,
-        f"couple: {name}{options} has no coupling here; those with one are {KNOWN}",
+        reason is None,
+        f"couple: {name} has no coupling here: {reason}; those with one draw from a Gaussian that "
+        "depends on x alone, as Langevin, MALA, RandomWalk and Stanley without midpoint do, alone or "
+        "in Adjusted",
     )
     require(
-        not isinstance(getattr(move, "threshold", None), Quantile),
+        not has_quantile(move),
         f"couple: the threshold of {name} is a quantile, resolved over the chains that a run starts from; "
         "use a number, such as info.threshold of a run",
     )
+    assert isinstance(move, Gaussian)
     return move
 
 
@@ -273,10 +263,6 @@ def log_uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 def same(x: ChainState, y: ChainState) -> Tensor:
     """X = Y, bit for bit: (P,)."""
     return (x.x == y.x).flatten(1).all(1)
-
-
-def finite(x: ChainState) -> Tensor:
-    return x.x.flatten(1).isfinite().all(1)
 
 
 def rows(state: ChainState, chosen: Tensor) -> ChainState:

@@ -18,8 +18,7 @@ from stanley.errors import require
 from stanley.samplers.base import ChainState, Sampler
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.run import check_event, check_request
-from stanley.samplers.scale import Quantile
-from stanley.samplers.traits import wrapped_by
+from stanley.samplers.traits import has_quantile, innermost, traits_of
 from stanley.types import Energy
 
 Function = Callable[[Tensor], Tensor]
@@ -126,26 +125,23 @@ def judge_drift(radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tenso
 
 
 def refuse_memory(sampler: Sampler, state: ChainState) -> None:
+    """A sampler of one's own need not have said that it carries something."""
     carried = state.memory.memory if isinstance(sampler, Preconditioned) else state.memory
     require(
         carried is None,
-        f"drift_ratio: {type(sampler).__name__} carries momentum, moments or replicas from step to step, so a step "
-        "does not depend on x alone; use Langevin, MALA or STANLEY",
+        f"drift_ratio: a step of {type(sampler).__name__} does not depend on x alone: it carries "
+        "something in the state's memory; use Langevin, MALA or STANLEY",
     )
 
 
 def refuse_history(sampler: Sampler) -> None:
-    inner = sampler
-    while (wrapped := wrapped_by(inner)) is not None:
-        inner = wrapped[1]
-    name, refresh = type(inner).__name__, getattr(inner, "refresh", "step")
+    name, reason = type(innermost(sampler)).__name__, traits_of(sampler).not_markov
     require(
-        refresh == "step",
-        f"drift_ratio: {name} with refresh={refresh!r} keeps γ from the start of a run, so a step does not depend on "
-        "x alone; use refresh='step'",
+        reason is None,
+        f"drift_ratio: a step of {type(sampler).__name__} does not depend on x alone: {reason}",
     )
     require(
-        not isinstance(getattr(inner, "threshold", None), Quantile),
+        not has_quantile(sampler),
         f"drift_ratio: the threshold of {name} is a quantile, resolved over the chains that a run starts from; "
         "use a number, such as info.threshold of the run",
     )

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.diagnostics.rays import RADII, check_radii, directions
 from stanley.errors import require
 from stanley.samplers.base import evaluate
-from stanley.types import Energy, network_of
+from stanley.types import Energy, networks_in
 
 LEAST_EXPONENT = 0.05  # r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
 
@@ -115,8 +116,7 @@ def judge_growth(radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor
 
 def dtype_of(potential: Energy, generator: torch.Generator) -> torch.dtype:
     """Of the weights of the network behind a potential, float64 for anything else."""
-    network = network_of(potential)
-    weights = network.parameters() if network is not None else ()
+    weights = (w for network in networks_in(potential) for w in network.parameters())
     weight = next((w for w in weights if w.is_floating_point()), None)
     if weight is None:
         return torch.float64
@@ -131,7 +131,7 @@ def dtype_of(potential: Energy, generator: torch.Generator) -> torch.dtype:
 def gradient(potential: Energy, x: Tensor, radius: float) -> Tensor:
     """∇U, refused where it is no number: nothing can be said of growth from there on."""
     grad = evaluate(potential, x).grad
-    bad = int((~grad.flatten(1).isfinite().all(1)).sum())
+    bad = int((~finite_chains(grad)).sum())
     require(
         bad == 0,
         f"∇U is not finite on {bad} of {len(x)} rays at radius {radius:g} in {x.dtype}; use smaller radii or float64",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from stanley.batches import in_chunks
 from stanley.data import CIFAR10, MNIST, centre
 from stanley.device import pick_device
-from stanley.errors import require
+from stanley.errors import StanleyError, require
 from stanley.features.classifier import Classifier, ClassifierFeatures, folded, load_classifier, save_classifier
+from stanley.overwriting import difference, keep_former
+from stanley.runs import checkpoint
+from stanley.streams import global_stream, stream
 
 TEST_ROWS = 500  # images at a time through the network when it is judged
 
@@ -63,21 +68,20 @@ def train_classifier(
 ) -> ClassifierFeatures:
     """Train, fold, round to float16, write, read back, and measure what was written on all test images.
 
-    On one device with one number of threads the same seed gives the same weights.
+    On one device with one number of threads the same seed gives the same weights. Another classifier that is in the
+    file is kept as NAME-former.safetensors.
     """
-    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
     place = pick_device(device)
     images, (labels, test_labels) = data.load(), data.labels()
     channels, size, _ = images.event_shape
     require(size >= 2 ** (len(recipe.widths) - 1), f"images have {size} px, too few to halve; use data.size 28 or 32")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch.nn initialises from the global generator only
+    with global_stream(seed, "weights of a classifier"):
         network = Classifier(channels, recipe.widths, norm=True)
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "batches of a classifier")
     steps_an_epoch = math.ceil(len(labels) / recipe.batch)
     begin = time.process_time()
     for epoch in range(recipe.epochs):
@@ -111,8 +115,22 @@ def train_classifier(
     }
     plain.load_state_dict({key: t.half().float() for key, t in plain.state_dict().items()})
     right = accuracy(plain.to(place), images.test, test_labels)
+    keep_another(out, meta)
     save_classifier(plain.cpu(), {**meta, "test_accuracy": right, "n_test": len(test_labels)}, out)
     return load_classifier(out, device=device)
+
+
+def keep_another(out: Path, meta: dict[str, Any]) -> None:
+    """Another classifier, or any other file, that is there already gets another name."""
+    asked = {name: meta[name] for name in ("name", "recipe", "data", "seed")}
+    asked = json.loads(json.dumps(asked))
+    try:
+        there = checkpoint.load(out).meta if out.exists() else {}
+    except StanleyError:
+        there = {}
+    before = {name: there.get(name) for name in asked} if there else None
+    if before != asked:
+        keep_former([out], difference(before, asked))
 
 
 def epoch_order(n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -139,5 +157,5 @@ def windows(images: Tensor, side: int, recipe: ClassifierRecipe, generator: torc
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of uint8 images (N, C, H, W) whose largest logit is that of the label."""
     place = network.head.weight.device
-    guesses = torch.cat([network(centre(part).to(place)).argmax(1).cpu() for part in images.split(TEST_ROWS)])
+    guesses = in_chunks(lambda part: network(centre(part).to(place)).argmax(1).cpu(), images, TEST_ROWS)
     return float((guesses == labels).float().mean())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d, relu
 
+from stanley.batches import in_chunks
 from stanley.data import to_bytes
 from stanley.data.download import Remote, cache_dir, expand, fetch
 from stanley.errors import StanleyError, require
@@ -209,11 +210,12 @@ class InceptionFeatures:
             f"points have shape {tuple(x.shape[1:])}, Inception takes images (1 or 3, H, W); use other --features",
         )
         place = self.network.fc.weight
-        parts = []
-        for part in x.split(CHUNK):
+
+        def of_images(part: Tensor) -> Tensor:
             image = to_bytes(part.to(place.device)).to(place.dtype).expand(-1, 3, -1, -1)
-            parts.append(self.network((resize(image) - 128) / 128).to(x.device))
-        return torch.cat(parts)
+            return self.network((resize(image) - 128) / 128).to(x.device)
+
+        return in_chunks(of_images, x, CHUNK)
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:

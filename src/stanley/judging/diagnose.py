@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,9 +28,10 @@ from stanley.diagnostics import (
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import StanleyError, require
 from stanley.samplers import ChainInfo, Sampler, run_chains
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.base import values
+from stanley.samplers.traits import is_adjusted
 from stanley.targets import Target
-from stanley.types import Energy
+from stanley.types import Energy, in_float32
 
 KEPT = 1 << 26  # numbers of all kept draws; 512 MB in float64
 FEW = 20  # pairs of the first try, which shows the lag
@@ -62,6 +63,12 @@ class Effort:
 
 VECTORS = Effort()
 IMAGES = Effort(chains=16, steps=500, pairs=0, coupled_steps=500, rays=16, copies=0)
+
+
+def effort_for(event_shape: Sequence[int], **given: int | None) -> Effort:
+    """What is usual for points of this shape, with the fields that are given in its place."""
+    usual = VECTORS if len(event_shape) == 1 else IMAGES
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -138,14 +145,16 @@ def diagnose(
     bias     of an unadjusted sampler against its adjusted twin
 
     Draws are thinned so that at most 2²⁶ numbers are kept. A part that cannot be had of this sampler or density is
-    left out, with the reason; nothing else is caught.
+    left out, with the reason; nothing else is caught. A potential in bfloat16 is what the chains run on; the values of
+    U, its growth and the adjusted twin are of the same potential in float32.
     """
     require(len(x0) >= 2, f"{len(x0)} chain, must be at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
     run = run_chains(sampler, potential, x0, effort.steps, generator=generator, keep_every=keep, progress=progress)
     draws = run.draws
     assert draws is not None
-    u = potential_of(potential, draws)
+    exact_u = in_float32(potential)  # what is said of U itself, and not of the chains on it
+    u = potential_of(exact_u, draws)
     summary, summary_u = summarise(draws), summarise(u)
     event, left_out = tuple(x0.shape[1:]), {}
 
@@ -169,7 +178,7 @@ def diagnose(
         "growth",
         effort.rays,
         lambda: h1_on_rays(
-            potential,
+            exact_u,
             event,
             generator=generator,
             num_rays=effort.rays,
@@ -194,7 +203,7 @@ def diagnose(
         1,
         lambda: bias_against_adjusted(sampler, potential, x0, effort.steps, generator=generator),
     )
-    if adjustable_step(sampler):
+    if is_adjusted(sampler):
         left_out["bias"] = "none: the Metropolis test makes the sampler exact"
     exact = against_exact(potential, draws, summary)
     return Diagnosis(
@@ -202,10 +211,9 @@ def diagnose(
     )
 
 
-@torch.no_grad()
 def potential_of(potential: Energy, draws: Tensor) -> Tensor:
     """U at the draws (n, B, *event): (n, B), a draw of all chains at a time."""
-    return torch.stack([potential(x) for x in draws])
+    return torch.stack([values(potential, x) for x in draws])
 
 
 def coupled(

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains, in_chunks
 from stanley.config import to_dict
 from stanley.data import AnyData, Dataset, Rings, centre
 from stanley.errors import StanleyError, require
 from stanley.features import Features, Reference, features_named, reference_of, score_names
-from stanley.files import write_atomic
+from stanley.files import write_atomic, write_json
 from stanley.metrics import (
     FeatureStatistics,
     class_score,
@@ -34,12 +35,16 @@ from stanley.metrics import (
     nll,
     prdc,
 )
-from stanley.models.trained import Start, Trained, Weights, load, with_data_at
-from stanley.runs.directory import RunDirectory, write_answer
+from stanley.models.trained import Start, Trained, Weights, data_of, load, with_data_at
+from stanley.overwriting import make_room
+from stanley.runs.directory import RunDirectory
 from stanley.samplers import ChainResult
-from stanley.types import Energy
+from stanley.samplers.base import values
+from stanley.streams import stream
+from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
+EVALUATED = "evaluated.npz"  # in the run's samples/
 GRID = 200  # cells a side of the densities kept for plots
 MMD_ROWS = 2000
 MMD_PERMUTATIONS = 199
@@ -66,7 +71,7 @@ def evaluate(
     extrapolate: bool = False,
 ) -> dict[str, Any]:
     """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to another request
-    (another step, n, seed, features, …) is kept as scores-stepN.json first.
+    (another step, n, seed, features, …) is kept as scores-former.json first.
 
     2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by quadrature.
     All: energies of data, held-out data and samples; MMD² with a permutation p-value; modes covered where the data have
@@ -83,11 +88,7 @@ def evaluate(
     extrapolate  also the Fréchet distance extrapolated to infinitely many samples
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
+    data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, must be at least 1")
     require(against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'")
@@ -120,22 +121,23 @@ def evaluate(
     energies = {name: energy_of(model, x) for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
-        scores[name] = compare(chains.x, held_out, model.config.data, data, seed)
+        scores[name] = compare(chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place))
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
-                finite_rows(chains.x),
+                chains.x[finite_chains(chains.x)],
                 seen_through,
                 reference,
                 against=against,
                 kid=kid,
                 neighbours=neighbours,
                 extrapolate=extrapolate,
-                seed=seed,
+                generator=stream(seed, "features", seen_through.name, name, device=place),
             )
 
     directory = RunDirectory(model.path)
+    make_room(directory.scores_file, asked, beside=[directory.samples / EVALUATED])
     keep_for_plots(directory, model, data, samples, energies)
-    write_answer(directory.scores_file, scores)
+    write_json(directory.scores_file, scores)
     return scores
 
 
@@ -172,7 +174,8 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
-    """Exact numbers in two dimensions; where the model has no finite Z in reach, null and the reason."""
+    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z in reach, null and
+    the reason."""
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
         if data.log_density is None:
@@ -187,14 +190,14 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
 
-def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, seed: int) -> dict[str, Any]:
+def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator) -> dict[str, Any]:
     """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
-    finite = finite_rows(x)
+    finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
         return scores
     rows = min(MMD_ROWS, len(finite), len(held_out))
-    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, torch.Generator(x.device).manual_seed(seed))
+    test = mmd_test(finite[:rows], held_out[:rows], MMD_PERMUTATIONS, generator)
     scores["mmd2"] = {
         "value": test.mmd2.value,
         "p_value": test.p_value,
@@ -225,15 +228,14 @@ def compare_features(
     kid: bool,
     neighbours: bool,
     extrapolate: bool,
-    seed: int,
+    generator: torch.Generator,
 ) -> dict[str, Any]:
     """Finite samples against a data set in one feature map; each number with the n of both sides."""
     if len(x) < 2:
         return {}
     (fd, kd), name = score_names(features), features.name
-    seen = torch.cat([features(rows) for rows in x.split(CHUNK)])
+    seen = in_chunks(features, x, CHUNK)
     of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
-    generator = torch.Generator(seen.device).manual_seed(seed)
     found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
     if extrapolate:
         found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)
@@ -246,18 +248,14 @@ def compare_features(
     if neighbours and len(real) > NEAREST:
         found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
     if hasattr(features, "probabilities"):
-        p = torch.cat([features.probabilities(rows) for rows in x.split(CHUNK)])  # type: ignore[attr-defined]
+        p = in_chunks(features.probabilities, x, CHUNK)  # type: ignore[attr-defined]
         found[f"score_{name}"] = class_score(p, splits=10 if len(p) >= 10 * p.shape[1] else 1)
     return {key: asdict(result) | {"against": against} for key, result in found.items()}
 
 
-def finite_rows(x: Tensor) -> Tensor:
-    return x[x.flatten(1).isfinite().all(1)]
-
-
-@torch.no_grad()
 def energy_of(model: Trained, x: Tensor) -> Tensor:
-    return torch.cat([model.energy(rows) for rows in x.split(CHUNK)]).cpu()
+    """E(x) in float32 whatever precision chains run in: these values are compared."""
+    return values(in_float32(model.potential).energy, x, CHUNK).cpu()
 
 
 def moments(energy: Tensor) -> dict[str, Any]:
@@ -302,7 +300,7 @@ def keep_for_plots(
             negative: Energy = lambda x: -log_density(x)  # noqa: E731
             arrays["data_density"] = density_on_grid(negative, box, GRID).numpy()
     directory.samples.mkdir(exist_ok=True)
-    write_arrays(directory.samples / "evaluated.npz", arrays)
+    write_arrays(directory.samples / EVALUATED, arrays)
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:

@@ -9,13 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.config import to_dict
 from stanley.errors import require
 from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
-from stanley.models.trained import Trained, Weights, load, with_data_at
-from stanley.runs.directory import RunDirectory, write_answer
+from stanley.models.trained import Trained, Weights, data_of, load, with_data_at
+from stanley.overwriting import write_answer
+from stanley.runs.directory import RunDirectory
 from stanley.samplers import MALA, Sampler, run_chains
-from stanley.samplers.traits import adjustable_step, has_quantile, with_step_size
+from stanley.samplers.base import values
+from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
+from stanley.streams import stream
+from stanley.types import in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
 NARROWEST = 0.1  # the reference's least standard deviation: pixels that never change have none
@@ -41,27 +46,24 @@ def held_out_likelihood(
     model, from below forward, from above in reverse (`metrics.likelihood`). Reverse chains start where `model_steps`
     adjusted steps on the model have led from the bank (from noise where there is none): the upper end is as good as
     those chains have converged, and no number here proves that they have. Writes likelihood.json; returns it. The
-    answer to another request that is there is kept as likelihood-stepN.json.
+    answer to another request that is there is kept as likelihood-former.json.
 
     sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then MALA
     model_steps  K·10 unless given
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
+    data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, must be at least 2")
-    generator = torch.Generator(model.noise.mean.device).manual_seed(seed)
+    generator = stream(seed, "annealing", device=model.noise.mean.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps
     start = model.starts(min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator)
-    x = run_chains(kernel, model.potential, start, steps, generator=generator).x if steps else start
+    potential = in_float32(model.potential)  # Metropolis tests and log Z compare values of U
+    x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
     reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
     bracket = bracket_log_z(
-        model.potential,
+        potential,
         reference,
         kernel,
         num_chains=chains,
@@ -93,20 +95,19 @@ def held_out_likelihood(
 def annealing_kernel(model: Trained) -> Sampler:
     """The run's own sampler where it leaves every exp(-U_β) invariant for each chain alone, else MALA."""
     own = model.sampler
-    if adjustable_step(own) and not has_quantile(own):
+    if is_adjusted(own) and not has_quantile(own) and traits_of(own).not_markov is None:
         return own
     return with_step_size(MALA(1.0), float(own.step_size))
 
 
 def of_held_out(model: Trained, rows: Tensor, bracket: Bracket, generator: torch.Generator) -> dict[str, Any]:
     """Images in bits per dimension, vectors in nats; from the lower and the upper end of the bracket."""
+    potential = in_float32(model.potential)
     if model.is_image:
-        return asdict(bits_per_dimension(model.potential, rows, bracket, generator=generator)) | {
+        return asdict(bits_per_dimension(potential, rows, bracket, generator=generator)) | {
             "unit": "bits per dimension"
         }
-    with torch.no_grad():
-        parts = [model.potential(part.to(generator.device).float()).double() for part in rows.split(CHUNK)]
-    u = torch.cat(parts)
+    u = in_chunks(lambda part: values(potential, part.to(generator.device).float()), rows, CHUNK).double()
     mean, error = float(u.mean()), float(u.std()) / len(u) ** 0.5
     upper = None if bracket.upper is None else mean + bracket.upper
     return {"lower": mean + bracket.lower, "upper": upper, "standard_error": error, "n": len(u), "unit": "nats"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.batches import in_chunks
 from stanley.errors import require
 
 #: (B, *event) -> (B,) int64: the mode of each sample, 0..K-1, or -1 for none.
@@ -74,12 +75,13 @@ def nearest_mode(modes: Tensor, radius: float) -> Assign:
 
     def assign(samples: Tensor) -> Tensor:
         centres = modes.to(samples.device, torch.float64).flatten(1)
-        near = []
-        for x in samples.flatten(1).double().split(1 << 16):
+
+        def nearest(x: Tensor) -> Tensor:
             # by differences: |x|² - 2x·c + |c|² would round distances away far from the origin
             distance = torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist")
-            near.append(_nearest(distance, radius))
-        return torch.cat(near)
+            return _nearest(distance, radius)
+
+        return in_chunks(nearest, samples.flatten(1).double(), 1 << 16)
 
     return assign
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from stanley.batches import in_chunks
 from stanley.errors import require
 from stanley.metrics.feature_rows import feature_rows
 
@@ -88,7 +89,7 @@ def _mmd2(x: Tensor, y: Tensor) -> Tensor:
 
 def _row_sums(a: Tensor, b: Tensor, same: bool = False) -> Tensor:
     """Σ_j k(a_i, b_j), over j ≠ i where both are the `same`: (n,)."""
-    sums = torch.cat([cubic(part, b).sum(1) for part in a.split(CHUNK)])
+    sums = in_chunks(lambda part: cubic(part, b).sum(1), a, CHUNK)
     return sums - (a.square().mean(1) + 1) ** 3 if same else sums
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from stanley.batches import in_chunks
 from stanley.data import centre, to_bytes
 from stanley.errors import require
 from stanley.samplers import evaluate
+from stanley.samplers.base import values
 from stanley.types import Energy
 
 CHUNK = 512  # points at a time through the network
@@ -104,16 +106,14 @@ def _placements(a: Tensor, b: Tensor) -> Tensor:
     return (below + up_to).double() / (2 * len(b))
 
 
-@torch.no_grad()
 def energy_score(energy: Energy, x: Tensor) -> Tensor:
     """E(x): (B, *event) -> (B,) on the device of x."""
-    return torch.cat([energy(part) for part in x.split(CHUNK)])
+    return values(energy, x, CHUNK)
 
 
 def gradient_score(energy: Energy, x: Tensor) -> Tensor:
     """|∇E(x)|₂: (B, *event) -> (B,). Low at the modes, and also at any other flat place, far out included."""
-    norms = [torch.linalg.vector_norm(evaluate(energy, part).grad.flatten(1), dim=1) for part in x.split(CHUNK)]
-    return torch.cat(norms)
+    return in_chunks(lambda part: evaluate(energy, part).grad.flatten(1).norm(dim=1), x, CHUNK)
 
 
 def synthetic_out_sets(images: Tensor, generator: Generator) -> dict[str, Tensor]:

@@ -23,8 +23,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from stanley.batches import in_chunks
 from stanley.errors import StanleyError, require
-from stanley.types import Energy, Potential, network_of
+from stanley.samplers.base import values
+from stanley.types import Energy, in_float32, networks_in, rewrapped
 
 LogDensity = Callable[[Tensor], Tensor]  # (B, 2) -> (B,)
 
@@ -160,8 +162,7 @@ def total_variation(log_density: LogDensity, potential: Energy, start_box: float
 def nll(potential: Energy, x: Tensor, log_z: float) -> float:
     """Mean of U(x) + log Z over the rows of x (B, 2): nats a point, evaluated as `log_z` was."""
     evaluate = _Evaluator.of(potential)
-    total = sum(float(evaluate(rows).sum()) for rows in x.split(CHUNK))
-    return total / x.shape[0] + log_z
+    return float(in_chunks(evaluate, x, CHUNK).sum()) / x.shape[0] + log_z
 
 
 def density_on_grid(potential: Energy, box: float, n: int) -> Tensor:
@@ -182,32 +183,31 @@ class _Evaluator:
 
     @classmethod
     def of(cls, potential: Energy) -> _Evaluator:
-        network = network_of(potential)
-        tensors = [*network.parameters(), *network.buffers()] if network is not None else []
-        device = tensors[0].device if tensors else torch.device("cpu")
+        tensors = (t for network in networks_in(potential) for t in (*network.parameters(), *network.buffers()))
+        device = next((t.device for t in tensors), torch.device("cpu"))
         return cls(_as_float64(potential, device), device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.potential(x.to(self.device, torch.float64))
+        return values(self.potential, x.to(self.device, torch.float64))
 
     def minus_potential(self, R: float, n: int) -> Tensor:  # (n²,)
         return -_on_cells(self, self.device, R, n)
 
 
 def _as_float64(f: Energy, device: torch.device | None = None) -> Energy:
-    """f of float64 points: a float64 copy of a module, else f if it takes them, else f of float32 points."""
-    if isinstance(f, nn.Module):
-        return copy.deepcopy(f).double()
-    if isinstance(f, Potential) and isinstance(f.energy, nn.Module):
-        return replace(f, energy=copy.deepcopy(f.energy).double())
+    """f of float64 points: with float64 copies of its networks and nothing rounded, or, where a function inside it
+    takes float32 points alone, f of those."""
+    exact = rewrapped(in_float32(f), lambda u: copy.deepcopy(u).double() if isinstance(u, nn.Module) else u)
+    if isinstance(exact, nn.Module):
+        return exact
     probe = torch.full((1, 2), 0.5, dtype=torch.float64, device=device)
     try:
         with torch.no_grad():
-            f(probe)
+            exact(probe)
     except RuntimeError:  # float32 weights inside a function: the sums stay in float64
-        return lambda x: f(x.float()).double()
-    return f
+        unrounded = in_float32(f)
+        return lambda x: values(unrounded, x.float()).double()
+    return exact
 
 
 def _on_cells(f: Energy, device: torch.device, R: float, n: int) -> Tensor:

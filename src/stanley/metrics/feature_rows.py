@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.errors import require
 
 
@@ -14,6 +15,6 @@ def feature_rows(x: Tensor, y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
     fewest = min(len(x), len(y))
     require(fewest >= at_least, f"a side has {fewest} rows, needs at least {at_least}; draw more samples")
     x, y = x.detach().double(), y.detach().double()
-    bad = int((~x.isfinite()).any(1).sum() + (~y.isfinite()).any(1).sum())
+    bad = int((~finite_chains(x)).sum() + (~finite_chains(y)).sum())
     require(bad == 0, f"{bad} rows are not finite; report them as diverged chains, do not score them")
     return x, y

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from stanley.batches import finite_chains
 from stanley.errors import require
 
 
@@ -83,7 +84,7 @@ class FeatureStatistics:
         k = self.mean.numel()
         require(f.ndim == 2 and f.shape[1] == k, f"features have shape {tuple(f.shape)}, must be (B, {k})")
         f = f.detach().to(self.mean.device, torch.float64)
-        bad = int((~f.isfinite()).any(1).sum())
+        bad = int((~finite_chains(f)).sum())
         require(
             bad == 0,
             f"{bad} of {len(f)} points have features that are not finite; drop diverged chains first",

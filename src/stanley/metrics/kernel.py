@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from stanley.batches import finite_chains
 from stanley.errors import require
 
 CHUNK = 1024  # rows of the kernel matrix at a time
@@ -114,7 +115,7 @@ def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     fewest = min(len(x), len(y))
     require(fewest >= 2, f"a sample has {fewest} points, the unbiased MMD² needs at least 2 in each")
     x, y = x.detach().flatten(1).double(), y.detach().flatten(1).double()
-    bad = int((~x.isfinite()).any(1).sum() + (~y.isfinite()).any(1).sum())
+    bad = int((~finite_chains(x)).sum() + (~finite_chains(y)).sum())
     require(bad == 0, f"{bad} points are not finite; report them as diverged chains, do not score them")
     centre = torch.cat([x, y]).mean(0)  # distances stay; far from the origin `cdist` would round them away
     return x - centre, y - centre

@@ -21,10 +21,13 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from stanley.batches import in_chunks
 from stanley.data import dequantise
 from stanley.errors import require
 from stanley.samplers import Sampler
-from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, wrapped_by
+from stanley.samplers.base import values
+from stanley.samplers.run import check_precision
+from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
 from stanley.types import Energy
 
 LOG_2PI = math.log(2 * math.pi)
@@ -87,18 +90,14 @@ class Between:
     """U_β = (1 - β)·U₀ + β·U, a potential like any other; +∞ where U₀ is."""
 
     reference: Reference
-    potential: Energy
+    energy: Energy  # U
     beta: float
 
     def __call__(self, x: Tensor) -> Tensor:
         first = self.reference(x)
         outside = first.isinf()
-        mixed = (1 - self.beta) * first.masked_fill(outside, 0.0) + self.beta * self.potential(x)
+        mixed = (1 - self.beta) * first.masked_fill(outside, 0.0) + self.beta * self.energy(x)
         return mixed.masked_fill(outside, torch.inf)
-
-    @property
-    def chunk_size(self) -> int | None:
-        return getattr(self.potential, "chunk_size", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +202,7 @@ def bracket_log_z(
     Cost: steps_per_level steps, one more gradient and one more U a level, chain and direction, and the pilot's.
     """
     require_invariant(sampler)
+    check_precision(sampler, potential)
     require(num_chains >= 2, f"num_chains is {num_chains}, must be at least 2; a hundred is usual")
     require(steps_per_level >= 1, f"steps_per_level is {steps_per_level}, must be at least 1")
     levels = annealing_schedule(num_levels) if betas is None else betas
@@ -247,8 +247,7 @@ class Path:
 
     def difference(self, x: Tensor) -> Tensor:
         """U₀(x) - U(x) in float64: (B,)."""
-        parts = [(self.reference(part).double() - self.potential(part).double()) for part in x.split(CHUNK)]
-        return torch.cat(parts)
+        return in_chunks(self.reference, x, CHUNK).double() - values(self.potential, x, CHUNK).double()
 
     def move(self, sampler: Sampler, k: int, x: Tensor) -> tuple[Tensor, float]:
         between = Between(self.reference, self.potential, self.betas[k])
@@ -261,7 +260,7 @@ class Path:
 
     def tuned(self, sampler: Sampler, x: Tensor) -> list[Sampler]:
         """log h ← log h + ρ·(a - a*), from level to level; at the first one until it settles."""
-        target, log_h = target_of(sampler), math.log(float(sampler.step_size))
+        target, log_h = traits_of(sampler).target_acceptance, math.log(float(sampler.step_size))
         found = [sampler]
         for k in range(1, len(self.betas)):
             for n in range(50 if k == 1 else 1):
@@ -291,14 +290,16 @@ def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
 def require_invariant(sampler: Sampler) -> None:
     """Annealing needs a kernel that keeps exp(-U_β) and is the same for every chain, whatever the others do."""
     name = type(sampler).__name__
-    require(adjustable_step(sampler), f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC")
+    require(is_adjusted(sampler), f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC")
     require(
         not has_quantile(sampler),
         f"{name} has a quantile threshold, which depends on all chains; give the threshold as a number",
     )
-    inner = wrapped_by(sampler)
-    refresh = getattr(sampler if inner is None else inner[1], "refresh", "step")
-    require(refresh == "step", f"{name} has refresh={refresh!r}, which depends on the first state; use refresh='step'")
+    reason = traits_of(sampler).not_markov
+    require(
+        reason is None,
+        f"annealing needs a step that depends on x alone, which that of {name} does not: {reason}",
+    )
 
 
 @dataclass(frozen=True)
@@ -331,8 +332,11 @@ def bits_per_dimension(
     require(images.dtype == torch.uint8, f"images have type {images.dtype}, must be uint8: bits are those of bytes")
     require(len(images) >= 2, f"there are {len(images)} images, must be at least 2")
     d = math.prod(images.shape[1:])
-    parts = [potential(dequantise(part.to(generator.device), generator)).double() for part in images.split(CHUNK)]
-    u, bits = torch.cat(parts), d * math.log(2)
+
+    def of_bytes(part: Tensor) -> Tensor:
+        return values(potential, dequantise(part.to(generator.device), generator)).double()
+
+    u, bits = in_chunks(of_bytes, images, CHUNK), d * math.log(2)
     mean, error = float(u.mean()), float(u.std()) / len(images) ** 0.5
     upper = None if bracket.upper is None else (mean + bracket.upper) / bits + 7
     return BitsPerDimension((mean + bracket.lower) / bits + 7, upper, error / bits, len(images), d)

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
 from stanley.models.trained import Trained
+from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
+from stanley.streams import stream
 
 BATCHES = (1, 2, 5)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
 TOLERANCE = 1e-4  # of the size of E: float32 sums in another order
@@ -40,7 +42,7 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
 
     It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it scores, and chains that
     need ∇E do not run on it. T, the shape of a point, and step and checksum of the weights are in the file, as
-    `stanley` metadata. A file that is there is replaced by a graph of the same weights only.
+    `stanley` metadata. Another energy that is in the file is kept as NAME-former.pt2.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
@@ -49,9 +51,8 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     place = model.noise.mean.device
     require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
     energy = model.energy
-    points = [model.noise.draw(n, torch.Generator().manual_seed(n)) for n in BATCHES]
+    points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]
     made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}
-    refuse_another(path, made_of)
     meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
@@ -66,24 +67,22 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
                 f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g}, limit "
                 f"{TOLERANCE * scale:.3g}; nothing was written",
             )
+            keep_another(path, made_of)
             part.replace(path)
     except OSError as error:
         raise StanleyError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
     return Exported(path, difference, scale, len(expected), checked_with)
 
 
-def refuse_another(path: Path, made_of: dict[str, Any]) -> None:
-    """The file is not there, or holds the same energy."""
-    if not path.exists():
-        return
+def keep_another(path: Path, made_of: dict[str, Any]) -> None:
+    """Another energy, or any other file, that is there already gets another name."""
     try:
         meta = read_meta(path)
-    except ImportError:  # what ONNX needs is said where the graph is made
-        return
+        before = {key: meta.get(key) for key in made_of}
     except (OSError, ValueError, LookupError, StopIteration, zipfile.BadZipFile):
-        raise StanleyError(f"{path} is there and not from this command; choose another --out") from None
-    there, now = ("step {step}, {weights} weights, checksum {energy:.8}".format_map(m) for m in (meta, made_of))
-    require(there == now, f"{path} holds another energy ({there}; now {now}); choose another --out")
+        before = None
+    if before != made_of:
+        keep_former([path], difference(before, made_of))
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from typing import Any
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, read_packed
+from stanley.overwriting import keep_former
 
 
 def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) -> str:
     """Upload a packed folder to the repository OWNER/NAME, which is made if it is not there; returns its address."""
     hub = huggingface_hub()
     read_packed(folder)
-    with told(f"cannot push {folder} to {repo}"):
+    with hub_errors(f"cannot push {folder} to {repo}"):
         api = hub.HfApi()
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=repo, folder_path=str(folder), allow_patterns=[MODEL, CARD])
@@ -29,12 +30,14 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
 
 
 def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """The packed model of a repository, checked, as the folder `out`; `revision` is a branch, tag or commit."""
+    """The packed model of a repository, checked, as the folder `out`; `revision` is a branch, tag or commit.
+
+    Another model that is in the folder is kept as model-former.safetensors.
+    """
     hub = huggingface_hub()
     folder = Path(out)
-    taken = folder.exists() and not folder.is_dir()
-    require(not taken and not (folder / MODEL).exists(), f"{folder} is taken; choose another --out")
-    with told(f"cannot pull {repo}"):
+    require(not folder.exists() or folder.is_dir(), f"{folder} is no folder; choose another --out")
+    with hub_errors(f"cannot pull {repo}"):
         paths = {name: Path(hub.hf_hub_download(repo, name, revision=revision)) for name in (MODEL, CARD)}
     read_packed(paths[MODEL].parent)  # both are files of one snapshot
     try:
@@ -42,9 +45,16 @@ def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(f"cannot make {folder}: {error.strerror or error}; choose another --out") from error
+    another = [folder / name for name in contents if other_content(folder / name, contents[name])]
+    if another:
+        keep_former([folder / name for name in contents], f"not the model of {repo}")
     for name, content in contents.items():
         write_atomic(folder / name, content)
     return folder
+
+
+def other_content(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() != content
 
 
 def huggingface_hub() -> Any:
@@ -56,7 +66,7 @@ def huggingface_hub() -> Any:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def hub_errors(what: str) -> Iterator[None]:
     """Whatever goes wrong between here and the hub, in one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

@@ -16,9 +16,13 @@ from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
+from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers import evaluate
+from stanley.samplers.traits import is_adjusted
+from stanley.streams import stream
+from stanley.types import in_float32
 
 SHIPPED = Path(__file__).parent / "pretrained_models"
 
@@ -49,7 +53,8 @@ def pack(
 
     Weights are stored in float16 if that changes ∇E by at most 1 % (Frobenius norm over bank and fresh starts),
     else in float32; chains in float16 if it moves them by less than a tenth of a step's noise. The change is in
-    the card. Paths of the configuration are left out. More than `limit_mb` MB is an error.
+    the card. Paths of the configuration are left out. More than `limit_mb` MB is an error. Another model that is in
+    the folder is kept as model-former.safetensors.
     """
     require(bank >= 0, f"bank is {bank}, must not be negative; 0 keeps no chains")
     source = run.path if isinstance(run, RunDirectory) else Path(run)
@@ -86,28 +91,29 @@ def pack(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
-    others = sorted(p.name for p in folder.iterdir() if p.name not in (MODEL, CARD))
-    others = [] if is_packed(folder) else others  # what was made of the model since
-    require(not others, f"{folder} holds other files ({', '.join(others[:3])}); choose an empty or a new --out")
-    refuse_another(folder, meta)
+    is_run = (folder / "config.json").exists()
+    require(not is_run, f"{folder} is a run directory; choose an empty or a new --out for the model")
+    keep_another(folder, meta, chains)
     write_atomic(folder / MODEL, content)
-    write_atomic(folder / CARD, card(meta, tensors, len(content), adjustable_step(model.sampler)).encode())
+    write_atomic(folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode())
     same_energy(load(folder, device="cpu"), energy, chains)
     return folder
 
 
-def refuse_another(folder: Path, meta: dict[str, Any]) -> None:
-    """What is packed in the folder already is the same run at the same step or an earlier one."""
-    if not (folder / MODEL).exists():
-        return
-    try:
-        there = read_packed(folder).meta
-    except StanleyError:  # damaged, or half written
-        return
-    require(
-        there["config"] == meta["config"] and there["step"] <= meta["step"],
-        f"{folder} holds another model ({there['config']['data']['kind']}, step {there['step']}); choose another --out",
-    )
+def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
+    """Another model or card that is in the folder already gets another name; the same run at the same step, with as
+    many chains, is the same answer."""
+    now = {"config": meta["config"], "step": meta["step"], "chains": len(chains)}
+    before = None
+    if is_packed(folder):
+        try:
+            there = read_packed(folder)
+            before = {key: there.meta[key] for key in ("config", "step")}
+            before["chains"] = len(there.tensors["bank.positions"])
+        except StanleyError:  # damaged, or another program's
+            before = None
+    if before != now:
+        keep_former([folder / MODEL, folder / CARD], difference(before, now))
 
 
 def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -121,21 +127,18 @@ def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
 def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
     """What other weights change, over n points of the bank and of fresh noise: the gradient as |Δ∇E| / |∇E|, and U
     by the standard deviation of ΔU (a constant that is added to U changes no law)."""
-    generator = torch.Generator().manual_seed(0)
-    points = torch.cat([model.bank[:POINTS], model.noise.draw(POINTS, generator)]).requires_grad_()
-    values, gradients = [], []
-    for network in (model.energy, energy):
-        e = network(points)
-        values.append(e.detach())
-        gradients.append(torch.autograd.grad(e.sum(), points)[0])
-    change = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
-    spread = (values[1] - values[0]).std() / model.config.temperature
+    fresh = model.noise.draw(POINTS, stream(0, "points of rounding"))
+    points = torch.cat([model.bank[:POINTS], fresh])
+    potentials = (in_float32(model.config.potential(network)) for network in (model.energy, energy))
+    before, after = (evaluate(potential, points) for potential in potentials)
+    change = (after.grad - before.grad).norm() / before.grad.norm()
+    spread = (after.potential - before.potential).std()
     return {"gradient": float(change), "potential": float(spread), "n": len(points)}
 
 
 def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
     """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the noise √h."""
-    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(positions), generator=stream(0, "packed chains"))
     chains = positions[order[:bank]].contiguous()
     moved = float((chains.half().float() - chains).abs().max()) if len(chains) else 0.0
     return chains.half() if moved < 0.1 * step_size**0.5 else chains
@@ -156,7 +159,7 @@ def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
 
 def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
     """What was written is read back and gives the same numbers."""
-    x = torch.cat([chains.float()[:4], packed.noise.draw(4, torch.Generator().manual_seed(1))])
+    x = torch.cat([chains.float()[:4], packed.noise.draw(4, stream(0, "points read back"))])
     ours, theirs = energy(x), packed.energy(x)
     require(torch.equal(ours, theirs), f"{packed.path} was written, but its energies differ from the run's")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.config import from_dict
+from stanley.data import Dataset, centre
 from stanley.device import pick_device
 from stanley.errors import require
 from stanley.models.packed import is_packed, read_packed
@@ -18,7 +19,9 @@ from stanley.networks import build_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import AnySampler, ChainResult, run_chains
+from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
+from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.types import Potential
@@ -51,8 +54,11 @@ class Trained:
 
     @property
     def potential(self) -> Potential:
-        """U = E/T, what the chains see."""
-        return Potential(self.energy, self.config.temperature)
+        """U = E/T as the chains of training saw it, in the run's precision and in chunks of its `chunk_size`.
+
+        For a Metropolis test, and whatever else compares values of U, take `stanley.types.in_float32` of it.
+        """
+        return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
         """From the bank K, one training call; from noise ten of them, and at least 1,000 for vectors."""
@@ -72,6 +78,11 @@ class Trained:
         )
         return Bank(self.bank).draw(num, generator)[1]
 
+    def stream(self, seed: int, start: Start) -> torch.Generator:
+        """What `sample` draws its starts from, and then its chains: chains from noise and from the bank, with one
+        seed, have nothing in common."""
+        return stream(seed, "samples", start, device=self.noise.mean.device)
+
     def sample(
         self,
         num: int,
@@ -84,16 +95,16 @@ class Trained:
     ) -> ChainResult:
         """`num` chains of the run's sampler at its last step size, from fresh noise or from the bank.
 
-        steps: `default_steps` of the start unless given. Unadjusted samplers carry their bias into the samples,
-        and no number of steps proves convergence.
+        steps: `default_steps` of the start unless given. The run's precision and chunks are kept, but an adjusted
+        sampler, put in place of the run's own, is given U in float32. Unadjusted samplers carry their bias into the
+        samples, and no number of steps proves convergence.
         """
-        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-        generator = torch.Generator(self.noise.mean.device).manual_seed(seed)
+        generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator)
         num_steps = self.default_steps(start) if steps is None else steps
         return run_chains(
             self.sampler,
-            self.potential,
+            potential_for(self.sampler, self.potential),
             x0,
             num_steps,
             generator=generator,
@@ -125,6 +136,22 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
     return replace(model, config=replace(model.config, data=replace(data, **{str(name): place})))
 
 
+def data_of(model: Trained) -> Dataset:
+    """The data that the model was trained on, read again; they must still have its shape."""
+    data = model.config.data.load()
+    require(
+        data.event_shape == model.event_shape,
+        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
+    )
+    return data
+
+
+def held_out_images(model: Trained, limit: int) -> Tensor:
+    """The first held-out images of the model's data, as points on its device."""
+    require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
+    return centre(data_of(model).test[:limit]).to(model.noise.mean.device)
+
+
 def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
     """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average' (EMA) or 'raw'."""
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
@@ -150,13 +177,13 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"]
     )
     energy, bank = energy.to(place).eval().requires_grad_(False), saved.tensors["bank.positions"].to(place)
-    step_size, potential = saved.meta["step_size"] * saved.meta["slowdown"], Potential(energy, config.temperature)
+    step_size = saved.meta["step_size"] * saved.meta["slowdown"]
     return Trained(
         config=config,
         step=saved.step,
         weights=weights,
         energy=energy,
-        sampler=trained_sampler(config, step_size, potential, bank),
+        sampler=trained_sampler(config, step_size, config.potential(energy), bank),
         bank=bank,
         noise=noise,
         path=path,

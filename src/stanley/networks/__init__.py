@@ -9,23 +9,29 @@ from stanley.networks.convnet import ConvNet
 from stanley.networks.mlp import MLP
 from stanley.networks.reference import WithReference
 from stanley.networks.resnet import ResNet
+from stanley.streams import global_stream
 
 #: What a configuration can name.
 AnyNetwork = MLP | ConvNet | ResNet
 
 
 def build_energy(
-    network: AnyNetwork, event_shape: tuple[int, ...], *, seed: int, reference_std: float | None = None
+    network: AnyNetwork,
+    event_shape: tuple[int, ...],
+    *,
+    seed: int,
+    reference_std: float | None = None,
 ) -> nn.Module:
-    """The energy with weights that depend on the seed alone; the global generator is left as it was.
+    """The energy (B, *event) -> (B,), with first weights that depend on the seed alone.
 
-    Convolutions have their weights in channels-last order, and their activations follow: chains of images take a sixth
-    less time on a CPU (docs/performance.md). Same numbers up to rounding.
+    The global random generator is left as it was. With `reference_std` a Gaussian reference is
+    added. Weights of convolutions are stored channels-last, and activations follow: chains of
+    images then take a sixth less time on a CPU (docs/performance.md), with the same numbers up to
+    rounding. Raises StanleyError for an event shape that the network cannot take.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # torch.nn initialises from the global generator only
+    with global_stream(seed, "weights"):
         energy = network.build(event_shape)
-    energy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # a signature that torch lacks
+    energy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # not in torch's types
     return energy if reference_std is None else WithReference(energy, reference_std)
 
 

@@ -1,4 +1,4 @@
-"""Activations a network spec can name, as in torch.nn."""
+"""The activations that a network can name, as in torch.nn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Activation = Literal["silu", "gelu", "softplus", "relu", "leaky-relu"]
 
 
 def activation(name: Activation) -> nn.Module:
-    """A fresh module. 'relu' and 'leaky-relu' (slope 0.2) make the energy piecewise linear."""
+    """A new module. 'relu' and 'leaky-relu' (slope 0.2) make the energy piecewise linear."""
     known = {
         "silu": nn.SiLU,
         "gelu": nn.GELU,
@@ -20,5 +20,5 @@ def activation(name: Activation) -> nn.Module:
         "relu": nn.ReLU,
         "leaky-relu": lambda: nn.LeakyReLU(0.2),
     }
-    require(name in known, f"network.activation is {name!r}, must be one of {', '.join(known)}")
+    require(name in known, f"network.activation is {name!r}, but must be one of {', '.join(known)}")
     return known[name]()

@@ -13,25 +13,26 @@ from stanley.networks.activations import Activation, activation
 
 @dataclass(frozen=True)
 class ConvNet:
-    """3×3 stride 1, three times 4×4 stride 2, then one valid convolution over what is left: 4×4 at 32 px.
+    """A 3×3 convolution, three 4×4 convolutions with stride 2, and one over all that is left.
 
-    Channels w, 2w, 4w, 8w, 1 for `width` w; 26M multiply-adds per 32×32×3 image at w = 32. The published network
-    has LeakyReLU (slope 0.2), which makes E piecewise linear; SiLU trains more stably.
-    STANLEY (draft), section 5; the layout is that of Nijkamp et al. (2020).
+    For `width` w there are w, 2w, 4w, 8w and 1 channels, and 26 million multiply-adds for an image
+    of 32×32×3 at w = 32. Images are square, of 8 pixels a side or more. The published network has
+    LeakyReLU (slope 0.2), which makes E piecewise linear; SiLU trains more stably. STANLEY (draft),
+    section 5; the layout is that of Nijkamp et al. (2020).
     """
 
-    width: int = 32
-    activation: Activation = "silu"
+    width: int = 32  # channels of the first layer
+    activation: Activation = "silu"  # silu, gelu, softplus, relu or leaky-relu
     kind: Literal["convnet"] = "convnet"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, must be at least 1")
+        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         require(
             len(event_shape) == 3 and event_shape[1] == event_shape[2] and event_shape[1] >= 8,
-            f"network 'convnet' needs square images (C, H, H) of at least 8 px, got {event_shape}; "
-            "use network.kind mlp for vectors",
+            f"network 'convnet' needs square images (C, H, H) of at least 8 px, but the data "
+            f"have shape {event_shape}; use network.kind mlp for vectors",
         )
         channels, size, _ = event_shape
         w = self.width

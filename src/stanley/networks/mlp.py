@@ -17,14 +17,14 @@ from stanley.networks.activations import Activation, activation
 class MLP:
     """E(x) = w·φ(W_L … φ(W_1 x)): `depth` hidden layers of `width` units, smooth by default."""
 
-    width: int = 128
-    depth: int = 2
-    activation: Activation = "silu"
+    width: int = 128  # units of a layer
+    depth: int = 2  # hidden layers
+    activation: Activation = "silu"  # silu, gelu, softplus, relu or leaky-relu
     kind: Literal["mlp"] = "mlp"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, must be at least 1")
-        require(self.depth >= 1, f"network.depth is {self.depth}, must be at least 1")
+        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
+        require(self.depth >= 1, f"network.depth is {self.depth}, but must be at least 1")
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         sizes = [prod(event_shape), *[self.width] * self.depth]

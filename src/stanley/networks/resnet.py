@@ -14,30 +14,31 @@ from stanley.networks.activations import Activation, activation
 
 @dataclass(frozen=True)
 class ResNet:
-    """x ← x + W₂φ(W₁φ(x)), one stage per factor of two down to about 4 px, global sum, linear read-out.
+    """Residual blocks x ← x + W₂φ(W₁φ(x)), a sum over all pixels, and a linear layer.
 
-    Channels w, w, 2w, 2w, … for `width` w, `blocks` residual blocks a stage, average pooling between stages.
-    No batch normalisation: it would tie the chains of a batch together. With `spectral_norm` every weight is
-    divided by an estimate of its largest singular value (Miyato et al. 2018); the estimate moves with each
-    training forward pass and is a buffer of the checkpoint.
+    Each stage has `blocks` blocks; average pooling halves the image between stages, down to about 4
+    pixels. The stages have w, w, 2w, 2w, … channels for `width` w. Images are square, of 8 pixels a
+    side or more. There is no batch normalisation, which would couple the chains of a batch. With
+    `spectral_norm` every weight is divided by an estimate of its largest singular value (Miyato et
+    al. 2018); the estimate changes in each forward pass of training and is kept in checkpoints.
     Pre-activation: He et al. (2016); use in energies: Du & Mordatch (2019).
     """
 
-    width: int = 64
-    blocks: int = 1
-    spectral_norm: bool = False
-    activation: Activation = "silu"
+    width: int = 64  # channels of the first stage
+    blocks: int = 1  # residual blocks of a stage
+    spectral_norm: bool = False  # divide weights by their largest singular value
+    activation: Activation = "silu"  # silu, gelu, softplus, relu or leaky-relu
     kind: Literal["resnet"] = "resnet"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, must be at least 1")
-        require(self.blocks >= 1, f"network.blocks is {self.blocks}, must be at least 1")
+        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
+        require(self.blocks >= 1, f"network.blocks is {self.blocks}, but must be at least 1")
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         require(
             len(event_shape) == 3 and event_shape[1] == event_shape[2] and event_shape[1] >= 8,
-            f"network 'resnet' needs square images (C, H, H) of at least 8 px, got {event_shape}; "
-            "use network.kind mlp for vectors",
+            f"network 'resnet' needs square images (C, H, H) of at least 8 px, but the data "
+            f"have shape {event_shape}; use network.kind mlp for vectors",
         )
         channels, size, _ = event_shape
         layers: list[nn.Module] = [self.conv(channels, self.width)]
@@ -50,7 +51,9 @@ class ResNet:
             if size >= 8:
                 layers.append(nn.AvgPool2d(2))
             size, stage = size // 2, stage + 1
-        return ResNetEnergy(nn.Sequential(*layers, activation(self.activation)), self.normed(nn.Linear(fan_in, 1)))
+        return ResNetEnergy(
+            nn.Sequential(*layers, activation(self.activation)), self.normed(nn.Linear(fan_in, 1))
+        )
 
     def conv(self, fan_in: int, fan_out: int, size: int = 3) -> nn.Module:
         return self.normed(nn.Conv2d(fan_in, fan_out, size, 1, size // 2))

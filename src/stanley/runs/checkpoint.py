@@ -1,8 +1,9 @@
-"""Checkpoints: one safetensors file each, written atomically, checksummed, restored exactly. No pickle anywhere.
+"""Checkpoints: one safetensors file each, written atomically, checksummed and restored exactly.
 
-A file holds the weights, their average, the optimiser, the bank, every generator, and as metadata the step, the
-adapted step size, what rollbacks changed, the configuration and a checksum over all of it. All of it is whole,
-also where several processes trained: any number of them can go on from it.
+A file holds the weights, their average, the optimiser, the bank and every generator, and as
+metadata the step, the adapted step size, what rollbacks changed, the configuration and a checksum.
+Where several processes trained it holds the parts of all, so that any number of processes can
+resume from it. No pickle is ever written or read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
-from stanley.ranks import placed_like
+from stanley.ranks import sharded_like
 
 #: Version of the layout below. A reader refuses what is newer than itself.
 FORMAT = 1
@@ -27,7 +28,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one file says: named tensors, and a dictionary of plain values."""
+    """The content of one file: named tensors, and a dictionary of plain values."""
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
@@ -39,12 +40,16 @@ class Checkpoint:
 
     @property
     def ranks(self) -> int:
-        """How many processes trained; one where nothing is said."""
+        """How many processes trained; 1 where the file does not say."""
         return self.meta.get("ranks", 1)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names start with `prefix.`, without it."""
-        return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
+        """The tensors whose names start with `prefix.`, under the rest of their names."""
+        return {
+            name[len(prefix) + 1 :]: t
+            for name, t in self.tensors.items()
+            if name.startswith(prefix + ".")
+        }
 
 
 def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
@@ -62,25 +67,35 @@ def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """The checkpoint, or a StanleyError that names the file and what is wrong with it."""
+    """Read a checkpoint; raises StanleyError, with the file and what is wrong with it."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            names = file.keys()  # a method of safetensors, not of a dictionary
+            tensors = {name: file.get_tensor(name) for name in names}
         meta: Any = json.loads(header.get("stanley", "null"))
     except PermissionError as error:
-        raise StanleyError(f"{path} may not be read ({error.strerror}); change its permissions") from error
+        raise StanleyError(
+            f"{path} cannot be read ({error.strerror}); change its permissions"
+        ) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise StanleyError(f"{path} is truncated or corrupt ({error})") from error
-    require(isinstance(meta, dict), f"{path} is not a stanley checkpoint: its header has no 'stanley' entry")
-    require(isinstance(meta.get("format"), int), f"{path} is corrupt: its header names no format")
+    require(
+        isinstance(meta, dict),
+        f"{path} is not a stanley checkpoint: its header has no 'stanley' entry",
+    )
+    require(isinstance(meta.get("format"), int), f"{path} is corrupt: its header states no format")
     require(
         meta["format"] <= FORMAT,
-        f"{path} has format {meta['format']}, this version of stanley reads up to {FORMAT}; update stanley",
+        f"{path} has format {meta['format']}, but this version of stanley reads formats up to "
+        f"{FORMAT}; update stanley",
     )
-    require(header.get("checksum") == checksum(tensors, meta), f"{path} is corrupt: its checksum does not match")
+    require(
+        header.get("checksum") == checksum(tensors, meta),
+        f"{path} is corrupt: its checksum does not match",
+    )
     return Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
 
 
@@ -90,9 +105,10 @@ def saved(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that can be read, with a warning that names each broken one; None where there is none.
+    """The newest checkpoint that can be read, or None where there is no checkpoint.
 
-    A checkpoint of a newer format is an error, not a reason to fall back to older ones.
+    A broken one is passed over with a warning. A checkpoint of a newer format is not: it raises
+    StanleyError, and so does a folder in which every checkpoint is broken.
     """
     paths = saved(folder)
     for path in reversed(paths):
@@ -101,11 +117,11 @@ def newest(folder: Path) -> Checkpoint | None:
         except StanleyError as error:
             if "update stanley" in str(error):
                 raise
-            warnings.warn(f"{error}; using the previous checkpoint", stacklevel=2)
+            warnings.warn(f"{error}; the previous checkpoint is used instead", stacklevel=2)
     require(
         not paths,
-        f"{folder}: none of the {len(paths)} checkpoints can be read; restore one from a backup or start anew "
-        "with another --out",
+        f"none of the {len(paths)} checkpoints in {folder} can be read; "
+        "restore one from a backup, or start again with another --out",
     )
     return None
 
@@ -121,28 +137,36 @@ def checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """`index.key` -> tensor; the settings come from the configuration, not from here."""
+    """The optimiser's state as {"index.key": tensor}; its settings are in the configuration."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
+    return {
+        f"{i}.{key}": torch.as_tensor(value)
+        for i, entry in state.items()
+        for key, value in entry.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`: moments are sharded as their parameters are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         parameter = parameters[int(index)]
-        placed = placed_like(tensor, parameter) if tensor.shape == parameter.shape else tensor  # not the step count
-        state.setdefault(int(index), {})[key] = placed
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        if tensor.shape == parameter.shape:  # a moment, not the step count
+            tensor = sharded_like(tensor, parameter)
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object) -> None:
-    """load_state_dict, with a mismatch told in one line."""
+    """load_state_dict; raises StanleyError with the first name that is missing or does not fit."""
     ours, theirs = energy.state_dict(), weights
     wrong = sorted(set(ours) ^ set(theirs)) or [n for n in ours if ours[n].shape != theirs[n].shape]
     require(
         not wrong,
-        f"{where}: weights do not fit the configured network, first at {wrong[0] if wrong else ''!r}",
+        f"{where}: the weights do not fit the configured network, first at "
+        f"{wrong[0] if wrong else ''!r}; use the network that the run began with",
     )
-    energy.load_state_dict({name: placed_like(t, ours[name]) for name, t in theirs.items()})
+    energy.load_state_dict({name: sharded_like(t, ours[name]) for name, t in theirs.items()})

@@ -1,28 +1,33 @@
-"""The run directory: one folder that holds everything a run is.
+"""The run directory: the folder that holds everything about a run.
 
 config.json      the resolved configuration
-records.jsonl    one line per training step, each with "step"
-events.jsonl     what happened besides: resumed, rolled back, diverged, a checkpoint found broken
-checkpoints/     step-00001000.safetensors, the last few
-samples/  plots/  scores.json  likelihood.json; scores-step1000.json … are answers to other requests, kept
+records.jsonl    one line for each training step, with its "step"
+events.jsonl     what else happened: resumed, reconfigured, collapsed, rolled back, diverged
+checkpoints/     step-00001000.safetensors and so on, the newest few
+samples/         samples, and plots/ the figures
+scores.json      answers of commands, also likelihood.json; the answers to other requests are kept
+                 as scores-former.json and so on
 """
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from stanley.config import differences
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic, write_json
 
+#: One line of records.jsonl: the numbers of one training step, None where one is not finite.
+Record = dict[str, Any]
+
 
 class RunDirectory:
+    """A run directory and its files. As a context manager it is released at the end."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
@@ -35,28 +40,37 @@ class RunDirectory:
         self._records: TextIO | None = None
         self._lock: TextIO | None = None
 
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunDirectory:
+        """The directory of a run that is there; raises StanleyError where none is."""
         run = cls(path)
         require(
             run.path.is_dir(),
-            f"{path}: no such run directory; train one with: stanley train rings --out {path}; "
-            "models that are shipped: --pretrained mnist or cifar10",
+            f"{path}: no such run directory; train one with `stanley train rings --out {path}`, "
+            "or use --pretrained mnist or cifar10",
         )
         require(
             run.config_file.is_file(),
-            f"{path}: not a run directory, it has no config.json; give the --out of a stanley train",
+            f"{path} is not a run directory, because it has no config.json; "
+            "give the --out of a `stanley train`",
         )
         return run
 
     def create(self) -> None:
-        """Make the folders, or say in one line why they cannot be made."""
+        """Make the folders; raises StanleyError where they cannot be made, or hold other files."""
         try:
             for folder in (self.path, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StanleyError(
-                f"cannot create the run directory {self.path}: {error.strerror}; choose another --out"
+                f"cannot create the run directory {self.path}: {error.strerror}; "
+                "choose another --out"
             ) from error
         require(os.access(self.path, os.W_OK), f"{self.path} is not writable; choose another --out")
         ours = {self.checkpoints, self.path / ".lock", *self.leftovers()}
@@ -68,7 +82,10 @@ class RunDirectory:
         )
 
     def lock(self) -> None:
-        """One training process per run directory, also on a shared file system that supports flock."""
+        """Lock the directory for this process; raises StanleyError where another one trains in it.
+
+        On a shared file system this needs flock; outside POSIX systems nothing is locked.
+        """
         if os.name != "posix":
             return
         import fcntl
@@ -80,18 +97,20 @@ class RunDirectory:
         except OSError as error:
             self.release()
             raise StanleyError(
-                f"{self.path} is in use by another training process; wait for it or choose another --out"
+                f"{self.path} is in use by another training process; "
+                "wait until it ends, or choose another --out"
             ) from error
         for path in self.leftovers():
             path.unlink(missing_ok=True)
 
     def leftovers(self) -> list[Path]:
-        """Files that never got their name, because their writer was killed."""
-        kinds = (".config.json.*.tmp", ".records.jsonl.*.tmp", ".events.jsonl.*.tmp", "checkpoints/.step-*.tmp")
-        return [path for kind in kinds for path in self.path.glob(kind)]
+        """Temporary files whose writer was killed before it could rename them."""
+        names = ("config.json", "records.jsonl", "events.jsonl")
+        patterns = (*(f".{name}.*.tmp" for name in names), "checkpoints/.step-*.tmp")
+        return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     def has_begun(self) -> bool:
-        """Whether a step was computed; until then the configuration may change freely, as after a mistyped field."""
+        """Whether a step was computed. Until then the configuration may change in every field."""
         later = [p for p in self.checkpoints.glob("step-*") if p.stem != "step-00000000"]
         return bool(later) or (self.records_file.exists() and self.records_file.stat().st_size > 0)
 
@@ -100,21 +119,29 @@ class RunDirectory:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StanleyError(
-                f"{self.config_file} cannot be read as JSON ({error}); restore it or use a new --out"
+                f"{self.config_file} cannot be read as JSON ({error}); "
+                "restore it, or use another --out"
             ) from error
-        require(isinstance(config, dict), f"{self.config_file} holds no fields; restore it or use a new --out")
+        require(
+            isinstance(config, dict),
+            f"{self.config_file} holds no fields; restore it, or use another --out",
+        )
         return config
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.config_file, config)
 
     def truncate_records(self, last_step: int) -> None:
-        """Keep the records of steps 1 … last_step, each once: what comes after will be computed again."""
+        """Keep the records of steps 1 … last_step; later steps will be computed again.
+
+        Raises StanleyError where one of these records is missing, damaged or there twice.
+        """
         self.close()
         if not self.records_file.exists():
             require(
                 last_step == 0,
-                f"{self.records_file} is missing but a checkpoint is at step {last_step}; restore it",
+                f"{self.records_file} is missing, but there is a checkpoint of step {last_step}; "
+                "restore the file, or start again with another --out",
             )
             return
         kept: list[str] = []
@@ -124,13 +151,14 @@ class RunDirectory:
             kept.append(line)
         require(
             len(kept) == last_step,
-            f"{self.records_file} has no record of step {len(kept) + 1} in line {len(kept) + 1}, but a checkpoint is "
-            f"at step {last_step}; restore the file, or start anew with another --out",
+            f"{self.records_file} has no record of step {len(kept) + 1} in line {len(kept) + 1}, "
+            f"but there is a checkpoint of step {last_step}; "
+            "restore the file, or start again with another --out",
         )
         write_atomic(self.records_file, "".join(line + "\n" for line in kept).encode())
 
-    def append(self, *records: dict[str, Any]) -> None:
-        """A line each, handed to the operating system at once: they survive the death of the process."""
+    def append(self, *records: Record) -> None:
+        """Write one line for each, to the operating system, so that they survive this process."""
         with writing(self.records_file):
             if self._records is None:
                 self._records = self.records_file.open("a")
@@ -138,20 +166,22 @@ class RunDirectory:
             self._records.flush()
 
     def sync(self) -> None:
-        """Records reach the disk before the checkpoint that vouches for them."""
+        """Wait until all records are on the disk."""
         if self._records is not None:
             with writing(self.records_file):
                 os.fsync(self._records.fileno())
 
     def event(self, **event: Any) -> None:
-        """One line more; events are few, so all are written anew, without what a killed process left of its last."""
+        """Append an event: the few events are all written again, without one that was cut off."""
         before = complete_lines(self.events_file) if self.events_file.exists() else ()
-        write_atomic(self.events_file, "".join(line + "\n" for line in (*before, json.dumps(event))).encode())
+        lines = (*before, json.dumps(event))
+        write_atomic(self.events_file, "".join(line + "\n" for line in lines).encode())
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
+        """The records of all steps; raises StanleyError where a line is damaged."""
         return json_lines(self.records_file) if self.records_file.exists() else []
 
-    def last_record(self) -> dict[str, Any] | None:
+    def last_record(self) -> Record | None:
         return next(iter(self.records()[-1:]), None)
 
     def events(self) -> list[dict[str, Any]]:
@@ -159,71 +189,27 @@ class RunDirectory:
 
     def close(self) -> None:
         if self._records is not None:
-            with suppress(OSError):  # what could not be written was reported when it was handed over
+            with suppress(OSError):  # was reported when the record was appended
                 self._records.close()
             self._records = None
 
     def release(self) -> None:
+        """Close the records and give the lock back."""
         self.close()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
 
-def write_answer(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file of numbers, whose "asked" says to what they are the answer.
-
-    The same request overwrites. The answer to another one that is there is first kept beside it, under its step: the
-    newest answer has the plain name, and no number is lost. A warning names what differs, and the file.
-    """
-    if path.exists():
-        content = path.read_bytes()
-        former = json_object(content)
-        before = asked_of(former)
-        changed = differences(before, json.loads(json.dumps(value["asked"])))
-        if changed:
-            kept = free_name(path, former)
-            write_atomic(kept, content)
-            name, (old, new) = next(iter(changed.items()))
-            told = f"{name} {old}, now {new}" if before else "of a request that is not written in it"
-            warnings.warn(f"{path} held another answer ({told}); that one is kept as {kept.name}", stacklevel=3)
-    write_json(path, value)
-
-
-def free_name(path: Path, former: dict[str, Any]) -> Path:
-    """scores-step1000.json, or with -2, -3, … what is not there yet or answers the same request."""
-    label = f"step{former['step']}" if "step" in former else "former"
-    number = 1
-    while True:
-        kept = path.with_name(f"{path.stem}-{label}{'' if number == 1 else f'-{number}'}{path.suffix}")
-        if not kept.exists() or asked_of(json_object(kept.read_bytes())) == (asked_of(former) or None):
-            return kept
-        number += 1
-
-
-def asked_of(answer: dict[str, Any]) -> dict[str, Any]:
-    asked = answer.get("asked")
-    return asked if isinstance(asked, dict) else {}
-
-
-def json_object(content: bytes) -> dict[str, Any]:
-    """Empty where the bytes are no JSON object."""
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An error of the operating system in one line."""
+    """Turn an error of the operating system into a StanleyError that names the file."""
     try:
         yield
     except OSError as error:
         raise StanleyError(
-            f"cannot write {path}: {error.strerror or error}; free some space or set its permissions, "
-            "the same command then resumes"
+            f"cannot write {path}: {error.strerror or error}; free some space or change its "
+            "permissions, and the same command resumes"
         ) from error
 
 
@@ -233,8 +219,13 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
         try:
             values.append(json.loads(line))
         except ValueError as error:
-            raise StanleyError(f"{path} line {number} is damaged ({error}); restore the file") from error
-        require(isinstance(values[-1], dict), f"{path} line {number} is damaged (no fields); restore the file")
+            raise StanleyError(
+                f"{path} line {number} is damaged ({error}); restore the file"
+            ) from error
+        require(
+            isinstance(values[-1], dict),
+            f"{path} line {number} is damaged (it holds no fields); restore the file",
+        )
     return values
 
 
@@ -246,7 +237,7 @@ def step_of(line: str) -> int | None:
 
 
 def complete_lines(path: Path) -> Iterator[str]:
-    """The lines of a file that end in a newline; a torn last line of a killed process is left out."""
+    """The lines of a file that end in a newline; a last line that was cut off is left out."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.endswith("\n"):

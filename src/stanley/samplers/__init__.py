@@ -22,6 +22,7 @@ from stanley.samplers.run import ChainInfo, ChainResult, run_chains
 from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Stanley
 from stanley.samplers.tamed import TamedLangevin
+from stanley.samplers.traits import Traits, traits_of
 from stanley.samplers.underdamped import Underdamped
 
 #: What a configuration can name.
@@ -52,9 +53,11 @@ __all__ = [
     "Stanley",
     "StepInfo",
     "TamedLangevin",
+    "Traits",
     "Underdamped",
     "adapt",
     "evaluate",
     "metropolis",
     "run_chains",
+    "traits_of",
 ]

@@ -9,12 +9,20 @@ from typing import Literal, TypeVar, overload
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
 from stanley.samplers.preconditioned import Preconditioned, plain
-from stanley.samplers.run import check_event, check_request
-from stanley.samplers.traits import adjustable_step, has_quantile, target_of, with_step_size, with_threshold
+from stanley.samplers.run import check_event, check_precision, check_request
+from stanley.samplers.traits import (
+    has_quantile,
+    is_adjusted,
+    traits_of,
+    why_not_adjustable,
+    with_step_size,
+    with_threshold,
+)
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
@@ -91,16 +99,18 @@ def adapt(
     Raises StanleyError for a sampler that is not adjusted: nothing is rejected, so there is nothing to aim at.
     """
     name = type(sampler).__name__
-    instead = f"MALA or Adjusted({name}(...))" if getattr(sampler, "log_ratio", None) else "MALA"
+    instead = f"MALA or Adjusted({name}(...))" if why_not_adjustable(sampler) is None else "MALA"
     require(
-        adjustable_step(sampler),
+        is_adjusted(sampler),
         f"adapt needs a Metropolis-adjusted sampler, got {name}, which never rejects; use {instead}",
     )
-    target = target_of(sampler) if target_acceptance is None else target_acceptance
+    own = traits_of(sampler).target_acceptance
+    target = own if target_acceptance is None else target_acceptance
     require(0 < target < 1, f"target_acceptance is {target}, must lie between 0 and 1")
     known = (None, "draws", "gradients", "both")
     require(precondition in known, f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'")
     check_request(x0, num_steps, generator, None)
+    check_precision(sampler, potential)
     check_event(potential, x0)
     require(
         precondition is None or num_steps >= 20,
@@ -151,9 +161,8 @@ class Moments:
         self.count = self.first = self.second = self.steepness = torch.zeros_like(self.centre)
 
     def add(self, state: ChainState) -> None:
-        finite = (state.x.flatten(1).isfinite().all(1) & state.potential.isfinite()).view(
-            -1, *[1] * (state.x.dim() - 1)
-        )
+        finite = finite_chains(state.x) & state.potential.isfinite()
+        finite = finite.view(-1, *[1] * (state.x.dim() - 1))
         x = torch.where(finite, state.x - self.centre, 0.0)
         self.count = self.count + finite.sum(0)
         self.first, self.second = self.first + x.sum(0), self.second + (x**2).sum(0)
@@ -211,8 +220,8 @@ class RobbinsMonro:
     Robbins & Monro (1951).
     """
 
-    target_acceptance: float | None = None
-    rate: float = 0.05
+    target_acceptance: float | None = None  # acceptance to aim at; null for the sampler's own
+    rate: float = 0.05  # ρ, how fast the step size follows
 
     def __post_init__(self) -> None:
         a = self.target_acceptance
@@ -221,7 +230,8 @@ class RobbinsMonro:
 
     def update(self, step_size: float, acceptance: float, sampler: Sampler) -> float:
         """The next h of `sampler`, whose own step size is the largest allowed."""
-        target = target_of(sampler) if self.target_acceptance is None else self.target_acceptance
+        own = traits_of(sampler).target_acceptance
+        target = own if self.target_acceptance is None else self.target_acceptance
         return min(float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target)))
 
 

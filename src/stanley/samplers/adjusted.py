@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.stanley import Stanley
 from stanley.samplers.tamed import TamedLangevin
+from stanley.samplers.traits import Traits, is_adjusted, traits_of, why_not_adjustable
 from stanley.types import Energy
 
 if TYPE_CHECKING:
@@ -34,24 +35,21 @@ class Adjusted:
     Metropolis et al. (1953), Hastings (1970).
     """
 
-    proposal: Adjustable
+    proposal: Adjustable  # the sampler inside; --sampler adjusted-KIND
     kind: Literal["adjusted"] = "adjusted"
-
-    adjusted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         name = type(self.proposal).__name__
-        if getattr(self.proposal, "adjusted", False):
+        if is_adjusted(self.proposal):
             raise StanleyError(f"Adjusted({name}): {name} is adjusted already; use it as it is")
-        adjustable = hasattr(self.proposal, "log_ratio") and getattr(self.proposal, "adjustable", True)
-        if not adjustable:
-            reason = getattr(self.proposal, "no_log_ratio", "it has no propose and log_ratio")
+        reason = why_not_adjustable(self.proposal)
+        if reason is not None:
             raise StanleyError(f"Adjusted({name}): {reason}")
 
     @property
-    def target_acceptance(self) -> float:
-        """The proposal's own, else 0.574, optimal for Langevin-type moves: Roberts & Rosenthal (1998)."""
-        return getattr(self.proposal, "target_acceptance", 0.574)
+    def traits(self) -> Traits:
+        inner = traits_of(self.proposal)
+        return replace(inner, adjusted=True, gradients=inner.gradients + inner.log_ratio_gradients)
 
     @property
     def step_size(self) -> float:
@@ -63,5 +61,7 @@ class Adjusted:
     def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         candidate, move, info = self.proposal.propose(potential, state, generator)
         log_ratio = self.proposal.log_ratio(potential, state, candidate, move)
-        gradients = info.num_gradients + getattr(self.proposal, "log_ratio_gradients", 0)
-        return metropolis(state, candidate, log_ratio, generator, info._replace(num_gradients=gradients))
+        if info.num_gradients is not None:  # a proposal that counts, not knowing of its log-ratio
+            own = traits_of(self.proposal).log_ratio_gradients
+            info = info._replace(num_gradients=info.num_gradients + own)
+        return metropolis(state, candidate, log_ratio, generator, info)

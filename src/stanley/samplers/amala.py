@@ -18,6 +18,7 @@ from stanley.samplers.base import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, check_threshold, resolve_threshold, scale
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -34,13 +35,12 @@ class AMALA:
     Allassonnière & Kuhn (2015); the truncated drift is that of MALTA, Roberts & Tweedie (1996).
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    epsilon: float = 1.0
+    step_size: float  # h, the variance of the noise of a step
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    epsilon: float = 1.0  # ε, the noise across the gradient
     kind: Literal["amala"] = "amala"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.574
+    traits: ClassVar[Traits] = Traits(adjusted=True)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size, epsilon=self.epsilon)

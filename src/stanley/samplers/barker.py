@@ -18,6 +18,7 @@ from stanley.samplers.base import (
     require_positive,
 )
 from stanley.samplers.noise import normal_like, uniform_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -35,11 +36,10 @@ class Barker:
     Livingstone & Zanella 2023).
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["barker"] = "barker"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.40
+    traits: ClassVar[Traits] = Traits(adjusted=True, target_acceptance=0.40)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

@@ -10,16 +10,23 @@ State is for the next step, info is for the reader. A sampler that can be Metrop
     propose(potential, state, generator) -> (candidate: ChainState, move, StepInfo)
     log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
 
-where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x, and an
-attribute `log_ratio_gradients` if the log-ratio costs gradients of its own. A sampler whose step ends in a Metropolis
-test says `adjusted = True` and the acceptance rate to aim at, `target_acceptance`. One whose `init` costs anything but
-one gradient per chain says so with `init_gradients` and `init_potentials`.
+where `move` is whatever the log-ratio needs to know of how the candidate y was drawn from x. One
+that draws its proposal from a Gaussian of independent components states that law besides,
+
+    law(potential, state, signs=None) -> Law                 N(mean, diag variance)
+
+with `signs` what its `signs(x, generator)` drew, if its drift is estimated with random signs.
+
+What else the library asks of a sampler (whether its step ends in a Metropolis test, the acceptance
+rate to aim at, its cost, why it cannot be compiled) stands in one value, its attribute `traits`:
+see `traits.Traits`, whose defaults hold where there is none.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,7 +34,8 @@ from torch import Tensor
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.noise import uniform_like
-from stanley.types import Energy
+from stanley.samplers.traits import traits_of
+from stanley.types import Energy, chunk_size_of, for_rows
 
 DETACHED = (
     "the potential's value does not depend on x through autograd; "
@@ -52,9 +60,17 @@ class StepInfo(NamedTuple):
     acceptance: Tensor | None = None  # (B,)  min(1, α), the probability of accepting, not the coin
     scale: Tensor | None = None  # (B,)       mean of γ over the event
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
-    num_gradients: int = 1  # per chain; a Hessian-vector product counts as 2
-    num_potentials: int = 0  # per chain: evaluations of U without its gradient
+    num_gradients: int | None = None  # per chain, where it is not what the sampler's traits state
+    num_potentials: int | None = None  # likewise, evaluations of U without its gradient
     swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
+
+
+class Law(NamedTuple):
+    """The Gaussian N(mean, diag variance) that one step draws from, and the signs its drift used."""
+
+    mean: Tensor  # (B, *event)
+    variance: Tensor  # broadcastable to the mean
+    signs: Tensor | None = None
 
 
 class Sampler(Protocol):
@@ -78,14 +94,35 @@ class Proposal(Sampler, Protocol):
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Any) -> Tensor: ...
 
 
+@runtime_checkable
+class Gaussian(Sampler, Protocol):
+    """A sampler whose proposal is Gaussian, with independent components, and says which."""
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law: ...
+
+
+@runtime_checkable
+class RandomSigns(Gaussian, Protocol):
+    """A Gaussian proposal whose mean depends on random signs."""
+
+    def signs(self, x: Tensor, generator: torch.Generator) -> Tensor | None: ...
+
+
 def evaluate(potential: Energy, x: Tensor) -> ChainState:
     """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone, for each chunk."""
     x = x.detach()
-    parts = [value_and_gradient(potential, part) for part in chunks(potential, x)]
+    parts = [value_and_gradient(part, x[rows]) for part, rows in chunks(potential, len(x))]
     if len(parts) == 1:
         return ChainState(x, *parts[0])
     u, grad = zip(*parts, strict=True)
     return ChainState(x, torch.cat(u), torch.cat(grad))
+
+
+@torch.no_grad()
+def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
+    """U(x) without its gradient, for at most `at_most` points at a time, or fewer where U asks for it: (B,)."""
+    parts = [check_shape(part(x[rows]), x[rows]) for part, rows in chunks(potential, len(x), at_most)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,8 +142,8 @@ def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def hessian_vector(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     """∇²U(x)·v for each chain, exactly, by differentiating v·∇U once more."""
-    pairs = zip(chunks(potential, x), chunks(potential, vector), strict=True)
-    products = [hessian_vector_of(potential, *pair) for pair in pairs]
+    parts = chunks(potential, len(x))
+    products = [hessian_vector_of(part, x[rows], vector[rows]) for part, rows in parts]
     return products[0] if len(products) == 1 else torch.cat(products)
 
 
@@ -121,10 +158,16 @@ def hessian_vector_of(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     return product.detach()
 
 
-def chunks(potential: Energy, x: Tensor) -> tuple[Tensor, ...]:
-    """x, or its rows in turn where the potential says how many it takes at a time: see `types.Chunked`."""
-    size = getattr(potential, "chunk_size", None)
-    return (x,) if size is None else x.split(size)
+def chunks(potential: Energy, num: int, at_most: int | None = None) -> Iterator[tuple[Energy, slice]]:
+    """The rows of `num` chains in turn, each with the potential of those rows: at most `at_most` at a time, or fewer
+    where the potential is `types.Chunked`; all at once where neither says anything."""
+    size = min(filter(None, (chunk_size_of(potential), at_most)), default=num)
+    if size >= num:
+        yield potential, slice(None)
+        return
+    for first in range(0, num, size):
+        rows = slice(first, first + size)
+        yield for_rows(potential, rows), rows
 
 
 def check_potential(u: Tensor, x: Tensor) -> Tensor:
@@ -147,6 +190,17 @@ def check_shape(u: Tensor, x: Tensor) -> Tensor:
 def per_chain(values: Tensor) -> Tensor:
     """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B, *event) -> (B,)."""
     return values.flatten(1).sum(1, dtype=widest_float(values.device))
+
+
+def log_normal(x: Tensor, law: Law) -> Tensor:
+    """log N(x; mean, diag variance) without its constant, summed over the event: (B,)."""
+    variance = law.variance.expand_as(x)
+    return -per_chain((x - law.mean) ** 2 / variance + variance.log()) / 2
+
+
+def number_like(value: float, x: Tensor) -> Tensor:
+    """A number, or a 0-d tensor, as a 0-d tensor of the type and on the device of x."""
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
 
 
 def metropolis(
@@ -174,13 +228,13 @@ def choose(accept: Tensor, candidate: ChainState, state: ChainState) -> ChainSta
     )
 
 
-def require_positive(sampler: object, **values: float) -> None:
+def require_positive(sampler: Sampler, **values: float) -> None:
     """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
             hint = "use a positive number"
             if name == "step_size":
-                hint = getattr(sampler, "step_size_hint", "it is the variance of the noise per step")
+                hint = traits_of(sampler).step_size_hint
             require(
                 0 < value < math.inf,
                 f"{type(sampler).__name__}: {name} is {value}, must be > 0 and finite; {hint}",

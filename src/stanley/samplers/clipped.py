@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, StepInfo, evaluate, per_chain, require_positive
+from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
 from stanley.types import Energy
@@ -23,9 +23,9 @@ class ClippedLangevin:
     wrong drift. For 'element' scope and h → 0 it targets exp(-∫γ⊙∇U) in one dimension.
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    scope: Scope = "element"
+    step_size: float  # h, the variance of the noise of a step
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
     kind: Literal["clipped-langevin"] = "clipped-langevin"
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class ClippedLangevin:
     ) -> tuple[ChainState, Tensor, StepInfo]:
         h, noise = self.step_size, normal_like(state.x, generator)
         gamma = self.scale(state)
-        x = state.x - h / 2 * gamma * state.grad + h**0.5 * noise
+        x = self.mean(state, gamma) + h**0.5 * noise
         candidate = evaluate(potential, x)._replace(threshold=state.threshold)
         return candidate, noise, StepInfo(scale=gamma.flatten(1).mean(1))
 
@@ -55,6 +55,14 @@ class ClippedLangevin:
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * self.scale(candidate) * candidate.grad
         return per_chain(noise**2 - back**2 / h) / 2
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x - (h/2)·γ⊙∇U(x), h)."""
+        return Law(self.mean(state, self.scale(state)), number_like(self.step_size, state.x))
+
+    def mean(self, state: ChainState, gamma: Tensor) -> Tensor:
+        """x - (h/2)·γ⊙∇U(x)."""
+        return state.x - self.step_size / 2 * gamma * state.grad
 
     def scale(self, state: ChainState) -> Tensor:
         assert state.threshold is not None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -20,10 +21,13 @@ class GradientDescent:
     The half keeps h the same number as in `Langevin`, of which this is the zero-temperature limit.
     """
 
-    step_size: float
+    step_size: float  # h, twice the step along -∇U
     kind: Literal["gradient-descent"] = "gradient-descent"
 
-    no_log_ratio: ClassVar[str] = "its move is a point, which has no density"
+    traits: ClassVar[Traits] = Traits(
+        deterministic=True,
+        not_adjustable="its move is a point, which has no density",
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

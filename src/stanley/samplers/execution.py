@@ -36,8 +36,8 @@ from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.noise import Draw, Recorder, Tape
 from stanley.samplers.preconditioned import Preconditioned
-from stanley.samplers.traits import with_step_size, wrapped_by
-from stanley.types import Energy, network_of
+from stanley.samplers.traits import traits_of, with_step_size, wrapped_by
+from stanley.types import Energy, networks_in
 
 Execution = Literal["auto", "eager", "compile", "graph"]
 Step = Callable[[ChainState, torch.Generator], tuple[ChainState, StepInfo]]
@@ -116,7 +116,8 @@ def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any,
     kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
     leaves, structure = pytree.tree_flatten(state)
     like = tuple((tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves)
-    return kind, potential, getattr(network_of(potential), "training", None), structure, like
+    training = tuple(network.training for network in networks_in(potential))
+    return kind, potential, training, structure, like
 
 
 class NotTraceable(StanleyError):
@@ -156,7 +157,7 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     """Run the step to see what it draws and returns, and again as tensor operations; the generator is put back."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    reason = refused(sampler)
+    reason = traits_of(sampler).not_traceable
     if reason is not None:
         raise NotTraceable(reason)
     before, recorder = generator.get_state(), Recorder(generator)
@@ -175,7 +176,8 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     def step(*inputs: Tensor) -> list[Tensor]:
         held = iter(inputs)
         again = pytree.tree_unflatten([next(held) if isinstance(v, Tensor) else v for v in old], old_structure)
-        return tensors_of(taken_at(sampler, next(held)).step(potential, again, Tape(held)))  # type: ignore[arg-type]
+        kernel = with_tensor_step_size(sampler, next(held))
+        return tensors_of(kernel.step(potential, again, Tape(held)))  # type: ignore[arg-type]
 
     numbers = [draw.draw(torch.Generator(draw.device)) for draw in recorder.draws]
     inputs = (*tensors_of(state), step_size_of(sampler, state), *numbers)
@@ -183,7 +185,11 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
         graph = make_fx(step)(*inputs)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    run = {"trace": lambda: graph, "compile": lambda: compiled(graph), "graph": lambda: captured(graph, inputs)}[rung]()
+    run: Callable[..., list[Tensor]] = graph
+    if rung == "compile":
+        run = compiled(graph)
+    if rung == "graph":
+        run = captured(graph, inputs)
     run(*inputs)  # compiles now, so that a failure is seen here
     return Traced(run, recorder.draws, structure, {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)})
 
@@ -224,16 +230,12 @@ def captured(graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]) -> 
     return run
 
 
-def refused(sampler: Sampler) -> str | None:
-    """Why the sampler, or one inside it, is no function of tensors, if it says so."""
-    inner = wrapped_by(sampler)
-    return getattr(sampler, "not_traceable", None) or (None if inner is None else refused(inner[1]))
-
-
-def taken_at(sampler: Sampler, step_size: Tensor) -> Sampler:
+def with_tensor_step_size(sampler: Sampler, step_size: Tensor) -> Sampler:
     """The sampler with a tensor for a step size, unchecked: a check would read numbers back."""
     other, inner = copy.copy(sampler), wrapped_by(sampler)
-    field, value = ("step_size", step_size) if inner is None else (inner[0], taken_at(inner[1], step_size))
+    field, value = "step_size", step_size
+    if inner is not None:
+        field, value = inner[0], with_tensor_step_size(inner[1], step_size)
     object.__setattr__(other, field, value)  # it is frozen, and ours alone
     return other
 

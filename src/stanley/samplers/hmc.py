@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from stanley.samplers.base import (
     require_positive,
 )
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -36,14 +37,10 @@ class HMC:
     Neal (2011), sections 5.2.3, 5.3.2 and 5.4.2.
     """
 
-    step_size: float
-    num_leapfrog: int = 10
-    jitter: bool = True
+    step_size: float  # ε, a leapfrog step: √h of a Langevin sampler
+    num_leapfrog: int = 10  # leapfrog steps of a step
+    jitter: bool = True  # draw their number anew for each step
     kind: Literal["hmc"] = "hmc"
-
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.8  # 0.651 in the limit of Beskos et al. (2013); higher is the safer side
-    step_size_hint: ClassVar[str] = "it is the leapfrog step ε, √h of a Langevin sampler"
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
@@ -54,9 +51,16 @@ class HMC:
         )
 
     @property
-    def not_traceable(self) -> str | None:
-        """Why `execution` cannot compile or capture it."""
-        return "HMC with jitter draws its number of leapfrog steps anew; jitter=False keeps it" if self.jitter else None
+    def traits(self) -> Traits:
+        why = "HMC with jitter draws its number of leapfrog steps anew; jitter=False keeps it"
+        return Traits(
+            adjusted=True,
+            target_acceptance=0.8,  # 0.651 in the limit of Beskos et al. (2013); higher is the safer side
+            step_is_time=True,
+            step_size_hint="it is the leapfrog step ε, √h of a Langevin sampler",
+            gradients=self.num_leapfrog,
+            not_traceable=why if self.jitter else None,
+        )
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, StepInfo, evaluate, per_chain, require_positive
+from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
 from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
@@ -23,7 +23,7 @@ class Langevin:
     Roberts & Tweedie (1996), section 1.4; the draft's (6) with γ = 1.
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["langevin"] = "langevin"
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Langevin:
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Tensor, StepInfo]:
         h, noise = self.step_size, normal_like(state.x, generator)
-        x = state.x - h / 2 * state.grad + h**0.5 * noise
+        x = self.mean(state) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo()
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
@@ -48,3 +48,11 @@ class Langevin:
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * candidate.grad
         return per_chain(noise**2 - back**2 / h) / 2
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x - (h/2)·∇U(x), h)."""
+        return Law(self.mean(state), number_like(self.step_size, state.x))
+
+    def mean(self, state: ChainState) -> Tensor:
+        """x - (h/2)·∇U(x)."""
+        return state.x - self.step_size / 2 * state.grad

@@ -8,9 +8,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
+from stanley.batches import finite_chains
+from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, require_positive
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -24,13 +26,14 @@ class MatchedLangevin:
     taken over finite chains only).
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    scope: Scope = "element"
+    step_size: float  # h, the variance of the noise of a step
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
     kind: Literal["matched-langevin"] = "matched-langevin"
 
-    no_log_ratio: ClassVar[str] = (
-        "its noise depends on all chains at once, so one chain's move has no density of its own"
+    traits: ClassVar[Traits] = Traits(
+        independent_chains=False,
+        not_adjustable=("its noise depends on all chains at once, so one chain's move has no density of its own"),
     )
 
     def __post_init__(self) -> None:
@@ -43,10 +46,21 @@ class MatchedLangevin:
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, self.scope))
 
     def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
-        assert state.threshold is not None
-        h, gamma = self.step_size, scale(state.grad, state.threshold, self.scope)
-        finite = state.grad.flatten(1).isfinite().all(1)
-        mean_gamma = gamma.flatten(1).mean(1).where(finite, torch.nan).nanmean()  # γ̄
-        x = state.x - h / 2 * gamma * state.grad + (h * mean_gamma) ** 0.5 * normal_like(state.x, generator)
+        gamma = self.scale(state)
+        law = self.law_at(state, gamma)
+        x = law.mean + law.variance**0.5 * normal_like(state.x, generator)
         candidate = evaluate(potential, x)._replace(threshold=state.threshold)
         return candidate, StepInfo(scale=gamma.flatten(1).mean(1))
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x - (h/2)·γ⊙∇U(x), h·γ̄)."""
+        return self.law_at(state, self.scale(state))
+
+    def law_at(self, state: ChainState, gamma: Tensor) -> Law:
+        h, finite = self.step_size, finite_chains(state.grad)
+        mean_gamma = gamma.flatten(1).mean(1).where(finite, torch.nan).nanmean()  # γ̄
+        return Law(state.x - h / 2 * gamma * state.grad, h * mean_gamma)
+
+    def scale(self, state: ChainState) -> Tensor:
+        assert state.threshold is not None
+        return scale(state.grad, state.threshold, self.scope)

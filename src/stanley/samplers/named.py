@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.amala import AMALA
 from stanley.samplers.barker import Barker
@@ -15,6 +17,7 @@ from stanley.samplers.preconditioned_langevin import PreconditionedLangevin
 from stanley.samplers.random_walk import RandomWalk
 from stanley.samplers.stanley import Stanley
 from stanley.samplers.tamed import TamedLangevin
+from stanley.samplers.traits import traits_of
 from stanley.samplers.underdamped import Underdamped
 
 #: Told apart by `kind`.
@@ -34,3 +37,9 @@ SingleSampler = (
     | RandomWalk
     | Adjusted
 )
+
+
+def step_is_time(kind: object) -> bool:
+    """Whether the step size of this kind of sampler is a time step, not the variance of the noise."""
+    alone = [sampler for sampler in get_args(SingleSampler) if sampler is not Adjusted]
+    return any(s.kind == kind and traits_of(s(step_size=1.0)).step_is_time for s in alone)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stanley.errors import require
 from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.samplers.traits import Traits, traits_of
 from stanley.types import Energy
 
 
@@ -22,10 +23,6 @@ class Stretched:
 
     def __call__(self, z: Tensor) -> Tensor:
         return self.energy(self.scale * z)
-
-    @property
-    def chunk_size(self) -> int | None:
-        return getattr(self.energy, "chunk_size", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +41,6 @@ class Preconditioned:
     sampler: Sampler
     scale: Tensor
 
-    no_log_ratio: ClassVar[str] = "wrap it the other way round, Preconditioned(Adjusted(...), scale)"
-
     def __post_init__(self) -> None:
         bad = int((~((self.scale > 0) & self.scale.isfinite())).sum())
         require(
@@ -59,20 +54,9 @@ class Preconditioned:
         return self.sampler.step_size
 
     @property
-    def adjusted(self) -> bool:
-        return getattr(self.sampler, "adjusted", False)
-
-    @property
-    def target_acceptance(self) -> float:
-        return getattr(self.sampler, "target_acceptance", 0.574)
-
-    @property
-    def init_gradients(self) -> int:
-        return getattr(self.sampler, "init_gradients", 1)
-
-    @property
-    def init_potentials(self) -> int:
-        return getattr(self.sampler, "init_potentials", 0)
+    def traits(self) -> Traits:
+        why = "wrap it the other way round, Preconditioned(Adjusted(...), scale)"
+        return replace(traits_of(self.sampler), not_adjustable=why)
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         require(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, StepInfo, evaluate, hessian_vector, require_positive
+from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, hessian_vector, require_positive
 from stanley.samplers.noise import normal_like, signs_like
-from stanley.samplers.stanley import Law, refuse_kinked
+from stanley.samplers.stanley import refuse_kinked
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -45,17 +46,12 @@ class PreconditionedLangevin:
     Li, Chen, Carlson & Carin (2016), "Preconditioned stochastic gradient Langevin dynamics", algorithm 1.
     """
 
-    step_size: float
-    beta: float = 0.99
-    epsilon: float = 1e-5
-    bias_correction: bool = True
-    correction: Literal["none", "drift"] = "none"
+    step_size: float  # h, the variance of the noise of a step where G = 1
+    beta: float = 0.99  # how long the scale remembers
+    epsilon: float = 1e-5  # bounds the scale by 1/ε
+    bias_correction: bool = True  # correct the first steps as Adam does
+    correction: Literal["none", "drift"] = "none"  # of the drift: none or drift
     kind: Literal["preconditioned-langevin"] = "preconditioned-langevin"
-
-    no_log_ratio: ClassVar[str] = (
-        "its metric depends on the whole history of the chain, so that x alone is not a Markov chain; "
-        "use adapt(MALA(...), precondition='draws') for an exact diagonal metric"
-    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size, epsilon=self.epsilon)
@@ -66,6 +62,17 @@ class PreconditionedLangevin:
             f"PreconditionedLangevin: correction is {self.correction!r}, must be one of {', '.join(known)}",
         )
 
+    @property
+    def traits(self) -> Traits:
+        return Traits(
+            gradients=3 if self.correction == "drift" else 1,
+            not_markov="it carries second moments of the gradient from step to step",
+            not_adjustable=(
+                "its metric depends on the whole history of the chain, so that x alone is not a "
+                "Markov chain; use adapt(MALA(...), precondition='draws') for an exact diagonal metric"
+            ),
+        )
+
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         state = evaluate(potential, x)
         if self.correction == "drift":
@@ -74,13 +81,19 @@ class PreconditionedLangevin:
 
     def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         moment = self.remember(state)
-        law = self.law(potential, state, moment, self.signs(state.x, generator))
+        law = self.law(potential, state, self.signs(state.x, generator), moment)
         candidate = evaluate(potential, law.mean + law.variance.sqrt() * normal_like(state.x, generator))
-        info = StepInfo(scale=self.metric(moment).flatten(1).mean(1), num_gradients=3 if law.signs is not None else 1)
-        return candidate._replace(memory=moment), info
+        return candidate._replace(memory=moment), StepInfo(scale=self.metric(moment).flatten(1).mean(1))
 
-    def law(self, potential: Energy, state: ChainState, moment: SecondMoment, signs: Tensor | None) -> Law:
-        """μ = x - (h/2)·G⊙g (+ (h/2)·Γ), variance hG, given the V that has just seen g."""
+    def law(
+        self,
+        potential: Energy,
+        state: ChainState,
+        signs: Tensor | None = None,
+        moment: SecondMoment | None = None,
+    ) -> Law:
+        """μ = x - (h/2)·G⊙g (+ (h/2)·Γ), variance hG, with `moment` the V that has just seen g."""
+        moment = self.remember(state) if moment is None else moment
         h, metric = self.step_size, self.metric(moment)
         mean = state.x - h / 2 * metric * state.grad
         if signs is not None:

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from stanley.samplers.base import (
     ChainState,
+    Law,
     StepInfo,
-    check_shape,
-    chunks,
     metropolis,
+    number_like,
     per_chain,
     require_positive,
+    values,
 )
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -33,13 +35,17 @@ class RandomWalk:
     Metropolis et al. (1953); the acceptance to aim at: Roberts, Gelman & Gilks (1997).
     """
 
-    step_size: float
+    step_size: float  # h, the variance of the noise of a step
     kind: Literal["random-walk"] = "random-walk"
 
-    adjusted: ClassVar[bool] = True
-    target_acceptance: ClassVar[float] = 0.234
-    init_gradients: ClassVar[int] = 0
-    init_potentials: ClassVar[int] = 1
+    traits: ClassVar[Traits] = Traits(
+        adjusted=True,
+        target_acceptance=0.234,
+        gradients=0,
+        potentials=1,
+        init_gradients=0,
+        init_potentials=1,
+    )
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
@@ -56,16 +62,18 @@ class RandomWalk:
     ) -> tuple[ChainState, Tensor, StepInfo]:
         noise = normal_like(state.x, generator)
         candidate = evaluate_only(potential, state.x + self.step_size**0.5 * noise)
-        return candidate, noise, StepInfo(num_gradients=0, num_potentials=1)
+        return candidate, noise, StepInfo()
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
         """0: the way back is as likely as the way there."""
         return per_chain(state.x.new_zeros(len(state.x), 1))
 
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x, h)."""
+        return Law(state.x, number_like(self.step_size, state.x))
 
-@torch.no_grad()
+
 def evaluate_only(potential: Energy, x: Tensor) -> ChainState:
     """U(x) for all chains, and NaN where ∇U(x) would stand."""
     x = x.detach()
-    u = torch.cat([check_shape(potential(part), part) for part in chunks(potential, x)])
-    return ChainState(x, u, x.new_full((), math.nan).expand_as(x))
+    return ChainState(x, values(potential, x), x.new_full((), math.nan).expand_as(x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, per_cha
 from stanley.samplers.named import SingleSampler
 from stanley.samplers.noise import uniform_like
 from stanley.samplers.preconditioned import Preconditioned
-from stanley.samplers.traits import with_step_size
+from stanley.samplers.traits import Traits, traits_of, with_step_size
 from stanley.types import Energy, Potential
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class ReplicaExchange:
     Geyer (1991); even-odd rounds: Okabe et al. (2001), Syed et al. (2022), "Non-reversible parallel tempering".
     """
 
-    sampler: Replicated
-    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
-    power: float = 1.0
+    sampler: Replicated  # the sampler of each replica
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)  # of the replicas, from 1 upwards
+    power: float = 1.0  # the step size grows as T to this power
     kind: Literal["replica-exchange"] = "replica-exchange"
 
     def __post_init__(self) -> None:
@@ -82,20 +82,17 @@ class ReplicaExchange:
         return self.sampler.step_size
 
     @property
-    def adjusted(self) -> bool:
-        return getattr(self.sampler, "adjusted", False)
-
-    @property
-    def target_acceptance(self) -> float:
-        return getattr(self.sampler, "target_acceptance", 0.574)
-
-    @property
-    def init_gradients(self) -> int:
-        return len(self.temperatures) * getattr(self.sampler, "init_gradients", 1)
-
-    @property
-    def init_potentials(self) -> int:
-        return len(self.temperatures) * getattr(self.sampler, "init_potentials", 0)
+    def traits(self) -> Traits:
+        inner, num = traits_of(self.sampler), len(self.temperatures)
+        return replace(
+            inner,
+            deterministic=False,  # the swaps toss coins
+            gradients=num * inner.gradients,
+            potentials=num * inner.potentials,
+            init_gradients=num * inner.init_gradients,
+            init_potentials=num * inner.init_potentials,
+            not_markov="it carries replicas from step to step" if num > 1 else inner.not_markov,
+        )
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         cold, *hot = (self.at(t).init(tempered(potential, t), x) for t in self.temperatures)
@@ -113,8 +110,8 @@ class ReplicaExchange:
             swaps[i] = acceptance.mean().to(swaps[i])
         cold, *hot = ladder
         return cold._replace(memory=Replicas(cold.memory, tuple(hot), rounds + 1)), infos[0]._replace(
-            num_gradients=sum(info.num_gradients for info in infos),
-            num_potentials=sum(info.num_potentials for info in infos),
+            num_gradients=total([info.num_gradients for info in infos]),
+            num_potentials=total([info.num_potentials for info in infos]),
             swap_acceptance=torch.stack(swaps) if swaps else None,
         )
 
@@ -122,6 +119,12 @@ class ReplicaExchange:
         """The sampler with the step size of a temperature; T = 1 is the sampler itself."""
         h = self.step_size * temperature**self.power
         return self.sampler if temperature == 1 else with_step_size(self.sampler, h)
+
+
+def total(counts: list[int | None]) -> int | None:
+    """Of all replicas; None where their sampler counts nothing, since its traits state it."""
+    counted = [n for n in counts if n is not None]
+    return sum(counted) if counted else None
 
 
 def tempered(potential: Energy, temperature: float) -> Energy:

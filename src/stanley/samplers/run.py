@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.samplers.traits import adjustable_step
-from stanley.types import Energy, rounded
+from stanley.samplers.traits import is_adjusted, traits_of
+from stanley.types import Energy, in_float32, layers, rounded
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,7 @@ def run_chains(
     the gradient that every sampler but `RandomWalk` needs.
     """
     check_request(x0, num_steps, generator, keep_every)
-    require(
-        not (adjustable_step(sampler) and rounded(potential)),
-        f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
-        "unadjusted sampler, float32, or Bf16(energy, force=True)",
-    )
+    check_precision(sampler, potential)
     check_event(potential, x0)
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     before = state.x
@@ -106,11 +103,26 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
         raise StanleyError(
             f"the generator is on {generator.device} and x0 on {x0.device}; use torch.Generator({str(x0.device)!r})"
         )
-    bad = int((~x0.flatten(1).isfinite().all(1)).sum())
+    bad = int((~finite_chains(x0)).sum())
     require(
         bad == 0,
         f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite point",
     )
+
+
+def check_precision(sampler: Sampler, potential: Energy) -> None:
+    """No Metropolis test on a U that is rounded, unless someone insisted."""
+    require(
+        not (is_adjusted(sampler) and rounded(potential)),
+        f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
+        "unadjusted sampler, float32 (stanley.types.in_float32), or Bf16(energy, force=True)",
+    )
+
+
+def potential_for(sampler: Sampler, potential: Energy) -> Energy:
+    """The potential in the precision that the sampler's chains can use: float32 where a step ends in a Metropolis test,
+    as it is elsewhere."""
+    return in_float32(potential) if is_adjusted(sampler) else potential
 
 
 def check_event(potential: Energy, x0: Tensor) -> None:
@@ -118,9 +130,7 @@ def check_event(potential: Energy, x0: Tensor) -> None:
 
     Some would be accepted otherwise: a density in the plane does not look at a third coordinate.
     """
-    energy: object = potential
-    while not hasattr(energy, "event_shape") and hasattr(energy, "energy"):  # `Potential` and other wrappings
-        energy = energy.energy  # type: ignore[attr-defined]
+    energy = next((layer for layer in layers(potential) if hasattr(layer, "event_shape")), None)
     event = getattr(energy, "event_shape", None)
     require(
         event is None or tuple(x0.shape[1:]) == tuple(event),
@@ -140,16 +150,18 @@ class Totals:
             zero,
         )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
-        self.num_gradients = getattr(sampler, "init_gradients", 1)
-        self.num_potentials = getattr(sampler, "init_potentials", 0)
+        self.cost = traits_of(sampler)
+        self.num_gradients = self.cost.init_gradients
+        self.num_potentials = self.cost.init_potentials
         self.swaps: Tensor | None = None
         self.swap_rounds: Tensor | int = 0
         self.has_acceptance = self.has_scale = False
 
     def add(self, state: ChainState, info: StepInfo) -> None:
         self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
-        self.num_gradients += info.num_gradients
-        self.num_potentials += info.num_potentials
+        gradients, potentials = info.num_gradients, info.num_potentials
+        self.num_gradients += self.cost.gradients if gradients is None else gradients
+        self.num_potentials += self.cost.potentials if potentials is None else potentials
         if info.swap_acceptance is not None:
             tried = ~info.swap_acceptance.isnan()  # a pair of temperatures takes part in every other round
             rates = info.swap_acceptance.where(tried, 0.0)
@@ -166,7 +178,7 @@ class Totals:
         return f"acceptance {float(self.acceptance.mean()) / steps:.2f}" if self.has_acceptance else ""
 
     def summary(self, state: ChainState, num_steps: int) -> ChainInfo:
-        finite = state.x.flatten(1).isfinite().all(1) & state.potential.isfinite()
+        finite = finite_chains(state.x) & state.potential.isfinite()
         one = torch.ones_like(state.potential)
         return ChainInfo(
             acceptance=(self.acceptance / num_steps).to(one) if self.has_acceptance else one,

@@ -21,7 +21,7 @@ class Quantile:
     `Quantile(0.9)` leaves nine in ten components (or pixels, or chains: what the scope counts) at full step.
     """
 
-    quantile: float
+    quantile: float  # share of |∇U| that lies below the threshold
 
     def __post_init__(self) -> None:
         q = self.quantile

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import (
     ChainState,
+    Law,
     StepInfo,
     evaluate,
     hessian_vector,
-    per_chain,
+    log_normal,
     require_positive,
 )
 from stanley.samplers.noise import normal_like, signs_like
@@ -27,15 +29,8 @@ from stanley.samplers.scale import (
     resolve_threshold,
     scale,
 )
+from stanley.samplers.traits import Traits
 from stanley.types import Energy, piecewise_linear
-
-
-class Law(NamedTuple):
-    """The Gaussian N(mean, diag variance) that one step draws from, and the random signs its drift used."""
-
-    mean: Tensor
-    variance: Tensor
-    signs: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -60,15 +55,13 @@ class Stanley:
     Karimi, Xie & Li, STANLEY, eq. (5)-(6) with h = 1; midpoint: Hütter & Öttinger (1998).
     """
 
-    step_size: float
-    threshold: float | Quantile = Quantile(0.9)
-    scope: Scope = "element"
-    refresh: Literal["step", "start", "lagged"] = "step"
-    correction: Literal["none", "drift", "midpoint"] = "none"
-    floor: float = 0.0
+    step_size: float  # h, the variance of the noise of a step where γ = 1
+    threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
+    scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
+    refresh: Literal["step", "start", "lagged"] = "step"  # γ of each step, of the start, or lagged
+    correction: Literal["none", "drift", "midpoint"] = "none"  # of the drift
+    floor: float = 0.0  # lower bound of γ
     kind: Literal["stanley"] = "stanley"
-
-    no_log_ratio: ClassVar[str] = "the midpoint move has no tractable density; use correction='none' or 'drift'"
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)
@@ -88,12 +81,16 @@ class Stanley:
         )
 
     @property
-    def adjustable(self) -> bool:
-        return self.correction != "midpoint"
-
-    @property
-    def log_ratio_gradients(self) -> int:
-        return 2 if self.correction == "drift" else 0
+    def traits(self) -> Traits:
+        midpoint = "the midpoint move has no tractable density; use correction='none' or 'drift'"
+        kept = f"refresh={self.refresh!r} keeps γ from the start of a run; use refresh='step'"
+        return Traits(  # also of a value that is about to be refused: its message asks for the unit of h
+            independent_chains=self.refresh != "lagged",
+            gradients=3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1,
+            log_ratio_gradients=2 if self.correction == "drift" else 0,
+            not_markov=None if self.refresh == "step" else kept,
+            not_adjustable=midpoint if self.correction == "midpoint" else None,
+        )
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         state = evaluate(potential, x)
@@ -119,9 +116,8 @@ class Stanley:
             there = evaluate(potential, law.mean + noise)._replace(threshold=state.threshold)
             noise = (1 + self.scale(there) / self.scale(state)) / 2 * noise
         candidate = evaluate(potential, law.mean + noise)
-        gradients = {"none": 1, "midpoint": 2, "drift": 3}[self.correction]
         gamma = law.variance / self.step_size  # exactly 1 where γ is
-        info = StepInfo(scale=gamma.flatten(1).mean(1), num_gradients=gradients)
+        info = StepInfo(scale=gamma.flatten(1).mean(1))
         return candidate._replace(threshold=state.threshold, scale=state.scale), law, info
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Law) -> Tensor:
@@ -133,7 +129,7 @@ class Stanley:
         reverse = self.law(potential, candidate, move.signs)
         return log_normal(state.x, reverse) - log_normal(candidate.x, move)
 
-    def law(self, potential: Energy, state: ChainState, signs: Tensor | None) -> Law:
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
         """μ(x) = x - (h/2)γ⊙g (+ hΓ), variance hγ."""
         h, gamma = self.step_size, self.scale(state)
         mean = state.x - h / 2 * gamma * state.grad
@@ -179,17 +175,11 @@ class Stanley:
         return torch.where(active, -gamma * curvature / square / 2, 0.0)
 
 
-def log_normal(x: Tensor, law: Law) -> Tensor:
-    """log N(x; mean, diag variance) without its constant, summed over the event: (B,)."""
-    variance = law.variance.expand_as(x)
-    return -per_chain((x - law.mean) ** 2 / variance + variance.log()) / 2
-
-
 def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
     """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
     require(len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2")
     order = torch.arange(len(gamma), device=gamma.device)
-    finite = grad.flatten(1).isfinite().all(1)
+    finite = finite_chains(grad)
     donors = order[finite]
     source = order.clone()
     source[donors] = donors.roll(-1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, StepInfo, evaluate, per_chain, require_positive
+from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import magnitude
 from stanley.types import Energy
@@ -27,8 +27,8 @@ class TamedLangevin:
     Brosse, Durmus, Moulines & Sabanis (2019).
     """
 
-    step_size: float
-    scope: Literal["sample", "element"] = "sample"
+    step_size: float  # h, the variance of the noise of a step
+    scope: Literal["sample", "element"] = "sample"  # what |∇U| is taken over: sample or element
     kind: Literal["tamed-langevin"] = "tamed-langevin"
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class TamedLangevin:
     ) -> tuple[ChainState, Tensor, StepInfo]:
         h, noise = self.step_size, normal_like(state.x, generator)
         taming = self.taming(state)
-        x = state.x - h / 2 * taming * state.grad + h**0.5 * noise
+        x = self.mean(state, taming) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo(scale=taming.flatten(1).mean(1))
 
     def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
@@ -58,6 +58,14 @@ class TamedLangevin:
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * self.taming(candidate) * candidate.grad
         return per_chain(noise**2 - back**2 / h) / 2
+
+    def law(self, potential: Energy, state: ChainState, signs: Tensor | None = None) -> Law:
+        """N(x - (h/2)·G(x), h)."""
+        return Law(self.mean(state, self.taming(state)), number_like(self.step_size, state.x))
+
+    def mean(self, state: ChainState, taming: Tensor) -> Tensor:
+        """x - (h/2)·G(x)."""
+        return state.x - self.step_size / 2 * taming * state.grad
 
     def taming(self, state: ChainState) -> Tensor:
         """1 / (1 + (h/2)·|∇U|), broadcastable to the event: G = taming·∇U."""

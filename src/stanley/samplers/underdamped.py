@@ -12,6 +12,7 @@ from torch import Tensor
 from stanley.errors import require
 from stanley.samplers.base import ChainState, StepInfo, evaluate, require_positive
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -36,14 +37,18 @@ class Underdamped:
     Leimkuhler & Matthews (2013), "Rational construction of stochastic numerical methods for molecular sampling".
     """
 
-    step_size: float  # Δt
-    friction: float = 1.0  # η
+    step_size: float  # Δt, a time step: √h of a Langevin sampler
+    friction: float = 1.0  # η, the friction
     kind: Literal["underdamped"] = "underdamped"
 
-    step_size_hint: ClassVar[str] = "it is the time step Δt, √h of a Langevin sampler"
-    no_log_ratio: ClassVar[str] = (
-        "its step moves position and momentum together, and q(y→x) given x alone has no closed form; "
-        "use Langevin inside Adjusted, or MALA"
+    traits: ClassVar[Traits] = Traits(
+        step_is_time=True,
+        step_size_hint="it is the time step Δt, √h of a Langevin sampler",
+        not_markov="it carries momentum from step to step",
+        not_adjustable=(
+            "its step moves position and momentum together, and q(y→x) given x alone has no closed "
+            "form; use Langevin inside Adjusted, or MALA"
+        ),
     )
 
     def __post_init__(self) -> None:

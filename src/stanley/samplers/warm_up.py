@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.errors import StanleyError, require
-from stanley.samplers import Adjusted, Sampler, adapt, run_chains
+from stanley.samplers import Adjusted, ChainInfo, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
-from stanley.samplers.traits import adjustable_step, has_quantile, with_threshold
-from stanley.types import Energy
+from stanley.samplers.base import values
+from stanley.samplers.traits import has_quantile, is_adjusted, with_threshold
+from stanley.types import Energy, in_float32
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,18 @@ class Ready:
 
     sampler: Sampler
     x: Tensor  # (B, *event)
-    how: str  # in words
+    step_size_from: str  # in words: "adapt, 500 steps"
+
+    def numbers(self, info: ChainInfo) -> dict[str, Any]:
+        """What chains of this sampler came to, ready for JSON; null where nothing is ever rejected."""
+        adjusted = is_adjusted(self.sampler)
+        return {
+            "step_size": float(self.sampler.step_size),
+            "step_size_from": self.step_size_from,
+            "acceptance": float(info.acceptance.mean()) if adjusted else None,
+            "gradients_per_chain": info.num_gradients,
+            "nonfinite": int(info.nonfinite.sum()),
+        }
 
 
 def warm_up(
@@ -44,30 +58,30 @@ def warm_up(
     Raises StanleyError if a chain diverges: what follows could only start at finite points.
     """
     require(num_steps >= 0, f"warm-up is {num_steps} steps, must be at least 0")
-    with torch.no_grad():
-        out = int((~potential(x0).isfinite()).sum())
+    out = int((~values(potential, x0).isfinite()).sum())
     require(
         out == 0,
         f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the width of the "
         "starts, or move the density so that they lie inside it",
     )
-    twin = sampler if adjustable_step(sampler) or not tune else adjusted_twin(sampler)
+    twin = sampler if is_adjusted(sampler) or not tune else adjusted_twin(sampler)
     require(
         precondition is None or (tune and twin is sampler),
         f"precondition={precondition!r} is found along with the step size of an adjusted sampler; leave it out, or use "
         "an adjusted sampler and give no step size",
     )
-    x, how = x0, f"step size as it is, {num_steps} steps thrown away"
+    x, step_size_from = x0, f"the sampler itself, after {num_steps} steps of warm-up"
     if tune:
         require(num_steps >= 1, "warm-up is 0 steps, and the step size is to be found: give steps, or a step size")
-        found, x = adapt(twin, potential, x0, num_steps, generator=generator, precondition=precondition)
+        exact = in_float32(potential)  # the twin's Metropolis test compares values of U
+        found, x = adapt(twin, exact, x0, num_steps, generator=generator, precondition=precondition)
         if twin is sampler:
-            return Ready(found, x, f"step size found by adapt in {num_steps} steps")
+            return Ready(found, x, f"adapt, {num_steps} steps")
         sampler = found.proposal  # type: ignore[attr-defined]  # Adjusted's
-        how = f"step size of its adjusted twin, found by adapt in {num_steps} steps, then {num_steps} of its own"
+        step_size_from = f"adapt of its adjusted twin, {num_steps} steps, then {num_steps} of its own"
     if num_steps:
         x = run_chains(sampler, potential, x, num_steps, generator=generator).x
-        lost = int((~x.flatten(1).isfinite().all(1)).sum())
+        lost = int((~finite_chains(x)).sum())
         require(
             lost == 0,
             f"{lost} of {len(x)} chains of {type(sampler).__name__} left the finite numbers in the warm-up, at "
@@ -75,7 +89,7 @@ def warm_up(
         )
     if has_quantile(sampler):
         sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
-    return Ready(sampler, x, how)
+    return Ready(sampler, x, step_size_from)
 
 
 def adjusted_twin(sampler: Sampler) -> Sampler:

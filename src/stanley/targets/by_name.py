@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, did_you_mean, require
+from stanley.streams import stream
 from stanley.targets import Target, named
 from stanley.targets.named import TARGETS
 from stanley.types import Energy
@@ -94,7 +95,7 @@ def imported(name: str) -> Callable[..., Any]:
     except StanleyError:
         raise
     except Exception as error:  # whatever a user's module does when it is imported
-        raise StanleyError(f"cannot import {where}: {told(error)}") from error
+        raise StanleyError(f"cannot import {where}: {in_one_line(error)}") from error
     try:
         found = getattr(module, attribute)
     except AttributeError:
@@ -138,14 +139,14 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 
 def probe(density: Density) -> None:
     """U of two starts: one number each."""
-    x = density.initial(2, torch.Generator(density.device).manual_seed(0))
+    x = density.initial(2, stream(0, "probe", device=density.device))
     try:
         u = density.potential(x)
     except StanleyError:
         raise
     except Exception as error:  # whatever a user's function does
         raise StanleyError(
-            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}: {told(error)}"
+            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}: {in_one_line(error)}"
         ) from error
     require(
         isinstance(u, Tensor) and u.shape == (2,),
@@ -161,5 +162,5 @@ def probe(density: Density) -> None:
     )
 
 
-def told(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import logsigmoid
 
 from stanley.errors import StanleyError, require
+from stanley.streams import data_stream
 from stanley.targets.base import LOG_2PI, Target, normal
 
 
@@ -51,7 +52,7 @@ class LogisticRegression(Target):
         correlation ρ^|i-j|, an intercept, and labels drawn from the model at a w drawn from the prior."""
         require(d >= 2, f"d is {d}, must be >= 2: an intercept and a column")
         require(abs(correlation) < 1, f"correlation is {correlation}, must lie between -1 and 1")
-        g = torch.Generator().manual_seed(seed)
+        g = data_stream(seed)
         lag = torch.arange(d - 1, dtype=torch.float64)
         L = torch.linalg.cholesky(correlation ** (lag[:, None] - lag).abs())
         design = torch.cat([normal(num, d - 1, g) @ L.T, torch.ones(num, 1, dtype=torch.float64)], dim=1)

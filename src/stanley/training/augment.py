@@ -14,59 +14,74 @@ from stanley.errors import require
 
 @dataclass(frozen=True)
 class Augment:
-    """x₀ ← colour(zoom(shift(flip(x₀)))) for a share `chance` of the chains, each with its own random numbers.
+    """x₀ ← colour(zoom(shift(flip(x₀)))) for a random share `chance` of the chains that start.
 
     flip     mirrored left to right with probability ½
-    shift    moved by a whole number of pixels, uniform in -shift … shift in each direction; the border is repeated
-    zoom     a square of side a·H, a ~ U[1 - zoom, 1], placed uniformly, is stretched to the whole image (bilinear)
-    colour   RGB only, κ = `colour`: g + s·(x - g), m + c·(x - m), x + b with g the grey of each pixel, m the mean
-             of the image, s, c ~ U[1 - κ, 1 + κ] and b ~ U[-κ, κ], in units of [-1, 1]
-    chance   share of the chains that are transformed at a start; the others stay bit for bit
+    shift    moved by a whole number of pixels, uniform in -shift … shift in each direction; the
+             border is repeated
+    zoom     a square of side a·H, a ~ U[1 - zoom, 1], placed uniformly, is stretched to the whole
+             image (bilinear)
+    colour   RGB only, κ = `colour`: g + s·(x - g), m + c·(x - m), x + b with g the grey of each
+             pixel, m the mean of the image, s, c ~ U[1 - κ, 1 + κ] and b ~ U[-κ, κ], in units of
+             [-1, 1]
+    chance   share of the chains that are transformed; the others stay as they are, bit for bit
 
-    It carries chains to where their own small steps would take long, and K steps follow; chains that restart from
-    noise are left as they are. Not true: that the bank's law is still that of the sampler. What the K steps do not
-    undo is a bias towards the transformed images, so take transformations that the data's law allows.
-    Du, Li, Tenenbaum & Mordatch (2021), "Improved contrastive divergence", section 3.2: crop, flip, colour, blur.
+    Each chain draws its own transformation, which carries it to where its small steps would take
+    long; K steps of the sampler follow. Chains that restart from noise are not transformed.
+    Not true: that it leaves the law of the sampler invariant. What the K steps do not undo is a
+    bias towards transformed images, so choose transformations under which the data look the same.
+    Du, Li, Tenenbaum & Mordatch (2021), "Improved contrastive divergence", section 3.2.
     """
 
-    flip: bool = False
-    shift: int = 0
-    zoom: float = 0.0
-    colour: float = 0.0
-    chance: float = 1.0
+    flip: bool = False  # mirror at random
+    shift: int = 0  # largest shift, in pixels
+    zoom: float = 0.0  # largest share that is cut off before stretching
+    colour: float = 0.0  # largest change of colour; 0 for none
+    chance: float = 1.0  # share of the chains that is transformed
 
     def __post_init__(self) -> None:
-        require(self.shift >= 0, f"augment.shift is {self.shift}, must not be negative; it is in pixels")
+        require(
+            self.shift >= 0,
+            f"augment.shift is {self.shift}, but must be at least 0; it is a number of pixels",
+        )
         for name in ("zoom", "colour"):
             value = getattr(self, name)
-            require(0 <= value < 1, f"augment.{name} is {value}, must lie in [0, 1); 0.1 is mild")
-        require(0 < self.chance <= 1, f"augment.chance is {self.chance}, must lie in (0, 1]; augment null for none")
+            require(0 <= value < 1, f"augment.{name} is {value}, but must lie in [0, 1); try 0.1")
+        require(
+            0 < self.chance <= 1,
+            f"augment.chance is {self.chance}, but must lie in (0, 1]; use augment null for none",
+        )
         require(
             self.flip or self.shift > 0 or self.zoom > 0 or self.colour > 0,
-            "augment has nothing switched on; set flip, shift, zoom or colour, or augment null",
+            "augment has nothing switched on; set flip, shift, zoom or colour, or use augment null",
         )
 
     def check(self, data: Dataset) -> None:
-        """Refuse data that this has no meaning for."""
+        """Raise StanleyError for data that these transformations cannot be applied to."""
         shape = data.event_shape
         require(
             len(shape) == 3,
-            f"augment transforms images (C, H, W), the data are points of shape {shape}; use augment null",
+            f"augment transforms images (C, H, W), but the data are points of shape {shape}; use augment null",
         )
         require(
             not self.flip or data.flip,
-            "augment.flip is set, but a mirrored image is not among these data (their flip is off); leave it out",
+            "augment.flip is set, but these data have no mirrored images: their flip is off; use augment.flip false",
         )
         channels, height, width = shape
         limit = min(height, width) // 2
-        require(self.shift <= limit, f"augment.shift is {self.shift}, must be at most half the image: {limit}")
+        require(
+            self.shift <= limit,
+            f"augment.shift is {self.shift}, but must be at most {limit}, half the image",
+        )
         require(
             self.colour == 0 or channels == 3,
-            f"augment.colour is {self.colour}, the images have {channels} channel(s), must have 3; use 0",
+            f"augment.colour is {self.colour}, but the images have {channels} channel(s), not 3; use augment.colour 0",
         )
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        """Draws in the order: chance, flip, shift, zoom, colour; only of what is switched on."""
+        """Random numbers are drawn for chance, flip, shift, zoom and colour, in this order, and
+        only for what is switched on.
+        """
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand((len(x), *shape), generator=generator, device=x.device, dtype=x.dtype)
@@ -91,18 +106,23 @@ class Augment:
 
 
 def shifted(x: Tensor, offsets: Tensor) -> Tensor:
-    """x'[i, j] = x[i - dy, j - dx] with (dy, dx) = `offsets` (B, 2) of each image, the border repeated."""
+    """x'[i, j] = x[i - dy, j - dx], (dy, dx) = `offsets` (B, 2), with the border repeated."""
     for axis, offset in ((-2, offsets[:, 0]), (-1, offsets[:, 1])):
         size = x.shape[axis]
-        source = (torch.arange(size, device=x.device) - offset[:, None]).clamp(0, size - 1)  # (B, size)
+        pixels = torch.arange(size, device=x.device)
+        source = (pixels - offset[:, None]).clamp(0, size - 1)  # (B, size)
         index = source[:, None, :, None] if axis == -2 else source[:, None, None, :]
         x = x.gather(axis, index.expand_as(x))
     return x
 
 
-def zoomed(x: Tensor, side: Tensor, place: Tensor) -> Tensor:
-    """The square of side a·H, a = `side` (B,), whose centre lies at (1 - a)·`place` (B, 2) in [-1, 1]², stretched."""
+def zoomed(x: Tensor, side: Tensor, position: Tensor) -> Tensor:
+    """A square of each image, stretched to the whole image.
+
+    Its side is a·H with a = `side` (B,), its centre (1 - a)·`position` with `position` (B, 2) in
+    [-1, 1]².
+    """
     window = torch.diag_embed(side[:, None].expand(-1, 2))  # (B, 2, 2)
-    centre = (1 - side[:, None]) * place
+    centre = (1 - side[:, None]) * position
     grid = functional.affine_grid(torch.cat([window, centre[:, :, None]], 2), list(x.shape), align_corners=False)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

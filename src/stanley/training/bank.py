@@ -12,38 +12,44 @@ from stanley.data.base import Dataset, centre
 
 @dataclass(frozen=True)
 class StartNoise:
-    """What a chain that has no history starts from, and the scale against which its spread is measured.
+    """The noise that new chains start from, and the scale on which their spread is measured.
 
-    Images: U[-1, 1] per pixel. Vectors: N(mean, std²) per coordinate, the data's own.
-    mean, std are of the data (of at most 10,000 rows), shape (*event).
+    Images: U[-1, 1] in each pixel. Vectors: N(mean, std²) in each coordinate, with the mean and
+    standard deviation of the data (of the first 10,000 rows).
     """
 
-    mean: Tensor
-    std: Tensor
+    mean: Tensor  # (*event)
+    std: Tensor  # (*event)
     is_image: bool
 
     @classmethod
     def of(cls, data: Dataset, device: torch.device) -> StartNoise:
-        rows = data.train[:10_000]
-        x = (centre(rows) if data.is_image else rows.float()).to(device)
+        first = data.train[:10_000]
+        x = (centre(first) if data.is_image else first.float()).to(device)
         return cls(x.mean(0), x.std(0, unbiased=False), data.is_image)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """n starts, (n, *event)."""
         shape = (n, *self.mean.shape)
         if self.is_image:
             return 2 * torch.rand(shape, generator=generator, device=self.mean.device) - 1
-        return self.mean + self.std * torch.randn(shape, generator=generator, device=self.mean.device)
+        xi = torch.randn(shape, generator=generator, device=self.mean.device)
+        return self.mean + self.std * xi
 
     def spread(self, x: Tensor) -> Tensor:
-        """Median over chains of the root mean square of (x - mean)/σ, σ² the mean variance of the data: about 1."""
+        """The median over chains (B, *event) of √mean((x - mean)²)/σ, σ² the data's mean variance.
+
+        It is about 1 for the data themselves. Chains that are not a number are left out.
+        """
         sigma = (self.std**2).mean().sqrt()
         return ((x - self.mean) / sigma).flatten(1).pow(2).mean(1).sqrt().nanmedian()
 
 
 class Bank:
-    """M persistent chains; positions only, never energies or gradients, which go stale when the weights move.
+    """The positions of M persistent chains, each in a slot of its own.
 
-    Chains are written back to the slots they were read from: none is lost or doubled.
+    Energies and gradients are not kept: they are those of weights that have moved since. A chain is
+    written back to the slot that it was read from, so none is lost and none is there twice.
     """
 
     def __init__(self, positions: Tensor) -> None:
@@ -51,14 +57,18 @@ class Bank:
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """n distinct slots, uniformly, and their positions."""
-        order = torch.randperm(len(self.positions), generator=generator, device=self.positions.device)
-        slots = order[:n]
+        device = self.positions.device
+        slots = torch.randperm(len(self.positions), generator=generator, device=device)[:n]
         return slots, self.positions[slots]
 
     def write(self, slots: Tensor, x: Tensor) -> None:
+        """Put the chains x (n, *event) back into their slots (n,)."""
         self.positions[slots] = x
 
 
-def restart(x: Tensor, rows: Tensor, noise: StartNoise, generator: torch.Generator) -> Tensor:
-    """x with the marked rows (B,) replaced by fresh noise; the same random numbers are used whichever are marked."""
-    return torch.where(rows.view(-1, *[1] * (x.dim() - 1)), noise.draw(len(x), generator), x)
+def restart(x: Tensor, chosen: Tensor, noise: StartNoise, generator: torch.Generator) -> Tensor:
+    """x (B, *event) with the `chosen` chains (B,) replaced by fresh noise.
+
+    As many random numbers are drawn whichever are chosen.
+    """
+    return torch.where(chosen.view(-1, *[1] * (x.dim() - 1)), noise.draw(len(x), generator), x)

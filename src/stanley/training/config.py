@@ -9,156 +9,212 @@ from stanley.data import AnyData
 from stanley.errors import require
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler, RobbinsMonro
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.training.augment import Augment
-from stanley.training.kl_term import why_not
+from stanley.training.kl_term import why_no_gradient
 from stanley.training.optim import Adam, AnyOptimizer
+from stanley.types import Bf16, Chunked, Energy, Potential
 
 
 @dataclass(frozen=True)
 class Growth:
-    """K_t = K + ⌊(final - K)·min(1, t/(share·steps))⌉: chains get longer over the first `share` of the run.
+    """K_t = K + ⌊(final - K)·min(1, t/(share·steps))⌉: chains that get longer as training goes on.
 
-    Early energies are simple and few steps find their samples; late ones need more.
+    K, the configuration's `chain_steps`, grows to `final` over the first `share` of the run. Early
+    energies are simple, and few steps find their samples; late ones need more.
     """
 
-    final: int
-    share: float = 0.5
+    final: int  # chain steps at the end of the growth
+    share: float = 0.5  # share of the run over which they grow
 
     def __post_init__(self) -> None:
-        require(0 < self.share <= 1, f"growth.share is {self.share}, must lie in (0, 1]; growth null for none")
+        require(
+            0 < self.share <= 1,
+            f"growth.share is {self.share}, but must lie in (0, 1]; use growth null for none",
+        )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a run computes. Device and number of processes are not part of it: they are where,
-    not what, and `batch` and `bank_size` are those of all processes together.
+    """Everything that decides what a run computes.
 
-    steps, batch        training iterations; data points and chains per iteration
-    chain_steps         K, sampler steps per iteration
-    growth              grows K to `growth.final` over the first `growth.share` of the run; null keeps it
-    start               chains start from the 'bank' (persistent CD), the 'data' (CD-K) or 'noise' (short-run)
-    bank_size, restart  number of persistent chains, and the chance that a drawn one restarts from noise
-    free_stuck          a chain whose mean acceptance over its K steps is below this restarts from noise; 0 never
-    augment             random transformations of the bank's images when chains start from them; null for none
-    data_noise          standard deviation of Gaussian noise added to data, in data units
-    temperature         T in p ∝ exp(-E/T)
-    precision           of the network while chains run: 'float32', or 'bf16' for unadjusted samplers
-    chunk_size          chains whose gradients are taken at a time, for less memory; null for all
-    energy_l2           α of the penalty α·(E(x⁺)² + E(z)²)
-    kl_weight           weight of mean E(z), E held fixed, with the gradient through the last chain step; 0 for none
-    reference_std       s of a Gaussian reference |x|²/(2s²) added to the energy; null for none
-    warmup, decay       steps of linear warm-up; last share of the run over which the rate falls to 0 as a cosine
-    clip_norm           limit on the norm of the parameter gradient; 0 for none
-    ema                 β of the averaged weights, which are the ones that are judged and sampled
-    adapt               acceptance that the step size of an adjusted sampler is steered to; null keeps the step size
-    gap_limit           |mean E(x⁺) - mean E(z)| above this is a divergence
-    spread_limit        chains whose median distance from the data's mean, in the data's σ, is above this: likewise
-    on_divergence       'stop' keeps the last good checkpoint; 'rollback' returns to it with half the step sizes
+    Not part of it: the device, and how many processes share the work. `batch` and `bank_size` are
+    those of all processes together. Raises StanleyError for values that cannot work together.
+
+    data           the data set
+    network        the network whose output is the energy E(x)
+    sampler        the sampler that moves the chains, with its step size
+    optimizer      the optimiser of the weights, with its learning rate
+    steps          training iterations in the whole run
+    batch          data points, and chains, in each iteration
+    chain_steps    K, the sampler steps in each iteration
+    growth         K grows to `growth.final` over the first `growth.share` of the run; null: no
+    start          chains start from the 'bank' (persistent CD), the 'data' (CD-K) or 'noise'
+    bank_size      persistent chains in the bank
+    restart        probability that a chain of the bank starts from noise instead
+    free_stuck     chains with an acceptance below this over K steps restart from noise; 0: none
+    augment        transforms the bank's images at random when chains start from them; null: no
+    data_noise     standard deviation of Gaussian noise that is added to the data; 0: none
+    temperature    T in p ∝ exp(-E/T)
+    precision      of the network while chains run: 'float32', or 'bf16' for unadjusted samplers
+    chunk_size     points that the network takes at a time, in training and after; null: all
+    energy_l2      α in the penalty α·(mean E(x⁺)² + mean E(z)²); 0: none
+    kl_weight      weight of the gradient of E(z) through the last sampler step; 0: none
+    reference_std  s of a Gaussian reference |x|²/(2s²) that is added to the energy; null: none
+    warmup         steps over which the learning rate rises linearly; 0: none
+    decay          last share of the run, over which the learning rate falls to 0; 0: none
+    clip_norm      limit on the norm of the gradient with respect to the weights; 0: none
+    ema            β of the averaged weights, which are the ones that are judged and sampled
+    adapt          steers the step size of an adjusted sampler to an acceptance; null: no
+    gap_limit      training diverges where |mean E(x⁺) - mean E(z)| is above this
+    spread_limit   and where the median chain is this many σ of the data from its mean
+    on_divergence  'stop' with the last good checkpoint, or 'rollback' to it with halved step sizes
+    max_rollbacks  rollbacks after which a divergence stops the run
+    save_every     steps between two checkpoints
+    keep           how many of the newest checkpoints are kept
+    seed           of the weights, the order of the data, and the noise of the chains
     """
 
-    data: AnyData
-    network: AnyNetwork
-    sampler: AnySampler
-    optimizer: AnyOptimizer = field(default_factory=Adam)
-    steps: int = 10_000
-    batch: int = 128
-    chain_steps: int = 20
-    growth: Growth | None = None
-    start: Literal["bank", "data", "noise"] = "bank"
-    bank_size: int = 10_000
-    restart: float = 0.0
-    free_stuck: float = 0.0
-    augment: Augment | None = None
-    data_noise: float = 0.0
-    temperature: float = 1.0
-    precision: Literal["float32", "bf16"] = "float32"
-    chunk_size: int | None = None
-    energy_l2: float = 0.0
-    kl_weight: float = 0.0
-    reference_std: float | None = None
-    warmup: int = 0
-    decay: float = 0.4
-    clip_norm: float = 0.0
-    ema: float = 0.999
-    adapt: RobbinsMonro | None = None
-    gap_limit: float = 1000.0
-    spread_limit: float = 5.0
-    on_divergence: Literal["stop", "rollback"] = "stop"
-    max_rollbacks: int = 3
-    save_every: int = 500
-    keep: int = 3
-    seed: int = 0
+    # The parts
+    data: AnyData  # what is learned: see the kinds below
+    network: AnyNetwork  # the energy's network: see the kinds below
+    sampler: AnySampler  # what moves the chains: see the kinds below
+    optimizer: AnyOptimizer = field(default_factory=Adam)  # see the kinds below
+
+    # The run
+    steps: int = 10_000  # training iterations
+    batch: int = 128  # data points, and chains, of an iteration
+    chain_steps: int = 20  # K, the sampler steps of an iteration
+    growth: Growth | None = None  # longer chains later in the run; null keeps K
+
+    # Chains and the bank
+    start: Literal["bank", "data", "noise"] = "bank"  # what chains start from: bank, data or noise
+    bank_size: int = 10_000  # number of chains that are kept
+    restart: float = 0.0  # chance that a drawn chain restarts from noise
+    free_stuck: float = 0.0  # chains that accept less than this restart; 0 for none
+    augment: Augment | None = None  # random transformations of the bank's images; null for none
+
+    # Data and energy
+    data_noise: float = 0.0  # standard deviation of noise that is added to data
+    temperature: float = 1.0  # T in p ∝ exp(-E/T)
+    precision: Literal["float32", "bf16"] = "float32"  # of the network in chains; or bf16
+    chunk_size: int | None = None  # chains whose gradients are taken at a time; null for all
+
+    # Penalties and reference
+    energy_l2: float = 0.0  # α of the penalty α·(E(x⁺)² + E(z)²)
+    kl_weight: float = 0.0  # weight of E(z) through the last chain step; 0 for none
+    reference_std: float | None = None  # s of |x|²/(2s²), added to E; null for none
+
+    # Learning rate and weights
+    warmup: int = 0  # iterations over which the learning rate rises
+    decay: float = 0.4  # last share of the run over which it falls to 0
+    clip_norm: float = 0.0  # limit on the norm of the weights' gradient; 0 for none
+    ema: float = 0.999  # β of the averaged weights, which are judged and sampled
+
+    # The step size
+    adapt: RobbinsMonro | None = None  # steers the step size by acceptance; null keeps it
+
+    # Safety
+    gap_limit: float = 1000.0  # |mean E(x⁺) - mean E(z)| above this is a divergence
+    spread_limit: float = 5.0  # so are chains further than this many σ from the data
+    on_divergence: Literal["stop", "rollback"] = "stop"  # or rollback to the last checkpoint
+    max_rollbacks: int = 3  # rollbacks before the run stops
+
+    # Keeping
+    save_every: int = 500  # iterations between checkpoints
+    keep: int = 3  # number of checkpoints that are kept
+    seed: int = 0  # seed of weights, data order and chains
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "chain_steps", "bank_size", "save_every", "keep"):
             value = getattr(self, name)
-            require(value >= 1, f"{name} is {value}, must be at least 1")
+            require(value >= 1, f"{name} is {value}, but must be at least 1")
         for name in ("restart", "free_stuck", "decay"):
             value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} is {value}, must lie in [0, 1]")
-        for name in ("data_noise", "energy_l2", "kl_weight", "clip_norm", "warmup", "max_rollbacks"):
+            require(0 <= value <= 1, f"{name} is {value}, but must lie in [0, 1]")
+        switched_off_by_0 = ("data_noise", "energy_l2", "kl_weight", "clip_norm", "warmup")
+        for name in (*switched_off_by_0, "max_rollbacks"):
             value = getattr(self, name)
-            require(value >= 0, f"{name} is {value}, must not be negative; 0 turns it off")
+            require(value >= 0, f"{name} is {value}, but must not be negative; 0 turns it off")
         for name in ("temperature", "gap_limit", "spread_limit"):
             value = getattr(self, name)
-            require(value > 0, f"{name} is {value}, must be > 0")
+            require(value > 0, f"{name} is {value}, but must be > 0")
         require(
             self.reference_std is None or self.reference_std > 0,
-            f"reference_std is {self.reference_std}, must be > 0; null means no reference",
+            f"reference_std is {self.reference_std}, but must be > 0; use null for no reference",
         )
-        require(0 <= self.ema < 1, f"ema is {self.ema}, must lie in [0, 1); 0 keeps the raw weights")
-        require(0 <= self.seed < 2**63, f"seed is {self.seed}, must lie in [0, 2^63)")
+        require(
+            0 <= self.ema < 1,
+            f"ema is {self.ema}, but must lie in [0, 1); use 0 for weights that are not averaged",
+        )
+        require(0 <= self.seed < 2**63, f"seed is {self.seed}, but must lie in [0, 2^63)")
         require(
             self.start != "bank" or self.bank_size >= self.batch,
-            f"bank_size is {self.bank_size}, must be at least batch = {self.batch}: chains of one batch are distinct",
+            f"bank_size is {self.bank_size}, but must be at least batch = {self.batch}, "
+            "because the chains of a batch are distinct ones of the bank",
         )
-        require(self.precision in ("float32", "bf16"), f"precision is {self.precision!r}, must be 'float32' or 'bf16'")
+        require(
+            self.precision in ("float32", "bf16"),
+            f"precision is {self.precision!r}, but must be 'float32' or 'bf16'",
+        )
         require(
             self.chunk_size is None or self.chunk_size >= 1,
-            f"chunk_size is {self.chunk_size}, must be at least 1; null takes all chains at once",
+            f"chunk_size is {self.chunk_size}, but must be at least 1; use null for all at once",
         )
-        adjusted = adjustable_step(self.sampler)
+        adjusted = is_adjusted(self.sampler)
         require(
             not (adjusted and self.precision == "bf16"),
-            f"precision is 'bf16' but sampler {self.sampler.kind!r} tests differences of U, which bfloat16 knows to "
-            "three digits only; use float32, or an unadjusted sampler",
+            f"precision is 'bf16', but sampler {self.sampler.kind!r} accepts by differences of U, "
+            "of which bfloat16 has three digits only; use float32, or an unadjusted sampler",
         )
         require(
             self.adapt is None or adjusted,
-            f"adapt is set but sampler {self.sampler.kind!r} never rejects; use mala or adjusted, or adapt null",
+            f"adapt is set, but sampler {self.sampler.kind!r} never rejects; "
+            "use an adjusted sampler such as mala, or adapt null",
         )
         require(
             self.free_stuck == 0 or adjusted,
-            f"free_stuck is {self.free_stuck} but sampler {self.sampler.kind!r} never rejects; use 0",
+            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; use free_stuck 0",
         )
         require(
             self.growth is None or self.growth.final > self.chain_steps,
-            f"growth.final is {self.growth and self.growth.final}, must be above chain_steps = {self.chain_steps}",
+            f"growth.final is {self.growth and self.growth.final}, but must be above chain_steps = "
+            f"{self.chain_steps}; use growth null to keep it",
         )
         require(
             self.augment is None or self.start == "bank",
-            f"augment transforms states of the bank, and chains start from {self.start!r}; use start bank, or augment "
-            "null",
+            f"augment transforms chains of the bank, but chains start from {self.start!r}; "
+            "use start bank, or augment null",
         )
-        no_gradient = why_not(self.sampler) if self.kl_weight > 0 else None
+        no_gradient = why_no_gradient(self.sampler) if self.kl_weight > 0 else None
         require(
             no_gradient is None,
-            f"kl_weight is {self.kl_weight}, but no gradient goes through a step of sampler {self.sampler.kind!r}: "
-            f"{no_gradient}; use langevin, clipped-langevin, tamed-langevin, stanley without correction, or 0",
+            f"kl_weight is {self.kl_weight}, but no gradient goes through a step of sampler "
+            f"{self.sampler.kind!r}: {no_gradient}; use a Gaussian move that is not adjusted, "
+            "such as langevin, or kl_weight 0",
         )
 
+    def potential(self, energy: Energy) -> Potential:
+        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its chunks.
+
+        Whatever compares values of U instead of following its gradient takes it through `types.in_float32`.
+        """
+        seen = Bf16(energy) if self.precision == "bf16" else energy
+        return Potential(seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature)
+
     def chain_steps_at(self, step: int) -> int:
-        """K of iteration `step` = 0, 1, …"""
+        """K in iteration `step` = 0, 1, …"""
         if self.growth is None:
             return self.chain_steps
         share = min(1.0, step / (self.growth.share * self.steps))
         return self.chain_steps + round((self.growth.final - self.chain_steps) * share)
 
 
-#: Fields that a resumed run may change: they decide how long, where from and how it is kept, not what a step computes
-#: (more `steps` also stretch the learning-rate decay and the growth of K).
+#: Fields that a resumed run may change, because they do not decide what a step computes: how long
+#: it runs, where its data lie, how it is kept, when it diverges. (More `steps` also stretch the
+#: decay of the learning rate and the growth of K.)
 MAY_CHANGE = {
-    *("steps", "save_every", "keep", "chunk_size", "gap_limit", "spread_limit", "on_divergence", "max_rollbacks"),
+    *("steps", "save_every", "keep", "chunk_size"),
+    *("gap_limit", "spread_limit", "on_divergence", "max_rollbacks"),
     *("data.root", "data.path", "data.download", "data.cache", "data.memory_limit_mb"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupts:
-    """While entered, the first SIGINT or SIGTERM sets `seen`; a second one interrupts at once, as usual."""
+    """The first SIGINT or SIGTERM inside the block sets `seen`; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.seen = False

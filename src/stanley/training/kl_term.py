@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from stanley.samplers import AnySampler, ClippedLangevin, Langevin, Sampler, Stanley, TamedLangevin
-from stanley.samplers.base import ChainState
-from stanley.samplers.stanley import Law
+from stanley.samplers import AnySampler, Sampler
+from stanley.samplers.base import ChainState, Gaussian
+from stanley.samplers.traits import traits_of
 
 
 class LastStep(NamedTuple):
@@ -22,22 +21,24 @@ class LastStep(NamedTuple):
 
 
 def kl_term(last: LastStep, x: Tensor, energy: Tensor, grad: Tensor, grad_before: Tensor) -> Tensor:
-    """mean E_sg(x_K(θ)), whose θ-gradient is mean ∇E(x_K)·∂x_K/∂θ: E as a function is held fixed, the step is not.
+    """mean E_sg(x_K(θ)), whose θ-gradient is mean ∇E(x_K)·∂x_K/∂θ: E is held fixed, x_K is not.
 
-    x, energy, grad   x_K (B, *event), E(x_K) (B,), ∇E(x_K) (B, *event): as they are, no gradient goes through them
+    x, energy, grad   x_K (B, *event), E(x_K) (B,), ∇E(x_K) (B, *event); all held fixed
     grad_before       ∇E_θ(x_{K-1}) (B, *event), differentiable in θ
 
         x_K(θ) = μ(g) + √v(g)⊙ξ,   g = ∇E_θ(x_{K-1})/T,   x_{K-1} and ξ held fixed
 
-    Of KL(q‖p) = E_q[E]/T + E_q[log q] + log Z, q the law of the chains' ends, this is the first term; that of the
-    entropy, which the source estimates from nearest neighbours, is left out, so samples are pulled to low energy and
-    nothing pushes them apart but the noise. Not true: that it sees the earlier steps, whose effect on x_{K-1} is
-    left out as well, or how a quantile threshold moves. ξ is what the step taken was, so a chain in bfloat16 or with
-    a spectral norm of a moment ago changes the gradient by its rounding only.
+    Of KL(q‖p) = E_q[E]/T + E_q[log q] + log Z, q the law of the chains' ends, this is the first
+    term. The entropy term E_q[log q], which the source estimates from nearest neighbours, is left
+    out: samples are pulled to low energy, and only the noise pushes them apart.
+    Not true: that the gradient goes through the earlier steps, or through a quantile threshold.
+    ξ is computed from the step as it was taken, so chains in bfloat16 change the gradient by their
+    rounding only.
     Du, Li, Tenenbaum & Mordatch (2021), "Improved contrastive divergence", section 3.1.
     """
     state = ChainState(last.before, energy, grad_before / last.temperature, last.threshold)
-    law = law_of(last.sampler, state)
+    assert isinstance(last.sampler, Gaussian)  # see `why_not`
+    law = last.sampler.law(not_looked_at, state)
     std = law.variance.sqrt()
     noise = (x - law.mean.detach()) / std.detach()  # ξ
     x_theta = law.mean + std * noise  # x_K in value
@@ -45,27 +46,18 @@ def kl_term(last: LastStep, x: Tensor, energy: Tensor, grad: Tensor, grad_before
     return energy.detach().mean() + pull - pull.detach()
 
 
-def law_of(sampler: Sampler, state: ChainState) -> Law:
-    """N(μ, diag v) of one step as a differentiable function of the state's gradient."""
-    if isinstance(sampler, Stanley):
-        return sampler.law(lambda x: x, state, None)  # without a correction no potential is looked at
-    h = torch.as_tensor(sampler.step_size, dtype=state.x.dtype, device=state.x.device)
-    factor: Tensor | float = 1.0
-    if isinstance(sampler, ClippedLangevin):
-        factor = sampler.scale(state)
-    if isinstance(sampler, TamedLangevin):
-        factor = sampler.taming(state)
-    return Law(state.x - h / 2 * factor * state.grad, h, None)
+def not_looked_at(x: Tensor) -> Tensor:
+    """In place of the potential: a law that is known from the state's gradient asks for no other."""
+    raise AssertionError("the law of the last step asked for the potential")
 
 
-def why_not(sampler: AnySampler) -> str | None:
+def why_no_gradient(sampler: AnySampler) -> str | None:
     """Why no gradient goes through this sampler's step; None where one does."""
-    if isinstance(sampler, Stanley):
-        if sampler.correction != "none":
-            return f"its correction {sampler.correction!r} needs more than the gradient where the step started"
-        if sampler.refresh != "step":
-            return f"its γ is that of the chain's start (refresh {sampler.refresh!r}), not of the last step"
-        return None
-    if isinstance(sampler, Langevin | ClippedLangevin | TamedLangevin):
-        return None
-    return "its step is no Gaussian move that the gradient at one point and a fixed ξ determine"
+    traits = traits_of(sampler)
+    if traits.adjusted:
+        return "it ends in a Metropolis test, whose outcome has no gradient"
+    if not isinstance(sampler, Gaussian):
+        return "it is no Gaussian move that the gradient at one point and a fixed ξ determine"
+    if traits.gradients > 1:
+        return f"it takes {traits.gradients} gradients, and only that of its start is differentiated"
+    return traits.not_markov or traits.not_adjustable

@@ -8,9 +8,9 @@ from torch import Tensor
 def contrastive_loss(energy_pos: Tensor, energy_neg: Tensor, energy_l2: float = 0.0) -> Tensor:
     """L = mean E(x⁺) - mean E(z) + α·(mean E(x⁺)² + mean E(z)²),   α = `energy_l2`.
 
-    energy_pos (B,) on data, energy_neg (B',) on detached samples. With α = 0, z ~ exp(-E/T)/Z and fixed z,
-    ∇_θ L/T = -∇_θ (mean log-likelihood of the data); the draft's (3)-(4) have the opposite sign. The penalty
-    keeps energies near zero and biases the density: it is off by default.
+    energy_pos (B,) on data, energy_neg (B',) on detached samples. With α = 0, z ~ exp(-E/T)/Z and
+    fixed z, ∇_θ L/T = -∇_θ (mean log-likelihood of the data); the draft's (3)-(4) have the opposite
+    sign. The penalty keeps energies near zero and biases the density: it is off by default.
     """
     loss = energy_pos.mean() - energy_neg.mean()
     if energy_l2 > 0:

@@ -21,7 +21,7 @@ from stanley.samplers import (
     RobbinsMonro,
     Stanley,
 )
-from stanley.samplers.traits import adjustable_step
+from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
 from stanley.training.optim import SGD, Adam
 
@@ -67,8 +67,9 @@ FLOWERS102 = replace(CIFAR10_, data=Flowers102())
 MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
 FOLDER = replace(CIFAR10_, data=Folder(), network=ResNet(width=32), batch=32, bank_size=2_000)
 
-# Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1, chains find strokes from
-# uniform noise within a hundred steps after some hundred iterations. T is a quarter of ε²/2, so the drift is 4·∂E.
+# Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1,
+# chains from uniform noise find strokes within a hundred steps, after some hundred iterations.
+# T is a quarter of ε²/2, so the drift is 4·∂E.
 SMALL_EPSILON = 0.05
 MNIST_SMALL = TrainConfig(
     data=MNIST(),
@@ -93,10 +94,10 @@ MNIST_SMALL = TrainConfig(
 )
 CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
 
-# Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, a Gaussian reference.
-# The reference of U = E/T is N(0, 1): s = 1/√T in the units of E.
-# Adam keeps energies moving under the chains, and long chains then end in saturated images; this is slower.
-# Run to its end once: docs/results.md.
+# Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, and a
+# Gaussian reference, which is N(0, 1) for U = E/T: s = 1/√T in the units of E. With Adam the energy
+# keeps moving under the chains, and long chains end in saturated images; SGD is slower.
+# One run to the end is in docs/results.md.
 MNIST_CONVERGENT = replace(
     MNIST_SMALL,
     optimizer=SGD(lr=0.05),
@@ -109,7 +110,7 @@ MNIST_CONVERGENT = replace(
 
 
 def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int) -> TrainConfig:
-    """The draft's image setting: noise ε = 0.01, th in the units of its F, that is th_U = 2·th/ε²."""
+    """The draft's setting for images: noise ε = 0.01, th in units of its F, so th_U = 2·th/ε²."""
     return TrainConfig(
         data=data,
         network=ConvNet(width=32, activation="leaky-relu"),
@@ -124,8 +125,8 @@ def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_
     )
 
 
-#: The rows of the image experiment: th is the median of |∇U|, and h = ε² is the starting point of each step size.
-#: HMC's step is a time: one leapfrog step with √h is a MALA step with h.
+#: The rows of the image experiment: th is the median of |∇U|, and h = ε² is the starting point of
+#: each step size. HMC's step is a time: one leapfrog step with √h is a MALA step with h.
 HALF = Quantile(0.5)
 COMPARED: dict[str, AnySampler] = {
     "langevin": Langevin(EPSILON**2),
@@ -140,9 +141,11 @@ COMPARED: dict[str, AnySampler] = {
 
 
 def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
-    """One row of the image experiment: the draft's network, T, batch, K and iterations, with what keeps training
-    stable (data noise, restarts, energy L2) the same in all rows. Gradients a chain: K, also for HMC (5 moves of 10
-    leapfrog steps); the random walk takes K values of E instead. Where a test follows, the acceptance steers h.
+    """One row of the image experiment, with the draft's network, T, batch, K and iterations.
+
+    What keeps training stable (data noise, restarts, energy L2) is the same in all rows. Each chain
+    takes K gradients, with HMC in 5 moves of 10 leapfrog steps; the random walk takes K values of E
+    instead. The acceptance steers h where a Metropolis test follows.
     """
     return replace(
         CIFAR10_,
@@ -152,7 +155,7 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
         steps=100_000,
         batch=100,
         chain_steps=50 // sampler.num_leapfrog if isinstance(sampler, HMC) else 50,
-        adapt=RobbinsMonro() if adjustable_step(sampler) else None,
+        adapt=RobbinsMonro() if is_adjusted(sampler) else None,
         save_every=5_000,
         keep=21,
     )
@@ -199,16 +202,19 @@ ABOUT: dict[str, str] = {
     "cifar10-small": "CIFAR-10 on one CPU core, textures only: --data.root DIR",
     "flowers102": "Flowers-102 at 32 px: --data.root DIR",
     "folder": "your images: --data.path DIR --data.size 64",
-    "rings-as-published": "rings with the STANLEY draft's constants (its network is not stated; this one is a guess)",
-    "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
-    "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants, 100,000 iterations: for a GPU",
-    **{f"cifar10-{name}": f"one row of the image experiment, {name}: for a GPU" for name in COMPARED},
-    **{f"flowers102-{name}": f"one row of the image experiment, {name}: for a GPU" for name in list(COMPARED)[:5]},
+    "rings-as-published": "rings with the STANLEY draft's constants and a network of our choice",
+    "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants; needs a GPU",
+    "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants; needs a GPU",
+    **{f"cifar10-{name}": f"CIFAR-10 in the image experiment, with {name}; needs a GPU" for name in COMPARED},
+    **{
+        f"flowers102-{name}": f"Flowers-102 in the image experiment, with {name}; needs a GPU"
+        for name in list(COMPARED)[:5]
+    },
 }
 
 
 def recipe(name: str) -> TrainConfig:
-    """The named configuration; raises StanleyError with the nearest name for an unknown one."""
+    """The configuration of that name; raises StanleyError, with the nearest name, for others."""
     if name not in RECIPES:
         raise StanleyError(f"unknown recipe {name!r}: {did_you_mean(name, RECIPES)}")
     return RECIPES[name]

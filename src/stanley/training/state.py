@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 
 import torch
 from torch import Tensor
@@ -12,17 +11,21 @@ from stanley.config import to_dict
 from stanley.data import Dataset
 from stanley.errors import require
 from stanley.networks import build_energy
-from stanley.ranks import Parallel, World, parallel_model, sharded, whole
+from stanley.ranks import Parallel, World, parallel_model, sharded, unsharded
 from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.samplers.execution import Execution
+from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 
 
 class TrainState:
-    """What a step changes, and therefore what a checkpoint holds. Each rank has its own chains and its own part of the
-    bank; weights, data order and step sizes are the same on all."""
+    """What a training step changes, and therefore what a checkpoint holds.
+
+    Each rank has its own chains and its own part of the bank; weights, data order and step sizes
+    are the same on all.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,8 @@ class TrainState:
     ) -> None:
         if config.augment is not None:
             config.augment.check(data)
-        self.execution: Execution = "eager" if parallel == "fsdp" else execution  # no graph may hold gathered weights
+        # sharded weights lie elsewhere in every iteration, so no graph may hold them
+        self.execution: Execution = "eager" if parallel == "fsdp" else execution
         energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
         self.world = world
         self.energy = energy.to(world.device)  # what chains run on
@@ -43,9 +47,10 @@ class TrainState:
         if parallel == "fsdp":
             sharded(self.average, world)
         self.optimizer = config.optimizer.build(self.energy.parameters())
-        # one stream for the data, one for the chains: changing a sampler leaves the order of the data as it was
-        self.data_generator = torch.Generator(world.device).manual_seed(2 * config.seed)
-        self.chain_generator = torch.Generator(world.device).manual_seed(chain_seed(config.seed, world))
+        # one stream for the data, one for the chains: changing a sampler leaves the order of the
+        # data as it was
+        self.data_generator = stream(config.seed, "order of the data", device=world.device)
+        self.chain_generator = chain_stream(config.seed, world)
         self.noise = StartNoise.of(data, world.device)
         chains = world.share(config.bank_size, "bank_size") if config.start == "bank" else 0
         self.bank = Bank(self.noise.draw(chains, self.chain_generator))
@@ -55,7 +60,7 @@ class TrainState:
         self.slowdown = 1.0  # factor on both step sizes, halved by each rollback
 
     def checkpoint(self, config: TrainConfig) -> Checkpoint:
-        """Whole on rank 0, which is the one that writes it; all ranks take part."""
+        """The state as a checkpoint. All ranks call this together; rank 0's is whole."""
         generators = self.world.gather_rows(self.chain_generator.get_state()[None])
         parts: dict[str, dict[str, Tensor]] = {
             "energy": self.energy.state_dict(),
@@ -66,7 +71,9 @@ class TrainState:
             "generator": {"data": self.data_generator.get_state()}
             | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
-        tensors = {f"{part}.{name}": whole(t) for part, named in parts.items() for name, t in named.items()}
+        tensors = {
+            f"{part}.{name}": unsharded(tensor) for part, named in parts.items() for name, tensor in named.items()
+        }
         meta = {
             "step": self.step,
             "step_size": self.step_size,
@@ -80,12 +87,17 @@ class TrainState:
         return Checkpoint(tensors, meta)
 
     def restore(self, saved: Checkpoint) -> None:
-        """Back to what was saved. Another number of ranks gets the same weights, bank and data order, but chain
-        generators seeded anew: a stream cannot be split."""
+        """Go back to what was saved.
+
+        Another number of ranks gets the same weights, bank and data order, but chain generators
+        that are seeded anew: a stream of random numbers cannot be split. Raises StanleyError where
+        the network or the shape of the data is another one.
+        """
         shape = tuple(saved.meta["event_shape"])
         require(
             shape == tuple(self.noise.mean.shape),
-            f"{saved.path} was trained on points of shape {shape}, the data now have {tuple(self.noise.mean.shape)}",
+            f"{saved.path} was trained on points of shape {shape}, but the data now have shape "
+            f"{tuple(self.noise.mean.shape)}; use the data that the run began with",
         )
         checkpoint.restore_weights(self.energy, saved.part("energy"), saved.path)
         checkpoint.restore_weights(self.average, saved.part("average"), saved.path)
@@ -95,19 +107,18 @@ class TrainState:
         if saved.ranks == self.world.size:
             self.chain_generator.set_state(saved.tensors[f"generator.{chain_name(self.world.rank)}"])
         else:
-            self.chain_generator.manual_seed(chain_seed(saved.meta["config"]["seed"], self.world, saved.step))
+            self.chain_generator = chain_stream(saved.meta["config"]["seed"], self.world, saved.step)
         self.step = saved.step
         self.step_size = saved.meta["step_size"]
         self.rollbacks = saved.meta["rollbacks"]
         self.slowdown = saved.meta["slowdown"]
 
 
-def chain_seed(seed: int, world: World, step: int | None = None) -> int:
-    """For the chains of one rank: of a new run, or of one that goes on from `step` on another number of ranks."""
-    if world.size == 1 and step is None:
-        return 2 * seed + 1
-    name = f"chains {seed} {world.rank} {world.size} {step}"
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+def chain_stream(seed: int, world: World, step: int = 0) -> torch.Generator:
+    """For the chains of one rank, in a new run or one that resumes at `step` on other ranks."""
+    return stream(
+        seed, "chains of training", world.rank, world.size, step, device=world.device
+    )
 
 
 def chain_name(rank: int) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor
 
 from stanley.errors import require
+from stanley.samplers import Sampler
+from stanley.samplers.traits import with_step_size
 from stanley.types import Energy
+
+S = TypeVar("S", bound=Sampler)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,15 @@ class Composed:
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         first, *rest = (w * u(x) for w, u in zip(self.weights, self.energies, strict=True))
         return sum(rest, first)
+
+
+def sampler_of_sum(samplers: Sequence[S], weights: Sequence[float]) -> S:
+    """The first of the energies' samplers, at the step size 1/Σ(w_i/h_i): a step size is an inverse curvature, and
+    curvatures add up. For a sampler of another kind, whose step size may be another thing, stands the first one."""
+    first = samplers[0]
+    alike = [one if type(one) is type(first) else first for one in samplers]
+    rates = [w / float(one.step_size) for w, one in zip(weights, alike, strict=True)]
+    return with_step_size(first, 1 / sum(rates))
 
 
 def require_same_shape(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...]:

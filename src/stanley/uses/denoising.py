@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers import ChainInfo, Sampler, run_chains
+from stanley.samplers import ChainInfo, GradientDescent, Langevin, Sampler, run_chains
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
-from stanley.uses.rows import chunk_size_of, row_per_chain, rows_for
+from stanley.uses.rows import row_per_chain, rows_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,8 @@ class Noisy:
     def event_shape(self) -> tuple[int, ...]:
         return tuple(self.observed.shape[1:])
 
-    @property
-    def chunk_size(self) -> int | None:
-        return chunk_size_of(self.energy, self.observed, "observed")
+    def for_rows(self, rows: slice) -> Noisy:
+        return self if len(self.observed) == 1 else replace(self, observed=self.observed[rows])
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         y = rows_for(self.observed, x, "observed")
@@ -78,7 +77,18 @@ def denoise(
     observed   (N, *event), clean images plus N(0, σ²) noise, not clipped
     x0         (N·n, *event), image by image; the observed images themselves are a good start
     """
+    require_stable(sampler, std)
     per_image = chains_per_image(observed, x0)
     posterior = Noisy(potential, row_per_chain(observed, per_image), std)
     chains = run_chains(sampler, posterior, x0, num_steps, generator=generator, progress=progress)
     return Denoised(chains.x.reshape(len(observed), per_image, *observed.shape[1:]), chains.info)
+
+
+def require_stable(sampler: Sampler, std: float) -> None:
+    """A step without a Metropolis test stays below the 4σ² at which the posterior's own quadratic part throws it."""
+    h = float(sampler.step_size)
+    require(
+        h < 4 * std**2 or not isinstance(sampler, GradientDescent | Langevin),
+        f"the noise is {std:g} and the step size {h:.3g}: steps of the posterior are unstable from 4σ² = "
+        f"{4 * std**2:.3g} on; use a step size of {std**2:.2g}, or an adjusted sampler such as mala",
+    )

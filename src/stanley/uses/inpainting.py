@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from stanley.errors import require
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.types import Energy
-from stanley.uses.rows import chunk_size_of, row_per_chain, rows_for
+from stanley.uses.rows import row_per_chain, rows_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,8 @@ class Clamped:
         """Of z."""
         return tuple(self.take(self.known[:1]).shape[1:])
 
-    @property
-    def chunk_size(self) -> int | None:
-        return chunk_size_of(self.energy, self.known, "known")
+    def for_rows(self, rows: slice) -> Clamped:
+        return self if len(self.known) == 1 else replace(self, known=self.known[rows])
 
     def __call__(self, z: Tensor) -> Tensor:  # (B, C, 1, m) -> (B,)
         return self.energy(self.put(z))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stanley.device import widest_float
 from stanley.errors import require
-from stanley.samplers.base import chunks, evaluate
+from stanley.samplers.base import evaluate, values
 from stanley.types import Energy
 
 
@@ -58,7 +58,7 @@ def string(potential: Energy, a: Tensor, b: Tensor, num_points: int, num_steps: 
     share = torch.linspace(0, 1, num_points, dtype=a.dtype, device=a.device).view(-1, *[1] * a.dim())
     x = torch.lerp(a.expand(num_points, *a.shape), b.expand(num_points, *b.shape), share)
     x[0], x[-1] = a, b
-    straight, moved = energy_along(potential, x), 0.0
+    straight, moved = values(potential, x), 0.0
     for step in range(num_steps):
         state = evaluate(potential, x)
         relaxed = x - step_size / 2 * state.grad
@@ -69,11 +69,7 @@ def string(potential: Energy, a: Tensor, b: Tensor, num_points: int, num_steps: 
         )
         new = equally_spaced(relaxed)
         moved, x = float((new - x).abs().mean()), new
-    return Path(x, energy_along(potential, x), straight, moved)
-
-
-def energy_along(potential: Energy, x: Tensor) -> Tensor:
-    return torch.cat([potential(part) for part in chunks(potential, x)])
+    return Path(x, values(potential, x), straight, moved)
 
 
 def equally_spaced(x: Tensor) -> Tensor:

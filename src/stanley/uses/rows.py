@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.types import Energy
 
 
 def rows_for(own: Tensor, x: Tensor, what: str) -> Tensor:
@@ -15,17 +14,6 @@ def rows_for(own: Tensor, x: Tensor, what: str) -> Tensor:
         f"{what} has {len(own)} rows and {len(x)} chains were given; give one row for all, or one a chain",
     )
     return own.to(x).expand(len(x), *own.shape[1:])
-
-
-def chunk_size_of(energy: Energy, own: Tensor, what: str) -> int | None:
-    """That of the energy: refused where chains differ in what is known of them, since chunks would part the rows."""
-    size = getattr(energy, "chunk_size", None)
-    require(
-        size is None or len(own) == 1,
-        f"chunk_size is {size} and {what} has {len(own)} rows: a chunk would not know which are its own; "
-        "use one row, or no chunks",
-    )
-    return size
 
 
 def row_per_chain(own: Tensor, chains_each: int) -> Tensor:

@@ -1,50 +1,65 @@
-"""What a command on images leaves: arrays, a picture, and a JSON file of how they were made, never over another's."""
+"""What a command on images leaves: arrays, a picture, and a JSON file of how they were made."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stanley.cli.names import answer_files, file_name
 from stanley.cli.output import show
-from stanley.cli.overwriting import claim
+from stanley.errors import require
+from stanley.files import write_json
+from stanley.overwriting import make_room
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from stanley.models.trained import Trained
+    from stanley.samplers import ChainInfo
     from stanley.samplers.warm_up import Ready
 
 SHOWN = 8  # images in a picture
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Where the files of an answer go, FOLDER/NAME.*, and the request that they answer."""
+
+    folder: Path
+    name: str
+    asked: dict[str, Any]
+
+    @property
+    def record(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def make_room(self) -> None:
+        """To be called before the first file is written."""
+        from stanley.cli.sample_files import make_folder
+
+        make_folder(self.folder)
+        make_room(self.record, self.asked, beside=answer_files(self.folder, self.name))
+
+    def report(self, result: dict[str, Any], files: list[Path], lines: list[str], as_json: bool) -> None:
+        """Write the record and say what was found and written."""
+        from stanley.cli.wording import json_ready
+
+        value = json_ready({"asked": self.asked} | result)
+        write_json(self.record, value)
+        files = [*files, self.record]
+        show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])
 
 
 def made_from(model: Trained) -> dict[str, Any]:
     return {"run": str(model.path), "step": model.step, "weights": model.weights}
 
 
-def sampler_asked(ready: Ready, fields: Sequence[str]) -> dict[str, Any]:
-    from stanley.cli.subject import described
+def sampler_numbers(ready: Ready, info: ChainInfo) -> dict[str, Any]:
+    """The sampler that ran, and what its chains came to."""
+    from stanley.cli.wording import sampler_as_json
 
-    return {"sampler": described(ready.sampler), "sampler_flags": list(fields)}
-
-
-def sampler_line(ready: Ready, info: Any) -> str:
-    from stanley.cli.subject import in_words
-    from stanley.cli.tables import accepted
-
-    return f"{in_words(ready.sampler)} ({ready.how}); {accepted(ready.sampler, info)}"
-
-
-def ran(ready: Ready, info: Any) -> dict[str, Any]:
-    from stanley.samplers.traits import adjustable_step
-
-    return {
-        "step_size": ready.how,
-        "acceptance": float(info.acceptance.mean()) if adjustable_step(ready.sampler) else None,
-        "gradients_per_chain": info.num_gradients,
-        "nonfinite": int(info.nonfinite.sum()),
-    }
+    return {"sampler": sampler_as_json(ready.sampler)} | ready.numbers(info)
 
 
 def drawn(draws: Tensor) -> dict[str, Tensor]:
@@ -52,39 +67,35 @@ def drawn(draws: Tensor) -> dict[str, Tensor]:
     return {f"draw {k + 1}": draws[:, k] for k in range(min(4, draws.shape[1]))}
 
 
-def settle(
-    model: Trained, ready: Ready, asked: dict[str, Any], steps: int, seed: int, folder: Path
-) -> tuple[Path, str, dict[str, Any]]:
-    """Folder, name and request of an answer whose files may be written."""
-    from stanley.cli.subject import file_name
-
-    asked = made_from(model) | asked | {"steps": steps, "seed": seed} | sampler_asked(ready, ())
-    use = asked["use"]
-    what = Path(asked["mask"]).stem if use == "inpaint" else f"{'flow' if asked['flow'] else 'noise'}-{asked['noise']}"
-    first = Path(asked["images"][0]).stem if len(asked["images"]) == 1 else f"{len(asked['images'])}-images"
-    name = file_name(f"{use}-{first}-{what}-seed{seed}")
-    claim(folder, name, asked)
-    return folder, name, asked
+def restoration(model: Trained, asked: dict[str, Any], steps: int, seed: int, folder: Path) -> Answer:
+    """The answer to an inpainting or a denoising, with a name that says of what."""
+    use, images = asked["use"], asked["images"]
+    noise = f"{'flow' if asked.get('flow') else 'noise'}-{asked.get('noise')}"
+    how = Path(asked["mask"]).stem if use == "inpaint" else noise
+    of = Path(images[0]).stem if len(images) == 1 else f"{len(images)}-images"
+    name = file_name(f"{use}-{of}-{how}-seed{seed}")
+    return Answer(folder, name, made_from(model) | asked | {"steps": steps, "seed": seed})
 
 
-def finish(
-    answer: tuple[Path, str, dict[str, Any]],
+def report_restoration(
+    answer: Answer,
     ready: Ready,
     restored: Any,
     columns: dict[str, Tensor],
     scores: dict[str, Any] | None,
     as_json: bool,
-    said: str,
+    psnr: str,
 ) -> None:
-    """Arrays, picture, JSON and lines of an inpainting or a denoising."""
+    """Arrays, picture, JSON and lines of an inpainting or a denoising; `psnr` names that score in the lines."""
     import torch
 
     from stanley.cli.sample_files import write_array
+    from stanley.cli.wording import how_it_went
     from stanley.data import to_bytes
-    from stanley.errors import require
     from stanley.plots import picture_table, save
 
-    folder, name, asked = answer
+    folder, name = answer.folder, answer.name
+    answer.make_room()
     lost = int(restored.info.nonfinite.sum())
     table = torch.stack([x[:SHOWN] for x in columns.values()], 1).nan_to_num(0.0)
     files = [
@@ -92,14 +103,14 @@ def finish(
         write_array(restored.mean, folder, f"{name}-mean"),
         save(picture_table(to_bytes(table).cpu().numpy(), list(columns)), folder / f"{name}.png"),
     ]
-    lines = [sampler_line(ready, restored.info)]
+    lines = [how_it_went(ready, restored.info)]
     num = len(next(iter(columns.values())))
     if num > SHOWN:
         lines.append(f"the picture shows the first {SHOWN} of {num} images, the arrays all")
     for estimate, row in (scores or {}).items():
         parts = [
             f"{label} {value['mean']:.3f}{unit}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")
-            for label, value, unit in ((said, row["psnr"], " dB"), ("SSIM", row["ssim"], ""))
+            for label, value, unit in ((psnr, row["psnr"], " dB"), ("SSIM", row["ssim"], ""))
             if value is not None and value["mean"] is not None
         ]
         lines.append(f"{estimate:<14} {'   '.join(parts)}   n {row['psnr']['n']}")
@@ -108,27 +119,10 @@ def finish(
             f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey); use a smaller "
             "--sampler.step-size, or an adjusted sampler"
         )
-    report(folder, name, asked, ran(ready, restored.info) | {"scores": scores}, files, lines, as_json)
+    result = sampler_numbers(ready, restored.info) | {"scores": scores}
+    answer.report(result, files, lines, as_json)
     require(
         lost < len(restored.info.nonfinite),
         f"none of the {lost} chains is finite, so nothing was restored; use a smaller --sampler.step-size than "
         f"{float(ready.sampler.step_size):.3g}, or --sampler mala",
     )
-
-
-def report(
-    folder: Path,
-    name: str,
-    asked: dict[str, Any],
-    result: dict[str, Any],
-    files: list[Path],
-    lines: list[str],
-    as_json: bool,
-) -> None:
-    from stanley.cli.tables import plain
-    from stanley.files import write_json
-
-    value = plain({"asked": asked} | result)
-    write_json(folder / f"{name}.json", value)
-    files = [*files, folder / f"{name}.json"]
-    show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])

@@ -8,10 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Json, WarmUp, Whole
-from stanley.cli.images.answer import made_from, ran, report, sampler_asked, sampler_line
-from stanley.cli.images.request import generator_of, model_of, prepare, split_words
-from stanley.cli.overwriting import claim, folder_for
+from stanley.cli.flags import Device, Json, Seed, WarmUp, Whole
+from stanley.cli.images.answer import Answer, made_from, sampler_numbers
+from stanley.cli.images.request import model_of, prepare, split_words
+from stanley.cli.names import file_name, folder_for
+from stanley.errors import StanleyError, require
 
 
 def compose(
@@ -20,18 +21,20 @@ def compose(
         Parameter(
             name="RUN1 RUN2 ...",
             allow_leading_hyphen=True,
-            help="Runs on points of one shape; the sampler's flags of stanley sample.",
+            help="Runs on points of one shape, and flags of the sampler as for stanley sample.",
         ),
     ],
-    weights: Annotated[str | None, Parameter(help="One number a run, such as 1,0.5; all 1 unless given.")] = None,
-    num: Annotated[Whole, Parameter(help="How many chains, one sample of each.")] = 64,
+    weights: Annotated[str | None, Parameter(help="A number for each run, such as 1,0.5. [default: all 1]")] = None,
+    num: Annotated[Whole, Parameter(help="Number of chains, each of which gives one sample.")] = 64,
     steps: Annotated[
-        Whole | None, Parameter(help="Chain steps; the most that one of the runs takes from noise.")
+        Whole | None, Parameter(help="Chain steps. [default: the most that any of the runs takes from noise]")
     ] = None,
     warm_up: WarmUp = 500,
-    pretrained: Annotated[str | None, Parameter(help="A model that is shipped, in front of the runs.")] = None,
-    seed: Whole = 0,
-    out: Annotated[Path | None, Parameter(help="Folder; composed/RUN1-RUN2 unless given.")] = None,
+    pretrained: Annotated[
+        str | None, Parameter(help="A model that comes with the library, put before the runs: mnist or cifar10.")
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, Parameter(help="Folder to write to. [default: composed/RUN1-RUN2]")] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -43,11 +46,12 @@ def compose(
     from dataclasses import replace
 
     from stanley.cli.sample_files import write_samples
-    from stanley.cli.subject import file_name
-    from stanley.errors import StanleyError, require
+    from stanley.cli.wording import how_it_went
     from stanley.samplers import run_chains
-    from stanley.samplers.traits import adjustable_step, with_step_size
-    from stanley.uses import Composed
+    from stanley.samplers.run import potential_for
+    from stanley.samplers.traits import is_adjusted
+    from stanley.streams import stream
+    from stanley.uses import Composed, sampler_of_sum
     from stanley.uses.composition import require_same_shape
 
     names, fields = split_words(words)
@@ -62,25 +66,27 @@ def compose(
         raise StanleyError(f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5") from None
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
-    generator = generator_of(seed, first.noise.mean.device)
+    generator = stream(seed, "compose", device=first.noise.mean.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
-    model, tune = first, adjustable_step(first.sampler) and not fields
+    model, tune = first, is_adjusted(first.sampler) and not fields
     if not sizes and not tune:
-        alike = [m if type(m.sampler) is type(first.sampler) else first for m in models]  # a step of HMC is a time
-        rates = [w / float(m.sampler.step_size) for w, m in zip(potential.weights, alike, strict=True)]
-        model = replace(first, sampler=with_step_size(first.sampler, 1 / sum(rates)))
-    ready = prepare(model, fields, potential, first.starts(num, "noise", generator), warm_up, generator, tune=tune)
+        model = replace(first, sampler=sampler_of_sum([m.sampler for m in models], potential.weights))
+    ready, asked_sampler = prepare(
+        model, fields, potential, first.starts(num, "noise", generator), warm_up, generator, tune=tune
+    )
     steps = max(m.default_steps("noise") for m in models) if steps is None else steps
     parts = [made_from(m) | {"weight": w} for m, w in zip(models, potential.weights, strict=True)]
-    asked = {"use": "compose", "parts": parts, "num": num, "steps": steps, "seed": seed} | sampler_asked(ready, fields)
+    asked = {"use": "compose", "parts": parts, "num": num, "steps": steps, "seed": seed} | asked_sampler
     parts_named = "-".join(file_name(Path(c).name) for c in called)
     folder = out or folder_for("composed", parts_named, None)
     name = f"compose-{parts_named}-n{num}-seed{seed}"
-    claim(folder, name, asked)
-    chains = run_chains(ready.sampler, potential, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
+    answer = Answer(folder, name, asked)
+    fitting = potential_for(ready.sampler, potential)
+    chains = run_chains(ready.sampler, fitting, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
+    answer.make_room()
     files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
     lost = int(chains.info.nonfinite.sum())
-    lines = [sampler_line(ready, chains.info)]
+    lines = [how_it_went(ready, chains.info)]
     if lost:
         lines.append(f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted one")
-    report(folder, name, asked, ran(ready, chains.info), files, lines, json_)
+    answer.report(sampler_numbers(ready, chains.info), files, lines, json_)

@@ -7,16 +7,23 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stanley.cli.flags import Device, Json, Out, Pretrained, Resize, WeightsOfRun, Whole
-from stanley.cli.images.answer import made_from, report
+from stanley.cli.images.answer import Answer, made_from
 from stanley.cli.images.request import home, images_of, refuse_flags, request
-from stanley.cli.overwriting import claim
+from stanley.errors import require
 
 
 def interpolate(
-    *words: Annotated[str, Parameter(name="RUN A B", allow_leading_hyphen=True, help="A run and two pictures.")],
-    points: Annotated[Whole, Parameter(help="Images on the path, both ends included.")] = 9,
-    steps: Annotated[Whole, Parameter(help="Relaxation steps.")] = 200,
-    step_size: Annotated[float | None, Parameter(help="h of x - (h/2)∇U; the run's sampler's unless given.")] = None,
+    *words: Annotated[
+        str,
+        Parameter(
+            name="RUN A B", allow_leading_hyphen=True, help="A run, and the two pictures at the ends of the path."
+        ),
+    ],
+    points: Annotated[Whole, Parameter(help="Number of images on the path, both ends included.")] = 9,
+    steps: Annotated[Whole, Parameter(help="Number of relaxation steps.")] = 200,
+    step_size: Annotated[
+        float | None, Parameter(help="Step size h of x - (h/2)∇U. [default: that of the run's sampler]")
+    ] = None,
     resize: Resize = False,
     pretrained: Pretrained = None,
     weights: WeightsOfRun = None,
@@ -32,8 +39,8 @@ def interpolate(
 
     from stanley.cli.sample_files import write_array
     from stanley.data import to_bytes
-    from stanley.errors import require
     from stanley.plots import energy_path, picture_table, save
+    from stanley.types import in_float32
     from stanley.uses import string
 
     refuse_flags(words, "interpolate", "goes between two picture files, without a sampler, by steps of --step-size")
@@ -41,13 +48,14 @@ def interpolate(
     require(a is not None and b is not None and a.is_file() and b.is_file(), f"{a} and {b}: give two picture files")
     (x_a, from_a, _), (x_b, from_b, _) = (images_of(model, end, None, resize) for end in (a, b))
     h = float(model.sampler.step_size) if step_size is None else step_size
-    found = string(model.potential, x_a[0], x_b[0], points, steps, h)
+    found = string(in_float32(model.potential), x_a[0], x_b[0], points, steps, h)
     ends = {"from": from_a["images"][0], "to": from_b["images"][0]}
     sums = {"from_sha256": from_a["sha256"], "to_sha256": from_b["sha256"]}
     asked = made_from(model) | {"use": "interpolate", "points": points, "steps": steps, "step_size": h} | ends | sums
     folder = out or home(model, pretrained, "interpolated")
     name = f"interpolate-{a.stem}-{b.stem}" if a and b else "interpolate"
-    claim(folder, name, asked)
+    answer = Answer(folder, name, asked)
+    answer.make_room()
     share = torch.linspace(0, 1, points, device=x_a.device).view(-1, 1, 1, 1)
     rows = torch.stack([found.points, torch.lerp(x_a, x_b, share)])
     table = picture_table(to_bytes(rows).cpu().numpy(), [f"{s:.2f}" for s in share.flatten()], ("relaxed", "straight"))
@@ -67,4 +75,4 @@ def interpolate(
         f"{points} images, {steps} steps of size {h:.3g}; the last moved a pixel by {found.moved:.2g} on average",
         f"barrier (max U less the higher end) {found.barrier:.4g}, on the straight line {found.straight_barrier:.4g}",
     ]
-    report(folder, name, asked, result, files, lines, json_)
+    answer.report(result, files, lines, json_)

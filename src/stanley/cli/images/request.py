@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stanley.cli.overwriting import folder_for
+from stanley.cli.names import folder_for
+from stanley.errors import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ NAMED = 10  # skipped files that a warning names
 
 def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, device: str) -> Trained:
     """A run's newest checkpoint, or a shipped model; one of the two."""
-    from stanley.errors import require
     from stanley.models.trained import load
 
     require(run is None or pretrained is None, f"both a run ({run}) and --pretrained {pretrained} are given; give one")
@@ -54,7 +54,6 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def refuse_flags(words: Sequence[str], command: str, why: str) -> None:
     """The command runs no chain: flags of a sampler, and of other commands, would change nothing."""
-    from stanley.errors import require
 
     flags = split_words(words)[1]
     flag = flags[0].partition("=")[0] if flags else ""
@@ -71,7 +70,6 @@ def request(
     data_root: str | None = None,
 ) -> tuple[Trained, list[Path | None], list[str]]:
     """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
-    from stanley.errors import require
     from stanley.models.trained import with_data_at
 
     given, fields = split_words(words)
@@ -97,7 +95,7 @@ class Chosen(NamedTuple):
 def images_of(model: Trained, source: Path | None, held_out: int | None, resize: bool) -> Chosen:
     from stanley.data import centre
     from stanley.data.pictures import read_pictures
-    from stanley.errors import require
+    from stanley.models.trained import held_out_images
 
     if held_out is not None:
         require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
@@ -122,19 +120,6 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
     return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
 
 
-def held_out_images(model: Trained, limit: int) -> Tensor:
-    from stanley.data import centre
-    from stanley.errors import require
-
-    require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
-    data = model.config.data.load()
-    require(
-        data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
-    )
-    return centre(data.test[:limit]).to(model.noise.mean.device)
-
-
 def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int, int]]) -> Tensor:
     """A picture's path, `left,top,width,height`, or a half."""
     from stanley.data.pictures import read_mask
@@ -155,15 +140,6 @@ def home(model: Trained, pretrained: str | None, what: str) -> Path:
     return folder_for(what, pretrained or "", model.path if pretrained is None else None)
 
 
-def generator_of(seed: int, device: Any) -> Generator:
-    import torch
-
-    from stanley.errors import require
-
-    require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-    return torch.Generator(device).manual_seed(seed)
-
-
 def prepare(
     model: Trained,
     fields: Sequence[str],
@@ -173,11 +149,17 @@ def prepare(
     generator: Generator,
     *,
     tune: bool = False,
-) -> Ready:
-    """The run's sampler, or what the flags make of it; a warm-up only where its step size is to be found."""
-    from stanley.cli.subject import sampler_of
+) -> tuple[Ready, dict[str, Any]]:
+    """The run's sampler, or what the flags make of it, and what was asked for; a warm-up only where its step size is
+    to be found."""
+    from stanley.cli.what_to_sample import sampler_of
+    from stanley.cli.wording import sampler_as_json
+    from stanley.samplers.run import potential_for
     from stanley.samplers.warm_up import warm_up
 
     sampler, unknown = sampler_of(model.sampler, fields)
+    potential = potential_for(sampler, potential)
     tune = tune or unknown
-    return warm_up(sampler, potential, x0, steps if tune else 0, generator=generator, tune=tune)
+    steps = steps if tune else 0
+    asked = {"sampler": sampler_as_json(sampler), "tune": tune, "warm_up": steps}
+    return warm_up(sampler, potential, x0, steps, generator=generator, tune=tune), asked

@@ -16,13 +16,14 @@ from stanley.cli.flags import (
     PerImage,
     Pretrained,
     Resize,
+    Seed,
     Steps,
     WarmUp,
     WeightsOfRun,
-    Whole,
 )
-from stanley.cli.images.answer import drawn, finish, settle
-from stanley.cli.images.request import generator_of, home, images_of, mask_of, prepare, request
+from stanley.cli.images.answer import drawn, report_restoration, restoration
+from stanley.cli.images.request import home, images_of, mask_of, prepare, request
+from stanley.errors import require
 
 
 def inpaint(
@@ -31,28 +32,29 @@ def inpaint(
         Parameter(
             name="RUN IMAGE",
             allow_leading_hyphen=True,
-            help="A run, and a picture or a folder of them; the sampler's flags of stanley sample.",
+            help="A run, a picture or a folder of them, and flags of the sampler as for stanley sample.",
         ),
     ],
     mask: Annotated[
         str,
         Parameter(
-            help="Unknown pixels: a picture (white is unknown; with --resize of its size), left,top,width,height, or "
+            help="Unknown pixels: a picture in which they are white, left,top,width,height, or one of "
             "left-half, right-half, top-half, bottom-half."
         ),
     ],
     held_out: HeldOut = None,
     num: PerImage = None,
-    start: Annotated[
-        Literal["noise", "bank"], Parameter(help="What the chains start from under the mask: noise, or the bank.")
-    ] = "noise",
+    start: Annotated[Literal["noise", "bank"], Parameter(help="What the chains start from under the mask.")] = "noise",
     steps: Steps = None,
     warm_up: WarmUp = 500,
-    damaged: Annotated[bool, Parameter(negative="", help="The pixels under the mask are no truth: no scores.")] = False,
+    damaged: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="The pixels under the mask are damaged: compute no scores."),
+    ] = False,
     resize: Resize = False,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
     device: Device = "auto",
@@ -65,6 +67,8 @@ def inpaint(
     """  # fmt: skip
     import torch
 
+    from stanley.samplers.run import potential_for
+    from stanley.streams import stream
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
@@ -72,16 +76,17 @@ def inpaint(
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
-    generator = generator_of(seed, images.device)
+    generator = stream(seed, "inpaint", device=images.device)
     x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
-    ready = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
+    ready, asked_sampler = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
     asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
     asked["start"] = start
-    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "inpainted"))
+    folder = out or home(model, pretrained, "inpainted")
+    answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
     filled = fill(
         ready.sampler,
-        model.potential,
+        potential_for(ready.sampler, model.potential),
         images,
         unknown,
         clamped.put(ready.x),
@@ -97,7 +102,7 @@ def inpaint(
     hidden = torch.where(unknown, torch.zeros_like(images), images)
     columns = {"known": hidden, "mean": filled.mean} | drawn(filled.draws)
     columns |= {} if damaged else {"truth": images}
-    finish(answer, ready, filled, columns, scores, json_, "PSNR under the mask")
+    report_restoration(answer, ready, filled, columns, scores, json_, "PSNR under the mask")
 
 
 def denoise(
@@ -106,20 +111,23 @@ def denoise(
         Parameter(
             name="RUN IMAGE",
             allow_leading_hyphen=True,
-            help="A run, and a picture or a folder of them; the sampler's flags of stanley sample.",
+            help="A run, a picture or a folder of them, and flags of the sampler as for stanley sample.",
         ),
     ],
     noise: Annotated[
-        float, Parameter(help="σ of the noise, in units of pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
+        float, Parameter(help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
     ],
     clean: Annotated[
         bool,
         Parameter(
-            negative="", help="The pictures are clean: add the noise, and judge the result; always so for --held-out."
+            negative="",
+            show_default=False,
+            help="The pictures are clean: add the noise and judge the result. Always so with --held-out.",
         ),
     ] = False,
     flow: Annotated[
-        bool, Parameter(negative="", help="Descend to a mode of the posterior instead of sampling it.")
+        bool,
+        Parameter(negative="", show_default=False, help="Go down to a mode of the posterior instead of sampling it."),
     ] = False,
     held_out: HeldOut = None,
     num: PerImage = None,
@@ -128,7 +136,7 @@ def denoise(
     resize: Resize = False,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
-    seed: Whole = 0,
+    seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
     device: Device = "auto",
@@ -141,8 +149,9 @@ def denoise(
     """  # fmt: skip
     import torch
 
-    from stanley.errors import require
-    from stanley.samplers import GradientDescent, Langevin
+    from stanley.samplers import GradientDescent
+    from stanley.samplers.run import potential_for
+    from stanley.streams import stream
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
@@ -151,28 +160,31 @@ def denoise(
     num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
-    generator = generator_of(seed, images.device)
+    generator = stream(seed, "denoise", device=images.device)
     y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
     posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
-    ready = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
-    h = float(ready.sampler.step_size)
-    require(
-        h < 4 * noise**2 or not (flow or isinstance(ready.sampler, Langevin)),
-        f"--noise is {noise:g} and the step size {h:.3g}: steps of the posterior are unstable from 4σ² = "
-        f"{4 * noise**2:.3g} on; use --sampler.step-size {noise**2:.2g}, or --sampler mala",
-    )
+    ready, asked_sampler = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
     if flow:
         from dataclasses import replace
 
         ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
     asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
-    answer = settle(model, ready, asked | origin, steps, seed, out or home(model, pretrained, "denoised"))
-    restored = clean_up(ready.sampler, model.potential, y, noise, ready.x, steps, generator=generator,
-                        progress=sys.stderr.isatty())  # fmt: skip
+    folder = out or home(model, pretrained, "denoised")
+    answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
+    restored = clean_up(
+        ready.sampler,
+        potential_for(ready.sampler, model.potential),
+        y,
+        noise,
+        ready.x,
+        steps,
+        generator=generator,
+        progress=sys.stderr.isatty(),
+    )
     scores = None
     if clean:
         estimates = {"noisy": y, "mean": restored.mean} | ({} if flow else {"draw": restored.draws[:, 0]})
         scores = restoration_scores(estimates, images)
     columns = {"noisy": y} | ({"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws))
     columns |= {"truth": images} if clean else {}
-    finish(answer, ready, restored, columns, scores, json_, "PSNR")
+    report_restoration(answer, ready, restored, columns, scores, json_, "PSNR")

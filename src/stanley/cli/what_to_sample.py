@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stanley.cli.fields import parse_fields
-from stanley.config import apply, flatten, from_dict, to_dict
+from stanley.cli.fields import apply, parse_fields
+from stanley.cli.flags import UnknownFlag
+from stanley.config import flatten, from_dict, to_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
-from stanley.errors import StanleyError, did_you_mean, require
+from stanley.errors import StanleyError, require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
-from stanley.samplers import AnySampler, Preconditioned, Sampler
-from stanley.samplers.adapt import Precondition
-from stanley.samplers.warm_up import Ready, warm_up
+from stanley.samplers import AnySampler, Sampler
 from stanley.targets.by_name import DType, find
 from stanley.types import Energy
 
@@ -28,7 +26,7 @@ FIRST_STEP = 0.1  # where the search for a step size begins
 
 
 @dataclass(frozen=True)
-class Subject:
+class WhatToSample:
     """A potential, the law its chains start from, and a sampler whose step size may be still to be found."""
 
     name: str
@@ -41,27 +39,13 @@ class Subject:
     model: Trained | None  # None for a density
     folder: Path | None  # of a run, where its results go; None for a density and a model of the library
 
-    def start(
-        self, num: int, steps: int, seed: int, precondition: Precondition | None
-    ) -> tuple[Ready, torch.Generator]:
-        """`num` chains after the warm-up, and the generator to go on with."""
-        require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
-        require(num >= 1, f"num is {num}, must be at least 1")
-        generator = torch.Generator(self.device).manual_seed(seed)
-        x0 = self.initial(num, generator)
-        ready = warm_up(
-            self.sampler,
-            self.potential,
-            x0,
-            steps,
-            generator=generator,
-            tune=self.tune,
-            precondition=precondition,
-        )
-        return ready, generator
+    @property
+    def own_sampler(self) -> Trained | None:
+        """The trained model with the sampler that it brings along; None where a step size is to be found."""
+        return None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
 
 
-def subject_of(
+def what_to_sample(
     run: Path | None,
     fields: tuple[str, ...],
     target: str | None,
@@ -71,23 +55,23 @@ def subject_of(
     dtype: DType | None,
     weights: Weights | None,
     device: str,
-) -> Subject:
+) -> WhatToSample:
     """A run, a model of the library or a density; a flag that means nothing for what is given is refused."""
     if run is not None and str(run).startswith("--"):  # a flag of the sampler stands where RUN would
         run, fields = None, (str(run), *fields)
     ways = {f"a run ({run})": run, f"--pretrained {pretrained}": pretrained, f"--target {target}": target}
-    given = [told for told, value in ways.items() if value is not None]
+    given = [way for way, value in ways.items() if value is not None]
     require(len(given) <= 1, f"both {' and '.join(given)} are given; give one")
     require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
     if pretrained is not None:
         refuse_unused(shape=shape, start_std=start_std, dtype=dtype, weights=weights)
-        return pretrained_subject(pretrained, fields, device)
+        return a_pretrained_model(pretrained, fields, device)
     if run is not None:
         refuse_unused(shape=shape, start_std=start_std, dtype=dtype)
-        return run_subject(run, fields, weights or "average", device)
+        return a_run(run, fields, weights or "average", device)
     assert target is not None
     refuse_unused(weights=weights)
-    return density_subject(
+    return a_density(
         target,
         fields,
         shape=shape_of(shape),
@@ -115,7 +99,7 @@ USES = {
 }
 
 
-def density_subject(
+def a_density(
     target: str,
     fields: Sequence[str],
     *,
@@ -123,33 +107,33 @@ def density_subject(
     start_std: float,
     dtype: DType | None,
     device: str,
-) -> Subject:
+) -> WhatToSample:
     """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say otherwise."""
     density = find(target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device))
     sampler, tune = sampler_of(None, fields)
-    return Subject(
+    return WhatToSample(
         target, density.potential, density.event_shape, density.initial, sampler, tune, density.device, None, None
     )
 
 
-def run_subject(run: Path, fields: Sequence[str], weights: Weights, device: str) -> Subject:
+def a_run(run: Path, fields: Sequence[str], weights: Weights, device: str) -> WhatToSample:
     """A run's energy and its own sampler at its last step size, or the one that the flags make of it."""
-    return model_subject(load(run, weights=weights, device=device), str(run), run, fields)
+    return a_model(load(run, weights=weights, device=device), str(run), run, fields)
 
 
-def pretrained_subject(name: str, fields: Sequence[str], device: str) -> Subject:
+def a_pretrained_model(name: str, fields: Sequence[str], device: str) -> WhatToSample:
     """A model that comes with the library."""
-    return model_subject(pretrained(name, device=device), name, None, fields)
+    return a_model(pretrained(name, device=device), name, None, fields)
 
 
-def model_subject(model: Trained, name: str, folder: Path | None, fields: Sequence[str]) -> Subject:
+def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str]) -> WhatToSample:
     sampler, tune = sampler_of(model.sampler, fields)
 
     def initial(n: int, generator: torch.Generator) -> Tensor:
         return model.starts(n, "noise", generator)
 
-    place = model.noise.mean.device
-    return Subject(name, model.potential, model.event_shape, initial, sampler, tune, place, model, folder)
+    device = model.noise.mean.device
+    return WhatToSample(name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder)
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:
@@ -158,8 +142,9 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     It is to be found where no flag gives it and the run, if there is one, has it for another kind of sampler.
     """
     flags = parse_fields(fields)
-    stray = [name.replace("_", "-") for name in flags if name.split(".")[0] != "sampler"]
-    require(not stray, f"unknown flag --{unknown_flag(stray)}")
+    for name in flags:
+        if name.split(".")[0] != "sampler":
+            raise UnknownFlag(name.replace("_", "-"))
     base = {"kind": "stanley"} if own is None else to_dict(own)
     config: dict[str, Any] = {"sampler": dict(base)}
     apply(config, flags)
@@ -173,47 +158,9 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     return from_dict(AnySampler, config["sampler"]), tune  # type: ignore[arg-type]  # a union is a type to pydantic
 
 
-def unknown_flag(stray: Sequence[str]) -> str:
-    """Its name and what may have been meant; sample and diagnose have all flags that chains have."""
-    import inspect
-
-    from stanley.cli.sampling import diagnose, sample
-
-    flags = {name for command in (sample, diagnose) for name in inspect.signature(command).parameters}
-    name = "".join(stray[:1])
-    told = did_you_mean(name, {"sampler", *(flag.replace("_", "-") for flag in flags)})
-    return f"{name}: {told if '?' in told else 'beside the flags of --help only --sampler and its fields'}"
-
-
 def kinds(sampler: dict[str, Any]) -> dict[str, Any]:
     """Of the sampler and of those inside it."""
     return {name: value for name, value in flatten(sampler).items() if name.split(".")[-1] == "kind"}
-
-
-def described(sampler: Sampler) -> dict[str, Any]:
-    """JSON-ready, with the scale that a configuration file cannot hold."""
-    if isinstance(sampler, Preconditioned):
-        return {"kind": "preconditioned", "sampler": described(sampler.sampler), "scale": sampler.scale.tolist()}
-    return to_dict(sampler)
-
-
-def in_words(sampler: Sampler) -> str:
-    """`adjusted stanley, step size 0.43, threshold 1.6`."""
-    if isinstance(sampler, Preconditioned):
-        return f"preconditioned {in_words(sampler.sampler)}"
-    names, numbers, part = [], [], to_dict(sampler)
-    while True:
-        names.append(part["kind"])
-        numbers += [f"{key.replace('_', ' ')} {told(part[key])}" for key in ("step_size", "threshold") if key in part]
-        inside = part.get("proposal", part.get("sampler"))
-        if inside is None:
-            return ", ".join([" ".join(names), *numbers])
-        part = inside
-
-
-def told(value: float | dict[str, Any]) -> str:
-    """0.43, or of a threshold that follows the gradients `quantile 0.9`."""
-    return f"{value:.3g}" if not isinstance(value, dict) else " ".join(f"{k} {v:.3g}" for k, v in value.items())
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:
@@ -224,8 +171,3 @@ def shape_of(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(n) for n in text.replace("×", ",").replace("x", ",").split(","))
     except ValueError:
         raise StanleyError(f"--shape is {text!r}, must be whole numbers such as 10 or 3,32,32") from None
-
-
-def file_name(name: str) -> str:
-    """The name of a density as the name of a folder."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-")
