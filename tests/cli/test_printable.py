@@ -23,11 +23,11 @@ def test_a_name_in_one_line(name: str) -> None:
 
 @given(st.text())
 def test_any_text_is_one_printable_line(text: str) -> None:
-    shown = one_line(text)
+    shown = one_line(text, LONGEST)
     assert shown.isprintable() or not shown.isascii()
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in shown)
     assert len(shown.splitlines()) <= 1
-    assert len(shown) <= LONGEST + 20
+    assert len(shown) <= LONGEST
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))

@@ -1,7 +1,7 @@
 """Text that may hold the names of other people's files, for a terminal, a JSON reader, or a spreadsheet.
 
-A file may be called anything: with an escape sequence that clears the screen, a newline that starts a line of its own, a
-sign that turns a name around, or a formula that a spreadsheet carries out.
+A file may be called anything: with an escape sequence that clears the screen, a newline that starts a line of its own,
+a sign that turns a name around, or a formula that a spreadsheet carries out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import unicodedata
 from typing import Any
 
-LONGEST = 1500  # characters of one line
+LONGEST = 1500  # characters of an error
 
 #: Of Unicode: controls, signs that change direction or do not show, halves of pairs.
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -19,10 +19,12 @@ HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def one_line(text: str) -> str:
-    """The text in one line of at most 1,500 characters, what does not show written as \\x1b or \\u202e."""
+def one_line(text: str, longest: int | None = None) -> str:
+    """The text in one line, what does not show written as \\x1b or \\u202e; cut where it is longer than `longest`."""
     shown = "".join(escaped(c) if unicodedata.category(c) in HIDDEN else c for c in text)
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 20]} … {len(shown):,} characters"
+    if longest is None or len(shown) <= longest:
+        return shown
+    return f"{shown[: longest - 30]} … ({len(shown):,} characters)"
 
 
 def escaped(character: str) -> str:

@@ -33,7 +33,7 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     for name, said in found.verdicts().items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
     lines += [hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()]
-    return [*lines, ""]
+    return ["", *"\n".join(lines).split("\n"), ""][1:]
 
 
 def hanging(name: str, line: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stanley.errors import StanleyError, require
+from stanley.progress import terminal
 
 
 @dataclass(frozen=True)
@@ -194,11 +195,10 @@ class _Bar:
     """A progress bar of rich with the interface that pooch expects."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
         from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
         columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._progress = Progress(*columns, console=terminal())
         self._task = self._progress.add_task(name)
         self._progress.start()
         self.total = 0

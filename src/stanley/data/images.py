@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stanley.batches import in_chunks
 from stanley.errors import StanleyError
+from stanley.progress import terminal
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -118,7 +119,6 @@ def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
     Every file is tried before one error names the first five that cannot be used.
     """
     from PIL import Image
-    from rich.console import Console
     from rich.progress import track
 
     _, channels, size, _ = out.shape
@@ -130,7 +130,7 @@ def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
             return f"{paths[i]} {' '.join(str(error).split()) or type(error).__name__}"
         return None
 
-    quiet: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty()}
+    quiet: dict[str, Any] = {"console": terminal(), "disable": not sys.stderr.isatty()}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         tried = track(pool.map(attempt, range(len(paths))), f"reading {source}", len(paths), **quiet)
         bad = sorted(reason for reason in tried if reason is not None)

@@ -17,8 +17,11 @@ from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
 from stanley.overwriting import difference, keep_former
+from stanley.reading import read_json
 from stanley.runs import checkpoint
+from stanley.runs.contents import Scores
 from stanley.runs.directory import RunDirectory
+from stanley.runs.origin import without_paths
 from stanley.samplers import evaluate
 from stanley.samplers.traits import is_adjusted
 from stanley.streams import stream
@@ -74,7 +77,7 @@ def pack(
     meta = {key: saved.meta[key] for key in ("step", "step_size", "slowdown", "event_shape", "is_image")} | {
         "holds": "model",
         "format": checkpoint.FORMAT,
-        "config": without_paths(saved.meta["config"]),
+        "config": saved.meta["config"] | {"data": without_paths(saved.meta["config"]["data"])},
         "weights": {"stored": stored.removeprefix("torch."), **loss},
         "scores": scores if scores.get("step") == model.step else {},
         "stanley": stanley.__version__,
@@ -144,12 +147,6 @@ def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
     return chains.half() if moved < 0.1 * step_size**0.5 else chains
 
 
-def without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """Where the data lay is nobody's business but the machine's."""
-    paths = {"root", "path", "cache"}
-    return config | {"data": {k: None if k in paths else v for k, v in config["data"].items()}}
-
-
 def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
@@ -166,12 +163,9 @@ def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
 
 def read_scores(directory: RunDirectory) -> dict[str, Any]:
     """The parts of scores.json that fit on a card; empty where the run was not evaluated."""
-    try:
-        scores = json.loads(directory.scores_file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not directory.scores_file.exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise StanleyError(f"{directory.scores_file} cannot be read ({error}); run stanley evaluate again") from error
+    scores = read_json(directory.scores_file, Scores, "run stanley evaluate again")
     wanted = ("step", "seed", "kl", "tv", "fresh", "bank", "chains", "energy")
     return {name: scores[name] for name in wanted if scores.get(name) is not None}
 

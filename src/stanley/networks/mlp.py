@@ -9,8 +9,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from stanley.errors import require
 from stanley.networks.activations import Activation, activation
+from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class MLP:
     kind: Literal["mlp"] = "mlp"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
-        require(self.depth >= 1, f"network.depth is {self.depth}, but must be at least 1")
+        require_size("width", self.width, MOST_UNITS)
+        require_size("depth", self.depth, MOST_LAYERS)
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         sizes = [prod(event_shape), *[self.width] * self.depth]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the training loop answers between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request that the training loop answers between two steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from types import FrameType
 from typing import Any
 
 
+#: Ctrl-C, an orderly end, and a terminal that is closed; the last is not known everywhere.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class Interrupts:
-    """The first SIGINT or SIGTERM inside the block sets `seen`; a second one interrupts at once."""
+    """The first of SIGNALS inside the block sets `seen`; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.seen = False

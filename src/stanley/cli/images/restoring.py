@@ -15,6 +15,7 @@ from stanley.cli.flags import (
     Out,
     PerImage,
     Pretrained,
+    Real,
     Resize,
     Seed,
     Steps,
@@ -115,7 +116,7 @@ def denoise(
         ),
     ],
     noise: Annotated[
-        float, Parameter(help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
+        Real, Parameter(help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
     ],
     clean: Annotated[
         bool,
