@@ -21,11 +21,15 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, help="of all random draws; none: a new one, told when a test fails")
+    parser.addoption(
+        "--seed", type=int, help="of all random draws; none: a new one, told when a test fails"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.seed is None:  # worker processes are handed the options of the one that started them
+    if (
+        config.option.seed is None
+    ):  # worker processes are handed the options of the one that started them
         config.option.seed = secrets.randbelow(2**31)
 
 

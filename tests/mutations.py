@@ -26,11 +26,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CRASHES = ("NameError", "TypeError", "AttributeError", "SyntaxError", "ImportError", "UnboundLocalError")
+CRASHES = (
+    "NameError",
+    "TypeError",
+    "AttributeError",
+    "SyntaxError",
+    "ImportError",
+    "UnboundLocalError",
+)
 SAID = "said.txt"
 #: Processes forked from one that has loaded torch already, which saves half of the time; started afresh on Windows.
 WARM = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-LEAST_LIMIT = 60.0  # seconds; a mutation may take so long, or five times what its untouched tests took
+LEAST_LIMIT = (
+    60.0  # seconds; a mutation may take so long, or five times what its untouched tests took
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class Mutation:
         """The broken text; stops where the mutation no longer fits the file."""
         found = text.count(self.old)
         if found != 1 or self.old == self.new:
-            sys.exit(f"stale mutation {self.name!r}: {self.old!r} occurs {found} times in {self.file}, must be once")
+            sys.exit(
+                f"stale mutation {self.name!r}: {self.old!r} occurs {found} times in {self.file}, must be once"
+            )
         return text.replace(self.old, self.new)
 
 
@@ -93,7 +104,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("90 percent", "-(-95 * len(inside) // 100)", "-(-90 * len(inside) // 100)"),
         ("above the threshold", "(outside <= threshold)", "(outside < threshold)"),
         ("in as out", "average_precision(-inside, -outside)", "average_precision(inside, outside)"),
-        ("pixels permuted alike", "torch.rand(n, 1, h * w, **place)", "torch.rand(1, 1, h * w, **place)"),
+        (
+            "pixels permuted alike",
+            "torch.rand(n, 1, h * w, **place)",
+            "torch.rand(1, 1, h * w, **place)",
+        ),
     ),
     *breakages(
         "metrics/likelihood.py",
@@ -111,20 +126,32 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("reference without its constant", "+ LOG_2PI\n", "\n"),
         ("127.5", "/ bits + 7, upper", "/ bits + math.log2(127.5), upper"),
-        ("potential at half strength", "+ self.beta * self.energy(x)", "+ self.beta**2 * self.energy(x)"),
+        (
+            "potential at half strength",
+            "+ self.beta * self.energy(x)",
+            "+ self.beta**2 * self.energy(x)",
+        ),
     ),
     *breakages(
         "features/inception.py",
         "features/test_inception.py",
         ("padding is averaged", "count_include_pad=False", "count_include_pad=True"),
-        ("half pixels", "device=x.device) * (size / side)", "device=x.device).add(0.5) * (size / side)"),
+        (
+            "half pixels",
+            "device=x.device) * (size / side)",
+            "device=x.device).add(0.5) * (size / side)",
+        ),
         ("mean in the last block", 'if self.pool == "max":', 'if self.pool == "none":'),
     ),
     *breakages(
         "features/reference.py",
         "features/test_reference.py",
         ("the probe is not looked at", "> PROBE_TOLERANCE *", "> 1e9 *"),
-        ("the checksum is not looked at", '"feature": name, "checksum": checksum}', '"feature": name}'),
+        (
+            "the checksum is not looked at",
+            '"feature": name, "checksum": checksum}',
+            '"feature": name}',
+        ),
         ("shape is not data", 'f"{data.dtype} {tuple(data.shape)}".encode()', 'b""'),
     ),
     # What all samplers share.
@@ -155,18 +182,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/execution.py",
         "samplers/test_execution.py",
         ("the generator is not put back", "generator.set_state(before)", "pass"),
-        ("weights from the cache", "parametrize._cache_enabled, 0", "parametrize._cache_enabled, 1"),
+        (
+            "weights from the cache",
+            "parametrize._cache_enabled, 0",
+            "parametrize._cache_enabled, 1",
+        ),
         (
             "the step size of the first trace",
             "size.append(step_size_of(sampler, state))",
             "size.append(state.x.new_tensor(0.1, dtype=torch.float64))",
         ),
-        ("any temperature", "return kind, potential, training", "return kind, networks_in(potential), training"),
+        (
+            "any temperature",
+            "return kind, potential, training",
+            "return kind, networks_in(potential), training",
+        ),
     ),
     *breakages(
         "samplers/base.py",
         "samplers/test_chunked.py",
-        ("gradients of the first chunk for all", "torch.cat(grad))", "torch.cat([grad[0]] * len(grad))[: len(x)])"),
+        (
+            "gradients of the first chunk for all",
+            "torch.cat(grad))",
+            "torch.cat([grad[0]] * len(grad))[: len(x)])",
+        ),
         ("products of the chunks in reverse", "torch.cat(products)", "torch.cat(products[::-1])"),
     ),
     *breakages(
@@ -181,8 +220,16 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "streams.py",
         "test_streams.py",
-        ("names that run together", "json.dumps([int(seed), *name])", '" ".join(map(str, [int(seed), *name]))'),
-        ("seeds that run together", "json.dumps([int(seed), *name])", "json.dumps([int(seed) % 2, *name])"),
+        (
+            "names that run together",
+            "json.dumps([int(seed), *name])",
+            '" ".join(map(str, [int(seed), *name]))',
+        ),
+        (
+            "seeds that run together",
+            "json.dumps([int(seed), *name])",
+            "json.dumps([int(seed) % 2, *name])",
+        ),
         ("held-out rows by another rule", "manual_seed(seed)\n", "manual_seed(seed_of(seed))\n"),
     ),
     *breakages(
@@ -202,13 +249,25 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "judging/evaluate.py",
         "models/test_potential.py",
-        ("energies all at once", "values(in_float32(model.potential).energy,", "values(model.energy,"),
-        ("energies rounded", "values(in_float32(model.potential).energy,", "values(model.potential.energy,"),
+        (
+            "energies all at once",
+            "values(in_float32(model.potential).energy,",
+            "values(model.energy,",
+        ),
+        (
+            "energies rounded",
+            "values(in_float32(model.potential).energy,",
+            "values(model.potential.energy,",
+        ),
     ),
     *breakages(
         "types.py",
         "test_layers.py",
-        ("the first of several energies", "energy in wrapped_in(potential):", "energy in wrapped_in(potential)[:1]:"),
+        (
+            "the first of several energies",
+            "energy in wrapped_in(potential):",
+            "energy in wrapped_in(potential)[:1]:",
+        ),
         ("the largest chunk", "return min((layer", "return max((layer"),
         (
             "bfloat16 left in",
@@ -235,9 +294,17 @@ MUTATIONS: tuple[Mutation, ...] = (
             "candidate.potential.to(log_ratio)",
         ),
         ("NaN accepted", "valid & (coin.log() < log_alpha)", "~(coin.log() >= log_alpha)"),
-        ("an infinite ratio is taken", "valid = log_alpha.isfinite()", "valid = ~log_alpha.isnan()"),
+        (
+            "an infinite ratio is taken",
+            "valid = log_alpha.isfinite()",
+            "valid = ~log_alpha.isnan()",
+        ),
         ("coin squared", "(coin.log() < log_alpha)", "(2 * coin.log() < log_alpha)"),
-        ("one coin for all chains", "uniform_like(log_alpha, generator)", "uniform_like(log_alpha[:1], generator)"),
+        (
+            "one coin for all chains",
+            "uniform_like(log_alpha, generator)",
+            "uniform_like(log_alpha[:1], generator)",
+        ),
         (
             "the coin reported for its probability",
             "acceptance = torch.where(valid, log_alpha.clamp(max=0).exp(), 0.0)",
@@ -272,7 +339,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/base.py",
         "samplers/test_adjusted.py",
-        ("no log-determinant", "(x - law.mean) ** 2 / variance + variance.log()", "(x - law.mean) ** 2 / variance"),
+        (
+            "no log-determinant",
+            "(x - law.mean) ** 2 / variance + variance.log()",
+            "(x - law.mean) ** 2 / variance",
+        ),
         ("log-determinant twice", "variance + variance.log()", "variance + 2 * variance.log()"),
         (
             "log-determinant of one element a sample",
@@ -323,7 +394,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "metropolis(state, candidate, log_ratio,",
             "metropolis(state, candidate, 0 * log_ratio,",
         ),
-        ("half the step size", "h, noise = self.step_size, normal", "h, noise = self.step_size / 2, normal"),
+        (
+            "half the step size",
+            "h, noise = self.step_size, normal",
+            "h, noise = self.step_size / 2, normal",
+        ),
         ("drift uphill", "state.x - self.step_size / 2", "state.x + self.step_size / 2"),
         ("noise h for √h", "h**0.5 * noise", "h * noise"),
         ("ratio of the way back", "log_ratio = self.log_ratio(", "log_ratio = -self.log_ratio("),
@@ -336,8 +411,16 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/stanley.py",
         "samplers/test_stanley.py",
-        ("noise not scaled", "return Law(mean, h * gamma, signs)", "return Law(mean, h * gamma**0, signs)"),
-        ("noise scaled by γ, not √γ", "return Law(mean, h * gamma, signs)", "return Law(mean, h * gamma**2, signs)"),
+        (
+            "noise not scaled",
+            "return Law(mean, h * gamma, signs)",
+            "return Law(mean, h * gamma**0, signs)",
+        ),
+        (
+            "noise scaled by γ, not √γ",
+            "return Law(mean, h * gamma, signs)",
+            "return Law(mean, h * gamma**2, signs)",
+        ),
         ("drift not scaled", "h / 2 * gamma * state.grad", "h / 2 * state.grad"),
         ("drift scaled by √γ", "h / 2 * gamma * state.grad", "h / 2 * gamma**0.5 * state.grad"),
         (
@@ -345,12 +428,32 @@ MUTATIONS: tuple[Mutation, ...] = (
             "scale(state.grad, state.threshold, self.scope, self.floor)",
             "scale(state.grad, state.threshold, self.scope)",
         ),
-        ("correction with the wrong sign", "mean + h * self.divergence", "mean - h * self.divergence"),
+        (
+            "correction with the wrong sign",
+            "mean + h * self.divergence",
+            "mean - h * self.divergence",
+        ),
         ("half the correction", "mean + h * self.divergence", "mean + h / 2 * self.divergence"),
-        ("divergence without its half", "-gamma * curvature / square / 2", "-gamma * curvature / square"),
-        ("divergence over |g|", "torch.where(active, size, 1.0) ** 2", "torch.where(active, size, 1.0)"),
-        ("divergence also where γ = 1", "(size > state.threshold) & (gamma > self.floor)", "gamma > self.floor"),
-        ("divergence also on the floor", "(size > state.threshold) & (gamma > self.floor)", "size > state.threshold"),
+        (
+            "divergence without its half",
+            "-gamma * curvature / square / 2",
+            "-gamma * curvature / square",
+        ),
+        (
+            "divergence over |g|",
+            "torch.where(active, size, 1.0) ** 2",
+            "torch.where(active, size, 1.0)",
+        ),
+        (
+            "divergence also where γ = 1",
+            "(size > state.threshold) & (gamma > self.floor)",
+            "gamma > self.floor",
+        ),
+        (
+            "divergence also on the floor",
+            "(size > state.threshold) & (gamma > self.floor)",
+            "size > state.threshold",
+        ),
         (
             "pixel curvature of all pixels",
             "signs * hessian_vector(potential, state.x, signs * g)",
@@ -371,7 +474,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "curvature = hessian_vector(potential, state.x, g)",
             "curvature = g * hessian_vector(potential, state.x, g**0)",
         ),
-        ("signs always +1", "return signs_like(x, generator, shape)", "return signs_like(x, generator, shape) ** 2"),
+        (
+            "signs always +1",
+            "return signs_like(x, generator, shape)",
+            "return signs_like(x, generator, shape) ** 2",
+        ),
         (
             "pixel signs per element",
             'tuple(x.shape) if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])',
@@ -424,7 +531,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "self.law(potential, candidate, move.signs)",
             "self.law(potential, candidate, None if move.signs is None else move.signs**0)",
         ),
-        ("gradients of the ratio not counted", "log_ratio_gradients=2 if", "log_ratio_gradients=0 if"),
+        (
+            "gradients of the ratio not counted",
+            "log_ratio_gradients=2 if",
+            "log_ratio_gradients=0 if",
+        ),
     ),
     *breakages(
         "samplers/stanley.py",
@@ -442,13 +553,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("drift not clipped", "/ 2 * gamma * state.grad", "/ 2 * state.grad"),
         ("drift h", "/ 2 * gamma * state.grad", "* gamma * state.grad"),
         ("noise scaled as well", "h**0.5 * noise", "(h * gamma) ** 0.5 * noise"),
-        ("law of twice the noise", "number_like(self.step_size,", "number_like(2 * self.step_size,"),
+        (
+            "law of twice the noise",
+            "number_like(self.step_size,",
+            "number_like(2 * self.step_size,",
+        ),
     ),
     *breakages(
         "samplers/clipped.py",
         "samplers/test_adjusted.py",
         ("way back not clipped", "self.scale(candidate) * candidate.grad", "candidate.grad"),
-        ("way back clipped as at x", "self.scale(candidate) * candidate.grad", "self.scale(state) * candidate.grad"),
+        (
+            "way back clipped as at x",
+            "self.scale(candidate) * candidate.grad",
+            "self.scale(state) * candidate.grad",
+        ),
     ),
     *breakages(
         "samplers/matched.py",
@@ -457,14 +576,22 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("noise by γ̄, not √γ̄", "h * mean_gamma)", "h * mean_gamma**2)"),
         ("noise anisotropic", "h * mean_gamma)", "h * gamma)"),
         ("mean of √γ", "mean_gamma = gamma.flatten(1)", "mean_gamma = gamma.sqrt().flatten(1)"),
-        ("γ̄ of each chain alone", ".where(finite, torch.nan).nanmean()", ".view(-1, *[1] * (gamma.dim() - 1))"),
+        (
+            "γ̄ of each chain alone",
+            ".where(finite, torch.nan).nanmean()",
+            ".view(-1, *[1] * (gamma.dim() - 1))",
+        ),
         ("γ̄ over lost chains too", ".where(finite, torch.nan).nanmean()", ".mean()"),
         ("drift by γ̄", "h / 2 * gamma * state.grad", "h / 2 * mean_gamma * state.grad"),
     ),
     *breakages(
         "samplers/adjusted.py",
         "samplers/test_adjusted.py",
-        ("no proposal ratio", "metropolis(state, candidate, log_ratio,", "metropolis(state, candidate, 0 * log_ratio,"),
+        (
+            "no proposal ratio",
+            "metropolis(state, candidate, log_ratio,",
+            "metropolis(state, candidate, 0 * log_ratio,",
+        ),
         ("ratio subtracted", "log_ratio = self.proposal", "log_ratio = -self.proposal"),
         (
             "gradients of the ratio not counted",
@@ -492,8 +619,16 @@ MUTATIONS: tuple[Mutation, ...] = (
             "state.x + step_size * momentum)",
             "state.x + step_size * momentum)._replace(grad=state.grad)",
         ),
-        ("kinetic energies flipped", "per_chain(momentum**2 - end**2) / 2", "per_chain(end**2 - momentum**2) / 2"),
-        ("kinetic energy without its half", "per_chain(momentum**2 - end**2) / 2", "per_chain(momentum**2 - end**2)"),
+        (
+            "kinetic energies flipped",
+            "per_chain(momentum**2 - end**2) / 2",
+            "per_chain(end**2 - momentum**2) / 2",
+        ),
+        (
+            "kinetic energy without its half",
+            "per_chain(momentum**2 - end**2) / 2",
+            "per_chain(momentum**2 - end**2)",
+        ),
         (
             "momenta of variance 2",
             "self.length(generator), normal_like(state.x, generator)",
@@ -514,7 +649,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/test_random_walk.py",
         ("noise h for √h", "self.step_size**0.5 * noise", "self.step_size * noise"),
         ("a ratio that is not 1", "state.x.new_zeros(", "state.x.new_ones("),
-        ("noise one-sided", "noise = normal_like(state.x, generator)", "noise = normal_like(state.x, generator).abs()"),
+        (
+            "noise one-sided",
+            "noise = normal_like(state.x, generator)",
+            "noise = normal_like(state.x, generator).abs()",
+        ),
     ),
     *breakages(
         "samplers/barker.py",
@@ -526,7 +665,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "logsigmoid(move * candidate.grad)",
             "logsigmoid(-move * candidate.grad)",
         ),
-        ("way back with the gradient of x", "logsigmoid(move * candidate.grad)", "logsigmoid(move * state.grad)"),
+        (
+            "way back with the gradient of x",
+            "logsigmoid(move * candidate.grad)",
+            "logsigmoid(move * state.grad)",
+        ),
         ("ratio flipped", "per_chain(logsigmoid(move", "-per_chain(logsigmoid(move"),
         (
             "logarithm after the sigmoid",
@@ -558,9 +701,17 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("noise not stretched", "+ drift * zeta)", "+ 0 * drift * zeta)"),
         ("drift h", "state.x + h / 2 * drift + noise", "state.x + h * drift + noise"),
         ("drift uphill", "drift = -gamma * state.grad", "drift = gamma * state.grad"),
-        ("way back with the drift of x", "self.log_normal(reverse, back)", "self.log_normal(reverse, there)"),
+        (
+            "way back with the drift of x",
+            "self.log_normal(reverse, back)",
+            "self.log_normal(reverse, there)",
+        ),
         ("ε for √ε", "self.epsilon**0.5 * xi", "self.epsilon * xi"),
-        ("a stretch per element", "normal_like(gamma, generator)", "normal_like(state.x, generator)"),
+        (
+            "a stretch per element",
+            "normal_like(gamma, generator)",
+            "normal_like(state.x, generator)",
+        ),
         ("stretch of 1 in the density", "h * (epsilon + square))", "h * (epsilon + 1))"),
         ("h for √h", "noise = h**0.5 *", "noise = h *"),
     ),
@@ -568,12 +719,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/underdamped.py",
         "samplers/test_underdamped.py",
         ("last half kick missing", "memory=p - dt / 2 * after.grad", "memory=p"),
-        ("last kick with the old gradient", "memory=p - dt / 2 * after.grad", "memory=p - dt / 2 * state.grad"),
+        (
+            "last kick with the old gradient",
+            "memory=p - dt / 2 * after.grad",
+            "memory=p - dt / 2 * state.grad",
+        ),
         ("first kick whole", "p = p - dt / 2 * state.grad", "p = p - dt * state.grad"),
         ("first drift whole", "x = state.x + dt / 2 * p", "x = state.x + dt * p"),
         ("noise 1 - c", "(1 - keep**2) ** 0.5", "(1 - keep)"),
         ("noise √(1 - c)", "(1 - keep**2) ** 0.5", "(1 - keep) ** 0.5"),
-        ("c by Euler", "math.e ** (-self.friction * self.step_size)", "1 - self.friction * self.step_size"),
+        (
+            "c by Euler",
+            "math.e ** (-self.friction * self.step_size)",
+            "1 - self.friction * self.step_size",
+        ),
         (
             "momenta redrawn at each step",
             "normal_like(state.x, generator) if state.memory is None else state.memory",
@@ -596,12 +755,28 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("noise not scaled", "Law(mean, h * metric, signs)", "Law(mean, h * metric**0, signs)"),
         ("noise by G, not √G", "Law(mean, h * metric, signs)", "Law(mean, h * metric**2, signs)"),
         ("drift not scaled", "h / 2 * metric * state.grad", "h / 2 * state.grad"),
-        ("β and 1 - β exchanged", "self.beta * value + (1 - self.beta) *", "(1 - self.beta) * value + self.beta *"),
-        ("past forgotten", "candidate._replace(memory=moment)", "candidate._replace(memory=state.memory)"),
+        (
+            "β and 1 - β exchanged",
+            "self.beta * value + (1 - self.beta) *",
+            "(1 - self.beta) * value + self.beta *",
+        ),
+        (
+            "past forgotten",
+            "candidate._replace(memory=moment)",
+            "candidate._replace(memory=state.memory)",
+        ),
         ("first moment", "* state.grad**2, steps + 1", "* state.grad.abs(), steps + 1"),
-        ("correction with the wrong sign", "mean + h / 2 * self.divergence", "mean - h / 2 * self.divergence"),
+        (
+            "correction with the wrong sign",
+            "mean + h / 2 * self.divergence",
+            "mean - h / 2 * self.divergence",
+        ),
         ("correction h", "mean + h / 2 * self.divergence", "mean + h * self.divergence"),
-        ("correction by G", "self.metric(moment) ** 2 * direction", "self.metric(moment) * direction"),
+        (
+            "correction by G",
+            "self.metric(moment) ** 2 * direction",
+            "self.metric(moment) * direction",
+        ),
         ("correction without its weight", "return -weight * self.metric", "return -self.metric"),
     ),
     *breakages(
@@ -611,7 +786,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("gradient in z", "grad=inner.grad / scale", "grad=inner.grad"),
         ("stretched the wrong way", "self.energy(self.scale * z)", "self.energy(z / self.scale)"),
         ("start in x", "x.detach() / s)", "x.detach())"),
-        ("what stayed is recomputed", "torch.where(after.x == before.x, state.x, s * after.x)", "s * after.x"),
+        (
+            "what stayed is recomputed",
+            "torch.where(after.x == before.x, state.x, s * after.x)",
+            "s * after.x",
+        ),
         (
             "the old state in z",
             "return outer(after, x, s), info",
@@ -622,18 +801,42 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/replica.py",
         "samplers/test_replica.py",
         ("swap with the wrong sign", "(1 / t_low - 1 / t_high) *", "(1 / t_high - 1 / t_low) *"),
-        ("swap by temperatures, not their inverses", "(1 / t_low - 1 / t_high) *", "(t_high - t_low) *"),
-        ("swap by U/T for U", "(t * per_chain(s.potential[:, None])", "(per_chain(s.potential[:, None])"),
+        (
+            "swap by temperatures, not their inverses",
+            "(1 / t_low - 1 / t_high) *",
+            "(t_high - t_low) *",
+        ),
+        (
+            "swap by U/T for U",
+            "(t * per_chain(s.potential[:, None])",
+            "(per_chain(s.potential[:, None])",
+        ),
         ("rescaled the wrong way", "ratio = t_high / t_low", "ratio = t_low / t_high"),
         ("gradient handed down unscaled", "grad=high.grad * ratio", "grad=high.grad"),
-        ("potential handed up unscaled", "potential=low.potential / ratio", "potential=low.potential"),
+        (
+            "potential handed up unscaled",
+            "potential=low.potential / ratio",
+            "potential=low.potential",
+        ),
         ("copied down, not swapped", "choose(accept, up, high)", "high"),
-        ("NaN accepted", "accept = valid & (coin.log() < log_alpha)", "accept = ~(coin.log() >= log_alpha)"),
+        (
+            "NaN accepted",
+            "accept = valid & (coin.log() < log_alpha)",
+            "accept = ~(coin.log() >= log_alpha)",
+        ),
         ("always the even pairs", "range(rounds % 2,", "range(0,"),
         ("rounds not counted", "rounds + 1)", "rounds)"),
         ("one step size for all", "self.step_size * temperature**self.power", "self.step_size"),
-        ("cooled, not heated", "Potential(potential, temperature)", "Potential(potential, 1 / temperature)"),
-        ("one coin for all chains", "uniform_like(log_alpha, generator)", "uniform_like(log_alpha[:1], generator)"),
+        (
+            "cooled, not heated",
+            "Potential(potential, temperature)",
+            "Potential(potential, 1 / temperature)",
+        ),
+        (
+            "one coin for all chains",
+            "uniform_like(log_alpha, generator)",
+            "uniform_like(log_alpha[:1], generator)",
+        ),
     ),
     *breakages(
         "samplers/descent.py",
@@ -657,10 +860,18 @@ MUTATIONS: tuple[Mutation, ...] = (
             "vector_norm(grad, dim=(1, 2, 3), keepdim=True)",
         ),
         ("element squared", "return grad.abs()", "return grad**2"),
-        ("sample norm of order 1", "vector_norm(grad, dim=tuple(", "vector_norm(grad, 1, dim=tuple("),
+        (
+            "sample norm of order 1",
+            "vector_norm(grad, dim=tuple(",
+            "vector_norm(grad, 1, dim=tuple(",
+        ),
         ("quantile from above", "(threshold.quantile * (", "((1 - threshold.quantile) * ("),
         ("quantile rank rounded down", ".round().long()", ".floor().long()"),
-        ("quantile over lost chains too", "finite.sum() - 1)", "finite.sum() * 0 + size.numel() - 1)"),
+        (
+            "quantile over lost chains too",
+            "finite.sum() - 1)",
+            "finite.sum() * 0 + size.numel() - 1)",
+        ),
         ("floor added", "gamma.clamp(min=floor)", "gamma + floor"),
     ),
     *breakages(
@@ -669,7 +880,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("step grows where too little is accepted", "self.centre - n**0.5", "self.centre + n**0.5"),
         ("weights without n₀", "/ (n + n0)", "/ n"),
         ("n for √n", "n**0.5 / kappa", "n / kappa"),
-        ("last step for the mean", "n**-c * self.log_step + (1 - n**-c) * self.log_mean", "self.log_step"),
+        (
+            "last step for the mean",
+            "n**-c * self.log_step + (1 - n**-c) * self.log_mean",
+            "self.log_step",
+        ),
         (
             "weights of the mean exchanged",
             "n**-c * self.log_step + (1 - n**-c) *",
@@ -688,10 +903,18 @@ MUTATIONS: tuple[Mutation, ...] = (
             "self.second / self.count",
         ),
         ("steepness for its inverse", '"gradients": 1 / steepness', '"gradients": steepness'),
-        ("variance over steepness without √", "(variance / steepness).sqrt()}", "variance / steepness}"),
+        (
+            "variance over steepness without √",
+            "(variance / steepness).sqrt()}",
+            "variance / steepness}",
+        ),
         ("variance for the width", "square.sqrt().to(self.type)", "square.to(self.type)"),
         ("search goes on from the last h", "with_step_size(plain(sampler), 1.0)", "plain(sampler)"),
-        ("quantile resolved at the start", "n == len(windows) and has_quantile", "n == 1 and has_quantile"),
+        (
+            "quantile resolved at the start",
+            "n == len(windows) and has_quantile",
+            "n == 1 and has_quantile",
+        ),
         ("Robbins-Monro the wrong way", "(acceptance - target)", "(target - acceptance)"),
         (
             "Robbins-Monro without bound",
@@ -726,7 +949,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         "diagnostics/test_chains.py",
         ("ranks not centred", "(rank - 0.375) / (size + 0.25)", "rank / (size + 1)"),
         ("the first half twice", "x[:, :, -half:]", "x[:, :, :half]"),
-        ("not folded", "torch.fmax(split_rhat(scores), split_rhat(normal_scores(folded(half))))", "split_rhat(scores)"),
+        (
+            "not folded",
+            "torch.fmax(split_rhat(scores), split_rhat(normal_scores(folded(half))))",
+            "split_rhat(scores)",
+        ),
         ("between without n", "n * z.mean(2).var(1)", "z.mean(2).var(1)"),
         (
             "chains that disagree count as one",
@@ -742,7 +969,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("error of the sd without its half", "/ variance).sqrt() / 2", "/ variance).sqrt()"),
         ("super-chains agree within", "(among + within).mean(1)", "within.mean(1)"),
-        ("divisor n - t", "[..., : lags + 1] / n", "[..., : lags + 1] / (n - torch.arange(lags + 1))"),
+        (
+            "divisor n - t",
+            "[..., : lags + 1] / n",
+            "[..., : lags + 1] / (n - torch.arange(lags + 1))",
+        ),
     ),
     *breakages(
         "diagnostics/coupling.py",
@@ -766,9 +997,17 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("the rest of q without its ceiling", "share = math.log(CEILING) + ", "share = "),
         ("coins apart", "        generator.set_state(coins)  # the same u\n", ""),
-        ("way back by the law of the way there", "log_normal(both.x, back)", "log_normal(both.x, law)"),
+        (
+            "way back by the law of the way there",
+            "log_normal(both.x, back)",
+            "log_normal(both.x, law)",
+        ),
         ("signs apart", "torch.cat([signs, signs])", "torch.cat([signs, signs**0])"),
-        ("apart again after meeting", "choose(same(x, y) | same(x_next, y_next), x_next, y_next)", "y_next"),
+        (
+            "apart again after meeting",
+            "choose(same(x, y) | same(x_next, y_next), x_next, y_next)",
+            "y_next",
+        ),
         ("x does not lead", "for _ in range(lag)", "for _ in range(lag - 1)"),
         ("met too early by the lag", "times[apart[met]] = lag + k", "times[apart[met]] = k"),
     ),
@@ -777,12 +1016,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "diagnostics/test_coupling.py",
         ("bound rounded down", "/ self.lag).ceil()", "/ self.lag).floor()"),
         ("distances summed forward", ".flip(0).cumsum(0).flip(0)", ".cumsum(0)"),
-        ("censored pairs left out of the slope", "clamp(max=self.lag + self.max_steps) - u", "clamp(max=float(u)) - u"),
+        (
+            "censored pairs left out of the slope",
+            "clamp(max=self.lag + self.max_steps) - u",
+            "clamp(max=float(u)) - u",
+        ),
     ),
     *breakages(
         "diagnostics/rays.py",
         "diagnostics/test_ergodicity.py",
-        ("rays not of length 1", "return ray / length.view(-1, *[1] * len(event_shape))", "return ray"),
+        (
+            "rays not of length 1",
+            "return ray / length.view(-1, *[1] * len(event_shape))",
+            "return ray",
+        ),
     ),
     *breakages(
         "diagnostics/growth.py",
@@ -831,7 +1078,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "row_per_chain(images, per_image), mask)",
             "row_per_chain(images.flip(0), per_image), mask)",
         ),
-        ("z is written in another order", "index_copy(-1, self.index, z)", "index_copy(-1, self.index.flip(0), z)"),
+        (
+            "z is written in another order",
+            "index_copy(-1, self.index, z)",
+            "index_copy(-1, self.index.flip(0), z)",
+        ),
     ),
     *breakages(
         "uses/denoising.py",
@@ -849,7 +1100,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         "uses/composition.py",
         "uses/test_potentials.py",
         ("weights left out", "w * u(x) for w, u", "u(x) for w, u"),
-        ("a mean, not a sum", "return sum(rest, first)", "return sum(rest, first) / len(self.energies)"),
+        (
+            "a mean, not a sum",
+            "return sum(rest, first)",
+            "return sum(rest, first) / len(self.energies)",
+        ),
     ),
     *breakages(
         "uses/interpolation.py",
@@ -891,10 +1146,22 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "features/classifier.py",
         "features/test_classifier.py",
-        ("no residual", "return x + self.second(self.first(x))", "return self.second(self.first(x))"),
-        ("the last layer is not folded along", "    plain.head.load_state_dict(network.head.state_dict())\n", ""),
+        (
+            "no residual",
+            "return x + self.second(self.first(x))",
+            "return self.second(self.first(x))",
+        ),
+        (
+            "the last layer is not folded along",
+            "    plain.head.load_state_dict(network.head.state_dict())\n",
+            "",
+        ),
         ("probabilities over the batch", "self.fitted(x)), 1)", "self.fitted(x)), 0)"),
-        ("nearest pixels", 'mode="bilinear", align_corners=False, antialias=True', 'mode="nearest"'),
+        (
+            "nearest pixels",
+            'mode="bilinear", align_corners=False, antialias=True',
+            'mode="nearest"',
+        ),
     ),
     *breakages(
         "features/classifier_training.py",
@@ -912,10 +1179,18 @@ MUTATIONS: tuple[Mutation, ...] = (
             "before.potential).std()",
             "before.potential).std() * model.config.temperature",
         ),
-        ("chains rounded beyond their noise", "moved < 0.1 * step_size**0.5", "moved < 10 * step_size**0.5"),
+        (
+            "chains rounded beyond their noise",
+            "moved < 0.1 * step_size**0.5",
+            "moved < 10 * step_size**0.5",
+        ),
         ("not the chains that were drawn", "positions[order[:bank]]", "positions[:bank]"),
         ("paths stay", "None if k in paths else v", "v"),
-        ("infinite weights pass", 'if not loss["gradient"] <= GRADIENT_LOSS:', 'if loss["gradient"] > GRADIENT_LOSS:'),
+        (
+            "infinite weights pass",
+            'if not loss["gradient"] <= GRADIENT_LOSS:',
+            'if loss["gradient"] > GRADIENT_LOSS:',
+        ),
     ),
     *breakages(
         "models/export.py",
@@ -926,35 +1201,71 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "data/pictures.py",
         "cli/test_images.py",
-        ("masks are not cut", "Image.Resampling.NEAREST, box=central_part(mask.size, width, height)", "0"),
+        (
+            "masks are not cut",
+            "Image.Resampling.NEAREST, box=central_part(mask.size, width, height)",
+            "0",
+        ),
         ("palettes are coloured", '("P", "PA")', "()"),
-        ("a palette's greens do not count", "(red == green).all() and (green == blue).all()", "(red == blue).all()"),
-        ("what does not fit stops the folder", "            if path.is_file():\n", "            if True:\n"),
+        (
+            "a palette's greens do not count",
+            "(red == green).all() and (green == blue).all()",
+            "(red == blue).all()",
+        ),
+        (
+            "what does not fit stops the folder",
+            "            if path.is_file():\n",
+            "            if True:\n",
+        ),
     ),
     *breakages(
         "overwriting.py",
         "test_overwriting.py",
         ("former numbers are lost", "file.rename(former(file, number))", "file.unlink()"),
         ("one kept file serves every request", "while any(former(", "while False and any(former("),
-        ("a killed command does not know its own", '{"asked": asked, "unfinished"', '{"unfinished"'),
+        (
+            "a killed command does not know its own",
+            '{"asked": asked, "unfinished"',
+            '{"unfinished"',
+        ),
     ),
     *breakages(
         "models/hub.py",
         "models/test_hub.py",
-        ("what arrives is not checked", "    read_packed(paths[MODEL].parent)", "    paths[MODEL].parent"),
-        ("what is sent is not checked", "    read_packed(folder)\n    with hub_errors", "    with hub_errors"),
+        (
+            "what arrives is not checked",
+            "    read_packed(paths[MODEL].parent)",
+            "    paths[MODEL].parent",
+        ),
+        (
+            "what is sent is not checked",
+            "    read_packed(folder)\n    with hub_errors",
+            "    with hub_errors",
+        ),
     ),
     *breakages(
         "training/augment.py",
         "training/test_augment.py",
         ("mirrors all", "uniform(1, 1, 1) < 0.5, y.flip", "uniform(1, 1, 1) < 1.5, y.flip"),
         ("shifts one way", "device=x.device) - self.shift", "device=x.device)"),
-        ("shifts rows twice", "offsets[:, 0]), (-1, offsets[:, 1])", "offsets[:, 0]), (-1, offsets[:, 0])"),
+        (
+            "shifts rows twice",
+            "offsets[:, 0]), (-1, offsets[:, 1])",
+            "offsets[:, 0]), (-1, offsets[:, 0])",
+        ),
         ("the border comes round", ".clamp(0, size - 1)", ".remainder(size)"),
         ("windows leave the image", "(1 - side[:, None]) * position", "position"),
-        ("corners aligned", "list(x.shape), align_corners=False", "list(x.shape), align_corners=True"),
+        (
+            "corners aligned",
+            "list(x.shape), align_corners=False",
+            "list(x.shape), align_corners=True",
+        ),
         ("contrast about zero", "y = mean + (1 + contrast) * (y - mean)", "y = (1 + contrast) * y"),
-        ("saturation about the mean", "y = grey + (1 + saturation) * (y - grey)", "y = (1 + saturation) * y"),
+        (
+            "saturation about the mean",
+            "y = grey + (1 + saturation) * (y - grey)",
+            "y = (1 + saturation) * y",
+        ),
         ("chance ignored", "torch.where(chosen, y, x)", "y"),
     ),
     *breakages(
@@ -979,8 +1290,16 @@ MUTATIONS: tuple[Mutation, ...] = (
         "training/kl_term.py",
         "training/test_kl_term.py",
         ("temperature forgotten", "grad_before / last.temperature", "grad_before"),
-        ("noise of the step not held fixed", "law.mean.detach()) / std.detach()", "law.mean) / std"),
-        ("scale held fixed", "x_theta = law.mean + std * noise", "x_theta = law.mean + std.detach() * noise"),
+        (
+            "noise of the step not held fixed",
+            "law.mean.detach()) / std.detach()",
+            "law.mean) / std",
+        ),
+        (
+            "scale held fixed",
+            "x_theta = law.mean + std * noise",
+            "x_theta = law.mean + std.detach() * noise",
+        ),
         ("pushed to high energy", "pull = (grad", "pull = -(grad"),
         ("energy moves too", "return energy.detach().mean()", "return energy.mean()"),
     ),
@@ -1016,7 +1335,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "training/config.py",
         "training/test_recipe_pieces.py",
-        ("grows over the whole run", "step / (self.growth.share * self.steps)", "step / self.steps"),
+        (
+            "grows over the whole run",
+            "step / (self.growth.share * self.steps)",
+            "step / self.steps",
+        ),
         ("grows from nothing", "return self.chain_steps + round(", "return round("),
     ),
 )
@@ -1036,7 +1359,9 @@ class Outcome:
 
     @property
     def caught(self) -> bool:
-        return self.code is None or (self.code == 1 and bool(self.test) and self.error not in CRASHES)
+        return self.code is None or (
+            self.code == 1 and bool(self.test) and self.error not in CRASHES
+        )
 
     def words(self) -> str:
         if self.code is None:
@@ -1106,7 +1431,9 @@ def source(mutation: Mutation) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Break the mathematics, one piece at a time, and see the tests fail.")
+    parser = argparse.ArgumentParser(
+        description="Break the mathematics, one piece at a time, and see the tests fail."
+    )
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="those whose name holds it")
     parser.add_argument("--jobs", type=int, default=1, help="copies broken at the same time")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
@@ -1137,11 +1464,18 @@ def main() -> int:
                 folders.put(folder)
 
         files = sorted({test for m in chosen for test in m.tests})
-        control = dict(zip(files, pool.map(lambda test: in_a_copy(run_tests, [test]), files), strict=True))
+        control = dict(
+            zip(files, pool.map(lambda test: in_a_copy(run_tests, [test]), files), strict=True)
+        )
         for test, outcome in control.items():
             if outcome.code != 0:
-                sys.exit(f"{test} fails on the untouched copy: {outcome.test} {outcome.error}; nothing was tried")
-        print(f"control: {len(files)} test files pass  ({sum(o.seconds for o in control.values()):.0f} s)", flush=True)
+                sys.exit(
+                    f"{test} fails on the untouched copy: {outcome.test} {outcome.error}; nothing was tried"
+                )
+        print(
+            f"control: {len(files)} test files pass  ({sum(o.seconds for o in control.values()):.0f} s)",
+            flush=True,
+        )
 
         waiting = {}
         for m in chosen:
@@ -1153,7 +1487,8 @@ def main() -> int:
                 outcome = done.result()
                 caught += outcome.caught
                 print(
-                    f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name}  {outcome.words()}", flush=True
+                    f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name}  {outcome.words()}",
+                    flush=True,
                 )
         except BaseException:  # Ctrl-C or a stale mutation: not the other two hundred first
             pool.shutdown(wait=False, cancel_futures=True)

@@ -15,7 +15,15 @@ import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["stanley.models.trained", "stanley.cli", "torch.distributed.fsdp", "torch._dynamo", "pydantic", "numpy", "pytest"]
+    [
+        "stanley.models.trained",
+        "stanley.cli",
+        "torch.distributed.fsdp",
+        "torch._dynamo",
+        "pydantic",
+        "numpy",
+        "pytest",
+    ]
 )
 LIMIT = 60  # seconds
 
@@ -29,7 +37,9 @@ def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[A
     ours, processes = [], []
     for rank in range(size):
         receiver, sender = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=run, args=(sender, rank, size, port, function, arguments), daemon=True)
+        process = CONTEXT.Process(
+            target=run, args=(sender, rank, size, port, function, arguments), daemon=True
+        )
         process.start()
         sender.close()
         ours.append(receiver)
@@ -49,7 +59,14 @@ def result_of(receiver: Connection) -> Any:
         return None
 
 
-def run(sender: Connection, rank: int, size: int, port: int, function: Callable[..., Any], arguments: Any) -> None:
+def run(
+    sender: Connection,
+    rank: int,
+    size: int,
+    port: int,
+    function: Callable[..., Any],
+    arguments: Any,
+) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
@@ -58,7 +75,9 @@ def run(sender: Connection, rank: int, size: int, port: int, function: Callable[
         result = function(*arguments)
     except (Exception, KeyboardInterrupt) as error:
         result = error
-    sender.send_bytes(pickle.dumps(result))  # tensors as bytes, not as shared memory that ends with this process
+    sender.send_bytes(
+        pickle.dumps(result)
+    )  # tensors as bytes, not as shared memory that ends with this process
 
 
 def free_port() -> int:

@@ -11,7 +11,17 @@ from stanley.cli.configuration import read_config_file, resolve
 from stanley.cli.fields import apply, parse_fields
 from stanley.config import differences, from_dict, to_dict
 from stanley.errors import StanleyError
-from stanley.samplers import HMC, MALA, Adjusted, Barker, Langevin, Quantile, ReplicaExchange, Stanley, Underdamped
+from stanley.samplers import (
+    HMC,
+    MALA,
+    Adjusted,
+    Barker,
+    Langevin,
+    Quantile,
+    ReplicaExchange,
+    Stanley,
+    Underdamped,
+)
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import ABOUT, RECIPES, recipe
 
@@ -49,7 +59,10 @@ def test_tokens_are_read_as_values() -> None:
         ({"sampler.step_size": 0.5}, MALA(0.5)),
         ({"sampler.kind": "langevin"}, Langevin(0.09)),
         ({"sampler.threshold": 2.0, "sampler.kind": "stanley"}, Stanley(0.09, 2.0)),
-        ({"sampler.threshold.quantile": 0.5, "sampler.kind": "stanley"}, Stanley(0.09, Quantile(0.5))),
+        (
+            {"sampler.threshold.quantile": 0.5, "sampler.kind": "stanley"},
+            Stanley(0.09, Quantile(0.5)),
+        ),
         (
             {
                 "sampler.kind": "adjusted",
@@ -59,7 +72,10 @@ def test_tokens_are_read_as_values() -> None:
             },
             Adjusted(Stanley(0.2, 1.0)),
         ),
-        ({"sampler.kind": "replica-exchange", "sampler.sampler.kind": "mala"}, ReplicaExchange(MALA(0.09))),
+        (
+            {"sampler.kind": "replica-exchange", "sampler.sampler.kind": "mala"},
+            ReplicaExchange(MALA(0.09)),
+        ),
         (
             {
                 "sampler.kind": "replica-exchange",
@@ -73,13 +89,19 @@ def test_tokens_are_read_as_values() -> None:
             ReplicaExchange(Adjusted(Stanley(0.2, 1.0)), (1.0, 3.0), 0.5),
         ),
         (
-            {"sampler.kind": "replica-exchange", "sampler.sampler.kind": "underdamped", "sampler.sampler.step_size": 1},
+            {
+                "sampler.kind": "replica-exchange",
+                "sampler.sampler.kind": "underdamped",
+                "sampler.sampler.step_size": 1,
+            },
             ReplicaExchange(Underdamped(1.0)),
         ),
     ],
 )
 def test_sampler_flags(flags: dict[str, Any], sampler: object) -> None:
-    base = TrainConfig(data=recipe("rings").data, network=recipe("rings").network, sampler=MALA(0.09))
+    base = TrainConfig(
+        data=recipe("rings").data, network=recipe("rings").network, sampler=MALA(0.09)
+    )
     config = to_dict(base)
     apply(config, flags)
     assert from_dict(TrainConfig, config).sampler == sampler
@@ -101,12 +123,16 @@ def test_the_step_size_outlives_what_it_was_wrapped_in() -> None:
         ({"sampler.kind": "underdamped", "sampler.step_size": 0.3}, False),
     ],
 )
-def test_what_acceptance_drives_stays_where_something_is_rejected(flags: dict[str, Any], kept: bool) -> None:
+def test_what_acceptance_drives_stays_where_something_is_rejected(
+    flags: dict[str, Any], kept: bool
+) -> None:
     assert recipe("rings").adapt is not None
     assert (resolve("rings", {}, flags).adapt is not None) == kept
 
 
-def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_was_asked_for() -> None:
+def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_was_asked_for() -> (
+    None
+):
     assert resolve("rings", {}, {"sampler.kind": "langevin"}).adapt is None
     with pytest.raises(StanleyError, match="never rejects"):
         resolve("rings", {}, {"sampler.kind": "langevin", "adapt.rate": 0.1})
@@ -124,7 +150,10 @@ def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_wa
         ({"steps": 0}, "steps is 0"),
         ({"start": "nowhere"}, "start is 'nowhere', but must be 'bank', 'data' or 'noise'"),
         ({"sampler.kind": "adjusted"}, "sampler.proposal.kind is missing"),
-        ({"sampler.kind": "adjusted", "sampler.proposal.kind": "mala"}, "sampler.proposal.kind is 'mala'"),
+        (
+            {"sampler.kind": "adjusted", "sampler.proposal.kind": "mala"},
+            "sampler.proposal.kind is 'mala'",
+        ),
         ({"sampler.kind": "replica-exchange"}, "sampler.sampler.kind is missing"),
         (
             {"sampler.kind": "replica-exchange", "sampler.sampler.kind": "replica-exchange"},
@@ -183,7 +212,8 @@ def test_differences_are_leaves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("gap_limit", "inf"), ("temperature", "inf"), ("energy_l2", ".inf"), ("optimizer.lr", "inf")]
+    ("field", "value"),
+    [("gap_limit", "inf"), ("temperature", "inf"), ("energy_l2", ".inf"), ("optimizer.lr", "inf")],
 )
 def test_infinite_numbers_are_refused_because_json_has_none(field: str, value: str) -> None:
     with pytest.raises(StanleyError, match=f"{field} is inf, but must be a finite number"):

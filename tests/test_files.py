@@ -33,13 +33,19 @@ def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path, mask: int) 
     assert len(set(modes(tmp_path).values())) == 1
 
 
-def test_content_reaches_the_disk_before_the_name_and_the_name_before_the_end(tmp_path: Path, monkeypatch) -> None:
+def test_content_reaches_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch
+) -> None:
     """After a loss of power there is the old file or the new one: fsync, rename, fsync of the folder, in this order."""
     done: list[str] = []
     fsync, replace = os.fsync, os.replace
 
     def synced(handle: int) -> None:
-        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"file of {os.fstat(handle).st_size}")
+        done.append(
+            "folder"
+            if stat.S_ISDIR(os.fstat(handle).st_mode)
+            else f"file of {os.fstat(handle).st_size}"
+        )
         fsync(handle)
 
     def renamed(*names: object) -> None:
@@ -61,7 +67,9 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch, b
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, broken, full)
-    with pytest.raises(StanleyError, match=r"cannot write .*a: No space left on device; free some space"):
+    with pytest.raises(
+        StanleyError, match=r"cannot write .*a: No space left on device; free some space"
+    ):
         write_atomic(tmp_path / "a", b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
 
@@ -123,7 +131,9 @@ def test_what_a_living_process_is_writing_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOLCK, errno.EPERM])
-def test_a_file_system_without_locks_or_synced_folders(tmp_path: Path, monkeypatch, code: int) -> None:
+def test_a_file_system_without_locks_or_synced_folders(
+    tmp_path: Path, monkeypatch, code: int
+) -> None:
     """NFS, CIFS, FAT: one warning that says what is not promised there, and the files are written."""
     fsync = os.fsync
 
@@ -131,7 +141,9 @@ def test_a_file_system_without_locks_or_synced_folders(tmp_path: Path, monkeypat
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(files.fcntl, "flock", unsupported)
-    monkeypatch.setattr(os, "fsync", lambda h: unsupported() if stat.S_ISDIR(os.fstat(h).st_mode) else fsync(h))
+    monkeypatch.setattr(
+        os, "fsync", lambda h: unsupported() if stat.S_ISDIR(os.fstat(h).st_mode) else fsync(h)
+    )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")
         for k in range(3):
@@ -140,7 +152,9 @@ def test_a_file_system_without_locks_or_synced_folders(tmp_path: Path, monkeypat
     assert (tmp_path / "a").read_bytes() == b"\x02"
 
 
-def test_a_folder_that_cannot_be_synced_for_another_reason_is_an_error(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_that_cannot_be_synced_for_another_reason_is_an_error(
+    tmp_path: Path, monkeypatch
+) -> None:
     fsync = os.fsync
 
     def failing(handle: int) -> None:

@@ -16,7 +16,12 @@ from stanley.training.recipes import COMPARED, EPSILON, RECIPES
 from stanley.types import Potential
 
 SMALL = Path(__file__).parent.parent / "benchmarks" / "paper_images.yaml"
-ROWS = [f"{data}-{name}" for data in ("cifar10", "flowers102") for name in COMPARED if f"{data}-{name}" in RECIPES]
+ROWS = [
+    f"{data}-{name}"
+    for data in ("cifar10", "flowers102")
+    for name in COMPARED
+    if f"{data}-{name}" in RECIPES
+]
 
 
 class Counted:
@@ -34,12 +39,16 @@ def evaluations(config: TrainConfig) -> int:
     """Evaluations of E by one chain over one training iteration, counted where they happen."""
     energy, g = Counted(config.temperature), torch.Generator().manual_seed(0)
     x = torch.randn(3, 1, 2, 2, generator=g)
-    run_chains(config.sampler, Potential(energy, config.temperature), x, config.chain_steps, generator=g)
+    run_chains(
+        config.sampler, Potential(energy, config.temperature), x, config.chain_steps, generator=g
+    )
     return energy.chains // 3
 
 
 def small(row: str, **flags: object) -> TrainConfig:
-    return resolve(row, read_config_file(SMALL), {name.replace("__", "."): v for name, v in flags.items()})
+    return resolve(
+        row, read_config_file(SMALL), {name.replace("__", "."): v for name, v in flags.items()}
+    )
 
 
 def test_there_are_thirteen_rows() -> None:

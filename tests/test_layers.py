@@ -73,7 +73,9 @@ WRAPPERS: dict[str, Callable[[Energy], Energy]] = {
     "annealed in a box": lambda u: Potential(Between(UniformReference((D,), -9.0, 9.0), u, 0.5)),
     "composed first": lambda u: Composed((u, quadratic)),
     "composed last": lambda u: Composed((quadratic, Potential(u))),
-    "composed of composed": lambda u: Potential(Composed((quadratic, Composed((quadratic, u)))), 3.0),
+    "composed of composed": lambda u: Potential(
+        Composed((quadratic, Composed((quadratic, u)))), 3.0
+    ),
     "a user's": Shifted,
     "a user's without a dataclass": lambda u: Potential(Loose(u)),
 }
@@ -91,7 +93,10 @@ def wrap(request: pytest.FixtureRequest) -> Callable[[Energy], Energy]:
 
 def test_a_metropolis_test_on_bfloat16_is_refused(wrap: Callable[[Energy], Energy]) -> None:
     g, x0 = stream(), torch.randn(3, D)
-    for potential, refused in ((wrap(Bf16(network())), True), (wrap(Bf16(network(), force=True)), False)):
+    for potential, refused in (
+        (wrap(Bf16(network())), True),
+        (wrap(Bf16(network(), force=True)), False),
+    ):
         assert rounded(potential) is refused
     potential = wrap(Bf16(network()))
     with pytest.raises(StanleyError, match="three digits"):
@@ -151,7 +156,9 @@ def test_the_shape_of_points_is_known(wrap: Callable[[Energy], Energy]) -> None:
 
 
 def test_the_shape_of_a_wrapper_comes_before_that_of_what_it_wraps() -> None:
-    clamped = Clamped(Gaussian(torch.eye(D, dtype=torch.float64)), torch.zeros(1, D), torch.arange(D) < 1)
+    clamped = Clamped(
+        Gaussian(torch.eye(D, dtype=torch.float64)), torch.zeros(1, D), torch.arange(D) < 1
+    )
     check_event(Potential(clamped), torch.randn(3, 1))
     with pytest.raises(StanleyError, match="must be"):
         check_event(Composed((clamped, quadratic)), torch.randn(3, D))
@@ -166,18 +173,26 @@ def test_the_least_chunk_counts() -> None:
 def test_annealing_on_bfloat16_is_refused() -> None:
     reference = GaussianReference(torch.zeros(D))
     with pytest.raises(StanleyError, match="three digits"):
-        bracket_log_z(Bf16(network()), reference, MALA(0.1), num_chains=2, num_levels=2, generator=stream())
+        bracket_log_z(
+            Bf16(network()), reference, MALA(0.1), num_chains=2, num_levels=2, generator=stream()
+        )
 
 
 def test_exact_numbers_are_those_of_float64_whatever_the_precision_of_the_run() -> None:
     """log Z of a network in the plane: bfloat16 and chunks inside the potential change no digit of it."""
-    net = build_energy(MLP(width=8, depth=2), (2,), seed=0, reference_std=1.0).eval().requires_grad_(False)
+    net = (
+        build_energy(MLP(width=8, depth=2), (2,), seed=0, reference_std=1.0)
+        .eval()
+        .requires_grad_(False)
+    )
     plain = log_z(Potential(net)).value
     assert log_z(Potential(Chunked(Bf16(net), 999))).value == pytest.approx(plain, abs=1e-12)
     own = Between(GaussianReference(torch.zeros(2, dtype=torch.float64)), Bf16(net), 1.0)
     assert log_z(own).value == pytest.approx(plain, abs=1e-12)
     rough = lambda x: Bf16(net)(x.float()).double()  # noqa: E731
-    assert abs(log_z(rough, rel_tol=1e-2).value - plain) > 1e-6  # negative control: in bfloat16 it would be another
+    assert (
+        abs(log_z(rough, rel_tol=1e-2).value - plain) > 1e-6
+    )  # negative control: in bfloat16 it would be another
 
 
 def test_what_wraps_nothing_is_a_layer_alone() -> None:

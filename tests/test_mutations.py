@@ -27,8 +27,12 @@ def test_names_are_distinct() -> None:
 
 
 def test_a_stale_mutation_is_named() -> None:
-    stale = Mutation("gone", "samplers/langevin.py", "no such text", "", ("samplers/test_langevin.py",))
-    with pytest.raises(SystemExit, match=r"stale mutation 'gone'.* occurs 0 times in samplers/langevin\.py"):
+    stale = Mutation(
+        "gone", "samplers/langevin.py", "no such text", "", ("samplers/test_langevin.py",)
+    )
+    with pytest.raises(
+        SystemExit, match=r"stale mutation 'gone'.* occurs 0 times in samplers/langevin\.py"
+    ):
         stale.applied(source(stale))
 
 
@@ -44,5 +48,7 @@ def test_a_stale_mutation_is_named() -> None:
         (2, "", "interrupted", False),
     ],
 )
-def test_only_a_test_that_fails_catches(code: int | None, test: str, error: str, caught: bool) -> None:
+def test_only_a_test_that_fails_catches(
+    code: int | None, test: str, error: str, caught: bool
+) -> None:
     assert Outcome(code, test, error, 1.0).caught == caught

@@ -41,7 +41,9 @@ def test_an_answer_of_unknown_origin_is_kept(tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.warns(UserWarning, match="to a request that is not written down"):
             write_answer(file, {"asked": {"num": k}})
-        assert (tmp_path / f"scores-former{'' if k == 0 else f'-{k + 1}'}.json").read_text() == content
+        assert (
+            tmp_path / f"scores-former{'' if k == 0 else f'-{k + 1}'}.json"
+        ).read_text() == content
         assert json.loads(file.read_text()) == {"asked": {"num": k}}
     write_answer(file, {"asked": {"num": 3}, "value": 1})
     assert len(list(tmp_path.iterdir())) == 5
@@ -54,7 +56,12 @@ def test_all_files_of_an_answer_get_one_number(tmp_path: Path) -> None:
     (tmp_path / "x-former.npy").write_text("of somebody else")
     with pytest.warns(UserWarning, match=r"as .*x-former-2.json, and x-former-2.npy$"):
         make_room(record, {"num": 2}, beside=[array, other])
-    assert {f.name for f in tmp_path.iterdir()} == {"x.json", "x-former-2.json", "x-former-2.npy", "x-former.npy"}
+    assert {f.name for f in tmp_path.iterdir()} == {
+        "x.json",
+        "x-former-2.json",
+        "x-former-2.npy",
+        "x-former.npy",
+    }
 
 
 def test_what_was_left_by_a_kill_is_known_by_the_same_request_alone(tmp_path: Path) -> None:
@@ -70,7 +77,9 @@ def test_what_was_left_by_a_kill_is_known_by_the_same_request_alone(tmp_path: Pa
     assert (tmp_path / "x-former.npy").read_text() == "half"
 
 
-def test_a_kill_between_two_renames_parts_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_two_renames_parts_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record, array = tmp_path / "x.json", tmp_path / "x.npy"
     record.write_text('{"asked": {"num": 1}}')
     array.write_text("1")
@@ -106,12 +115,16 @@ def test_what_differs_is_named(tmp_path: Path, old: dict, new: dict, told: str) 
         write_answer(tmp_path / "x.json", {"asked": new})
 
 
-def test_what_cannot_be_renamed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_renamed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "x").touch()
 
     def refuse(path: Path, target: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(StanleyError, match=r"cannot rename .*x: Permission denied; choose another --out"):
+    with pytest.raises(
+        StanleyError, match=r"cannot rename .*x: Permission denied; choose another --out"
+    ):
         keep_former([tmp_path / "x"], "another")

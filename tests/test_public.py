@@ -49,13 +49,19 @@ def test_every_public_name_is_there_and_is_itself_after_every_module_was_importe
 def test_names_for_type_checkers_are_the_names_at_run_time():
     tree = ast.parse((SOURCE / "__init__.py").read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    declared = {a.name for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    declared = {
+        a.name for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names
+    }
     assert declared == set(stanley.__all__)
 
 
 def module_name(path: Path) -> str:
     """'samplers.base' of src/stanley/samplers/base.py, 'samplers' of its __init__.py, '' of the package's own."""
-    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    return (
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        .removesuffix("__init__")
+        .rstrip(".")
+    )
 
 
 MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
@@ -74,9 +80,20 @@ def imports(own: str, code: str, package: bool) -> set[str]:
                 up = up[: len(up) - node.level + package]
                 base = ".".join([*up, *filter(None, [node.module])])
             found |= {f"{base}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
-            found |= {a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
-    inside = {name.removeprefix("stanley").lstrip(".") for name in found if name.split(".")[0] == "stanley"}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "__import__",
+        ):
+            found |= {
+                a.value
+                for a in node.args
+                if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            }
+    inside = {
+        name.removeprefix("stanley").lstrip(".")
+        for name in found
+        if name.split(".")[0] == "stanley"
+    }
     return {name if name in MODULES else name.rpartition(".")[0] for name in inside}
 
 
@@ -85,12 +102,20 @@ def test_imports_point_one_way(own: str):
     room = own.split(".")[0]
     for name in imports(own, MODULES[own].read_text(), MODULES[own].name == "__init__.py"):
         if name:
-            assert LAYER[name.split(".")[0]] >= LAYER[room], f"{own} imports {name}, which stands on it"
+            assert LAYER[name.split(".")[0]] >= LAYER[room], (
+                f"{own} imports {name}, which stands on it"
+            )
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    graph = {own: imports(own, path.read_text(), path.name == "__init__.py") for own, path in MODULES.items() if own}
-    for name in sorted(graph):  # a package's __init__ gathers what its modules offer: they may not import it
+    graph = {
+        own: imports(own, path.read_text(), path.name == "__init__.py")
+        for own, path in MODULES.items()
+        if own
+    }
+    for name in sorted(
+        graph
+    ):  # a package's __init__ gathers what its modules offer: they may not import it
         seen, waiting = set(), [name]
         while waiting:
             for other in graph.get(waiting.pop(), set()) - seen - {""}:
@@ -112,7 +137,9 @@ def test_no_module_imports_itself_by_way_of_others():
     ],
 )
 def test_negative_control_every_form_of_import_is_seen(line: str):
-    assert {name.split(".")[0] for name in imports("samplers.base", line, package=False)} == {"plots"}
+    assert {name.split(".")[0] for name in imports("samplers.base", line, package=False)} == {
+        "plots"
+    }
 
 
 def test_the_core_imports_nothing_heavy():

@@ -54,26 +54,43 @@ def trained(config: TrainConfig, out: Path, parallel: Parallel = "ddp") -> Path:
 def wrongly_trained(config: TrainConfig, out: Path) -> Path:
     """The negative control: the loss of the raw energy, around DDP."""
     right = train_state.parallel_model
-    train_state.parallel_model = lambda energy, world, parallel: (right(energy, world, parallel), energy)[1]
+    train_state.parallel_model = lambda energy, world, parallel: (
+        right(energy, world, parallel),
+        energy,
+    )[1]
     return trained(config, out)
 
 
-def gradients(config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], raw: bool) -> dict[str, Tensor]:
+def gradients(
+    config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], raw: bool
+) -> dict[str, Tensor]:
     """∇_θ L of a whole batch as this rank has it after `backward`, in float64; chains end one step from `before`."""
     torch.set_default_dtype(torch.float64)
     try:
         with joined("cpu") as world:
-            x_pos, x_neg, before = torch.randn((3, *shape), generator=torch.Generator().manual_seed(0))
+            x_pos, x_neg, before = torch.randn(
+                (3, *shape), generator=torch.Generator().manual_seed(0)
+            )
             state = TrainState(config, Dataset(x_pos, x_pos), world, parallel)
             if raw:
                 state.model = state.energy
             iteration.gather_weights(state.model)
             with iteration.frozen(state.energy):  # as the chains do before
                 state.energy(x_pos)
-            last = LastStep(config.sampler, world.part(before), torch.tensor(0.1), config.temperature)
-            backward(config, state, world.part(x_pos), world.part(x_neg), last if config.kl_weight > 0 else None)
+            last = LastStep(
+                config.sampler, world.part(before), torch.tensor(0.1), config.temperature
+            )
+            backward(
+                config,
+                state,
+                world.part(x_pos),
+                world.part(x_neg),
+                last if config.kl_weight > 0 else None,
+            )
             parameters = state.energy.named_parameters()
-            return {name: iteration.unsharded(p.grad) for name, p in parameters if p.grad is not None}
+            return {
+                name: iteration.unsharded(p.grad) for name, p in parameters if p.grad is not None
+            }
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -101,7 +118,11 @@ def restored(config: TrainConfig, out: Path) -> tuple[Tensor, Tensor, Tensor]:
     with joined("cpu") as world:
         state = TrainState(config, config.data.load(), world)
         state.restore(newest(RunDirectory(out)))
-        return state.bank.positions, state.chain_generator.get_state(), state.data_generator.get_state()
+        return (
+            state.bank.positions,
+            state.chain_generator.get_state(),
+            state.data_generator.get_state(),
+        )
 
 
 def held(config: TrainConfig, parallel: Parallel) -> tuple[int, int]:
@@ -117,7 +138,11 @@ def told(out: Path, config: TrainConfig) -> tuple[int, int, str]:
     """What `world` says: a sum, a broadcast, and the rows of all on rank 0."""
     with joined("cpu") as world:
         rows = world.gather_rows(torch.tensor([[world.rank, 10]]))
-        return int(world.sum(torch.tensor(world.rank + 1))), world.broadcast(world.rank + 7), str(rows.tolist())
+        return (
+            int(world.sum(torch.tensor(world.rank + 1))),
+            world.broadcast(world.rank + 7),
+            str(rows.tolist()),
+        )
 
 
 # the tests
@@ -127,7 +152,13 @@ def told(out: Path, config: TrainConfig) -> tuple[int, int, str]:
 def still(small: TrainConfig) -> TrainConfig:
     """No randomness but that of the data: then any number of ranks computes the same run."""
     return replace(
-        small, start="data", sampler=GradientDescent(0.05), adapt=None, optimizer=SGD(lr=0.5), warmup=0, steps=6
+        small,
+        start="data",
+        sampler=GradientDescent(0.05),
+        adapt=None,
+        optimizer=SGD(lr=0.5),
+        warmup=0,
+        steps=6,
     )
 
 
@@ -143,7 +174,9 @@ def largest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """max |a - b| relative to max |b|."""
     assert a.keys() == b.keys()
     assert a
-    return max(float((a[n] - b[n]).abs().max()) for n in b) / max(float(t.abs().max()) for t in b.values())
+    return max(float((a[n] - b[n]).abs().max()) for n in b) / max(
+        float(t.abs().max()) for t in b.values()
+    )
 
 
 class TestGradients:
@@ -151,7 +184,9 @@ class TestGradients:
 
     @pytest.mark.parametrize("case", CASES)
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-    def test_equal_those_of_one_process(self, small: TrainConfig, case: str, parallel: Parallel) -> None:
+    def test_equal_those_of_one_process(
+        self, small: TrainConfig, case: str, parallel: Parallel
+    ) -> None:
         network, shape = CASES[case]
         config = replace(small, network=network)
         alone = gradients(config, "ddp", shape, False)
@@ -164,13 +199,20 @@ class TestGradients:
         config = replace(small, network=network)
         alone = gradients(config, "ddp", shape, False)
         first, second = on_ranks(2, gradients, config, "ddp", shape, True)
-        assert min(largest(first, alone), largest(second, alone), largest(first, second)) > 1000 * ROUNDING
+        assert (
+            min(largest(first, alone), largest(second, alone), largest(first, second))
+            > 1000 * ROUNDING
+        )
         mean = {name: (first[name] + second[name]) / 2 for name in alone}
-        assert largest(mean, alone) < EXACT  # what was left out is the average over the ranks, and only that
+        assert (
+            largest(mean, alone) < EXACT
+        )  # what was left out is the average over the ranks, and only that
 
     @pytest.mark.parametrize("sampler", [Langevin(0.1), Stanley(0.1)], ids=lambda s: s.kind)
     @pytest.mark.parametrize("case", ["convnet", "spectral"])
-    def test_of_the_kl_term_too(self, small: TrainConfig, case: str, sampler: Langevin | Stanley) -> None:
+    def test_of_the_kl_term_too(
+        self, small: TrainConfig, case: str, sampler: Langevin | Stanley
+    ) -> None:
         """It is differentiated twice. Negative control: without the term it is another gradient."""
         network, shape = CASES[case]
         config = replace(small, network=network, sampler=sampler, adapt=None, kl_weight=1.0)
@@ -183,7 +225,9 @@ class TestGradients:
 class TestWholeRuns:
     def weights(self, out: Path) -> dict[str, Tensor]:
         saved = newest(RunDirectory(out))
-        return saved.part("energy") | {f"average.{name}": t for name, t in saved.part("average").items()}
+        return saved.part("energy") | {
+            f"average.{name}": t for name, t in saved.part("average").items()
+        }
 
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
     def test_without_chain_noise_two_ranks_are_one(
@@ -195,18 +239,26 @@ class TestWholeRuns:
         assert largest(self.weights(tmp_path / "two"), self.weights(tmp_path / "one")) < ROUNDING
         one, two = (newest(RunDirectory(tmp_path / name)) for name in ("one", "two"))
         assert torch.equal(one.tensors["generator.data"], two.tensors["generator.data"])
-        for a, b in zip(*(RunDirectory(tmp_path / n).records() for n in ("one", "two")), strict=True):
+        for a, b in zip(
+            *(RunDirectory(tmp_path / n).records() for n in ("one", "two")), strict=True
+        ):
             for name in a.keys() - {"seconds", "spread", "peak_mib"}:
-                assert a[name] == (None if b[name] is None else pytest.approx(b[name], rel=1e-4, abs=1e-5)), name
+                assert a[name] == (
+                    None if b[name] is None else pytest.approx(b[name], rel=1e-4, abs=1e-5)
+                ), name
             assert a["spread"] == pytest.approx(b["spread"], rel=0.5)
 
     def test_past_the_wrapper_they_are_not(self, still: TrainConfig, tmp_path: Path) -> None:
         """Negative control of the test above."""
         trained(still, tmp_path / "one")
         assert on_ranks(2, wrongly_trained, still, tmp_path / "two") == [tmp_path / "two"] * 2
-        assert largest(self.weights(tmp_path / "two"), self.weights(tmp_path / "one")) > 100 * ROUNDING
+        assert (
+            largest(self.weights(tmp_path / "two"), self.weights(tmp_path / "one")) > 100 * ROUNDING
+        )
 
-    def test_shards_after_three_steps_are_the_weights_of_ddp(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_shards_after_three_steps_are_the_weights_of_ddp(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         """Chains, adaptation, clipping and Adam included: the same ranks draw the same numbers either way."""
         config = replace(small, steps=3)
         for parallel in ("ddp", "fsdp"):
@@ -223,7 +275,9 @@ class TestWholeRuns:
 
 class TestResume:
     @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-    def test_on_as_many_ranks_equals_unbroken(self, small: TrainConfig, tmp_path: Path, parallel: Parallel) -> None:
+    def test_on_as_many_ranks_equals_unbroken(
+        self, small: TrainConfig, tmp_path: Path, parallel: Parallel
+    ) -> None:
         config = replace(small, steps=12)
         on_ranks(2, trained, config, tmp_path / "unbroken", parallel)
         on_ranks(2, trained, config, tmp_path / "broken", parallel)
@@ -236,27 +290,39 @@ class TestResume:
 
     @pytest.mark.filterwarnings("ignore:resuming with changed steps")
     @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 4)])
-    def test_on_another_number_keeps_the_bank(self, small: TrainConfig, tmp_path: Path, before: int, now: int) -> None:
+    def test_on_another_number_keeps_the_bank(
+        self, small: TrainConfig, tmp_path: Path, before: int, now: int
+    ) -> None:
         out, config = tmp_path / "run", replace(small, steps=6)
         for size, steps in ((before, 6), (now, 12)):
             if steps == 12:
                 saved = newest(RunDirectory(out))
                 banks, chains, data = zip(*self.on(now, restored, config, out), strict=True)
                 assert torch.equal(torch.cat(banks), saved.tensors["bank.positions"])
-                assert all(torch.equal(generator, saved.tensors["generator.data"]) for generator in data)
+                assert all(
+                    torch.equal(generator, saved.tensors["generator.data"]) for generator in data
+                )
                 old = [t for name, t in saved.part("generator").items() if name != "data"]
                 assert len(old) == before
-                assert len({bytes(t.numpy()) for t in (*old, *chains)}) == before + now  # no stream twice
+                assert (
+                    len({bytes(t.numpy()) for t in (*old, *chains)}) == before + now
+                )  # no stream twice
             assert self.on(size, trained, replace(config, steps=steps), out) == [out] * size
         run = RunDirectory(out)
         assert [r["step"] for r in run.records()] == list(range(1, 13))
-        assert run.events()[-1] == {"kind": "resumed", "step": 6, "ranks": {"before": before, "now": now}}
+        assert run.events()[-1] == {
+            "kind": "resumed",
+            "step": 6,
+            "ranks": {"before": before, "now": now},
+        }
         assert newest(run).ranks == now
 
     def on(self, size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         return on_ranks(size, function, *arguments) if size > 1 else [function(*arguments)]
 
-    def test_a_checkpoint_that_does_not_say_its_ranks_is_of_one(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_a_checkpoint_that_does_not_say_its_ranks_is_of_one(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         run = train(replace(small, steps=6), tmp_path / "run")
         saved = newest(run)
         assert saved.ranks == 1
@@ -264,7 +330,9 @@ class TestResume:
         checkpoint.save(saved, run.checkpoints, 1)
         with pytest.warns(UserWarning, match="steps: 6 → 12"):
             resumed = train(replace(small, steps=12), run.path)
-        assert [e for e in resumed.events() if e["kind"] == "resumed"] == [{"kind": "resumed", "step": 6}]
+        assert [e for e in resumed.events() if e["kind"] == "resumed"] == [
+            {"kind": "resumed", "step": 6}
+        ]
 
 
 class TestBank:
@@ -272,7 +340,9 @@ class TestBank:
         """One step without restarts: each rank moves batch/2 slots of its own half at most, and not those of a copy."""
         config = replace(small, restart=0.0, steps=1, sampler=Langevin(0.05), adapt=None)
         on_ranks(2, trained, config, tmp_path / "run")
-        first, last = (checkpoint.load(p) for p in checkpoint.saved(tmp_path / "run" / "checkpoints"))
+        first, last = (
+            checkpoint.load(p) for p in checkpoint.saved(tmp_path / "run" / "checkpoints")
+        )
         before, after = first.tensors["bank.positions"], last.tensors["bank.positions"]
         assert before.shape == (64, 2)
         assert len({tuple(row) for row in before.tolist()}) == 64
@@ -280,26 +350,37 @@ class TestBank:
         assert moved[:32].sum() == moved[32:].sum() == 16
         assert len({tuple(row) for row in after[moved].tolist()}) == 32
 
-    def test_a_split_that_leaves_a_rest_is_refused(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_a_split_that_leaves_a_rest_is_refused(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         for config, line in (
-            (replace(small, batch=33), "batch is 33, which cannot be split evenly over 2 processes; use 32 or 34"),
+            (
+                replace(small, batch=33),
+                "batch is 33, which cannot be split evenly over 2 processes; use 32 or 34",
+            ),
             (
                 replace(small, bank_size=65),
                 "bank_size is 65, which cannot be split evenly over 2 processes; use 64 or 66",
             ),
         ):
             errors = on_ranks(2, trained, config, tmp_path / "run")
-            assert all(type(error) is StanleyError and line in str(error) for error in errors), errors
+            assert all(type(error) is StanleyError and line in str(error) for error in errors), (
+                errors
+            )
         assert not (tmp_path / "run").exists()
 
-    def test_a_quantile_is_of_the_chains_of_a_rank(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_a_quantile_is_of_the_chains_of_a_rank(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         config = replace(small, sampler=Stanley(0.05, Quantile(0.8)), adapt=None, steps=2)
         on_ranks(2, trained, config, tmp_path / "run")
         assert all(r["threshold"] > 0 for r in RunDirectory(tmp_path / "run").records())
 
 
 class TestEndTogether:
-    def test_an_error_of_one_rank_is_raised_on_all(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_an_error_of_one_rank_is_raised_on_all(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         first, second = on_ranks(2, failing, small, tmp_path / "a", "request")
         assert isinstance(first, StanleyError)
         assert (str(first), str(second)) == ("rank 1: too steep", "too steep")
@@ -315,9 +396,13 @@ class TestEndTogether:
             assert f"rank {1 - rank} lost another process" in str(results[1 - rank])
             assert "\n" not in str(results[1 - rank])
 
-    def test_an_interrupt_of_one_rank_stops_all_after_the_same_step(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_an_interrupt_of_one_rank_stops_all_after_the_same_step(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         results = on_ranks(2, failing, small, tmp_path / "run", "interrupt")
-        assert [str(r) for r in results] == ["interrupted at step 4; the same command resumes there"] * 2
+        assert [str(r) for r in results] == [
+            "interrupted at step 4; the same command resumes there"
+        ] * 2
         assert all(isinstance(r, KeyboardInterrupt) for r in results)
         run = RunDirectory(tmp_path / "run")
         assert newest(run).step == len(run.records()) == 4
@@ -325,7 +410,13 @@ class TestEndTogether:
     def test_a_divergence_is_one_on_all_ranks(self, small: TrainConfig, tmp_path: Path) -> None:
         config = replace(
             small,
-            **{"sampler": Langevin(4.0), "adapt": None, "optimizer": Adam(lr=0.5), "energy_l2": 0.0, "clip_norm": 0.0},
+            **{
+                "sampler": Langevin(4.0),
+                "adapt": None,
+                "optimizer": Adam(lr=0.5),
+                "energy_l2": 0.0,
+                "clip_norm": 0.0,
+            },
             **{"steps": 400, "gap_limit": 20.0, "on_divergence": "rollback", "max_rollbacks": 2},
         )
         first, second = on_ranks(2, trained, config, tmp_path / "run")
@@ -345,12 +436,18 @@ class TestEndTogether:
             run.release()
         assert all("in use by another training process" in str(error) for error in errors)
         config = replace(small, data=Array(path=str(tmp_path / "nowhere.npy")))
-        assert all("nowhere.npy" in str(error) for error in on_ranks(2, trained, config, tmp_path / "other"))
+        assert all(
+            "nowhere.npy" in str(error)
+            for error in on_ranks(2, trained, config, tmp_path / "other")
+        )
 
 
 class TestWorld:
     def test_meetings(self, small: TrainConfig, tmp_path: Path) -> None:
-        assert on_ranks(2, told, tmp_path, small) == [(3, 7, "[[0, 10], [1, 10]]"), (3, 7, "[[1, 10]]")]
+        assert on_ranks(2, told, tmp_path, small) == [
+            (3, 7, "[[0, 10], [1, 10]]"),
+            (3, 7, "[[1, 10]]"),
+        ]
         assert told(tmp_path, small) == (1, 7, "[[0, 10]]")
 
     def test_parts_are_the_whole(self) -> None:
@@ -364,7 +461,9 @@ class TestWorld:
             assert not torch.distributed.is_initialized()
 
     def test_shards_of_one_process_are_refused(self, small: TrainConfig, tmp_path: Path) -> None:
-        with pytest.raises(StanleyError, match=r"parallel is 'fsdp', but one process has nothing to shard"):
+        with pytest.raises(
+            StanleyError, match=r"parallel is 'fsdp', but one process has nothing to shard"
+        ):
             train(small, tmp_path / "run", parallel="fsdp")
         with pytest.raises(StanleyError, match=r"parallel is 'none', but must be 'ddp' or 'fsdp'"):
             train(small, tmp_path / "run", parallel="none")  # type: ignore[arg-type]
@@ -379,7 +478,18 @@ class TestWorld:
 
 
 SMALL = [
-    *("--batch", "32", "--chain-steps", "3", "--save-every", "6", "--network.width", "16", "--bank-size", "64"),
+    *(
+        "--batch",
+        "32",
+        "--chain-steps",
+        "3",
+        "--save-every",
+        "6",
+        "--network.width",
+        "16",
+        "--bank-size",
+        "64",
+    ),
     *("--data.num", "2000", "--device", "cpu"),
 ]
 
@@ -406,9 +516,18 @@ def test_an_error_of_all_is_told_by_the_first() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:resuming with changed steps")
-def test_torchrun_trains_and_one_process_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_torchrun_trains_and_one_process_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The command line as a person uses it: one report, and the run goes on in one process."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     done = subprocess.run(
         [*launch, "-m", "stanley", "train", "rings", "--out", "run", "--steps", "6", *SMALL],
         cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -54,15 +54,28 @@ def test_negative_control_a_name_that_is_used_twice_is_seen() -> None:
 
 
 def test_nothing_is_seeded_beside_the_rule() -> None:
-    found = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if "manual_seed" in path.read_text()}
+    found = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if "manual_seed" in path.read_text()
+    }
     assert found == {"streams.py"}
-    users = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if "data_stream(" in path.read_text()}
+    users = {
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if "data_stream(" in path.read_text()
+    }
     assert users == {"streams.py", "data/base.py", "data/toy2d.py", "targets/posteriors.py"}
 
 
 def test_names_and_seeds_make_distinct_streams() -> None:
     names = [(ast.literal_eval(name),) for name in NAMES]
-    ranks = [("chains of training", rank, size, step) for size in (1, 2, 4) for rank in range(size) for step in (0, 7)]
+    ranks = [
+        ("chains of training", rank, size, step)
+        for size in (1, 2, 4)
+        for rank in range(size)
+        for step in (0, 7)
+    ]
     alike = [("a", "b"), ("a b",), ("a,b",), ("ab",), ("1",), (1,), (), ("",), ("a", 1), ("a", "1")]
     every = [(seed, *name) for seed in (0, 1, 2, 2**63 - 1) for name in (*names, *ranks, *alike)]
     first = [int(torch.randint(2**62, (), generator=stream(*each))) for each in every]  # type: ignore[arg-type]
@@ -93,10 +106,14 @@ def test_the_global_generator_is_put_back() -> None:
 
 def test_weights_data_and_chains_of_training_are_three_streams(small: TrainConfig) -> None:
     state = TrainState(small, small.data.load(), World())
-    assert torch.equal(state.data_generator.get_state(), stream(small.seed, "order of the data").get_state())
+    assert torch.equal(
+        state.data_generator.get_state(), stream(small.seed, "order of the data").get_state()
+    )
     first = chain_stream(small.seed, state.world)
     again = TrainState(replace(small, seed=small.seed + 1), small.data.load(), state.world)
-    drawn = [torch.rand(4, generator=g) for g in (first, state.data_generator, again.data_generator)]
+    drawn = [
+        torch.rand(4, generator=g) for g in (first, state.data_generator, again.data_generator)
+    ]
     assert len({tuple(x.tolist()) for x in drawn}) == 3
 
 
@@ -114,8 +131,12 @@ def test_one_evaluation_asks_for_no_stream_twice(
     run = train(config, tmp_path / "run", device="cpu")
     for module in (stanley.judging.evaluate, stanley.models.trained):
         monkeypatch.setattr(module, "stream", noted)
-    evaluate(run, num=40, steps=2, seed=5, features=["pixels"], kid=True, extrapolate=True, device="cpu")
-    assert len(asked) == len(set(asked)) == 6  # two kinds of samples, each with chains, permutations and features
+    evaluate(
+        run, num=40, steps=2, seed=5, features=["pixels"], kid=True, extrapolate=True, device="cpu"
+    )
+    assert (
+        len(asked) == len(set(asked)) == 6
+    )  # two kinds of samples, each with chains, permutations and features
     assert {each[0] for each in asked} == {5}
 
 

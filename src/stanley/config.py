@@ -53,16 +53,20 @@ def explain(errors: list[Any]) -> str:
     A part of the configuration is one of several classes, told apart by `kind`; pydantic reports what each of them
     would object to. Only the objections of the class that was named matter, or that no class has that name.
     """
-    others = {e["loc"][:-1] for e in errors if e["loc"][-1:] == ("kind",) and e["type"] == "literal_error"}
+    others = {
+        e["loc"][:-1] for e in errors if e["loc"][-1:] == ("kind",) and e["type"] == "literal_error"
+    }
     ours = [e for e in errors if not any(e["loc"][: len(other)] == other for other in others)]
     if not ours:
-        part = max((o[:-1] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len)
+        part = max(
+            (o[:-1] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len
+        )
         members = [e for e in errors if e["loc"][:-2] == part and e["loc"][-1] == "kind"]
         known = [e["ctx"]["expected"].strip("'") for e in members]
-        return (
-            f"{field_name((*part, 'kind'))} is {members[0]['input']!r}: {did_you_mean(str(members[0]['input']), known)}"
-        )
-    causes = [e["ctx"]["error"] for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)]
+        return f"{field_name((*part, 'kind'))} is {members[0]['input']!r}: {did_you_mean(str(members[0]['input']), known)}"
+    causes = [
+        e["ctx"]["error"] for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)
+    ]
     if causes:
         return str(causes[0])
     first = ours[0]
@@ -75,18 +79,28 @@ def explain(errors: list[Any]) -> str:
 def field_name(location: tuple[Any, ...]) -> str:
     """`a.b.c` without the class and type names that pydantic puts between."""
     return ".".join(
-        str(part) for part in location if not str(part)[:1].isupper() and part not in ("float", "int", "str")
+        str(part)
+        for part in location
+        if not str(part)[:1].isupper() and part not in ("float", "int", "str")
     )
 
 
 MAX_DEPTH = 10
 
 
-def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(
+    values: dict[str, Any], prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     where = ".".join(prefix) or "the configuration"
-    require(len(prefix) < MAX_DEPTH, f"{where} is nested over {MAX_DEPTH} levels deep; an alias may hold itself")
+    require(
+        len(prefix) < MAX_DEPTH,
+        f"{where} is nested over {MAX_DEPTH} levels deep; an alias may hold itself",
+    )
     for key, value in values.items():
-        require(isinstance(key, str), f"{where} has a field named {key!r}, which is no word; names are words")
+        require(
+            isinstance(key, str),
+            f"{where} has a field named {key!r}, which is no word; names are words",
+        )
         if isinstance(value, dict) and value:
             yield from leaves(value, (*prefix, key))
         else:
@@ -99,10 +113,17 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
         if not isinstance(at, dict) or name not in at:
             options = at if isinstance(at, dict) else {}
             field = ".".join(path[: depth + 1])
-            raise StanleyError(f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}")
+            raise StanleyError(
+                f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}"
+            )
         at = at[name]
-    number = isinstance(value, bool | str) and isinstance(at, int | float) and not isinstance(at, bool)
-    require(not number, f"{'.'.join(path)} is {value!r}, but must be a number, written like 12, 0.5 or 1e-3")
+    number = (
+        isinstance(value, bool | str) and isinstance(at, int | float) and not isinstance(at, bool)
+    )
+    require(
+        not number,
+        f"{'.'.join(path)} is {value!r}, but must be a number, written like 12, 0.5 or 1e-3",
+    )
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
@@ -110,7 +131,9 @@ def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "
     for name, part in values.items():
         if isinstance(part, dict) and isinstance(known[name], dict):
             if "kind" in known[name] and "kind" not in part:
-                raise StanleyError(f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields")
+                raise StanleyError(
+                    f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields"
+                )
             require_kinds(known[name], part, f"{prefix}{name}.")
 
 
@@ -122,4 +145,6 @@ def flatten(nested: dict[str, Any]) -> dict[str, Any]:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """field -> (old, new) for every leaf that differs."""
     a, b = flatten(old), flatten(new)
-    return {name: (a.get(name), b.get(name)) for name in sorted(a | b) if a.get(name) != b.get(name)}
+    return {
+        name: (a.get(name), b.get(name)) for name in sorted(a | b) if a.get(name) != b.get(name)
+    }

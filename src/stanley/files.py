@@ -83,7 +83,9 @@ def new_part(path: Path) -> tuple[int, Path]:
     """A new file beside `path`, open and locked."""
     while True:
         part = path.with_name(part_name(path.name))
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        handle = os.open(
+            part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666
+        )
         lock(handle)
         if os.fstat(handle).st_nlink:  # else it was swept before it was locked
             return handle, part

@@ -71,7 +71,9 @@ def difference(before: Any, now: dict[str, Any]) -> str:
     if not isinstance(before, dict):
         return "to a request that is not written down"
     changed = differences(by_position(before), by_position(now))
-    name = next((name for name in flatten(by_position(now)) if name in changed), next(iter(changed), ""))
+    name = next(
+        (name for name in flatten(by_position(now)) if name in changed), next(iter(changed), "")
+    )
     if not name:  # a field that is empty on one side
         return "to another request"
     old, new = (str(value)[:SHOWN] for value in changed[name])

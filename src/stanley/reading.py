@@ -27,7 +27,9 @@ def read_whole(path: Path, most: int, cure: str) -> bytes:
     cure   what to do about a file that cannot be read, the end of the error
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        handle = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+        )
         with os.fdopen(handle, "rb") as file:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
@@ -58,7 +60,9 @@ def checked(content: bytes, kind: Any, where: str, cure: str) -> Any:
     except ValidationError as error:
         raise StanleyError(f"{where} is damaged: {first(error.errors())}; {cure}") from None
     except (ValueError, RecursionError) as error:
-        raise StanleyError(f"{where} is damaged: {' '.join(str(error).split())[:200]}; {cure}") from None
+        raise StanleyError(
+            f"{where} is damaged: {' '.join(str(error).split())[:200]}; {cure}"
+        ) from None
 
 
 def checked_lines(lines: Iterable[str], kind: Any, where: str, cure: str) -> list[Any]:

@@ -39,7 +39,10 @@ class Potential:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"temperature is {self.temperature}, must be > 0; use 1 for p ∝ exp(-E)")
+        require(
+            self.temperature > 0,
+            f"temperature is {self.temperature}, must be > 0; use 1 for p ∝ exp(-E)",
+        )
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         return self.energy(x) / self.temperature
@@ -114,13 +117,18 @@ def rewrapped(potential: E, change: Callable[[Energy], Energy]) -> E:
     if any(a is not b for a, b in zip(after, before, strict=True)):
         name, value = ("energies", after) if holds_several(potential) else ("energy", after[0])
         potential = copy.copy(potential)
-        object.__setattr__(potential, name, value)  # wrappers are frozen, and this one is ours alone
+        object.__setattr__(
+            potential, name, value
+        )  # wrappers are frozen, and this one is ours alone
     return change(potential)  # type: ignore[return-value]  # an energy like the one given
 
 
 def chunk_size_of(potential: Energy) -> int | None:
     """How many chains the potential takes at a time: the least that a layer asks for, None where none does."""
-    return min((layer.chunk_size for layer in layers(potential) if isinstance(layer, Chunked)), default=None)
+    return min(
+        (layer.chunk_size for layer in layers(potential) if isinstance(layer, Chunked)),
+        default=None,
+    )
 
 
 def for_rows(potential: E, rows: slice) -> E:
@@ -151,6 +159,15 @@ def piecewise_linear(potential: Energy) -> str | None:
 
     A network whose only non-linearities are kinked has a Hessian of zero almost everywhere.
     """
-    kinked = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.Hardtanh, nn.Hardshrink, nn.Softshrink)
+    kinked = (
+        nn.ReLU,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.RReLU,
+        nn.ReLU6,
+        nn.Hardtanh,
+        nn.Hardshrink,
+        nn.Softshrink,
+    )
     parts = (part for network in networks_in(potential) for part in network.modules())
     return next((type(part).__name__ for part in parts if isinstance(part, kinked)), None)

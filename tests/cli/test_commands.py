@@ -64,10 +64,21 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
         "heavy = {'torch', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    flags = "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path"
-    for flag in [*flags.split(), "--sampler.step-size", "--sampler.threshold", "--target", "--shape", "--pairs"]:
+    flags = (
+        "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path"
+    )
+    for flag in [
+        *flags.split(),
+        "--sampler.step-size",
+        "--sampler.threshold",
+        "--target",
+        "--shape",
+        "--pairs",
+    ]:
         assert flag in done.stdout
 
 
@@ -87,10 +98,14 @@ def test_help_shows_how_a_command_is_called(capsys: pytest.CaptureFixture[str]) 
             command, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
             assert start == "stanley"
             assert command.__name__ == name.split()[-1]
-            unknown = [word for word in bound.args if isinstance(word, str) and word.startswith("--")]
+            unknown = [
+                word for word in bound.args if isinstance(word, str) and word.startswith("--")
+            ]
             assert all(flag.split(".")[0] in ("--sampler", "--data") for flag in unknown), unknown
         for flag, parameter in inspect.signature(command).parameters.items():
-            required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+            required = (
+                parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+            )
             assert not required or f"--{flag}" in words
 
 
@@ -112,9 +127,16 @@ def fields_by_import(kind: type) -> dict[str, str]:
     return found
 
 
-def test_help_of_train_shows_every_field_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_train_shows_every_field_with_its_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """What is read from the source is what the classes are; every field has its line."""
-    parts = {"data": AnyData, "network": AnyNetwork, "sampler": AnySampler, "optimizer": AnyOptimizer}
+    parts = {
+        "data": AnyData,
+        "network": AnyNetwork,
+        "sampler": AnySampler,
+        "optimizer": AnyOptimizer,
+    }
     pairs = [("", "training/config.py", TrainConfig)]
     held = {"growth": Growth, "augment": Augment, "adapt": RobbinsMonro}
     pairs += [(name, OPTIONAL[name][0], kind) for name, kind in held.items()]
@@ -157,7 +179,9 @@ def test_the_same_command_again_resumes(trained: Path) -> None:
     assert (trained / "runs/a/records.jsonl").read_bytes() == before
 
 
-def test_a_finished_run_says_so(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_says_so(
+    tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     request = ["train", "rings", "--out", "a", *TOY, *SMALL]
     assert run(capsys, *request)[0].startswith("done: step 12 ")
@@ -175,7 +199,10 @@ def test_a_run_that_never_left_its_warm_up_is_told_so(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     warned = run(capsys, "train", "rings", "--out", "a", *TOY, *SMALL, "--warmup", "12")[1]
     assert "12 steps are no more than the warm-up (12)" in warned
-    assert "warm-up" not in run(capsys, "train", "rings", "--out", "b", *TOY, *SMALL, "--warmup", "11")[1]
+    assert (
+        "warm-up"
+        not in run(capsys, "train", "rings", "--out", "b", *TOY, *SMALL, "--warmup", "11")[1]
+    )
 
 
 def test_an_untrained_run_is_judged_with_a_warning(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -208,20 +235,32 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_numbers_of_another_request_are_kept(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The newest answer has the plain name; that of another request is named."""
-    shutil.copytree(trained / "runs/a", tmp_path / "a", ignore=shutil.ignore_patterns("scores*", "samples", "diag*"))
+    shutil.copytree(
+        trained / "runs/a",
+        tmp_path / "a",
+        ignore=shutil.ignore_patterns("scores*", "samples", "diag*"),
+    )
     monkeypatch.chdir(tmp_path)
 
     def kept(name: str, field: str) -> dict[str, int]:
-        return {f.stem: json.loads(f.read_text())["asked"][field] for f in (tmp_path / "a").glob(f"{name}*.json")}
+        return {
+            f.stem: json.loads(f.read_text())["asked"][field]
+            for f in (tmp_path / "a").glob(f"{name}*.json")
+        }
 
     def scored(num: int) -> str:
         return run(capsys, "evaluate", "a", "--num", str(num), "--steps", "2")[1]
 
     def estimated(levels: int) -> str:
-        return run(capsys, "likelihood", "a", "--chains", "4", "--rows", "4", "--levels", str(levels))[1]
+        return run(
+            capsys, "likelihood", "a", "--chains", "4", "--rows", "4", "--levels", str(levels)
+        )[1]
 
     assert "kept" not in scored(5) + scored(5)
     before = (tmp_path / "a/samples/evaluated.npz").read_bytes()
@@ -235,13 +274,26 @@ def test_numbers_of_another_request_are_kept(
 
 
 def test_samples_of_another_request_are_kept(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All files of the former answer get its name; the same request again replaces its own."""
     monkeypatch.chdir(tmp_path)
     every = ("--out", "s", "--num", "3", "--keep-every", "2")
     of_run = ("sample", str(trained / "runs/a"), *every, "--steps")
-    of_density = ("sample", "--target", "banana", "--sampler", "mala", *every, "--steps", "4", "--warm-up")
+    of_density = (
+        "sample",
+        "--target",
+        "banana",
+        "--sampler",
+        "mala",
+        *every,
+        "--steps",
+        "4",
+        "--warm-up",
+    )
     for words, name, differs in (
         (of_run, "noise-n3-seed0", "steps 5, now 6"),
         (of_density, "mala-n3-seed0", "warm_up 5, now 6"),
@@ -263,7 +315,19 @@ def test_a_command_that_was_killed_while_it_wrote_finds_its_own_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4", "--warm-up", "5")
+    words = (
+        "sample",
+        "--target",
+        "banana",
+        "--sampler",
+        "mala",
+        "--num",
+        "3",
+        "--steps",
+        "4",
+        "--warm-up",
+        "5",
+    )
     run(capsys, *words)
     folder = tmp_path / "samples/banana"
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -273,7 +337,9 @@ def test_a_command_that_was_killed_while_it_wrote_finds_its_own_files(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("stanley.plots.figures.write_atomic", killed)  # when the array is there and no picture
+        patch.setattr(
+            "stanley.plots.figures.write_atomic", killed
+        )  # when the array is there and no picture
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 130
@@ -288,12 +354,18 @@ def test_files_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "samples/banana").mkdir(parents=True)
     mine = tmp_path / "samples/banana/mala-n3-seed0.npy"
     mine.write_text("mine")
-    told = run(capsys, "sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4")[1]
-    assert "(to a request that is not written down) as samples/banana/mala-n3-seed0-former.npy" in told
+    told = run(
+        capsys, "sample", "--target", "banana", "--sampler", "mala", "--num", "3", "--steps", "4"
+    )[1]
+    assert (
+        "(to a request that is not written down) as samples/banana/mala-n3-seed0-former.npy" in told
+    )
     assert mine.with_name("mala-n3-seed0-former.npy").read_text() == "mine"
 
 
-def test_a_demo_with_another_seed_keeps_the_former_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_demo_with_another_seed_keeps_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stanley.cli.demo.SAMPLERS", {"Langevin": Langevin(0.02)})
     monkeypatch.setattr("stanley.cli.demo.FRESH_STEPS", 2)
@@ -306,19 +378,36 @@ def test_a_demo_with_another_seed_keeps_the_former_one(tmp_path: Path, monkeypat
         assert json.loads((tmp_path / "d" / name / "config.json").read_text())["seed"] == seed
 
 
-def test_a_threshold_that_follows_the_gradients_is_told(trained: Path, tmp_path: Path, capsys) -> None:
-    flags = ("--sampler", "stanley", "--sampler.step-size", "0.1", "--num", "2", "--steps", "2", "--out", str(tmp_path))
+def test_a_threshold_that_follows_the_gradients_is_told(
+    trained: Path, tmp_path: Path, capsys
+) -> None:
+    flags = (
+        "--sampler",
+        "stanley",
+        "--sampler.step-size",
+        "0.1",
+        "--num",
+        "2",
+        "--steps",
+        "2",
+        "--out",
+        str(tmp_path),
+    )
     told = run(capsys, "sample", str(trained / "runs/a"), *flags)[0]
     assert told.startswith("stanley, step size 0.1, threshold quantile 0.9 (")
 
 
 def test_evaluate_sample_and_plot(trained: Path) -> None:
-    scores = json.loads(stanley("evaluate", "runs/a", "--num", "50", "--steps", "20", "--json", cwd=trained).stdout)
+    scores = json.loads(
+        stanley("evaluate", "runs/a", "--num", "50", "--steps", "20", "--json", cwd=trained).stdout
+    )
     assert scores == json.loads((trained / "runs/a/scores.json").read_text())
     assert scores["kl"] > 0
     assert scores["fresh"]["n"] == 50
 
-    told = json.loads(stanley("sample", "runs/a", "--num", "5", "--steps", "20", "--json", cwd=trained).stdout)
+    told = json.loads(
+        stanley("sample", "runs/a", "--num", "5", "--steps", "20", "--json", cwd=trained).stdout
+    )
     array = np.load(trained / told["files"][0])
     assert array.shape == (5, 2)
     assert array.dtype == np.float32
@@ -343,7 +432,9 @@ def test_plot_before_evaluate_draws_the_curves_and_says_what_is_missing(tmp_path
 
 def test_recipes_can_be_used_as_a_file(tmp_path: Path) -> None:
     names = json.loads(stanley("recipes", "--json", cwd=tmp_path).stdout)
-    assert {"rings", "gmm", "moons", "cifar10", "flowers102", "mnist", "folder", "array"} <= set(names)
+    assert {"rings", "gmm", "moons", "cifar10", "flowers102", "mnist", "folder", "array"} <= set(
+        names
+    )
     full = stanley("recipes", "gmm", cwd=tmp_path).stdout
     (tmp_path / "mine.yaml").write_text(full)
     stanley("train", "gmm", "--config", "mine.yaml", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
@@ -362,18 +453,57 @@ def test_folder_of_images(tmp_path: Path) -> None:
     for i in range(12):
         pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    flags = ["--steps", "2", "--batch", "4", "--chain-steps", "2", "--bank-size", "8", "--network.width", "4"]
-    stanley("train", "folder", "--data.path", ".", "--data.size", "16", "--out", "runs/a", *flags, cwd=tmp_path)
+    flags = [
+        "--steps",
+        "2",
+        "--batch",
+        "4",
+        "--chain-steps",
+        "2",
+        "--bank-size",
+        "8",
+        "--network.width",
+        "4",
+    ]
+    stanley(
+        "train",
+        "folder",
+        "--data.path",
+        ".",
+        "--data.size",
+        "16",
+        "--out",
+        "runs/a",
+        *flags,
+        cwd=tmp_path,
+    )
     stanley("sample", "runs/a", "--num", "4", "--steps", "3", cwd=tmp_path)
-    done = stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", "--features", "pixels-8x8,pixels", cwd=tmp_path)
+    done = stanley(
+        "evaluate",
+        "runs/a",
+        "--num",
+        "6",
+        "--steps",
+        "3",
+        "--features",
+        "pixels-8x8,pixels",
+        cwd=tmp_path,
+    )
     assert "n = 2 points against 192 features" in done.stderr  # the two that are held out
     assert "fd_pixels-8x8" in done.stdout
     scores = json.loads((tmp_path / "runs/a/scores.json").read_text())
     for name, k in (("pixels-8x8", 192), ("pixels", 768)):
         found = scores["fresh"][f"fd_{name}"]
-        assert (found["n1"], found["n2"], found["num_features"], found["against"]) == (6, 2, k, "held-out")
+        assert (found["n1"], found["n2"], found["num_features"], found["against"]) == (
+            6,
+            2,
+            k,
+            "held-out",
+        )
     flags = ("--against", "train", "--prdc", "--extrapolate", "--json")
-    told = json.loads(stanley("evaluate", "runs/a", "--num", "8", "--steps", "3", *flags, cwd=tmp_path).stdout)
+    told = json.loads(
+        stanley("evaluate", "runs/a", "--num", "8", "--steps", "3", *flags, cwd=tmp_path).stdout
+    )
     fresh = told["fresh"]
     assert (
         fresh["fd_pixels-8x8"]["n2"] == fresh["kd_pixels-8x8"]["n2"] >= 10
@@ -385,7 +515,9 @@ def test_folder_of_images(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     asked = ("evaluate", "../runs/a", "--num", "6", "--steps", "3", "--data.path")
-    assert "fd_pixels" in stanley(*asked, str(tmp_path), cwd=elsewhere).stdout  # --data.path . of the run is not here
+    assert (
+        "fd_pixels" in stanley(*asked, str(tmp_path), cwd=elsewhere).stdout
+    )  # --data.path . of the run is not here
     assert "data.path" in stanley(*asked, "gone", cwd=elsewhere, check=2).stderr
     stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", cwd=tmp_path)
     files = stanley("plot", "runs/a", cwd=tmp_path).stdout
@@ -436,7 +568,9 @@ QUICK = ["--steps", "40", "--warm-up", "30", "--num", "20"]
 def test_sample_of_a_density(tmp_path: Path) -> None:
     """Twice the same file; the step size as it was found stands beside it."""
     (tmp_path / "mine.py").write_text(MINE)
-    first = stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
+    first = stanley(
+        "sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path
+    )
     assert "(step size from adapt, 30 steps)" in first.stdout
     path = tmp_path / "samples/banana/adjusted-stanley-n20-seed0.npy"
     x = np.load(path)
@@ -448,8 +582,20 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
     assert path.with_suffix(".png").exists()
     stanley("sample", "--target", "banana", "--sampler", "adjusted-stanley", *QUICK, cwd=tmp_path)
     np.testing.assert_array_equal(x, np.load(path))
-    flags = ["--shape", "3", "--sampler", "hmc", "--sampler.num-leapfrog", "3", "--keep-every", "10", "--json"]
-    told = json.loads(stanley("sample", "--target", "mine.py:U", *flags, *QUICK, cwd=tmp_path).stdout)
+    flags = [
+        "--shape",
+        "3",
+        "--sampler",
+        "hmc",
+        "--sampler.num-leapfrog",
+        "3",
+        "--keep-every",
+        "10",
+        "--json",
+    ]
+    told = json.loads(
+        stanley("sample", "--target", "mine.py:U", *flags, *QUICK, cwd=tmp_path).stdout
+    )
     assert told["sampler"]["num_leapfrog"] == 3
     draws = [f for f in told["files"] if f.endswith("-every-10.npy")]
     assert np.load(tmp_path / draws[0]).shape == (4, 20, 3)
@@ -457,7 +603,9 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
 
 def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
     flags = ["--sampler", "underdamped", "--sampler.step-size", "0.3", "--json"]
-    told = json.loads(stanley("sample", "--target", "gaussian", *flags, *QUICK, cwd=tmp_path).stdout)
+    told = json.loads(
+        stanley("sample", "--target", "gaussian", *flags, *QUICK, cwd=tmp_path).stdout
+    )
     assert told["sampler"]["step_size"] == 0.3
     assert told["step_size"] == told["sampler"]["step_size"]
     assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
@@ -472,10 +620,18 @@ def test_diagnose_a_density(tmp_path: Path) -> None:
     figures = {p.stem for p in folder.glob("*.png")}
     assert figures == {"mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias"}
     assert json.loads((folder / "diagnosis.json").read_text())["sampler"]["kind"] == "stanley"
-    done = stanley("diagnose", "--target", "quartic", "--sampler", "hmc", *QUICK, *few, cwd=tmp_path)
+    done = stanley(
+        "diagnose", "--target", "quartic", "--sampler", "hmc", *QUICK, *few, cwd=tmp_path
+    )
     assert "has no coupling here" in done.stdout
     figures = {p.stem for p in folder.glob("*.png")}
-    new = {"mixing", "traces", "autocorrelation", "growth", "drift"}  # none of the run before has its plain name
+    new = {
+        "mixing",
+        "traces",
+        "autocorrelation",
+        "growth",
+        "drift",
+    }  # none of the run before has its plain name
     former = {"mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias"}
     assert figures == new | {f"{name}-former" for name in former}
     former_answer = json.loads((folder / "diagnosis-former.json").read_text())
@@ -489,7 +645,9 @@ def test_diagnose_a_run(trained: Path) -> None:
     assert told["num_chains"] == 20
     assert told["step_size"] == told["sampler"]["step_size"]
     assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
-    other = json.loads(stanley("diagnose", "runs/a", "--sampler", "barker", *QUICK, *few, cwd=trained).stdout)
+    other = json.loads(
+        stanley("diagnose", "runs/a", "--sampler", "barker", *QUICK, *few, cwd=trained).stdout
+    )
     assert other["sampler"]["kind"] == "barker"
     assert other["step_size"] == other["sampler"]["step_size"]
     assert other["step_size_from"] == "adapt, 30 steps"
@@ -559,7 +717,9 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
+)
 def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path,
     arguments: list[str],
@@ -594,7 +754,9 @@ def test_an_error_of_the_process_is_the_same(tmp_path: Path) -> None:
     assert done.stderr == "stanley: error: unknown recipe 'ring': did you mean 'rings'?\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
 def test_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
     done = stanley("train", "rings", "--out", "locked/a", *SMALL, cwd=tmp_path, check=2)
@@ -631,13 +793,24 @@ def test_a_fraction_is_refused_not_rounded(trained: Path, flags: list[str]) -> N
 
 def test_an_out_that_cannot_be_made_for_samples(trained: Path) -> None:
     done = stanley(
-        "sample", "runs/a", "--num", "2", "--steps", "2", "--out", "runs/a/config.json/x", cwd=trained, check=2
+        "sample",
+        "runs/a",
+        "--num",
+        "2",
+        "--steps",
+        "2",
+        "--out",
+        "runs/a/config.json/x",
+        cwd=trained,
+        check=2,
     )
     assert done.stderr.count("\n") == 1
     assert "choose another --out" in done.stderr
 
 
-@pytest.mark.parametrize("flags", [["--seed", str(2**64)], ["--seed", "-1"], ["--num", str(10**15)]])
+@pytest.mark.parametrize(
+    "flags", [["--seed", str(2**64)], ["--seed", "-1"], ["--num", str(10**15)]]
+)
 def test_numbers_beyond_reach(trained: Path, flags: list[str]) -> None:
     done = stanley("sample", "runs/a", "--steps", "2", *flags, cwd=trained, check=2)
     assert done.stderr.count("\n") == 1

@@ -20,17 +20,27 @@ from stanley.errors import StanleyError
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = ("stanley", "python", "torchrun", "make")
-PLACEHOLDERS = {"S": "0", "H": "1e-4", "N": "8"}  # of numbers; RUN, DIR, IMAGE are paths as they stand
+PLACEHOLDERS = {
+    "S": "0",
+    "H": "1e-4",
+    "N": "8",
+}  # of numbers; RUN, DIR, IMAGE are paths as they stand
 
 
 def commands(page: Path) -> list[str]:
     """Lines of code blocks, fenced or indented, and code in rows of tables; cut at && and at comments."""
     text = page.read_text().replace("\\\n", " ")
-    lines = re.findall(r"^ {4}(\S.*)$", text, re.M) + re.findall(r"^\|.*`(stanley [^`]+)`", text, re.M)
+    lines = re.findall(r"^ {4}(\S.*)$", text, re.M) + re.findall(
+        r"^\|.*`(stanley [^`]+)`", text, re.M
+    )
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
         lines += block.splitlines() if language in ("", "sh") else []
     parts = (part.strip() for line in lines for part in re.sub(r"(^|\s)#.*", "", line).split("&&"))
-    return [part for part in dict.fromkeys(parts) if re.fullmatch(rf"({'|'.join(PROGRAMS)}) .*[^;,…]", part)]
+    return [
+        part
+        for part in dict.fromkeys(parts)
+        if re.fullmatch(rf"({'|'.join(PROGRAMS)}) .*[^;,…]", part)
+    ]
 
 
 def found():
@@ -47,7 +57,9 @@ def check(command: str) -> None:
     """Raises or exits where the program would refuse the words before it does any work."""
     program, *words = words_of(command)
     if program == "make":
-        assert all(re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.M) for word in words), command
+        assert all(
+            re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.M) for word in words
+        ), command
         return
     if program == "torchrun":
         words = words[words.index("--nproc-per-node") + 2 :]

@@ -36,14 +36,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for k in range(20):
             grey(k).convert(mode).save(folder / name / f"{k:02d}.png")
     runs = {
-        "a": (Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4), Langevin(1e-4)),
+        "a": (
+            Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4),
+            Langevin(1e-4),
+        ),
         "b": (Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4), MALA(1e-4)),
-        "c": (Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4), Langevin(4e-4)),
+        "c": (
+            Folder(path=str(folder / "grey"), size=SIZE, channels=1, held_out=0.4),
+            Langevin(4e-4),
+        ),
         "colour": (Folder(path=str(folder / "rgb"), size=SIZE), Langevin(1e-4)),
     }
     small = {"steps": 2, "batch": 4, "chain_steps": 2, "bank_size": 4, "save_every": 2, "ema": 0.0}
     for name, (data, sampler) in runs.items():
-        config = TrainConfig(data=data, network=ConvNet(width=2), sampler=sampler, temperature=5e-5, **small)
+        config = TrainConfig(
+            data=data, network=ConvNet(width=2), sampler=sampler, temperature=5e-5, **small
+        )
         stanley.train(config, folder / name, device="cpu")
     stanley.train(
         TrainConfig(data=Rings(num=500), network=MLP(width=4), sampler=MALA(0.1), **small),
@@ -58,9 +66,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "unfit").mkdir()
     grey(4, (14, 15)).save(folder / "unfit" / "large.png")
     grey(4).convert("RGB").save(folder / "unfit" / "rgb.png")
-    Image.fromarray(np.random.default_rng(5).integers(0, 256, (SIZE, SIZE, 3), np.uint8)).quantize(64).save(
-        folder / "palette-rgb.png"
-    )
+    Image.fromarray(np.random.default_rng(5).integers(0, 256, (SIZE, SIZE, 3), np.uint8)).quantize(
+        64
+    ).save(folder / "palette-rgb.png")
     grey(0).quantize(256).save(folder / "palette-grey.png")
     green = np.zeros((SIZE, SIZE, 3), np.uint8)
     green[..., 1] = np.arange(SIZE)
@@ -93,12 +101,28 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     return told
 
 
-NUMBERS = {"step_size", "acceptance", "gradients_per_chain", "nonfinite", "n_held_out", "num", "steps", "seed", "n"}
+NUMBERS = {
+    "step_size",
+    "acceptance",
+    "gradients_per_chain",
+    "nonfinite",
+    "n_held_out",
+    "num",
+    "steps",
+    "seed",
+    "n",
+}
 
 
 def require_numbers(value: object) -> None:
     """Where a number belongs there is one, or null; never a sentence."""
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    parts = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, part in parts:
         assert key not in NUMBERS or part is None or isinstance(part, int | float), (key, part)
         require_numbers(part)
@@ -137,7 +161,16 @@ def test_negative_control_a_sentence_for_a_number_is_seen():
 
 @pytest.mark.filterwarnings("always:kept the former answer")
 def test_inpaint(place: Path, capsys, tmp_path: Path):
-    request = ("inpaint", place / "a", place / "one.png", "--mask", place / "mask.png", *SHORT, "--out", tmp_path)
+    request = (
+        "inpaint",
+        place / "a",
+        place / "one.png",
+        "--mask",
+        place / "mask.png",
+        *SHORT,
+        "--out",
+        tmp_path,
+    )
     told = run(capsys, *request)
     draws = np.load(told["files"][0])
     unknown = np.asarray(Image.open(place / "mask.png")) > 127
@@ -148,7 +181,11 @@ def test_inpaint(place: Path, capsys, tmp_path: Path):
     assert told["asked"]["unknown_pixels"] == 16
     truth, mean = bytes_as_points(place / "one.png")[unknown], draws[0, :, 0].mean(0)[unknown]
     psnr = 10 * np.log10(4 / np.mean((mean - truth) ** 2))
-    assert told["scores"]["mean"]["psnr"] == {"n": 1, "mean": pytest.approx(psnr, abs=1e-4), "sd": None}
+    assert told["scores"]["mean"]["psnr"] == {
+        "n": 1,
+        "mean": pytest.approx(psnr, abs=1e-4),
+        "sd": None,
+    }
     assert set(told["scores"]) == {"mean", "draw", "training_mean"}
     # the same again is the same; with other steps under the same name all files of the former answer are kept
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -173,12 +210,33 @@ def test_inpaint_held_out_damaged_and_another_sampler(place: Path, capsys, tmp_p
 
 
 def test_denoise(place: Path, capsys, tmp_path: Path):
-    told = run(capsys, "denoise", place / "a", place / "one.png", "--noise", 0.3, "--clean", *SHORT, "--out", tmp_path)
+    told = run(
+        capsys,
+        "denoise",
+        place / "a",
+        place / "one.png",
+        "--noise",
+        0.3,
+        "--clean",
+        *SHORT,
+        "--out",
+        tmp_path,
+    )
     assert set(told["scores"]) == {"noisy", "mean", "draw"}
     # n = 144 pixels: the noise's power is 0.3² within 6·√(2/144) of itself, 3 dB each way at most
     assert told["scores"]["noisy"]["psnr"]["mean"] == pytest.approx(20 * np.log10(2 / 0.3), abs=3)
     flow = run(
-        capsys, "denoise", place / "a", place / "mixed", "--noise", 0.3, "--flow", "--steps", 3, "--out", tmp_path
+        capsys,
+        "denoise",
+        place / "a",
+        place / "mixed",
+        "--noise",
+        0.3,
+        "--flow",
+        "--steps",
+        3,
+        "--out",
+        tmp_path,
     )
     assert flow["scores"] is None
     assert flow["sampler"]["kind"] == "gradient-descent"
@@ -189,7 +247,9 @@ def test_denoise(place: Path, capsys, tmp_path: Path):
 
 def test_interpolate(place: Path, capsys, tmp_path: Path):
     ends = (place / "one.png", place / "two.png")
-    told = run(capsys, "interpolate", place / "a", *ends, "--points", 5, "--steps", 3, "--out", tmp_path)
+    told = run(
+        capsys, "interpolate", place / "a", *ends, "--points", 5, "--steps", 3, "--out", tmp_path
+    )
     path = np.load(told["files"][0])
     assert path.shape == (5, 1, SIZE, SIZE)
     assert (path[0, 0] == bytes_as_points(ends[0])).all()
@@ -198,10 +258,24 @@ def test_interpolate(place: Path, capsys, tmp_path: Path):
 
 
 def test_compose(place: Path, capsys, tmp_path: Path):
-    base = ("compose", place / "a", place / "b", "--num", 4, "--steps", 3, "--device", "cpu", "--out", tmp_path)
+    base = (
+        "compose",
+        place / "a",
+        place / "b",
+        "--num",
+        4,
+        "--steps",
+        3,
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path,
+    )
     told = run(capsys, *base, "--weights", "1,0.5")
     assert [p["weight"] for p in told["asked"]["parts"]] == [1.0, 0.5]
-    assert told["asked"]["sampler"]["step_size"] == pytest.approx(1e-4 / 1.5)  # b's MALA step is another thing
+    assert told["asked"]["sampler"]["step_size"] == pytest.approx(
+        1e-4 / 1.5
+    )  # b's MALA step is another thing
     other = run(capsys, "compose", place / "a", place / "c", *base[3:], "--weights", "1,0.5")
     assert other["asked"]["sampler"]["step_size"] == pytest.approx(1 / (1 / 1e-4 + 0.5 / 4e-4))
     assert np.load(told["files"][0]).shape == (4, 1, SIZE, SIZE)
@@ -219,23 +293,31 @@ def test_ood(place: Path, capsys, tmp_path: Path):
     model = stanley.load(place / "a", device="cpu")
     import torch
 
-    x = torch.from_numpy(np.stack([bytes_as_points(place / "mixed" / f"{k}.png") for k in range(3)]))[:, None]
+    x = torch.from_numpy(
+        np.stack([bytes_as_points(place / "mixed" / f"{k}.png") for k in range(3)])
+    )[:, None]
     reference = model.potential(2 * (model.config.data.load().test.float() + 0.5) / 256 - 1)
     u = model.potential(x)
     for k, row in enumerate(rows):
         assert float(row["energy"]) == pytest.approx(float(u[k]), rel=1e-4)
         below = float((reference < u[k]).double().mean() + (reference == u[k]).double().mean() / 2)
-        assert float(row["percentile"]) == pytest.approx(100 * below, abs=100 / 8)  # a rounding may turn one tie
+        assert float(row["percentile"]) == pytest.approx(
+            100 * below, abs=100 / 8
+        )  # a rounding may turn one tie
     assert len(told["skipped"]) == 1
     assert (told["n_held_out"], told["no_held_out"]) == (8, None)
 
-    inside = torch.stack([torch.from_numpy(bytes_as_points(f)) for f in sorted((place / "grey").iterdir())])[:, None]
+    inside = torch.stack(
+        [torch.from_numpy(bytes_as_points(f)) for f in sorted((place / "grey").iterdir())]
+    )[:, None]
     for against, v in (("held-out", reference), (place / "grey", model.potential(inside))):
         out = tmp_path / f"{len(v)}.csv"
         told = run(capsys, "ood", place / "a", place / "mixed", "--out", out, "--against", against)
         assert (told["energy"]["n_in"], told["energy"]["n_out"]) == (len(v), 3)
         won = (u[:, None] > v).double() + (u[:, None] == v).double() / 2  # P(outside is higher)
-        assert told["energy"]["auroc"] == pytest.approx(float(won.mean()), abs=3 / (3 * len(v)))  # ties may turn
+        assert told["energy"]["auroc"] == pytest.approx(
+            float(won.mean()), abs=3 / (3 * len(v))
+        )  # ties may turn
 
 
 def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
@@ -249,21 +331,48 @@ def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
     assert told["n_held_out"] is None
     assert "gone" in told["no_held_out"]
     assert all(
-        row["percentile"] == "" for row in csv.DictReader((run_copy / "ood" / "mixed.csv").read_text().splitlines())
+        row["percentile"] == ""
+        for row in csv.DictReader((run_copy / "ood" / "mixed.csv").read_text().splitlines())
     )
-    assert "--against held-out" in error(capsys, "ood", run_copy, place / "mixed", "--against", "held-out")
+    assert "--against held-out" in error(
+        capsys, "ood", run_copy, place / "mixed", "--against", "held-out"
+    )
 
 
 def test_resize_and_colour(place: Path, capsys, tmp_path: Path):
     for name in ("large.png", "little.png", "rgb/00.png"):
-        told = run(capsys, "ood", place / "a", place / name, "--resize", "--out", tmp_path / f"{Path(name).stem}.csv")
+        told = run(
+            capsys,
+            "ood",
+            place / "a",
+            place / name,
+            "--resize",
+            "--out",
+            tmp_path / f"{Path(name).stem}.csv",
+        )
         assert len(told["asked"]["images"]) == 1
-    run(capsys, "ood", place / "colour", place / "one.png", "--resize", "--out", tmp_path / "colour.csv")
+    run(
+        capsys,
+        "ood",
+        place / "colour",
+        place / "one.png",
+        "--resize",
+        "--out",
+        tmp_path / "colour.csv",
+    )
 
 
 def test_a_mask_is_resized_like_its_picture(place: Path, capsys, tmp_path: Path):
     """The 14 columns in the middle of 15 become 12, each the nearest one: no column is half unknown."""
-    words = ("inpaint", place / "a", place / "large.png", "--mask", place / "large-mask.png", "--resize", *SHORT)
+    words = (
+        "inpaint",
+        place / "a",
+        place / "large.png",
+        "--mask",
+        place / "large-mask.png",
+        "--resize",
+        *SHORT,
+    )
     told = run(capsys, *words, "--out", tmp_path)
     centres = 0.5 + (np.arange(SIZE) + 0.5) * 14 / SIZE  # in pixels of the file
     columns = np.isin(np.floor(centres), [0, 7, 13])
@@ -282,7 +391,9 @@ def test_a_palette_of_greys_is_grey(place: Path, capsys, tmp_path: Path):
     assert told[0]["asked"]["sha256"] == told[1]["asked"]["sha256"]
 
 
-def test_one_picture_that_does_not_fit_is_named_once_and_skipped(place: Path, capsys, tmp_path: Path):
+def test_one_picture_that_does_not_fit_is_named_once_and_skipped(
+    place: Path, capsys, tmp_path: Path
+):
     folder = tmp_path / "pictures"
     shutil.copytree(place / "mixed", folder)
     for file in (place / "unfit").iterdir():
@@ -310,7 +421,9 @@ def test_pillows_own_warnings_name_the_file_and_only_files_that_are_used(
 ):
     grey(0).save(tmp_path / "a.tif", compression="tiff_lzw")
     content = (tmp_path / "a.tif").read_bytes()
-    (tmp_path / "b.tif").write_bytes(content[: len(content) // 2])  # Pillow warns of what it reads of its header
+    (tmp_path / "b.tif").write_bytes(
+        content[: len(content) // 2]
+    )  # Pillow warns of what it reads of its header
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(read_pictures(tmp_path, (1, SIZE, SIZE)).skipped) == 1
@@ -367,11 +480,23 @@ IN = ("--mask", "right-half")
 REFUSED = {
     "no mask marks": (("inpaint", "a", "one.png", "--mask", "black.png"), "marks nothing"),
     "all marked": (("inpaint", "a", "one.png", "--mask", "white.png"), "marks all 144"),
-    "mask of another size": (("inpaint", "a", "one.png", "--mask", "short-mask.png"), "12×8 pixels, the images have"),
-    "mask outside": (("inpaint", "a", "one.png", "--mask", "8,8,16,16"), "does not lie inside 12×12"),
+    "mask of another size": (
+        ("inpaint", "a", "one.png", "--mask", "short-mask.png"),
+        "12×8 pixels, the images have",
+    ),
+    "mask outside": (
+        ("inpaint", "a", "one.png", "--mask", "8,8,16,16"),
+        "does not lie inside 12×12",
+    ),
     "no such mask": (("inpaint", "a", "one.png", "--mask", "gone.png"), "no such file"),
-    "mask no picture": (("inpaint", "a", "one.png", "--mask", "corrupt/x.jpg"), "cannot be read as a picture"),
-    "another size": (("inpaint", "a", "large.png", *IN), "15×14 pixels, the model knows 12×12; --resize"),
+    "mask no picture": (
+        ("inpaint", "a", "one.png", "--mask", "corrupt/x.jpg"),
+        "cannot be read as a picture",
+    ),
+    "another size": (
+        ("inpaint", "a", "large.png", *IN),
+        "15×14 pixels, the model knows 12×12; --resize",
+    ),
     "another mode": (("inpaint", "a", "rgb/00.png", *IN), "in colour (mode RGB)"),
     "grey for colour": (("denoise", "colour", "one.png", "--noise", "0.2"), "is grey (mode L)"),
     "no image": (("inpaint", "a", "gone.png", *IN), "no such file or folder"),
@@ -394,12 +519,18 @@ REFUSED = {
         "15×14 pixels, the images have 12×12; make it that size",
     ),
     "a vector model": (("inpaint", "plane", "one.png", *IN), "not images"),
-    "held-out of vectors": (("denoise", "plane", "--held-out", "2", "--noise", "0.2"), "not images"),
+    "held-out of vectors": (
+        ("denoise", "plane", "--held-out", "2", "--noise", "0.2"),
+        "not images",
+    ),
     "too many held out": (("inpaint", "a", "--held-out", "99", *IN), "hold 8 held-out"),
     "names missing": (("inpaint", "a", *IN), "1 names were given (a), must be 2: RUN IMAGE"),
     "names too many": (("ood", "a", "one.png", "two.png"), "must be 2: RUN FOLDER"),
     "no noise": (("denoise", "a", "one.png", "--noise", "0"), "noise std is 0.0"),
-    "chains of a flow": (("denoise", "a", "one.png", "--noise", "0.2", "--flow", "--num", "3"), "--flow draws nothing"),
+    "chains of a flow": (
+        ("denoise", "a", "one.png", "--noise", "0.2", "--flow", "--num", "3"),
+        "--flow draws nothing",
+    ),
     "the same ends": (("interpolate", "a", "one.png", "one.png"), "the same point"),
     "a sampler on a path": (
         ("interpolate", "a", "one.png", "two.png", "--sampler", "mala"),
@@ -415,7 +546,10 @@ REFUSED = {
     "one to compose": (("compose", "a"), "two runs or more"),
     "too few weights": (("compose", "a", "b", "--weights", "1"), "1 weights were given for 2"),
     "weights no numbers": (("compose", "a", "b", "--weights", "1,x"), "must be numbers"),
-    "unknown flag": (("inpaint", "a", "one.png", *IN, "--nonsense", "3"), "unknown flag --nonsense"),
+    "unknown flag": (
+        ("inpaint", "a", "one.png", *IN, "--nonsense", "3"),
+        "unknown flag --nonsense",
+    ),
     "no csv": (("ood", "a", "one.png", "--out", "scores.txt"), "must be a .csv"),
     "no run": (("ood", "gone", "one.png"), "no such run directory"),
     "seed": (("inpaint", "a", "one.png", *IN, "--seed", "-1"), "seed is -1"),

@@ -45,7 +45,9 @@ def test_npz(tmp_path: Path, refused) -> None:
     np.savez(one, x=VECTORS)
     np.savez_compressed(two, x=VECTORS, y=np.arange(50))
     assert len(Array(path=str(one)).load().train) == 45
-    assert torch.equal(Array(path=str(two), key="x").load().train, Array(path=str(one)).load().train)
+    assert torch.equal(
+        Array(path=str(two), key="x").load().train, Array(path=str(one)).load().train
+    )
     with refused("two.npz holds 2 arrays", "data.key", "x, y"):
         Array(path=str(two)).load()
     with refused("no array 'z'", "x, y"):

@@ -46,7 +46,9 @@ def test_dequantise_spreads_each_byte_over_its_cell() -> None:
 
 
 def test_dataset_tells_images_from_vectors() -> None:
-    images = Dataset(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+    images = Dataset(
+        torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    )
     assert images.is_image
     assert images.event_shape == (3, 8, 8)
     vectors = Dataset(torch.zeros(4, 2), torch.zeros(2, 2))
@@ -109,7 +111,9 @@ def test_batch_requests_that_make_no_sense(refused) -> None:
     assert positive_batch(data, 2, gen(), device="cpu").device.type == "cpu"
 
 
-@pytest.mark.parametrize(("n", "held_out", "trained"), [(10, 0.1, 9), (11, 0.1, 9), (3, 0.1, 2), (100, 0.25, 75)])
+@pytest.mark.parametrize(
+    ("n", "held_out", "trained"), [(10, 0.1, 9), (11, 0.1, 9), (3, 0.1, 2), (100, 0.25, 75)]
+)
 def test_held_out_rows(n: int, held_out: float, trained: int) -> None:
     order, num_train = held_out_order(n, held_out, 0, "x")
     assert num_train == trained

@@ -35,7 +35,10 @@ def python2_pickle(x: np.ndarray) -> bytes:
     return (
         b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR("
         b"K\x01J" + rows + b"M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
-        b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T" + struct.pack("<I", len(data)) + data + b"tb"
+        b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
+        + struct.pack("<I", len(data))
+        + data
+        + b"tb"
         b"U\x06labels](K\x00K\x01eu."
     )
 
@@ -75,9 +78,15 @@ def test_python(tmp_path: Path, protocol: int | None) -> None:
 
 def test_the_hand_written_pickle_is_a_pickle() -> None:
     x = pixels()[0].reshape(4, -1)
-    module = "numpy.core.multiarray" if np.lib.NumpyVersion(np.__version__) < "2.0.0" else "numpy._core.multiarray"
+    module = (
+        "numpy.core.multiarray"
+        if np.lib.NumpyVersion(np.__version__) < "2.0.0"
+        else "numpy._core.multiarray"
+    )
     stream = python2_pickle(x).replace(b"numpy.core.multiarray", module.encode())
-    stream = stream.replace(b"K\x00K\x01\x87R", b"\x89\x88\x87R")  # booleans, which newer numpy asks for
+    stream = stream.replace(
+        b"K\x00K\x01\x87R", b"\x89\x88\x87R"
+    )  # booleans, which newer numpy asks for
     assert np.array_equal(pickle.loads(stream, encoding="bytes")[b"data"], x)
 
 
@@ -112,7 +121,9 @@ def test_labels_belong_to_their_images(tmp_path: Path, layout: str) -> None:
         write_python(folder, batches, 4)
         for path, x in zip(sorted(folder.iterdir()), batches, strict=True):
             content = pickle.loads(path.read_bytes())
-            path.write_bytes(pickle.dumps(content | {b"labels": x[:, 0, 0, 0].astype(int).tolist()}))
+            path.write_bytes(
+                pickle.dumps(content | {b"labels": x[:, 0, 0, 0].astype(int).tolist()})
+            )
     for limit in (None, 7):
         spec = CIFAR10(root=str(tmp_path), limit=limit)
         data, (train, test) = spec.load(), spec.labels()
@@ -139,7 +150,9 @@ def test_wrong_labels(tmp_path: Path, refused) -> None:
 def test_errors(tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
     with refused("data.size is 33", "1 to 32"):
         CIFAR10(size=33)
-    with refused(f"data.root {tmp_path} holds no CIFAR-10", "cifar-10-batches-bin", "--data.download true"):
+    with refused(
+        f"data.root {tmp_path} holds no CIFAR-10", "cifar-10-batches-bin", "--data.download true"
+    ):
         CIFAR10(root=str(tmp_path)).load()
     monkeypatch.setenv("STANLEY_CACHE", str(tmp_path / "cache"))
     with refused("data.root is not set", tmp_path / "cache", "pass --data.root"):
@@ -179,7 +192,9 @@ def test_negative_control_the_hostile_pickle_works(tmp_path: Path) -> None:
 def test_hostile_pickles_are_refused_and_not_run(tmp_path: Path, refused, protocol: int) -> None:
     folder = tmp_path / "cifar-10-batches-py"
     write_python(folder, pixels(), 4)
-    (folder / "data_batch_2").write_bytes(pickle.dumps(_Touch(tmp_path / "touched"), protocol=protocol))
+    (folder / "data_batch_2").write_bytes(
+        pickle.dumps(_Touch(tmp_path / "touched"), protocol=protocol)
+    )
     with refused("data_batch_2", "refused", "numpy arrays only"):
         CIFAR10(root=str(tmp_path)).load()
     assert not (tmp_path / "touched").exists()
@@ -192,7 +207,10 @@ def test_hostile_pickles_are_refused_and_not_run(tmp_path: Path, refused, protoc
         (b"cbuiltins\neval\n(S'1'\ntR.", "builtins.eval"),
         (b"\x80\x04\x8c\x05numpy\x8c\x14ndarray.__subclass__\x93.", "numpy.ndarray.__subclass__"),
         (b"cnumpy\nload\n(S'x'\ntR.", "numpy.load"),
-        (b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00zip\x86R.", "not a CIFAR-10 batch"),
+        (
+            b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x03\x00\x00\x00zip\x86R.",
+            "not a CIFAR-10 batch",
+        ),
         (b"not a pickle", "not a CIFAR-10 batch"),
         (b"", "not a CIFAR-10 batch"),
         (pickle.dumps({b"data": np.zeros((2, 3072))}), "float64 (2, 3072)"),
@@ -253,7 +271,9 @@ def test_one_class(tmp_path: Path, refused) -> None:
     batches = [np.concatenate([x, x]) for x in pixels()]
     labels = [np.arange(len(x)) % 2 for x in batches]
     (tmp_path / "a").mkdir()
-    for name, x, y in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], batches, labels, strict=True):
+    for name, x, y in zip(
+        [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], batches, labels, strict=True
+    ):
         rows = x.reshape(len(x), -1)
         content = {b"data": rows, b"labels": y.tolist()}
         (tmp_path / "a" / name).write_bytes(pickle.dumps(content, protocol=2))
@@ -263,7 +283,10 @@ def test_one_class(tmp_path: Path, refused) -> None:
         ones = [x[y == 1] for x, y in zip(batches, labels, strict=True)]
         assert np.array_equal(data.train.numpy(), np.concatenate(ones[:5]))
         assert np.array_equal(data.test.numpy(), ones[5])
-        assert [len(part) for part in CIFAR10(root=str(root), label=1).labels()] == [len(data.train), len(data.test)]
+        assert [len(part) for part in CIFAR10(root=str(root), label=1).labels()] == [
+            len(data.train),
+            len(data.test),
+        ]
         with refused("data.label is 4", "holds 0 images"):
             CIFAR10(root=str(root), label=4).load()
     with refused("data.label is -1", "0 to 9"):

@@ -47,7 +47,9 @@ def test_a_file_with_the_right_checksum(site: tuple[str, Path], tmp_path: Path) 
     (folder / "a.bin").write_bytes(b"abc" * 1000)
     remote = Remote(url, "a.bin", md5(folder / "a.bin"), "deep/er")
     fetch([remote], tmp_path / "root")
-    assert [p.read_bytes() for p in (tmp_path / "root" / "deep" / "er").iterdir()] == [b"abc" * 1000]
+    assert [p.read_bytes() for p in (tmp_path / "root" / "deep" / "er").iterdir()] == [
+        b"abc" * 1000
+    ]
     (folder / "a.bin").unlink()
     fetch([remote], tmp_path / "root")  # already there: not asked for again
 
@@ -118,7 +120,9 @@ def test_hostile_and_damaged_archives(site: tuple[str, Path], tmp_path: Path, re
             fetch([Remote(url, f"b{i}.tgz", md5(folder / f"b{i}.tgz"))], tmp_path / "root")
 
 
-def test_progress_bar(site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_progress_bar(
+    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     url, folder = site
     (folder / "a.bin").write_bytes(b"abc" * 1000)
     monkeypatch.setattr(download.sys.stderr, "isatty", lambda: True, raising=False)
@@ -126,16 +130,25 @@ def test_progress_bar(site: tuple[str, Path], tmp_path: Path, monkeypatch: pytes
     assert "a.bin" in capsys.readouterr().err
 
 
-def test_cifar10_downloads_itself(site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar10_downloads_itself(
+    site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, folder = site
     record = bytes(range(256)) * 13
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-    pack(folder / "c.tar.gz", {f"cifar-10-batches-bin/{name}": record[:3073] + record[1:3074] for name in names})
-    monkeypatch.setattr(cifar10, "CIFAR10_FILES", (Remote(url, "c.tar.gz", md5(folder / "c.tar.gz")),))
+    pack(
+        folder / "c.tar.gz",
+        {f"cifar-10-batches-bin/{name}": record[:3073] + record[1:3074] for name in names},
+    )
+    monkeypatch.setattr(
+        cifar10, "CIFAR10_FILES", (Remote(url, "c.tar.gz", md5(folder / "c.tar.gz")),)
+    )
     data = CIFAR10(root=str(tmp_path / "root"), download=True).load()
     assert data.train.shape == (10, 3, 32, 32)
     (folder / "c.tar.gz").unlink()
-    CIFAR10(root=str(tmp_path / "root"), download=True).load()  # there already: nothing is asked for
+    CIFAR10(
+        root=str(tmp_path / "root"), download=True
+    ).load()  # there already: nothing is asked for
 
 
 def test_mnist_downloads_what_is_missing(

@@ -20,7 +20,9 @@ def root(tmp_path: Path) -> Path:
     (folder / "jpg").mkdir(parents=True)
     for number in range(1, 9):
         grey = np.full((40 + number, 50), 20 * number, np.uint8)
-        Image.fromarray(np.stack([grey] * 3, -1)).save(folder / "jpg" / f"image_{number:05d}.jpg", quality=95)
+        Image.fromarray(np.stack([grey] * 3, -1)).save(
+            folder / "jpg" / f"image_{number:05d}.jpg", quality=95
+        )
     savemat(folder / "setid.mat", {name: np.array([ids]) for name, ids in SPLITS.items()})
     return tmp_path
 
@@ -35,7 +37,9 @@ def test_splits(root: Path) -> None:
     assert data.flip
     assert greys(data.train) == [1, 4, 3, 5, 7]
     assert greys(data.test) == [2, 6]
-    official = Flowers102(root=str(root / "flowers-102"), size=8, train_splits=("trnid",), test_split="tstid").load()
+    official = Flowers102(
+        root=str(root / "flowers-102"), size=8, train_splits=("trnid",), test_split="tstid"
+    ).load()
     assert greys(official.train) == [1, 4]
     assert greys(official.test) == [3, 5, 7]
     assert official.event_shape == (3, 8, 8)
@@ -70,7 +74,8 @@ def test_errors(root: Path, refused, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"\x0f\0\0\0\x09\0\0\0not zlib!"]
+    "content",
+    [b"", b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"\x0f\0\0\0\x09\0\0\0not zlib!"],
 )
 def test_damaged_splits(root: Path, refused, content: bytes) -> None:
     (root / "flowers-102" / "setid.mat").write_bytes(content)
@@ -80,7 +85,9 @@ def test_damaged_splits(root: Path, refused, content: bytes) -> None:
 
 def test_one_class(root: Path, refused) -> None:
     """Image numbers count from 1: images 1, 4, 3 are of class 7 to train on, 2 and 6 to test on."""
-    savemat(root / "flowers-102" / "imagelabels.mat", {"labels": np.array([[7, 7, 7, 7, 9, 7, 9, 9]])})
+    savemat(
+        root / "flowers-102" / "imagelabels.mat", {"labels": np.array([[7, 7, 7, 7, 9, 7, 9, 9]])}
+    )
     data = Flowers102(root=str(root), size=8, label=7).load()
     assert greys(data.train) == [1, 4, 3]
     assert greys(data.test) == [2, 6]

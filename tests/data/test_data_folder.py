@@ -39,7 +39,9 @@ def colours(path: Path, channels: int = 3, size: int = 8) -> list[int]:
 def pictures(tmp_path: Path) -> Path:
     root = tmp_path / "pictures"
     for i in range(12):
-        flat("RGB", (i, 2 * i, 255 - i), (10 + i, 14), root / f"deep{i % 3}" / "er" / f"{i:02d}.png")
+        flat(
+            "RGB", (i, 2 * i, 255 - i), (10 + i, 14), root / f"deep{i % 3}" / "er" / f"{i:02d}.png"
+        )
     (root / "notes.txt").write_text("no picture")
     (root / ".hidden.png").write_text("no picture either")
     return root
@@ -78,7 +80,9 @@ def grey_png(bits: int, pixels: list[int], clear: int | None = None, channels: i
     """A PNG of one row, written by hand: pixels of `bits` bits, one grey or colour of which is clear."""
 
     def part(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     row = sum(v << bits * i for i, v in enumerate(reversed(pixels)))
     width = len(pixels) // channels
@@ -96,13 +100,32 @@ def grey_tiff(bits: int, photometric: int, pixels: list[int]) -> bytes:
         packed = struct.pack(f"<{len(pixels)}H", *pixels)
     else:
         packed = sum(v << bits * i for i, v in enumerate(reversed(pixels))).to_bytes(size, "big")
-    values = {256: len(pixels), 257: 1, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 1, 279: size}
+    values = {
+        256: len(pixels),
+        257: 1,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 8,
+        277: 1,
+        278: 1,
+        279: size,
+    }
     tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
-    return b"II*\0" + struct.pack("<I", 8 + size) + packed + struct.pack("<H", len(values)) + tags + bytes(4)
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + size)
+        + packed
+        + struct.pack("<H", len(values))
+        + tags
+        + bytes(4)
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-def test_clear_pixels_of_grey_pngs_are_white_with_any_number_of_bits(tmp_path: Path, bits: int) -> None:
+def test_clear_pixels_of_grey_pngs_are_white_with_any_number_of_bits(
+    tmp_path: Path, bits: int
+) -> None:
     """In pictures, in training data and in masks: the clear grey is white, all others are what they were."""
     top, file = 2**bits - 1, tmp_path / "x.png"
     clear = 0 if bits == 1 else 1
@@ -127,7 +150,9 @@ def test_clear_pixels_of_a_16_bit_colour_png_are_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bits", "photometric"), [(8, 0), (8, 1), (12, 1), (16, 0), (16, 1)])
-def test_tiffs_in_which_white_is_zero_are_no_negatives(tmp_path: Path, bits: int, photometric: int) -> None:
+def test_tiffs_in_which_white_is_zero_are_no_negatives(
+    tmp_path: Path, bits: int, photometric: int
+) -> None:
     top, file = 2**bits - 1, tmp_path / "x.tif"
     pixels = [0, top, top // 3, top // 5]
     file.write_bytes(grey_tiff(bits, photometric, pixels))
@@ -155,7 +180,9 @@ def test_crop_is_central_and_averages_areas(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (16, 40), np.uint8)
     Image.fromarray(x).save(tmp_path / "x.png")
     got = read_square(tmp_path / "x.png", 8, 1)[0].astype(float)
-    assert np.abs(got - x[:, 12:28].reshape(8, 2, 8, 2).mean((1, 3))).max() <= 1  # Pillow rounds twice
+    assert (
+        np.abs(got - x[:, 12:28].reshape(8, 2, 8, 2).mean((1, 3))).max() <= 1
+    )  # Pillow rounds twice
     Image.fromarray(x.T.copy()).save(tmp_path / "y.png")
     assert np.array_equal(read_square(tmp_path / "y.png", 8, 1)[0], got.T) or (
         np.abs(read_square(tmp_path / "y.png", 8, 1)[0] - got.T).max() <= 1
@@ -164,13 +191,17 @@ def test_crop_is_central_and_averages_areas(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 5, 7, 20, 27])
 def test_area_downsample_keeps_the_mean(size: int) -> None:
-    x = torch.randint(256, (6, 2, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    x = torch.randint(
+        256, (6, 2, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     small = area_downsample(x, size)
     assert small.dtype == torch.uint8
     # every pixel of an image has the same total weight; rounding moves each average by ½ at most
     assert float((small.double().mean((2, 3)) - x.double().mean((2, 3))).abs().max()) <= 0.5 + 1e-4
     ramp = torch.arange(28, dtype=torch.uint8).expand(1, 1, 28, 28)
-    exact = (torch.arange(size) + 0.5) * 28 / size - 0.5  # of a linear ramp, at the centres of the cells
+    exact = (
+        torch.arange(size) + 0.5
+    ) * 28 / size - 0.5  # of a linear ramp, at the centres of the cells
     assert float((area_downsample(ramp, size)[0, 0, 0] - exact).abs().max()) <= 0.5 + 0.5 + 1e-4
 
 
@@ -188,7 +219,11 @@ def test_load(pictures: Path) -> None:
     )
     assert torch.equal(again.train, data.train)
     assert not torch.equal(other.train, data.train)
-    assert Folder(path=str(pictures), size=10, channels=1, flip=False).load().event_shape == (1, 10, 10)
+    assert Folder(path=str(pictures), size=10, channels=1, flip=False).load().event_shape == (
+        1,
+        10,
+        10,
+    )
 
 
 def test_errors(pictures: Path, tmp_path: Path, refused) -> None:
@@ -227,7 +262,9 @@ def test_damaged_pictures_are_named(pictures: Path, refused) -> None:
         Folder(path=str(pictures), size=8).load()
 
 
-def test_cache_holds_the_same_pictures(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_holds_the_same_pictures(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "cache"
     spec = Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(cache))
     plain, written = Folder(path=str(pictures), size=8).load(), spec.load()
@@ -248,7 +285,9 @@ def test_cache_holds_the_same_pictures(pictures: Path, tmp_path: Path, monkeypat
     assert file.read_bytes() == before
 
 
-def test_cache_goes_to_the_cache_folder(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_goes_to_the_cache_folder(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = Folder(path=str(pictures), size=8, memory_limit_mb=0)
     monkeypatch.setenv("STANLEY_CACHE", str(tmp_path / "own"))
     spec.load()
@@ -263,7 +302,13 @@ def test_cache_follows_the_files_and_the_request(pictures: Path, tmp_path: Path)
     cache = tmp_path / "cache"
 
     def load(**changes) -> int:
-        fields = {"path": str(pictures), "size": 8, "memory_limit_mb": 0, "cache": str(cache), **changes}
+        fields = {
+            "path": str(pictures),
+            "size": 8,
+            "memory_limit_mb": 0,
+            "cache": str(cache),
+            **changes,
+        }
         Folder(**fields).load()
         return len(list(cache.iterdir()))
 
@@ -278,7 +323,9 @@ def test_cache_follows_the_files_and_the_request(pictures: Path, tmp_path: Path)
     assert load() == 6
 
 
-def test_an_interrupted_cache_leaves_nothing(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_cache_leaves_nothing(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
@@ -288,7 +335,9 @@ def test_an_interrupted_cache_leaves_nothing(pictures: Path, tmp_path: Path, mon
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_cache_errors(pictures: Path, tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_errors(
+    pictures: Path, tmp_path: Path, refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = Folder(path=str(pictures), size=8, memory_limit_mb=0, cache=str(tmp_path / "cache"))
     spec.load()
     (file,) = (tmp_path / "cache").iterdir()
@@ -311,7 +360,9 @@ def test_cache_errors(pictures: Path, tmp_path: Path, refused, monkeypatch: pyte
 def test_a_link_to_nothing(pictures: Path, tmp_path: Path, refused, limit: int) -> None:
     (pictures / "gone.png").symlink_to("nowhere.png")
     with refused("gone.png", "No such file", "replace"):
-        Folder(path=str(pictures), size=8, memory_limit_mb=limit, cache=str(tmp_path / "cache")).load()
+        Folder(
+            path=str(pictures), size=8, memory_limit_mb=limit, cache=str(tmp_path / "cache")
+        ).load()
 
 
 @pytest.mark.parametrize("limit", [0, 2048])
@@ -319,7 +370,12 @@ def test_one_picture_again_and_again(tmp_path: Path, refused, limit: int) -> Non
     for i in range(9):
         flat("RGB", (9, 9, 9), path=tmp_path / "flat" / f"{i}.png")
     with refused("flat", "the same image 9 times"):
-        Folder(path=str(tmp_path / "flat"), size=8, memory_limit_mb=limit, cache=str(tmp_path / "cache")).load()
+        Folder(
+            path=str(tmp_path / "flat"),
+            size=8,
+            memory_limit_mb=limit,
+            cache=str(tmp_path / "cache"),
+        ).load()
 
 
 def test_a_cache_that_cannot_be_made_or_written(
@@ -338,7 +394,9 @@ def test_a_cache_that_cannot_be_made_or_written(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_subfolder_that_cannot_be_listed(pictures: Path, refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subfolder_that_cannot_be_listed(
+    pictures: Path, refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is told, not left out; the error is made here, because root may list everything."""
     scan = os.scandir
 

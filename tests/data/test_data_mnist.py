@@ -52,7 +52,9 @@ def test_sizes(raw: Path) -> None:
         large = MNIST(root=str(raw), size=size).load().train
         assert large.shape == (12, 1, size, size)
         assert large.dtype == torch.uint8
-        assert np.array_equal(large[:, 0, before : before + 28, before : before + 28].numpy(), pixels(12, 0))
+        assert np.array_equal(
+            large[:, 0, before : before + 28, before : before + 28].numpy(), pixels(12, 0)
+        )
         assert int(large.long().sum()) == pixels(12, 0).sum(dtype=int)
 
 

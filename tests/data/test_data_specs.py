@@ -16,7 +16,9 @@ from stanley.data import CIFAR10, MNIST, AnyData, Flowers102, Moons, Rings
 
 SPECS = typing.get_args(AnyData)
 REAL = os.environ.get("STANLEY_DATA")
-needs_real = pytest.mark.skipif(not REAL, reason="STANLEY_DATA names no folder of official data sets")
+needs_real = pytest.mark.skipif(
+    not REAL, reason="STANLEY_DATA names no folder of official data sets"
+)
 
 
 def test_every_name_is_there() -> None:

@@ -22,7 +22,9 @@ ALPHA = 1e-6
 N = 200_000
 LAWS = [
     Rings(),
-    Rings(radii=(0.0, 0.2, 1.0), std=0.3, weights=(1.0, 2.0, 5.0)),  # folding at the origin matters here
+    Rings(
+        radii=(0.0, 0.2, 1.0), std=0.3, weights=(1.0, 2.0, 5.0)
+    ),  # folding at the origin matters here
     GMM(),
     GMM(modes=3, radius=1.0, std=0.5),
     Moons(),
@@ -38,7 +40,9 @@ def gen(seed: int = 0) -> torch.Generator:
 def dkw_gap(sample: Tensor, grid: Tensor, density: Tensor) -> float:
     """sup |F_n - F| over the grid, F by the trapezoid rule, less the bound: negative means agreement."""
     cdf = torch.cumulative_trapezoid(density, grid)
-    empirical = torch.searchsorted(sample.double().sort().values, grid[1:], right=True) / len(sample)
+    empirical = torch.searchsorted(sample.double().sort().values, grid[1:], right=True) / len(
+        sample
+    )
     return float((empirical - cdf).abs().max()) - math.sqrt(math.log(2 / ALPHA) / (2 * len(sample)))
 
 
@@ -67,7 +71,9 @@ def test_rings_integrate_to_one_in_polar_coordinates(law: Rings) -> None:
     angle = 2 * math.pi * torch.arange(8, dtype=F64) / 8
     x = torch.stack([r[:, None] * angle.cos(), r[:, None] * angle.sin()], -1)  # (400, 8, 2)
     p = law.log_density(x.reshape(-1, 2)).exp().reshape(400, 8)
-    assert float((p.mean(1) * 2 * math.pi * r) @ torch.from_numpy(reach / 2 * weights)) == pytest.approx(1, abs=1e-12)
+    assert float(
+        (p.mean(1) * 2 * math.pi * r) @ torch.from_numpy(reach / 2 * weights)
+    ) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("law", CARTESIAN)
@@ -82,7 +88,9 @@ def test_rings_samples_follow_the_density(law: Rings) -> None:
     r = torch.linspace(1e-9, max(law.radii) + 8 * law.std, 20_001, dtype=F64)
     assert dkw_gap(torch.hypot(*x.unbind(-1)), r, radial_density(law, r)) < 0
     angle = torch.linspace(-math.pi, math.pi, 1001, dtype=F64)
-    assert dkw_gap(torch.atan2(x[:, 1], x[:, 0]), angle, torch.full_like(angle, 1 / (2 * math.pi))) < 0
+    assert (
+        dkw_gap(torch.atan2(x[:, 1], x[:, 0]), angle, torch.full_like(angle, 1 / (2 * math.pi))) < 0
+    )
 
 
 @pytest.mark.parametrize("law", CARTESIAN)
@@ -109,7 +117,8 @@ def test_negative_control_the_dkw_bound_sees_small_errors() -> None:
     assert dkw_gap(radius, r, radial_density(Rings(std=0.17), r)) > 0
     # dividing by 2πr_k instead of 2πr also integrates to one, but is another law
     wrong = sum(
-        0.25 * torch.exp(-((r - k) ** 2) / 0.045) / (0.15 * math.sqrt(2 * math.pi)) * r / k for k in (1, 2, 3, 4)
+        0.25 * torch.exp(-((r - k) ** 2) / 0.045) / (0.15 * math.sqrt(2 * math.pi)) * r / k
+        for k in (1, 2, 3, 4)
     )
     assert isinstance(wrong, Tensor)
     assert float(torch.trapezoid(wrong, r)) == pytest.approx(1, abs=1e-6)
@@ -127,7 +136,9 @@ def test_moons_quadrature_leaves_rounding_only(std: float) -> None:
     x = torch.cat([around, around + torch.tensor([1.0, 0.5], dtype=F64)])
     nodes, weights = np.polynomial.legendre.leggauss(1500)  # over three times as many
     t = torch.from_numpy(math.pi / 2 * (nodes + 1))
-    arcs = torch.cat([torch.stack([t.cos(), t.sin()], -1), torch.stack([1 - t.cos(), 0.5 - t.sin()], -1)])
+    arcs = torch.cat(
+        [torch.stack([t.cos(), t.sin()], -1), torch.stack([1 - t.cos(), 0.5 - t.sin()], -1)]
+    )
     log_w = torch.from_numpy(weights / 4).log().repeat(2)
     square = (x[:, None] - arcs).square().sum(-1)
     exact = torch.logsumexp(log_w - square / (2 * std**2), -1) - math.log(2 * math.pi * std**2)
@@ -135,7 +146,9 @@ def test_moons_quadrature_leaves_rounding_only(std: float) -> None:
     # log p down to -2e4 carries eps·2e4 = 4e-12 a rounding. Where the arc's end dominates, the
     # weight of the last nodes counts too: numpy and scipy differ by 2e-10 in it
     assert float((got - exact).abs().max()) < 1e-9
-    near = torch.cat([torch.arange(len(x) // 2) < 41] * 2)  # at the centres, where all nodes count alike
+    near = torch.cat(
+        [torch.arange(len(x) // 2) < 41] * 2
+    )  # at the centres, where all nodes count alike
     assert float((got - exact)[near].abs().max()) < 1e-12
 
 
@@ -150,8 +163,12 @@ def test_float32_agrees_with_float64(law: Rings | GMM | Moons) -> None:
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_density_and_score_are_finite_far_away(law: Rings | GMM | Moons, dtype: torch.dtype) -> None:
-    x = torch.tensor([[1e3, -1e3], [1e-6, 0.0], [1.0, 0.0], [0.0, -30.0]], dtype=dtype, requires_grad=True)
+def test_density_and_score_are_finite_far_away(
+    law: Rings | GMM | Moons, dtype: torch.dtype
+) -> None:
+    x = torch.tensor(
+        [[1e3, -1e3], [1e-6, 0.0], [1.0, 0.0], [0.0, -30.0]], dtype=dtype, requires_grad=True
+    )
     log_p = law.log_density(x)
     (score,) = torch.autograd.grad(log_p.sum(), x)
     assert log_p.isfinite().all()

@@ -59,7 +59,10 @@ PAIRS = {
     "ess_bulk": (diagnostics.ess_bulk, lambda az, x: az.ess(x, method="bulk")),
     "ess_tail": (diagnostics.ess_tail, lambda az, x: az.ess(x, method="tail", prob=(0.05, 0.95))),
     "ess_mean": (diagnostics.ess_mean, lambda az, x: az.ess(x, method="mean")),
-    "ess_quantile": (lambda x: diagnostics.ess_quantile(x, 0.3), lambda az, x: az.ess(x, method="quantile", prob=0.3)),
+    "ess_quantile": (
+        lambda x: diagnostics.ess_quantile(x, 0.3),
+        lambda az, x: az.ess(x, method="quantile", prob=0.3),
+    ),
     "mcse_mean": (diagnostics.mcse_mean, lambda az, x: az.mcse(x, method="mean")),
     "mcse_quantile": (
         lambda x: diagnostics.mcse_quantile(x, 0.3),
@@ -128,7 +131,9 @@ def test_draws_of_any_type_are_judged_in_float64():
     for other in (x, x.float(), x.float().requires_grad_()):
         found = diagnostics.summarise(other)
         for name in ("mean", "sd", "mcse", "ess_bulk", "ess_tail", "rhat"):
-            torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0)
+            torch.testing.assert_close(
+                getattr(found, name), getattr(expected, name), rtol=0, atol=0
+            )
 
 
 def test_the_draws_of_a_run_are_taken_as_they_come():
@@ -150,8 +155,12 @@ def test_ranks_are_all_that_bulk_and_tail_see():
     for f in (diagnostics.ess_bulk, diagnostics.ess_tail):
         torch.testing.assert_close(f(increasing(x)), f(x), rtol=1e-12, atol=0)
     scores = chains.normal_scores(x.permute(2, 1, 0))
-    torch.testing.assert_close(chains.normal_scores(increasing(x).permute(2, 1, 0)), scores, rtol=0, atol=0)
-    assert (diagnostics.ess_mean(increasing(3 * x)) / diagnostics.ess_mean(x) - 1).abs().max() > 1e-3  # moments differ
+    torch.testing.assert_close(
+        chains.normal_scores(increasing(x).permute(2, 1, 0)), scores, rtol=0, atol=0
+    )
+    assert (
+        diagnostics.ess_mean(increasing(3 * x)) / diagnostics.ess_mean(x) - 1
+    ).abs().max() > 1e-3  # moments differ
 
 
 @pytest.mark.parametrize("exponent", [-900, -530, 530, 900])
@@ -162,9 +171,17 @@ def test_numbers_follow_the_units_however_small_or_large(exponent):
     """
     draws = torch.from_numpy(ar1(0.5, 200, 4, 3))
     unit = 2.0**exponent
-    for name, degree in (("rhat", 0), ("ess_bulk", 0), ("ess_tail", 0), ("ess_mean", 0), ("mcse_mean", 1)):
+    for name, degree in (
+        ("rhat", 0),
+        ("ess_bulk", 0),
+        ("ess_tail", 0),
+        ("ess_mean", 0),
+        ("mcse_mean", 1),
+    ):
         function = getattr(diagnostics, name)
-        torch.testing.assert_close(function(draws * unit), function(draws) * unit**degree, rtol=0, atol=0)
+        torch.testing.assert_close(
+            function(draws * unit), function(draws) * unit**degree, rtol=0, atol=0
+        )
     for function in (diagnostics.mcse_sd, lambda x: diagnostics.mcse_quantile(x, 0.3)):
         torch.testing.assert_close(function(draws * unit), function(draws) * unit, rtol=0, atol=0)
     same, scaled = diagnostics.summarise(draws), diagnostics.summarise(draws * unit)
@@ -172,7 +189,10 @@ def test_numbers_follow_the_units_however_small_or_large(exponent):
     torch.testing.assert_close(scaled.mcse, same.mcse * unit, rtol=0, atol=0)
     torch.testing.assert_close(scaled.rhat, same.rhat, rtol=0, atol=0)
     torch.testing.assert_close(
-        diagnostics.autocorrelation(draws * unit), diagnostics.autocorrelation(draws), rtol=0, atol=0
+        diagnostics.autocorrelation(draws * unit),
+        diagnostics.autocorrelation(draws),
+        rtol=0,
+        atol=0,
     )
 
 
@@ -181,7 +201,9 @@ def test_rhat_does_not_care_for_units_sign_or_the_order_of_chains():
     x = torch.from_numpy(ar1(0.6, 100, 5, 4))
     for other in (-4 * x, x.flip(1), x[:, [3, 1, 0, 4, 2]], x.flip(0)):
         torch.testing.assert_close(diagnostics.rhat(other), diagnostics.rhat(x), rtol=1e-12, atol=0)
-        torch.testing.assert_close(diagnostics.ess_mean(other), diagnostics.ess_mean(x), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            diagnostics.ess_mean(other), diagnostics.ess_mean(x), rtol=1e-9, atol=0
+        )
 
 
 # --- autocorrelation and ESS of AR(1): ρ(t) = ρᵗ, ESS/S = (1 - ρ)/(1 + ρ)
@@ -194,7 +216,9 @@ def test_autocorrelation_is_the_definition():
     expected = covariance / (centred**2).mean(axis=(0, 1))
     by_chain = diagnostics.autocorrelation_by_chain(torch.from_numpy(x), 12)
     np.testing.assert_allclose(by_chain, expected, atol=1e-12)
-    np.testing.assert_allclose(diagnostics.autocorrelation(torch.from_numpy(x), 12), expected.mean(1), atol=1e-12)
+    np.testing.assert_allclose(
+        diagnostics.autocorrelation(torch.from_numpy(x), 12), expected.mean(1), atol=1e-12
+    )
 
 
 def excess(x: np.ndarray, rho: float) -> float:
@@ -206,7 +230,11 @@ def excess(x: np.ndarray, rho: float) -> float:
     n, num_chains = x.shape
     t = np.arange(11)
     found = diagnostics.autocorrelation(torch.from_numpy(x), 10).numpy()
-    variance = ((1 - rho ** (2 * t)) * (1 + rho**2) / (1 - rho**2) - 2 * t * rho ** (2 * t)) / n / num_chains
+    variance = (
+        ((1 - rho ** (2 * t)) * (1 + rho**2) / (1 - rho**2) - 2 * t * rho ** (2 * t))
+        / n
+        / num_chains
+    )
     off = np.abs(found - (1 - t / n) * rho**t) - 2 * (1 + rho) / (1 - rho) / x.size
     return float((off[1:] / variance[1:] ** 0.5).max())
 
@@ -229,7 +257,9 @@ def test_geyer_sums_a_known_autocorrelation_exactly(rho, n):
 
 def test_geyer_stops_at_the_first_negative_pair_and_lets_nothing_rise():
     """Pairs 1.5, 0.5, 0.9 → 0.5, then 0.3 - 0.4 < 0: τ = -1 + 2·(1.5 + 0.5 + 0.5) + 0.3, what follows is not seen."""
-    rho = torch.tensor([[1, 0.5, 0.4, 0.1, 0.6, 0.3, 0.3, -0.4, 0.8, 0.8, 0.8, 0.8]], dtype=torch.float64)
+    rho = torch.tensor(
+        [[1, 0.5, 0.4, 0.1, 0.6, 0.3, 0.3, -0.4, 0.8, 0.8, 0.8, 0.8]], dtype=torch.float64
+    )
     assert float(chains.geyer(rho)) == pytest.approx(4.3, rel=1e-14)
 
 
@@ -258,7 +288,10 @@ def test_the_error_of_the_mean_is_that_of_independent_draws():
     x = torch.from_numpy(iid(100_000, 8))
     tolerance = SIGMAS * ((2 * 401 / 800_000) ** 0.5 + (2 / 800_000) ** 0.5) / 2
     assert abs(float(diagnostics.mcse_mean(x)) * 800_000**0.5 - 1) <= tolerance
-    assert abs(float(diagnostics.mcse_sd(x)) * 1_600_000**0.5 - 1) <= tolerance + SIGMAS * (24 / 800_000) ** 0.5
+    assert (
+        abs(float(diagnostics.mcse_sd(x)) * 1_600_000**0.5 - 1)
+        <= tolerance + SIGMAS * (24 / 800_000) ** 0.5
+    )
     density = 1 / (2 * np.pi) ** 0.5  # √(p(1 - p)/S)/density
     error = float(diagnostics.mcse_quantile(x, 0.5)) * 800_000**0.5 * density / 0.5
     assert abs(error - 1) <= tolerance + SIGMAS * (2 / 800_000**0.5) ** 0.5
@@ -273,10 +306,16 @@ def rhat_bound(num_chains: int, n: int) -> float:
     return float((1 + 1.1 * chi2.isf(ALPHA, m - 1) / (m - 1) / (n / 2)) ** 0.5)
 
 
-@pytest.mark.parametrize("draw", [iid, lambda n, b: RNG.standard_cauchy((n, b))], ids=["normal", "cauchy"])
+@pytest.mark.parametrize(
+    "draw", [iid, lambda n, b: RNG.standard_cauchy((n, b))], ids=["normal", "cauchy"]
+)
 def test_rhat_of_independent_draws_is_close_to_one(draw):
     """Of scores and folded scores, each by the bound: 2e-7."""
-    assert float(diagnostics.rhat(torch.from_numpy(draw(4000, 4)))) <= rhat_bound(4, 4000) < chains.RHAT_LIMIT
+    assert (
+        float(diagnostics.rhat(torch.from_numpy(draw(4000, 4))))
+        <= rhat_bound(4, 4000)
+        < chains.RHAT_LIMIT
+    )
 
 
 def test_rhat_sees_chains_in_different_modes():
@@ -290,13 +329,17 @@ def test_rhat_sees_chains_of_different_spread_because_it_folds():
     x = torch.from_numpy(iid(4000, 4) * np.array([1, 1, 3, 3]))
     assert float(diagnostics.rhat(x)) > 1.1
     scores = chains.normal_scores(chains.halves(x.T[None]))
-    assert float(chains.split_rhat(scores)) < chains.RHAT_LIMIT  # negative control: unfolded it looks mixed
+    assert (
+        float(chains.split_rhat(scores)) < chains.RHAT_LIMIT
+    )  # negative control: unfolded it looks mixed
 
 
 def test_rhat_sees_a_common_drift_because_it_splits():
     x = torch.from_numpy(iid(4000, 4) + np.linspace(-2, 2, 4000)[:, None])
     assert float(diagnostics.rhat(x)) > 1.1
-    assert float(chains.split_rhat(chains.normal_scores(x.T[None]))) < chains.RHAT_LIMIT  # unsplit it looks mixed
+    assert (
+        float(chains.split_rhat(chains.normal_scores(x.T[None]))) < chains.RHAT_LIMIT
+    )  # unsplit it looks mixed
 
 
 def test_nested_rhat_of_single_draws():
@@ -309,7 +352,9 @@ def test_nested_rhat_of_single_draws():
     bound = (1 + 1.1 * chi2.isf(ALPHA, 15) / 15 / 500) ** 0.5
     assert float(found.max()) <= bound
     shifted = x + np.repeat(np.arange(16.0), 500)[:, None]
-    assert float(diagnostics.nested_rhat(torch.from_numpy(shifted), 16).min()) > 2  # negative control
+    assert (
+        float(diagnostics.nested_rhat(torch.from_numpy(shifted), 16).min()) > 2
+    )  # negative control
 
 
 # --- summary and verdict
@@ -374,7 +419,9 @@ def test_non_finite_draws_are_counted_and_not_judged(value):
     for values in (s.mean, s.sd, s.rhat, s.ess_bulk, s.ess_tail, s.mcse):
         assert values.isnan().tolist() == [False, True, False]
     (sentence,) = diagnostics.verdict(s)
-    assert sentence.startswith("2 of 4 chains hold non-finite draws and 1 of 3 coordinates could not be judged")
+    assert sentence.startswith(
+        "2 of 4 chains hold non-finite draws and 1 of 3 coordinates could not be judged"
+    )
 
 
 # --- bad input: one line each

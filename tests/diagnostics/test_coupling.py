@@ -57,8 +57,14 @@ def standard(*event: int, std: float = 1.0, dtype=DOUBLE):
 
 # --- the draw: both marginals, and how often the two are equal
 
-MEAN, OTHER = torch.tensor([0.3, -0.2, 0.1], dtype=DOUBLE), torch.tensor([0.9, 0.1, -0.2], dtype=DOUBLE)
-WIDE, NARROW = torch.tensor([1.0, 0.5, 0.2], dtype=DOUBLE), torch.tensor([0.8, 0.6, 0.15], dtype=DOUBLE)
+MEAN, OTHER = (
+    torch.tensor([0.3, -0.2, 0.1], dtype=DOUBLE),
+    torch.tensor([0.9, 0.1, -0.2], dtype=DOUBLE),
+)
+WIDE, NARROW = (
+    torch.tensor([1.0, 0.5, 0.2], dtype=DOUBLE),
+    torch.tensor([0.8, 0.6, 0.15], dtype=DOUBLE),
+)
 
 
 def mild(x: torch.Tensor) -> torch.Tensor:
@@ -119,7 +125,9 @@ def always_together(p, q, generator):
 def all_of_q(p, q, generator):
     """Where the pair does not meet, y drawn from q and not from the rest of q."""
     x, y = coupling.coupled_draw(p, q, generator)
-    again = q.mean + q.variance.sqrt() * torch.randn(q.mean.shape, generator=generator, dtype=DOUBLE)
+    again = q.mean + q.variance.sqrt() * torch.randn(
+        q.mean.shape, generator=generator, dtype=DOUBLE
+    )
     return x, torch.where(x == y, x, again)
 
 
@@ -163,13 +171,16 @@ def test_different_covariances_meet_as_often_as_stated(mean, variance):
     q = np.exp(-((z - mean) ** 2) / 2 / variance) / math.sqrt(variance)
     dz = (z[1] - z[0]) / math.sqrt(2 * math.pi)
     laws = [
-        law(torch.tensor([m], dtype=DOUBLE), torch.tensor([v], dtype=DOUBLE)) for m, v in ((0, 1), (mean, variance))
+        law(torch.tensor([m], dtype=DOUBLE), torch.tensor([v], dtype=DOUBLE))
+        for m, v in ((0, 1), (mean, variance))
     ]
     affinity = coupling.overlap(*laws)[0]
     assert float(affinity) == pytest.approx(np.sqrt(p * q).sum() * dz, rel=1e-9)
     assert affinity > NEAR
     x, y = coupling.coupled_draw(*laws, fresh())  # pyright: ignore[reportCallIssue]
-    assert abs(float((x == y).double().mean()) - np.minimum(CEILING * p, q).sum() * dz) <= hoeffding(N)
+    assert abs(
+        float((x == y).double().mean()) - np.minimum(CEILING * p, q).sum() * dz
+    ) <= hoeffding(N)
 
 
 def test_far_pairs_with_different_covariances_are_reflected():
@@ -180,7 +191,9 @@ def test_far_pairs_with_different_covariances_are_reflected():
     e = (p[0] - q[0]) / ((p[1] + q[1]) / 2).sqrt()
     e = e / e.norm()
     torch.testing.assert_close(u @ e, -v @ e, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(u - (u @ e)[:, None] * e, v - (v @ e)[:, None] * e, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        u - (u @ e)[:, None] * e, v - (v @ e)[:, None] * e, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_the_draw_is_deaf_to_what_is_not_finite():
@@ -225,7 +238,9 @@ def one_step(sampler, potential, x0, y0):
 
 
 @pytest.mark.parametrize("gap", GAPS.values(), ids=list(GAPS))
-@pytest.mark.parametrize("name", [name for name in MOVES if name not in ("drift-element", "drift-pixel")])
+@pytest.mark.parametrize(
+    "name", [name for name in MOVES if name not in ("drift-element", "drift-pixel")]
+)
 def test_one_coupled_step_has_the_exact_gaussian_law(name, gap):
     """Against a second derivation of the law; 12 bounds at 5e-8."""
     x0, y0 = both_at(gap, N)
@@ -266,10 +281,15 @@ def test_chains_that_start_in_their_law_stay_there(name):
     """Both chains of a pair, six steps on exp(-Σx⁴), whose law is known; its components are independent."""
     sampler, n = SAMPLERS[name], N
     exact = targets.LIGHT
-    x, y = (sampler.init(exact.potential, torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))) for _ in range(2))
+    x, y = (
+        sampler.init(exact.potential, torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2)))
+        for _ in range(2)
+    )
     generator = fresh()
     for _ in range(6):
-        x, y = coupling.coupled_step(sampler, coupling.coupled_move(sampler), exact.potential, x, y, generator)
+        x, y = coupling.coupled_step(
+            sampler, coupling.coupled_move(sampler), exact.potential, x, y, generator
+        )
     assert (x.x == y.x).all(1).any()
     for state in (x, y):
         assert cdf_distance(state.x.numpy().ravel(), exact.cdf) <= dkw(2 * n)
@@ -309,7 +329,9 @@ def test_they_stay_together_where_a_batch_does_not_treat_its_rows_alike(name):
     x0 = torch.randn(20, *IMAGE, generator=generator, dtype=DOUBLE)
     x, y = (sampler.init(mild, x0) for _ in range(2))
     for _ in range(20):
-        x, y = coupling.coupled_step(sampler, coupling.coupled_move(sampler), uneven, x, y, generator)
+        x, y = coupling.coupled_step(
+            sampler, coupling.coupled_move(sampler), uneven, x, y, generator
+        )
         assert all(torch.equal(a, b) for a, b in zip(x[:3], y[:3], strict=True))
     assert not torch.equal(x.x, x0)
 
@@ -350,17 +372,23 @@ def test_the_curves_are_their_sums():
     size = max(taus) - lag + 1
     k = torch.arange(size)[:, None]
     apart = k + lag < torch.tensor(taus)
-    distances = torch.where(apart, torch.rand(size, len(taus), generator=fresh(), dtype=DOUBLE) + 0.1, 0.0)
+    distances = torch.where(
+        apart, torch.rand(size, len(taus), generator=fresh(), dtype=DOUBLE) + 0.1, 0.0
+    )
     found = meeting(taus, lag, distances=distances)
     times = torch.tensor([0, 1, 2, 5, 27, 28, 40])
     tv, w = found.total_variation(times), found.wasserstein(times)
     for i, t in enumerate(times.tolist()):
         steps = range(t, size, lag)  # k = t + (j-1)L
-        counts = torch.stack([sum((apart[s].double() for s in steps), torch.zeros(6, dtype=DOUBLE))])
+        counts = torch.stack(
+            [sum((apart[s].double() for s in steps), torch.zeros(6, dtype=DOUBLE))]
+        )
         sums = sum((distances[s] for s in steps), torch.zeros(6, dtype=DOUBLE))
         for curve, rows in ((tv, counts[0]), (w, sums)):
             assert float(curve.value[i]) == pytest.approx(float(rows.mean()), abs=1e-12)
-            assert float(curve.standard_error[i]) == pytest.approx(float(rows.std()) / 6**0.5, abs=1e-12)
+            assert float(curve.standard_error[i]) == pytest.approx(
+                float(rows.std()) / 6**0.5, abs=1e-12
+            )
     assert tv.valid
     whole = found.total_variation()
     assert whole.times.tolist() == list(range(size))
@@ -376,7 +404,9 @@ def test_pairs_that_have_not_met_make_a_curve_that_says_so():
     assert found.mixing_time() is None
     assert "1 of 3 pairs had not met after 50 coupled steps" in found.verdict()
     assert "bound nothing" in found.verdict()
-    truncated = meeting([4.0, 9.0, 54.0], 3, 50).total_variation()  # 54 = L + cap + 1, the earliest it can have been
+    truncated = meeting(
+        [4.0, 9.0, 54.0], 3, 50
+    ).total_variation()  # 54 = L + cap + 1, the earliest it can have been
     assert torch.equal(found.total_variation(truncated.times).value, truncated.value)
 
 
@@ -419,7 +449,10 @@ PAIRS = 4000
 def gaussian_tv(mean: float, variance: float, other: float) -> float:
     """TV of N(mean, variance) and N(0, other) on a grid, 1e-6."""
     z = np.linspace(-15, 15, 60_001)
-    p, q = (np.exp(-((z - m) ** 2) / 2 / v) / math.sqrt(2 * math.pi * v) for m, v in ((mean, variance), (0.0, other)))
+    p, q = (
+        np.exp(-((z - m) ** 2) / 2 / v) / math.sqrt(2 * math.pi * v)
+        for m, v in ((mean, variance), (0.0, other))
+    )
     return float(np.abs(p - q).sum() * (z[1] - z[0]) / 2)
 
 
@@ -438,7 +471,14 @@ def start(n, generator):
 
 @pytest.fixture(scope="module", params=[5, 20])
 def known(request) -> Meeting:
-    return couple(Langevin(STEP), targets.gaussian, start, generator=fresh(), num_pairs=PAIRS, lag=request.param)
+    return couple(
+        Langevin(STEP),
+        targets.gaussian,
+        start,
+        generator=fresh(),
+        num_pairs=PAIRS,
+        lag=request.param,
+    )
 
 
 def tv_bounds(found: Meeting) -> bool:
@@ -463,7 +503,9 @@ def test_the_bound_is_of_use(known):
     """On a Gaussian, reflection is close to the best there is: the bound is at most 2.5 times what it bounds."""
     laws = known_laws(60)
     t = 20
-    assert float(known.total_variation(torch.tensor([t])).value) <= 2.5 * gaussian_tv(*laws[t], 1 / (1 - STEP / 4))
+    assert float(known.total_variation(torch.tensor([t])).value) <= 2.5 * gaussian_tv(
+        *laws[t], 1 / (1 - STEP / 4)
+    )
 
 
 def test_negative_control_half_the_meeting_time_bounds_nothing(known):
@@ -476,13 +518,17 @@ def test_the_wasserstein_distance_is_below_its_bound(known):
     _, value, error, valid = known.wasserstein(t)
     assert valid
     assert (value + SIGMAS * error >= START * (1 - STEP / 2) ** t.double()).all()
-    assert not (value / 4 + SIGMAS * error / 4 >= START * (1 - STEP / 2) ** t.double()).all()  # and it could fail
+    assert not (
+        value / 4 + SIGMAS * error / 4 >= START * (1 - STEP / 2) ** t.double()
+    ).all()  # and it could fail
 
 
 def test_the_slope_is_not_faster_than_the_chain(known):
     """The chain forgets like a^t; its coupling cannot beat that in the tail."""
     slope, error = known.slope()
-    assert slope + SIGMAS * error >= math.log(1 - STEP / 2) - 0.02  # the tail starts at the median, not at ∞
+    assert (
+        slope + SIGMAS * error >= math.log(1 - STEP / 2) - 0.02
+    )  # the tail starts at the median, not at ∞
     assert slope < 0
 
 
@@ -500,7 +546,9 @@ def ring(n: int, generator: torch.Generator) -> torch.Tensor:
 def test_on_light_tails_adjusted_stanley_meets(scope):
     """Meeting times of some 170 ± 20 and a tail of e^{-t/16}: 2000 steps leave nothing, TV < ¼ well before 200."""
     sampler = Adjusted(Stanley(0.2, 1.0, scope))
-    found = couple(sampler, Quartic(2), ring, generator=fresh(), num_pairs=300, lag=100, max_steps=2000)
+    found = couple(
+        sampler, Quartic(2), ring, generator=fresh(), num_pairs=300, lag=100, max_steps=2000
+    )
     assert found.unmet == 0
     assert found.mixing_time(0.25) < 200
     assert "all 300 pairs met" in found.verdict()
@@ -509,7 +557,9 @@ def test_on_light_tails_adjusted_stanley_meets(scope):
 
 
 def test_on_light_tails_mala_does_not_meet():
-    found = couple(MALA(0.2), Quartic(2), ring, generator=fresh(), num_pairs=100, lag=20, max_steps=200)
+    found = couple(
+        MALA(0.2), Quartic(2), ring, generator=fresh(), num_pairs=100, lag=20, max_steps=200
+    )
     assert found.unmet == 1
     assert "100 of 100 pairs had not met after 200 coupled steps" in found.verdict()
     assert not found.total_variation().valid
@@ -542,8 +592,12 @@ def test_x_leads_by_the_lag(lag):
     """Without noise to speak of the first distance is |X_L - Y_0|: X has made L steps and Y none."""
     x0 = torch.full((4, 2), 1.0, dtype=DOUBLE)
     h = 1e-18
-    found = couple(Langevin(h), lambda x: x.sum(1) / h, (x0, x0), generator=fresh(), lag=lag, max_steps=3)
-    torch.testing.assert_close(found.distances[0], torch.full((4,), lag / 2 * 2**0.5, dtype=DOUBLE), rtol=1e-6, atol=0)
+    found = couple(
+        Langevin(h), lambda x: x.sum(1) / h, (x0, x0), generator=fresh(), lag=lag, max_steps=3
+    )
+    torch.testing.assert_close(
+        found.distances[0], torch.full((4,), lag / 2 * 2**0.5, dtype=DOUBLE), rtol=1e-6, atol=0
+    )
     assert found.unmet == 1
     assert found.distances.shape == (4, 4)
 
@@ -570,7 +624,8 @@ def test_the_same_generator_gives_the_same_run_and_the_starts_are_left_alone():
     x0, y0 = (torch.randn(20, 3, generator=fresh(), dtype=DOUBLE) for _ in range(2))
     before = x0.clone()
     runs = [
-        couple(MALA(0.4), targets.gaussian, (x0, y0), generator=torch.Generator().manual_seed(seed)) for _ in range(2)
+        couple(MALA(0.4), targets.gaussian, (x0, y0), generator=torch.Generator().manual_seed(seed))
+        for _ in range(2)
     ]
     assert torch.equal(runs[0].distances, runs[1].distances)
     assert torch.equal(x0, before)
@@ -586,12 +641,20 @@ def test_the_marginal_chain_is_the_sampler():
 
     x0, y0 = (torch.randn(n, 1, generator=fresh(), dtype=DOUBLE) for _ in range(2))
     couple(sampler, watched, (x0, y0), generator=fresh(), lag=2, max_steps=1)
-    assert [len(s) for s in seen] == [n, n, n, n, 2 * n]  # two starts, L steps of X, one of both in one batch
+    assert [len(s) for s in seen] == [
+        n,
+        n,
+        n,
+        n,
+        2 * n,
+    ]  # two starts, L steps of X, one of both in one batch
     plain = run_chains(sampler, targets.quartic, x0, 2, generator=fresh()).x
     state, generator = sampler.init(targets.quartic, x0), fresh()
     other = sampler.init(targets.quartic, y0)
     for _ in range(2):
-        state, other = coupling.coupled_step(sampler, sampler.proposal, targets.quartic, state, other, generator)
+        state, other = coupling.coupled_step(
+            sampler, sampler.proposal, targets.quartic, state, other, generator
+        )
     assert ks_2samp(state.x[:, 0], plain[:, 0], method="asymp").statistic <= 2 * dkw(n)
 
 
@@ -660,20 +723,32 @@ def points(*shape, **kind):
 
 WRONG = {
     "quantile": (lambda: run(Stanley(0.1)), "threshold of Stanley is a quantile"),
-    "quantile inside": (lambda: run(Adjusted(ClippedLangevin(0.1, Quantile(0.5)))), "ClippedLangevin is a quantile"),
+    "quantile inside": (
+        lambda: run(Adjusted(ClippedLangevin(0.1, Quantile(0.5)))),
+        "ClippedLangevin is a quantile",
+    ),
     "lag": (lambda: run(lag=0), "lag is 0, must be at least 1"),
     "max_steps": (lambda: run(max_steps=0), "max_steps is 0"),
     "num_pairs": (lambda: run(num_pairs=1), "num_pairs is 1, must be at least 2"),
     "num_pairs missing": (lambda: run(num_pairs=None), "num_pairs is None"),
     "num_pairs and tensors": (lambda: run(initial=(points(3, 2), points(3, 2))), "leave it out"),
-    "initial of another n": (lambda: run(initial=lambda n, g: points(n + 1, 2)), r"\(11, 2\) for n = 10"),
+    "initial of another n": (
+        lambda: run(initial=lambda n, g: points(n + 1, 2)),
+        r"\(11, 2\) for n = 10",
+    ),
     "unlike": (lambda: run(initial=(points(3, 2), points(3, 3)), num_pairs=None), "must be alike"),
     "two types": (
         lambda: run(initial=(points(3, 2), points(3, 2, dtype=torch.float32)), num_pairs=None),
         "must be alike",
     ),
-    "three starts": (lambda: run(initial=(points(3, 2),) * 3, num_pairs=None), "3 tensors of starts, must be 2"),
-    "one pair": (lambda: run(initial=(points(1, 2), points(1, 2)), num_pairs=None), "at least 2 pairs"),
+    "three starts": (
+        lambda: run(initial=(points(3, 2),) * 3, num_pairs=None),
+        "3 tensors of starts, must be 2",
+    ),
+    "one pair": (
+        lambda: run(initial=(points(1, 2), points(1, 2)), num_pairs=None),
+        "at least 2 pairs",
+    ),
     "no event": (lambda: run(initial=lambda n, g: points(n)), "must be"),
     "not finite": (lambda: run(initial=lambda n, g: points(n, 2) / 0), "non-finite"),
     "points of another target": (
@@ -681,7 +756,10 @@ WRONG = {
         r"must be \(10, 2\): the points of Banana",
     ),
     "times": (lambda: meeting([4.0, 5.0]).total_variation(torch.tensor([-1])), r"times are \[-1\]"),
-    "times in between": (lambda: meeting([4.0, 5.0]).wasserstein(torch.tensor([0.5])), r"times are \[0.5\]"),
+    "times in between": (
+        lambda: meeting([4.0, 5.0]).wasserstein(torch.tensor([0.5])),
+        r"times are \[0.5\]",
+    ),
     "level": (lambda: meeting([4.0, 5.0]).mixing_time(1.5), "level is 1.5"),
 }
 

@@ -71,7 +71,9 @@ def test_radial_growth_of_known_potentials(name):
     growth = rays(potential, (2, 3))
     r = growth.radii.numpy()
     assert growth.radial.shape == growth.cosine.shape == (13, 64)
-    np.testing.assert_allclose(growth.radial, np.broadcast_to(derivative(r)[:, None], (13, 64)), rtol=1e-10)
+    np.testing.assert_allclose(
+        growth.radial, np.broadcast_to(derivative(r)[:, None], (13, 64)), rtol=1e-10
+    )
     np.testing.assert_allclose(growth.cosine, 1, rtol=1e-12)
     np.testing.assert_allclose(growth.exponent, exponent, atol=1e-5)
     assert growth.holds == (exponent > 0)
@@ -85,8 +87,12 @@ def test_the_quartic_passes_with_a_cosine_below_one():
     np.testing.assert_allclose(growth.exponent, 3, atol=1e-9)
     assert 0 < float(growth.cosine.min()) <= float(growth.cosine.max()) <= 1 + 1e-12
     radial, cosine = growth.quantiles((0.0, 1.0))
-    torch.testing.assert_close(radial, torch.stack([growth.radial.amin(1), growth.radial.amax(1)], 1))
-    torch.testing.assert_close(cosine, torch.stack([growth.cosine.amin(1), growth.cosine.amax(1)], 1))
+    torch.testing.assert_close(
+        radial, torch.stack([growth.radial.amin(1), growth.radial.amax(1)], 1)
+    )
+    torch.testing.assert_close(
+        cosine, torch.stack([growth.cosine.amin(1), growth.cosine.amax(1)], 1)
+    )
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu"])
@@ -99,7 +105,9 @@ def test_a_piecewise_linear_network_fails_and_a_reference_repairs_it(activation)
     assert not bare.holds
     assert "H1 fails" in bare.verdict
     a = bare.radial[-1]
-    assert float((bare.radial[-4] - a).abs().max()) < 1e-2 * float(a.abs().max())  # the same earlier: biases are O(1/r)
+    assert float((bare.radial[-4] - a).abs().max()) < 1e-2 * float(
+        a.abs().max()
+    )  # the same earlier: biases are O(1/r)
     assert diagnostics.h1_on_rays(WithReference(network, 2.0), shape, generator=fresh()).holds
     assert rays(Potential(WithReference(network, 2.0), 3.0), shape).holds
 
@@ -135,14 +143,20 @@ def test_rays_that_have_only_just_turned_outward_have_no_exponent():
 def test_a_scale_carries_nothing_that_matters():
     """Preconditioned keeps z = x/s in its memory, which is x again: with s = 1 the ratio is the sampler's own."""
     x = torch.tensor([[1.0], [5.0]], dtype=DOUBLE)
-    plain, scaled = (drift(s, gaussian, x) for s in (MALA(0.3), Preconditioned(MALA(0.3), torch.ones(1))))
-    assert (plain.log_ratio - scaled.log_ratio).abs().max() <= SIGMAS * 2 * plain.relative_error.max() + 1e-12
+    plain, scaled = (
+        drift(s, gaussian, x) for s in (MALA(0.3), Preconditioned(MALA(0.3), torch.ones(1)))
+    )
+    assert (
+        plain.log_ratio - scaled.log_ratio
+    ).abs().max() <= SIGMAS * 2 * plain.relative_error.max() + 1e-12
 
 
 def test_points_on_rays_are_the_radii_on_the_same_directions():
     x = diagnostics.points_on_rays((2, 2), (1.0, 10.0, 30.0), generator=fresh(), num_rays=5)
     assert x.shape == (15, 2, 2)
-    torch.testing.assert_close(radius(x).reshape(3, 5), torch.tensor([1.0, 10, 30], dtype=DOUBLE)[:, None].expand(3, 5))
+    torch.testing.assert_close(
+        radius(x).reshape(3, 5), torch.tensor([1.0, 10, 30], dtype=DOUBLE)[:, None].expand(3, 5)
+    )
     torch.testing.assert_close(x[5:10], 10 * x[:5])
 
 
@@ -172,8 +186,14 @@ def log_folded(s: float, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
 
 DRIFTS = {  # sampler -> mean and variance of one step from x > 0 with slope g
     "langevin": (Langevin(0.3), lambda x, g: (x - 0.15 * g, 0.3 + 0 * x)),
-    "clipped": (ClippedLangevin(0.3, 1.5), lambda x, g: (x - 0.15 * np.minimum(g, 1.5), 0.3 + 0 * x)),
-    "stanley": (Stanley(0.3, 1.5), lambda x, g: (x - 0.15 * np.minimum(g, 1.5), 0.3 * np.minimum(1, 1.5 / g))),
+    "clipped": (
+        ClippedLangevin(0.3, 1.5),
+        lambda x, g: (x - 0.15 * np.minimum(g, 1.5), 0.3 + 0 * x),
+    ),
+    "stanley": (
+        Stanley(0.3, 1.5),
+        lambda x, g: (x - 0.15 * np.minimum(g, 1.5), 0.3 * np.minimum(1, 1.5 / g)),
+    ),
 }
 
 
@@ -183,18 +203,30 @@ DRIFTS = {  # sampler -> mean and variance of one step from x > 0 with slope g
 def test_drift_ratio_on_the_line_is_the_integral(name, target, s):
     """20,000 copies a point, five points, within 6 of its own standard errors; s²h ≤ 0.7 keeps them honest."""
     sampler, law = DRIFTS[name]
-    potential, slope = {"gaussian": (gaussian, lambda x: x), "quartic": (quartic, lambda x: 4 * x**3)}[target]
+    potential, slope = {
+        "gaussian": (gaussian, lambda x: x),
+        "quartic": (quartic, lambda x: 4 * x**3),
+    }[target]
     x = np.array(RADII)
     found = drift(
-        sampler, potential, torch.tensor(x)[:, None], log_v=diagnostics.exponential_norm(s), num_copies=20_000
+        sampler,
+        potential,
+        torch.tensor(x)[:, None],
+        log_v=diagnostics.exponential_norm(s),
+        num_copies=20_000,
     )
     expected = log_folded(s, *law(x, slope(x))) - s * x
     off = np.abs(np.expm1(found.log_ratio.numpy() - expected))
     assert (off <= SIGMAS * found.relative_error.numpy() + 1e-9).all()
     mean, variance = law(x, slope(x))
-    other = log_folded(s, 2 * x - mean, variance) - s * x  # negative control: the drift points outwards
+    other = (
+        log_folded(s, 2 * x - mean, variance) - s * x
+    )  # negative control: the drift points outwards
     with np.errstate(over="ignore"):
-        assert (np.abs(np.expm1(found.log_ratio.numpy() - other)) > SIGMAS * found.relative_error.numpy()).any()
+        assert (
+            np.abs(np.expm1(found.log_ratio.numpy() - other))
+            > SIGMAS * found.relative_error.numpy()
+        ).any()
 
 
 def test_stanley_contracts_at_the_known_rate_where_the_gradient_grows():
@@ -238,11 +270,17 @@ def test_a_rejected_step_counts_as_no_move():
     copies = x.repeat(20_000, 1)
     state = sampler.init(quartic, copies)
     candidate, move, _ = sampler.proposal.propose(quartic, state, fresh())
-    log_alpha = state.potential - candidate.potential + sampler.proposal.log_ratio(quartic, state, candidate, move)
+    log_alpha = (
+        state.potential
+        - candidate.potential
+        + sampler.proposal.log_ratio(quartic, state, candidate, move)
+    )
     alpha = log_alpha.clamp(max=0).exp()
     values = alpha * (radius(candidate.x) - radius(copies)).exp() + 1 - alpha
     off = abs(float(found.ratio[0]) - float(values.mean()))
-    assert off <= SIGMAS * (float(found.standard_error[0]) ** 2 + float(values.var()) / 20_000) ** 0.5
+    assert (
+        off <= SIGMAS * (float(found.standard_error[0]) ** 2 + float(values.var()) / 20_000) ** 0.5
+    )
     assert 0.05 < float(alpha.mean()) < 0.99  # or there would be nothing to tell
 
 
@@ -255,7 +293,9 @@ def test_langevin_overshoots_and_is_reported_in_logarithms():
 
 
 def test_a_step_out_of_the_finite_numbers_is_no_drift():
-    found = drift(Langevin(0.2), lambda x: (x**4).exp().sum(1), torch.tensor([[0.1], [6.0]], dtype=DOUBLE))
+    found = drift(
+        Langevin(0.2), lambda x: (x**4).exp().sum(1), torch.tensor([[0.1], [6.0]], dtype=DOUBLE)
+    )
     assert found.beyond is None
     assert float(found.log_ratio[1]) == math.inf
     assert "left the finite numbers" in found.verdict
@@ -269,14 +309,24 @@ def test_another_v_and_a_mean_that_hangs_on_one_copy():
     expected = mean**2 / 4 / (1 - v / 2) - math.log(1 - v / 2) / 2 - x[:, 0].numpy() ** 2 / 4
     off = np.abs(np.expm1(found.log_ratio.numpy() - expected))
     assert (off <= SIGMAS * found.relative_error.numpy()).all()
-    far = drift(Langevin(1.0), gaussian, 100 * x[1:], log_v=diagnostics.exponential_norm(20.0), num_copies=100)
+    far = drift(
+        Langevin(1.0),
+        gaussian,
+        100 * x[1:],
+        log_v=diagnostics.exponential_norm(20.0),
+        num_copies=100,
+    )
     assert far.beyond is not None
     assert "one copy makes up" in far.verdict
 
 
 def test_below_one_means_by_four_standard_errors():
     """0.9·(1 + 4·0.02) < 1 < 0.9·(1 + 4·0.03); from the first point on after which all are below."""
-    at, ratio, share = torch.tensor([1.0, 2.0, 3.0]), torch.full((3,), math.log(0.9)), torch.zeros(3)
+    at, ratio, share = (
+        torch.tensor([1.0, 2.0, 3.0]),
+        torch.full((3,), math.log(0.9)),
+        torch.zeros(3),
+    )
     for error, beyond in (([0.02] * 3, 1.0), ([0.02, 0.03, 0.02], 3.0), ([0.02, 0.02, 0.03], None)):
         assert judge_drift(at, ratio, torch.tensor(error), share)[0] == beyond
 
@@ -295,7 +345,9 @@ def test_bias_is_the_known_one(name):
     """4000 chains from N(0, 1); after 200 steps 0.944²⁰⁰ = 1e-5 of the start is left. Six standard errors."""
     sampler, second_moment = GOLD[name]
     x0 = torch.randn(4000, 1, generator=fresh(), dtype=DOUBLE)
-    found = diagnostics.bias_against_adjusted(sampler, gaussian, x0, 500, generator=fresh(), burn_in=200)
+    found = diagnostics.bias_against_adjusted(
+        sampler, gaussian, x0, 500, generator=fresh(), burn_in=200
+    )
     c = found.functions["second moment"]
     off = abs(float(c.difference[0]) - (second_moment - 1))
     assert off <= SIGMAS * float(c.standard_error[0]) + 1e-4
@@ -313,7 +365,13 @@ def test_an_exact_sampler_has_no_bias_negative_control():
     """Two exact kernels agree within six standard errors; the sampler whose bias is known, above, does not."""
     x0 = torch.randn(4000, 2, generator=fresh(), dtype=DOUBLE)
     found = diagnostics.bias_against_adjusted(
-        Adjusted(Stanley(0.2, 1.0)), gaussian, x0, 100, generator=fresh(), reference=MALA(0.4), burn_in=0
+        Adjusted(Stanley(0.2, 1.0)),
+        gaussian,
+        x0,
+        100,
+        generator=fresh(),
+        reference=MALA(0.4),
+        burn_in=0,
     )
     for c in found.functions.values():
         assert (c.difference.abs() <= SIGMAS * c.standard_error).all()
@@ -321,7 +379,11 @@ def test_an_exact_sampler_has_no_bias_negative_control():
 
 def test_functions_of_any_shape_and_the_means_of_a_run():
     x0 = torch.randn(300, 1, 2, 2, generator=fresh(), dtype=torch.float32)
-    functions = {"radius": radius, "beyond 2": lambda x: radius(x) > 2, "product": lambda x: x.flatten(1)[:, :, None]}
+    functions = {
+        "radius": radius,
+        "beyond 2": lambda x: radius(x) > 2,
+        "product": lambda x: x.flatten(1)[:, :, None],
+    }
     found = diagnostics.bias_against_adjusted(
         Stanley(0.5, 1.0), gaussian, x0, 10, generator=fresh(), functions=functions
     )
@@ -378,19 +440,30 @@ X = torch.zeros(4, 2, dtype=DOUBLE)
 BAD = {
     "no rays": (lambda: rays(gaussian, num_rays=0), "num_rays is 0"),
     "one radius": (lambda: rays(gaussian, radii=(1.0,)), "at least 2"),
-    "radii that fall": (lambda: rays(gaussian, radii=(1.0, 3.0, 2.0)), r"radii are \[1.0, 3.0, 2.0\]"),
+    "radii that fall": (
+        lambda: rays(gaussian, radii=(1.0, 3.0, 2.0)),
+        r"radii are \[1.0, 3.0, 2.0\]",
+    ),
     "a radius of 0": (lambda: rays(gaussian, radii=(0.0, 1.0)), "positive"),
     "no event": (lambda: rays(gaussian, ()), "event_shape"),
     "a potential per coordinate": (lambda: rays(lambda x: x**2), r"returned shape \(64, 3\)"),
     "overflow": (lambda: rays(lambda x: x.exp().sum(1)), "smaller radii"),
-    "no points on rays": (lambda: diagnostics.points_on_rays((2,), generator=fresh(), num_rays=0), "num_rays is 0"),
+    "no points on rays": (
+        lambda: diagnostics.points_on_rays((2,), generator=fresh(), num_rays=0),
+        "num_rays is 0",
+    ),
     "one copy": (lambda: drift(Langevin(0.1), gaussian, X, num_copies=1), "num_copies is 1"),
     "a flat point": (lambda: drift(Langevin(0.1), gaussian, X[:, 0]), "x0 has shape"),
-    "log V per coordinate": (lambda: drift(Langevin(0.1), gaussian, X, log_v=torch.abs), "log_v returned shape"),
+    "log V per coordinate": (
+        lambda: drift(Langevin(0.1), gaussian, X, log_v=torch.abs),
+        "log_v returned shape",
+    ),
     "s = 0": (lambda: diagnostics.exponential_norm(0.0), "s is 0"),
     "a quantile": (lambda: drift(Stanley(0.1, Quantile(0.9)), gaussian, X), "quantile"),
     "a quantile inside a scale": (
-        lambda: drift(Preconditioned(Adjusted(Stanley(0.1, Quantile(0.9))), torch.ones(1)), gaussian, X),
+        lambda: drift(
+            Preconditioned(Adjusted(Stanley(0.1, Quantile(0.9))), torch.ones(1)), gaussian, X
+        ),
         "quantile",
     ),
     "momentum": (
@@ -401,7 +474,10 @@ BAD = {
         lambda: drift(ReplicaExchange(MALA(0.1)), gaussian, X),
         r"of ReplicaExchange does not .* replicas",
     ),
-    "a frozen γ": (lambda: drift(Adjusted(Stanley(0.1, 1.0, refresh="start")), gaussian, X), "refresh='start'"),
+    "a frozen γ": (
+        lambda: drift(Adjusted(Stanley(0.1, 1.0, refresh="start")), gaussian, X),
+        "refresh='start'",
+    ),
     "no log-ratio": (lambda: bias(GradientDescent(0.1)), "reference=MALA"),
     "noise of all chains": (lambda: bias(MatchedLangevin(0.1, 1.0)), "reference=MALA"),
     "midpoint": (lambda: bias(Stanley(0.1, 1.0, correction="midpoint")), "reference=MALA"),
@@ -409,7 +485,10 @@ BAD = {
     "one chain": (lambda: bias(Langevin(0.1), X[:1]), "1 chain"),
     "no functions": (lambda: bias(Langevin(0.1), functions={}), "no functions"),
     "all burnt": (lambda: bias(Langevin(0.1), burn_in=5), "burn_in is 5"),
-    "a function of all chains": (lambda: bias(Langevin(0.1), functions={"f": torch.mean}), "'f' returned shape"),
+    "a function of all chains": (
+        lambda: bias(Langevin(0.1), functions={"f": torch.mean}),
+        "'f' returned shape",
+    ),
 }
 
 
@@ -447,5 +526,7 @@ def test_a_shell_is_below_one_as_a_whole():
         beyond, said = judge_drift(radius, log_ratio, zero, zero)
         assert beyond is None
         assert f"{math.exp(0.2):.4g}" in said
-    beyond, _ = judge_drift(radius, torch.tensor([0.2, -1.0, -2.0], dtype=torch.float64), zero, zero)
+    beyond, _ = judge_drift(
+        radius, torch.tensor([0.2, -1.0, -2.0], dtype=torch.float64), zero, zero
+    )
     assert beyond == 10.0

@@ -25,7 +25,12 @@ from stanley.features.classifier import (
     load_classifier,
     save_classifier,
 )
-from stanley.features.classifier_training import RECIPES, ClassifierRecipe, train_classifier, windows
+from stanley.features.classifier_training import (
+    RECIPES,
+    ClassifierRecipe,
+    train_classifier,
+    windows,
+)
 from stanley.runs import checkpoint
 
 WIDTHS = (4, 6, 8)
@@ -53,14 +58,18 @@ def trained_looking(channels: int = 3) -> Classifier:
 
 def test_folding_changes_nothing_but_rounding() -> None:
     network, x = trained_looking(), images(3, 3, 16, 16).double()
-    plain = folded(network, 3, WIDTHS).double()  # folded in double, kept in float32: the weights are rounded once
+    plain = folded(
+        network, 3, WIDTHS
+    ).double()  # folded in double, kept in float32: the weights are rounded once
     with torch.no_grad():
         expected, got = network(x), plain(x)
     scale = expected.abs().max()
     assert (got - expected).abs().max() <= 100 * 2**-24 * scale  # seven layers, each rounded once
     network.train()
     with torch.no_grad():
-        assert (network(x) - expected).abs().max() > 1e-3 * scale  # control: with the batch's own moments it is another
+        assert (
+            network(x) - expected
+        ).abs().max() > 1e-3 * scale  # control: with the batch's own moments it is another
 
 
 def test_a_residual_pair_adds_to_what_it_gets() -> None:
@@ -73,8 +82,17 @@ def test_a_residual_pair_adds_to_what_it_gets() -> None:
 
 
 def file_of(folder: Path, **changes: object) -> Path:
-    meta = {"name": "cifar", "channels": 3, "size": 16, "widths": list(WIDTHS), "test_accuracy": 0.1, "n_test": 10}
-    save_classifier(folded(trained_looking(), 3, WIDTHS), {**meta, **changes}, folder / "c.safetensors")
+    meta = {
+        "name": "cifar",
+        "channels": 3,
+        "size": 16,
+        "widths": list(WIDTHS),
+        "test_accuracy": 0.1,
+        "n_test": 10,
+    }
+    save_classifier(
+        folded(trained_looking(), 3, WIDTHS), {**meta, **changes}, folder / "c.safetensors"
+    )
     return folder / "c.safetensors"
 
 
@@ -104,7 +122,9 @@ def test_images_of_another_size_are_resized(features: ClassifierFeatures) -> Non
     flat = torch.full((2, 3, 40, 24), 0.3)
     assert torch.allclose(features(flat), features(torch.full((2, 3, 16, 16), 0.3)), atol=1e-5)
     coarse = images(2, 3, 8, 8)
-    by_hand = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear", align_corners=False)
+    by_hand = torch.nn.functional.interpolate(
+        coarse, (16, 16), mode="bilinear", align_corners=False
+    )
     assert torch.allclose(features(coarse), features(by_hand), atol=1e-5)
 
 
@@ -147,8 +167,12 @@ def write_mnist(folder: Path, n: int, seed: int) -> Tensor:
         for image, k in zip(x, labels, strict=True):
             row, column = divmod(int(k), 4)
             image[9 * row + 1 : 9 * row + 7, 7 * column : 7 * column + 6] += 190
-        (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, *x.shape) + x.tobytes())
-        (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + labels.tobytes())
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4i", 2051, *x.shape) + x.tobytes()
+        )
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">2i", 2049, count) + labels.tobytes()
+        )
         every.append(torch.from_numpy(labels))
     return every[1]
 
@@ -164,23 +188,31 @@ def test_training_learns_and_the_same_seed_gives_the_same_weights(tmp_path: Path
     assert accuracy > 0.1 + 4 * (0.1 * 0.9 / n) ** 0.5  # guessing reaches this once in 30,000
     images, (_, labels) = spec.load(), spec.labels()
     guesses = made.probabilities((images.test.float() + 0.5) / 128 - 1).argmax(1)
-    assert float((guesses == labels).float().mean()) == pytest.approx(accuracy, abs=1e-6)  # of the file as written
+    assert float((guesses == labels).float().mean()) == pytest.approx(
+        accuracy, abs=1e-6
+    )  # of the file as written
     short = replace(TINY, epochs=1)
     files = [tmp_path / f"{name}.safetensors" for name in "bcd"]
     for file, seed in zip(files, (0, 0, 1), strict=True):
         train_classifier(short, spec, file, seed=seed, device="cpu")
     same, again, other = (checkpoint.load(file) for file in files)
-    assert checkpoint.checksum(same.tensors, same.meta) == checkpoint.checksum(again.tensors, again.meta)
+    assert checkpoint.checksum(same.tensors, same.meta) == checkpoint.checksum(
+        again.tensors, again.meta
+    )
     assert not any(torch.equal(t, other.tensors[name]) for name, t in same.tensors.items())
 
 
 def test_windows_are_pieces_of_the_image() -> None:
-    x = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = torch.randint(
+        0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     g = torch.Generator().manual_seed(1)
     still = replace(TINY, shift=0)
     assert torch.equal(windows(x, 12, still, g), x)
     for image, piece in zip(x, windows(x, 8, still, g), strict=True):
-        places = image.unfold(1, 8, 1).unfold(2, 8, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)  # (25, 3, 8, 8)
+        places = (
+            image.unfold(1, 8, 1).unfold(2, 8, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        )  # (25, 3, 8, 8)
         assert (places == piece).flatten(1).all(1).any()
     mirrored = windows(x.repeat(50, 1, 1, 1), 12, replace(still, flip=True), g)
     same = (mirrored == x.repeat(50, 1, 1, 1)).flatten(1).all(1).sum()
@@ -232,7 +264,17 @@ def test_another_classifier_in_the_file_is_kept(
     write_mnist(tmp_path, 40, 0)
     monkeypatch.setitem(RECIPES, "mnist", TINY)
     out = tmp_path / "a.safetensors"
-    request = ("features", "train", "mnist", "--data.root", str(tmp_path), "--out", str(out), "--device", "cpu")
+    request = (
+        "features",
+        "train",
+        "mnist",
+        "--data.root",
+        str(tmp_path),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+    )
 
     def asked(*flags: str) -> str:
         with warnings.catch_warnings():

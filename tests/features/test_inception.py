@@ -54,19 +54,30 @@ def fidelity(monkeypatch):
     defaults.DEFAULTS = {"verbose": False}
     for module in (package, defaults):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    for name in ("helpers", "interpolate_compat_tensorflow", "feature_extractor_base", "feature_extractor_inceptionv3"):
+    for name in (
+        "helpers",
+        "interpolate_compat_tensorflow",
+        "feature_extractor_base",
+        "feature_extractor_inceptionv3",
+    ):
         monkeypatch.delitem(sys.modules, f"torch_fidelity.{name}", raising=False)
-    return importlib.import_module("torch_fidelity.feature_extractor_inceptionv3").FeatureExtractorInceptionV3
+    return importlib.import_module(
+        "torch_fidelity.feature_extractor_inceptionv3"
+    ).FeatureExtractorInceptionV3
 
 
 def images(size: int, num: int = 2) -> torch.Tensor:
-    return torch.randint(0, 256, (num, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (num, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
 
 
 @pytest.mark.parametrize("size", [32, 320])
 def test_it_is_torch_fidelitys_network(fidelity, weights, features, size):
     """float32 through 94 convolutions: 1e-5 of the largest feature."""
-    theirs = fidelity("inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights))
+    theirs = fidelity(
+        "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
+    )
     pool, logits = theirs(images(size))
     x = centre(images(size))
     assert float((features(x) - pool).abs().max()) <= 1e-5 * float(pool.abs().max())
@@ -79,14 +90,22 @@ def test_average_pools_leave_the_padding_out(features):
     x = torch.rand(1, 192, 5, 5, generator=torch.Generator().manual_seed(0))
     mean = torch.stack(
         [
-            torch.stack([x[:, :, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2].mean((2, 3)) for j in range(5)], -1)
+            torch.stack(
+                [
+                    x[:, :, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2].mean((2, 3))
+                    for j in range(5)
+                ],
+                -1,
+            )
             for i in range(5)
         ],
         -2,
     )
     torch.testing.assert_close(block.pooled(x), block.branch_pool(mean), rtol=1e-4, atol=1e-5)
     padded = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
-    assert not torch.allclose(block.pooled(x), block.branch_pool(padded), rtol=1e-2)  # negative control
+    assert not torch.allclose(
+        block.pooled(x), block.branch_pool(padded), rtol=1e-2
+    )  # negative control
     last = features.network.Mixed_7c
     y = torch.rand(1, 2048, 3, 3, generator=torch.Generator().manual_seed(0))
     biggest = torch.nn.functional.max_pool2d(y, 3, 1, 1)
@@ -100,7 +119,9 @@ def test_the_resize_ignores_half_pixels():
     torch.testing.assert_close(wide[0], (torch.arange(299.0) * 8 / 299).clamp(max=7))
     torch.testing.assert_close(inception.resize(ramp.transpose(2, 3))[0, 0], wide.T)
     assert torch.equal(inception.resize(images(299).float()), images(299).float())
-    other = torch.nn.functional.interpolate(ramp, (299, 299), mode="bilinear", align_corners=False)[0, 0]
+    other = torch.nn.functional.interpolate(ramp, (299, 299), mode="bilinear", align_corners=False)[
+        0, 0
+    ]
     assert float((wide - other).abs().max()) > 0.4  # negative control
 
 
@@ -124,7 +145,9 @@ def test_only_the_published_file_is_called_fid(weights, features, monkeypatch):
 
 
 def test_safetensors_and_files_without_counters(weights, features, tmp_path):
-    tensors = {k: v for k, v in torch.load(weights, weights_only=True).items() if "num_batches" not in k}
+    tensors = {
+        k: v for k, v in torch.load(weights, weights_only=True).items() if "num_batches" not in k
+    }
     save_file(tensors, tmp_path / "w.safetensors")
     other = features_named(f"inception:{tmp_path / 'w.safetensors'}")
     assert torch.equal(other(centre(images(16))), features(centre(images(16))))
@@ -151,7 +174,9 @@ def test_a_file_with_other_names_is_refused_by_name(weights, tmp_path):
         tensors | {"fc.weight": torch.zeros(1000, 2048)}
     )
     assert "holds a list" in told([1, 2])
-    assert "cannot be read" in told(inception.Mixed)  # a class: nothing but tensors is ever unpickled
+    assert "cannot be read" in told(
+        inception.Mixed
+    )  # a class: nothing but tensors is ever unpickled
     wrong.write_bytes(b"not weights")
     with pytest.raises(StanleyError, match="cannot be read as weights"):
         inception_features(str(wrong))
@@ -170,7 +195,9 @@ def test_missing_weights_name_the_places_and_the_alternative(tmp_path, monkeypat
         features_named("pixel")
 
 
-def test_weights_in_the_cache_folder_are_found_and_checked_when_fetched(weights, tmp_path, monkeypatch):
+def test_weights_in_the_cache_folder_are_found_and_checked_when_fetched(
+    weights, tmp_path, monkeypatch
+):
     monkeypatch.setenv("STANLEY_CACHE", str(tmp_path))
     place = tmp_path / "inception" / "pt_inception-2015-12-05-6726825d.pth"
     place.parent.mkdir()
@@ -181,4 +208,6 @@ def test_weights_in_the_cache_folder_are_found_and_checked_when_fetched(weights,
     monkeypatch.setattr(inception, "FILES", mirrors)
     with pytest.raises(StanleyError, match="cannot download"):
         features_named("inception:download")
-    assert all(len(bytes.fromhex(remote.checksum)) == 32 for remote in mirrors)  # SHA-256, by which it is checked
+    assert all(
+        len(bytes.fromhex(remote.checksum)) == 32 for remote in mirrors
+    )  # SHA-256, by which it is checked

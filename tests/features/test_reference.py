@@ -29,7 +29,9 @@ class Counting:
 
 @pytest.fixture
 def data() -> Tensor:
-    return torch.randint(0, 256, (600, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (600, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
 
 
 def same(a, b) -> None:
@@ -47,7 +49,9 @@ def test_the_second_time_is_read_and_is_the_same(data, tmp_path):
     features = Counting()
     first = reference_of(data, features, keep=100, folder=tmp_path)
     expected = FeatureStatistics.of([centre(data)], Counting())
-    torch.testing.assert_close(first.statistics.covariance, expected.covariance, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        first.statistics.covariance, expected.covariance, rtol=1e-6, atol=1e-9
+    )
     assert first.statistics.n == 600
     assert torch.equal(first.rows, Counting()(centre(data[:100])).float())
     seen = sum(features.rows)
@@ -65,7 +69,10 @@ def test_changed_data_are_never_served_old_features(data, tmp_path):
     assert first.checksum != second.checksum
     assert not torch.equal(first.rows, second.rows)
     for other in (data.view(600, 3, 2, 8), data.float()):
-        assert reference_of(other, Counting(), folder=tmp_path).checksum not in (first.checksum, second.checksum)
+        assert reference_of(other, Counting(), folder=tmp_path).checksum not in (
+            first.checksum,
+            second.checksum,
+        )
     assert len(list(tmp_path.iterdir())) == 4
 
 

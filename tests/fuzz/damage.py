@@ -14,17 +14,124 @@ from tests.fuzz.sandbox import SCALE, SEED
 
 #: Words and numbers that some parser, somewhere, has taken for what they are not.
 NASTY = (
-    *("", " ", "null", "~", "true", "no", "NaN", ".nan", "nan", "inf", "-inf", ".inf", "1e999", "-1e999", "1e-999"),
-    *("-1", "0", "-0", "1", "2", "3.5", "1e3", "1_000", "0x10", "0x_", "0o7", "010", "1:30", "0b1", "٣", "½", "１"),
-    *("2026-13-45", "2026-01-01", "!!int x", "!!python/name:os.system", "!!binary x", "&a *a", "*a", "[", "{", "[]"),
-    *("{}", "[1, 2]", "{a: 1}", "[[[[[[[[[[[[[[1]]]]]]]]]]]]]]", "'", '"', "- 1", "a: b", "---", "...", "%", "@x"),
-    *("9" * 30, "-" + "9" * 400, "9" * 5000, "1" + "0" * 308 + ".0", "x" * 300, "/" * 40, "../../..", "~", "~x/y"),
-    *("\x1b[31mred", "a\nb", "a\rb", "a\tb", "\u202eabc", "\ud800", "=1+1", "+1", "@SUM(1)", "-1+1", "é", "日本"),
-    *("/dev/null", "/dev/full", "/", ".", "-", "--", "--x", "con", "a" * 255, "a/b", "a:b", "os:system", "torch:nn"),
-    *("mala", "stanley", "adjusted", "adjusted-stanley", "replica-exchange", "quantile", "bank", "auto", "cuda:99"),
+    *(
+        "",
+        " ",
+        "null",
+        "~",
+        "true",
+        "no",
+        "NaN",
+        ".nan",
+        "nan",
+        "inf",
+        "-inf",
+        ".inf",
+        "1e999",
+        "-1e999",
+        "1e-999",
+    ),
+    *(
+        "-1",
+        "0",
+        "-0",
+        "1",
+        "2",
+        "3.5",
+        "1e3",
+        "1_000",
+        "0x10",
+        "0x_",
+        "0o7",
+        "010",
+        "1:30",
+        "0b1",
+        "٣",
+        "½",
+        "１",
+    ),
+    *(
+        "2026-13-45",
+        "2026-01-01",
+        "!!int x",
+        "!!python/name:os.system",
+        "!!binary x",
+        "&a *a",
+        "*a",
+        "[",
+        "{",
+        "[]",
+    ),
+    *(
+        "{}",
+        "[1, 2]",
+        "{a: 1}",
+        "[[[[[[[[[[[[[[1]]]]]]]]]]]]]]",
+        "'",
+        '"',
+        "- 1",
+        "a: b",
+        "---",
+        "...",
+        "%",
+        "@x",
+    ),
+    *(
+        "9" * 30,
+        "-" + "9" * 400,
+        "9" * 5000,
+        "1" + "0" * 308 + ".0",
+        "x" * 300,
+        "/" * 40,
+        "../../..",
+        "~",
+        "~x/y",
+    ),
+    *(
+        "\x1b[31mred",
+        "a\nb",
+        "a\rb",
+        "a\tb",
+        "\u202eabc",
+        "\ud800",
+        "=1+1",
+        "+1",
+        "@SUM(1)",
+        "-1+1",
+        "é",
+        "日本",
+    ),
+    *(
+        "/dev/null",
+        "/dev/full",
+        "/",
+        ".",
+        "-",
+        "--",
+        "--x",
+        "con",
+        "a" * 255,
+        "a/b",
+        "a:b",
+        "os:system",
+        "torch:nn",
+    ),
+    *(
+        "mala",
+        "stanley",
+        "adjusted",
+        "adjusted-stanley",
+        "replica-exchange",
+        "quantile",
+        "bank",
+        "auto",
+        "cuda:99",
+    ),
 )
 
-words = st.one_of(st.sampled_from(NASTY), st.text(max_size=12), st.integers().map(str), st.floats().map(str))
+words = st.one_of(
+    st.sampled_from(NASTY), st.text(max_size=12), st.integers().map(str), st.floats().map(str)
+)
 
 scalars: st.SearchStrategy[Any] = st.one_of(
     st.none(),
@@ -35,7 +142,10 @@ scalars: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(NASTY),
 )
 values: st.SearchStrategy[Any] = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
 )
 
 PIECES = (
@@ -78,7 +188,9 @@ def damaged(draw: st.DrawFn, content: bytes, most: int = 3) -> bytes:
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, max(0, len(broken) - 1)))
         length = draw(st.sampled_from((1, 2, 4, 8, 64, 512)))
-        match draw(st.sampled_from(("bit", "cut", "lose", "double", "piece", "number", "swap", "append"))):
+        match draw(
+            st.sampled_from(("bit", "cut", "lose", "double", "piece", "number", "swap", "append"))
+        ):
             case "bit" if broken:
                 broken[at] ^= 1 << draw(st.integers(0, 7))
             case "cut":
@@ -91,7 +203,9 @@ def damaged(draw: st.DrawFn, content: bytes, most: int = 3) -> bytes:
                 piece = draw(st.sampled_from(PIECES))
                 broken[at : at + len(piece)] = piece
             case "number":
-                packed = struct.pack(draw(st.sampled_from(("<I", ">I"))), draw(st.integers(0, 2**32 - 1)))
+                packed = struct.pack(
+                    draw(st.sampled_from(("<I", ">I"))), draw(st.integers(0, 2**32 - 1))
+                )
                 broken[at : at + 4] = packed
             case "swap":
                 other = draw(st.integers(0, max(0, len(broken) - 1)))
@@ -110,7 +224,13 @@ def altered(draw: st.DrawFn, value: Any, most: int = 2) -> Any:
         parts: list[tuple[Any, Any]] = [(None, None)]
 
         def walk(part: Any, parts: list[tuple[Any, Any]] = parts) -> None:
-            keys = part.keys() if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+            keys = (
+                part.keys()
+                if isinstance(part, dict)
+                else range(len(part))
+                if isinstance(part, list)
+                else ()
+            )
             for key in keys:
                 parts.append((part, key))
                 walk(part[key])

@@ -72,8 +72,24 @@ class Watch:
 
 
 WATCH = Watch()
-NEVER = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect", "socket.getaddrinfo")
-CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.link", "os.symlink")
+NEVER = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess.Popen",
+    "socket.connect",
+    "socket.getaddrinfo",
+)
+CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.chmod",
+    "os.truncate",
+    "os.link",
+    "os.symlink",
+)
 
 
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -88,7 +104,11 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
             return
         whole = os.path.abspath(os.fsdecode(path))  # noqa: PTH100, no Path in an audit hook
         written = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-        writes = any(c in mode for c in "wax+") if isinstance(mode, str) else bool((flags or 0) & written)
+        writes = (
+            any(c in mode for c in "wax+")
+            if isinstance(mode, str)
+            else bool((flags or 0) & written)
+        )
         if WATCH.forbidden and whole.startswith(WATCH.forbidden):
             WATCH.seen.append(f"opened {whole}")
         elif writes and not mine(whole):
@@ -182,7 +202,9 @@ def call(arguments: Sequence[str], folder: Path, forbidden: Path | None = None) 
         sys.path[:] = path
         os.environ.clear()
         os.environ.update(environment)
-    replaced = [n for n, m in modules.items() if sys.modules.get(n) is not m and not n.startswith("__mp")]
+    replaced = [
+        n for n, m in modules.items() if sys.modules.get(n) is not m and not n.startswith("__mp")
+    ]
     seen = list(WATCH.seen)
     if replaced:
         seen.append(f"replaced the modules {replaced[:3]}")
@@ -265,7 +287,10 @@ def attempt(
 
 
 def fill(
-    folder: Path, base: Path | None, changed: dict[str, bytes | None], prepare: Callable[[Path], None] | None
+    folder: Path,
+    base: Path | None,
+    changed: dict[str, bytes | None],
+    prepare: Callable[[Path], None] | None,
 ) -> None:
     if base is not None:
         shutil.copytree(base, folder)
@@ -297,7 +322,9 @@ def keep(
                         "test": os.environ.get("PYTEST_CURRENT_TEST"),
                         "args": list(arguments),
                         "found": list(found)[:3],
-                        "changed": {n: None if c is None else repr(c[:300]) for n, c in changed.items()},
+                        "changed": {
+                            n: None if c is None else repr(c[:300]) for n, c in changed.items()
+                        },
                     }
                 )
                 + "\n"
@@ -316,7 +343,9 @@ def keep(
 def note(arguments: Sequence[str], base: Path | None, changed: dict[str, bytes | None]) -> None:
     """What is about to run, for the case that it takes this process with it."""
     FAILURES.mkdir(parents=True, exist_ok=True)
-    files = {name: None if c is None else base64.b64encode(c).decode() for name, c in changed.items()}
+    files = {
+        name: None if c is None else base64.b64encode(c).decode() for name, c in changed.items()
+    }
     value = {"arguments": list(arguments), "base": str(base), "files": files}
     (FAILURES / f"last-of-{os.getpid()}.json").write_text(json.dumps(value))
 

@@ -22,10 +22,14 @@ PACKED = "packed/model.safetensors"
 
 def read(path: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with safe_open(str(path), framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["stanley"])  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(
+            file.metadata()["stanley"]
+        )  # noqa: SIM118
 
 
-def sealed(tensors: dict[str, torch.Tensor], meta: Any, extra: dict[str, str] | None = None) -> bytes:
+def sealed(
+    tensors: dict[str, torch.Tensor], meta: Any, extra: dict[str, str] | None = None
+) -> bytes:
     """A file whose checksum is right, whatever it says."""
     header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checksum(tensors, meta)}
     return save({n: t.contiguous() for n, t in tensors.items()}, metadata=header | (extra or {}))
@@ -41,7 +45,9 @@ def altered_tensors(draw: st.DrawFn, tensors: dict[str, torch.Tensor]) -> dict[s
     named = dict(tensors)
     name = draw(st.sampled_from(sorted(named)))
     t = named[name]
-    match draw(st.sampled_from(("gone", "name", "shape", "empty", "kind", "nan", "huge", "scalar"))):
+    match draw(
+        st.sampled_from(("gone", "name", "shape", "empty", "kind", "nan", "huge", "scalar"))
+    ):
         case "gone":
             del named[name]
         case "name":
@@ -51,7 +57,9 @@ def altered_tensors(draw: st.DrawFn, tensors: dict[str, torch.Tensor]) -> dict[s
         case "empty":
             named[name] = torch.zeros(0)
         case "kind":
-            named[name] = t.to(draw(st.sampled_from((torch.int64, torch.bool, torch.float64, torch.uint8))))
+            named[name] = t.to(
+                draw(st.sampled_from((torch.int64, torch.bool, torch.float64, torch.uint8)))
+            )
         case "nan":
             named[name] = torch.full(t.shape, float("nan"))
         case "huge":
@@ -122,12 +130,16 @@ def test_a_small_file_that_says_it_is_large(field: str, size: float, kind: str) 
 
 @fuzzed(30)
 @given(
-    st.sampled_from((["ood", "packed", "pictures", "--out", "new/a.csv"], ["sample", "packed", *SAMPLE])),
+    st.sampled_from(
+        (["ood", "packed", "pictures", "--out", "new/a.csv"], ["sample", "packed", *SAMPLE])
+    ),
     st.sampled_from(("array", "folder", "mnist", "cifar10", "flowers102")),
     st.sampled_from(("foreign", "foreign/images.npy", "../foreign", "/etc", "~")),
     st.booleans(),
 )
-def test_a_model_that_names_files(command: list[str], kind: str, place: str, download: bool) -> None:
+def test_a_model_that_names_files(
+    command: list[str], kind: str, place: str, download: bool
+) -> None:
     """What a stranger's model says of its data is neither read, nor written, nor downloaded."""
     tensors, meta = read(images() / PACKED)
     field = "path" if kind in ("array", "folder") else "root"
@@ -135,7 +147,12 @@ def test_a_model_that_names_files(command: list[str], kind: str, place: str, dow
     if field == "root":
         meta["config"]["data"]["download"] = download
     if kind == "folder":
-        meta["config"]["data"] |= {"cache": "foreign/cache", "memory_limit_mb": 0, "size": 8, "channels": 1}
+        meta["config"]["data"] |= {
+            "cache": "foreign/cache",
+            "memory_limit_mb": 0,
+            "size": 8,
+            "channels": 1,
+        }
     rows = (images() / "images.npy").read_bytes()
     changed = {PACKED: sealed(tensors, meta), "foreign/images.npy": rows, "foreign/0.png": b""}
     attempt(command, images(), changed)

@@ -21,7 +21,11 @@ from .damage import chosen, damaged
 from .sandbox import SEED, SMALL, Ended, call, count, faults, images, keep
 
 #: What no command was ever told of.
-STRANGE = {"run/notes.txt": b"mine", "answers/notes.txt": b"mine too", "run/samples/notes.txt": b"and mine"}
+STRANGE = {
+    "run/notes.txt": b"mine",
+    "answers/notes.txt": b"mine too",
+    "run/samples/notes.txt": b"and mine",
+}
 
 
 class Commands(RuleBasedStateMachine):
@@ -55,31 +59,94 @@ class Commands(RuleBasedStateMachine):
 
     @rule(steps=st.sampled_from(("2", "3", "4")))
     def train(self, steps: str) -> None:
-        self.run("train", "array", "--out", "run", "--steps", steps, *SMALL, "--data.path", "images.npy")
+        self.run(
+            "train", "array", "--out", "run", "--steps", steps, *SMALL, "--data.path", "images.npy"
+        )
 
-    @rule(num=st.sampled_from(("1", "2")), seed=st.sampled_from(("0", "1")), steps=st.sampled_from(("1", "2")))
+    @rule(
+        num=st.sampled_from(("1", "2")),
+        seed=st.sampled_from(("0", "1")),
+        steps=st.sampled_from(("1", "2")),
+    )
     def sample(self, num: str, seed: str, steps: str) -> None:
-        self.run("sample", "run", "--num", num, "--steps", steps, "--seed", seed, "--out", "answers", "--json")
+        self.run(
+            "sample",
+            "run",
+            "--num",
+            num,
+            "--steps",
+            steps,
+            "--seed",
+            seed,
+            "--out",
+            "answers",
+            "--json",
+        )
 
-    @rule(num=st.sampled_from(("1", "2")), mask=st.sampled_from(("left-half", "0,0,4,4")), k=st.integers(0, 2))
+    @rule(
+        num=st.sampled_from(("1", "2")),
+        mask=st.sampled_from(("left-half", "0,0,4,4")),
+        k=st.integers(0, 2),
+    )
     def inpaint(self, num: str, mask: str, k: int) -> None:
-        words = ("inpaint", "run", f"pictures/{k}.png", "--mask", mask, "--num", num, "--steps", "1")
+        words = (
+            "inpaint",
+            "run",
+            f"pictures/{k}.png",
+            "--mask",
+            mask,
+            "--num",
+            num,
+            "--steps",
+            "1",
+        )
         self.run(*words, "--out", "answers")
 
     @rule(noise=st.sampled_from(("0.3", "0.5")), steps=st.sampled_from(("1", "2")))
     def denoise(self, noise: str, steps: str) -> None:
         self.run(
-            "denoise", "run", "pictures/0.png", "--noise", noise, "--num", "1", "--steps", steps, "--out", "answers"
+            "denoise",
+            "run",
+            "pictures/0.png",
+            "--noise",
+            noise,
+            "--num",
+            "1",
+            "--steps",
+            steps,
+            "--out",
+            "answers",
         )
 
     @rule(points=st.sampled_from(("3", "4")))
     def interpolate(self, points: str) -> None:
-        words = ("interpolate", "run", "pictures/0.png", "pictures/1.png", "--points", points, "--steps", "1")
+        words = (
+            "interpolate",
+            "run",
+            "pictures/0.png",
+            "pictures/1.png",
+            "--points",
+            points,
+            "--steps",
+            "1",
+        )
         self.run(*words, "--out", "answers")
 
     @rule(weights=st.sampled_from(("1,1", "1,0.5")))
     def compose(self, weights: str) -> None:
-        words = ("compose", "run", "packed", "--weights", weights, "--num", "2", "--steps", "1", "--warm-up", "1")
+        words = (
+            "compose",
+            "run",
+            "packed",
+            "--weights",
+            weights,
+            "--num",
+            "2",
+            "--steps",
+            "1",
+            "--warm-up",
+            "1",
+        )
         self.run(*words, "--out", "answers")
 
     @rule(against=st.sampled_from(([], ["--against", "pictures"])))
@@ -107,11 +174,15 @@ class Commands(RuleBasedStateMachine):
     def strangers_are_left_alone(self) -> None:
         if self.folder.exists():
             for name, content in STRANGE.items():
-                assert (self.folder / name).read_bytes() == content, f"{name} after {self.asked[-1]}"
+                assert (self.folder / name).read_bytes() == content, (
+                    f"{name} after {self.asked[-1]}"
+                )
 
     @invariant()
     def nothing_half_made_is_left(self) -> None:
-        left = [p.name for p in self.folder.rglob("*") if p.name.startswith(".") and p.suffix == ".tmp"]
+        left = [
+            p.name for p in self.folder.rglob("*") if p.name.startswith(".") and p.suffix == ".tmp"
+        ]
         assert not left, f"{left} after {self.asked[-1:]}"
 
     def teardown(self) -> None:
@@ -119,4 +190,6 @@ class Commands(RuleBasedStateMachine):
 
 
 def test_commands_in_any_order() -> None:
-    run_state_machine_as_test(hypothesis.seed(SEED)(Commands), settings=chosen(6, stateful_step_count=8))
+    run_state_machine_as_test(
+        hypothesis.seed(SEED)(Commands), settings=chosen(6, stateful_step_count=8)
+    )

@@ -18,7 +18,9 @@ from .damage import altered, damaged, fuzzed, scalars, words
 from .sandbox import attempt
 
 FULL = to_dict(recipe("rings"))
-FIELDS = sorted({*flatten(FULL), *FULL, *flatten(to_dict(recipe("cifar10"))), "sampler.proposal.step_size"})
+FIELDS = sorted(
+    {*flatten(FULL), *FULL, *flatten(to_dict(recipe("cifar10"))), "sampler.proposal.step_size"}
+)
 TEXT = yaml.safe_dump(FULL, sort_keys=False).encode()
 names = st.sampled_from(FIELDS) | words
 
@@ -31,7 +33,10 @@ def not_trained(config: TrainConfig, *_: object, **__: object) -> None:
 
 def resolved(*arguments: str, file: tuple[str, bytes] | None = None) -> None:
     with mock.patch("stanley.training.loop.train", not_trained):
-        attempt(["train", *arguments, "--out", "new"], changed=None if file is None else {file[0]: file[1]})
+        attempt(
+            ["train", *arguments, "--out", "new"],
+            changed=None if file is None else {file[0]: file[1]},
+        )
 
 
 def nested(fields: list[tuple[str, str]]) -> str:
@@ -79,7 +84,9 @@ def test_an_altered_tree(tree: object, as_json: bool) -> None:
 
 @fuzzed(150)
 @given(
-    st.lists(st.tuples(st.sampled_from(FIELDS) | words, words | scalars.map(str)), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from(FIELDS) | words, words | scalars.map(str)), min_size=1, max_size=3
+    ),
     st.booleans(),
     st.sampled_from(sorted(RECIPES)),
 )
@@ -98,7 +105,10 @@ def test_aliases_of_aliases(levels: int, width: int) -> None:
 
 
 @fuzzed(12)
-@given(st.sampled_from(("[", "{a: ", "- ", "{", "(", "a: [", '"')), st.sampled_from((5, 100, 1000, 100_000)))
+@given(
+    st.sampled_from(("[", "{a: ", "- ", "{", "(", "a: [", '"')),
+    st.sampled_from((5, 100, 1000, 100_000)),
+)
 def test_nesting(piece: str, depth: int) -> None:
     for name in ("c.yaml", "c.toml"):
         resolved("rings", "--config", name, file=(name, (piece * depth).encode()))

@@ -52,10 +52,16 @@ def pictures() -> dict[str, bytes]:
         ("webp", "RGB", {}),
     ):
         image = (
-            Image.fromarray(GREY.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(COLOUR).convert(mode)
+            Image.fromarray(GREY.astype(np.uint16) * 257)
+            if mode == "I;16"
+            else Image.fromarray(COLOUR).convert(mode)
         )
         buffer = io.BytesIO()
-        image.save(buffer, {"tif": "TIFF", "jpg": "JPEG", "pgm": "PPM"}.get(suffix, suffix.upper()), **extra)
+        image.save(
+            buffer,
+            {"tif": "TIFF", "jpg": "JPEG", "pgm": "PPM"}.get(suffix, suffix.upper()),
+            **extra,
+        )
         made[f"{mode.replace(';', '')}-{len(made)}.{suffix}"] = buffer.getvalue()
     return made
 
@@ -63,16 +69,25 @@ def pictures() -> dict[str, bytes]:
 @fuzzed(50)
 @given(st.data(), st.sampled_from(("npy", "npz")))
 def test_a_damaged_array(data: st.DataObject, suffix: str) -> None:
-    array = RNG.normal(size=(12, 3)) if data.draw(st.booleans()) else np.stack([GREY] * 11 + [255 - GREY])
+    array = (
+        RNG.normal(size=(12, 3))
+        if data.draw(st.booleans())
+        else np.stack([GREY] * 11 + [255 - GREY])
+    )
     content = data.draw(damaged(numpy_file(array, suffix == "npz")))
     key = ["--data.key", "a"] if suffix == "npz" else []
-    attempt(["train", "array", "--data.path", f"a.{suffix}", *key, *TRAIN], changed={f"a.{suffix}": content})
+    attempt(
+        ["train", "array", "--data.path", f"a.{suffix}", *key, *TRAIN],
+        changed={f"a.{suffix}": content},
+    )
 
 
 @fuzzed(50)
 @given(
     st.lists(st.integers(0, 4), max_size=4),
-    st.sampled_from(["f8", "f4", "f2", "u1", "i8", "b1", "c16", "O", "U3", "S2", "M8[s]", "V4", ">f4", "f16"]),
+    st.sampled_from(
+        ["f8", "f4", "f2", "u1", "i8", "b1", "c16", "O", "U3", "S2", "M8[s]", "V4", ">f4", "f16"]
+    ),
     st.sampled_from((0.0, 1.0, np.nan, np.inf, 1e300, 1e-300)),
 )
 def test_an_array_of_another_kind(shape: list[int], kind: str, scale: float) -> None:
@@ -82,14 +97,23 @@ def test_an_array_of_another_kind(shape: list[int], kind: str, scale: float) -> 
             array = x.astype(kind)
         except (TypeError, ValueError):
             array = np.zeros(x.shape, kind)
-    attempt(["train", "array", "--data.path", "a.npy", *TRAIN], changed={"a.npy": numpy_file(array)})
+    attempt(
+        ["train", "array", "--data.path", "a.npy", *TRAIN], changed={"a.npy": numpy_file(array)}
+    )
 
 
 @fuzzed(12)
-@given(st.sampled_from(((2**31, 2**31), (10**9, 100), (2**62,), (-1, 2), (1, 2**40))), st.sampled_from(["f8", "u1"]))
+@given(
+    st.sampled_from(((2**31, 2**31), (10**9, 100), (2**62,), (-1, 2), (1, 2**40))),
+    st.sampled_from(["f8", "u1"]),
+)
 def test_an_array_that_says_it_is_large(shape: tuple[int, ...], kind: str) -> None:
-    header = str({"descr": f"<{kind}" if kind != "u1" else "|u1", "fortran_order": False, "shape": shape}).encode()
-    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + b"\x00" * 64
+    header = str(
+        {"descr": f"<{kind}" if kind != "u1" else "|u1", "fortran_order": False, "shape": shape}
+    ).encode()
+    content = (
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + b"\x00" * 64
+    )
     attempt(["train", "array", "--data.path", "a.npy", *TRAIN], changed={"a.npy": content})
 
 
@@ -111,7 +135,20 @@ def test_damaged_pictures(data: st.DataObject, training: bool) -> None:
 def test_one_damaged_picture(data: st.DataObject, which: str) -> None:
     content = data.draw(damaged(data.draw(st.sampled_from(sorted(pictures().values())))))
     mask, picture = ("x.png", "pictures/0.png") if which == "mask" else ("right-half", "x.png")
-    command = ["inpaint", "packed", picture, "--mask", mask, "--steps", "1", "--num", "1", "--out", "new", "--resize"]
+    command = [
+        "inpaint",
+        "packed",
+        picture,
+        "--mask",
+        mask,
+        "--steps",
+        "1",
+        "--num",
+        "1",
+        "--out",
+        "new",
+        "--resize",
+    ]
     attempt(command, images(), {"x.png": content})
 
 
@@ -119,15 +156,35 @@ def test_one_damaged_picture(data: st.DataObject, which: str) -> None:
 @given(words)
 def test_words_of_a_mask(mask: str) -> None:
     attempt(
-        ["inpaint", "packed", "pictures/0.png", "--mask", mask, "--steps", "1", "--num", "1", "--out", "new"], images()
+        [
+            "inpaint",
+            "packed",
+            "pictures/0.png",
+            "--mask",
+            mask,
+            "--steps",
+            "1",
+            "--num",
+            "1",
+            "--out",
+            "new",
+        ],
+        images(),
     )
 
 
 @fuzzed(20)
-@given(st.text("\n\r\t\x1b[;31m=+-@ é‮a", min_size=1, max_size=12).filter(lambda s: s.strip(".")), st.booleans())
+@given(
+    st.text("\n\r\t\x1b[;31m=+-@ é‮a", min_size=1, max_size=12).filter(lambda s: s.strip(".")),
+    st.booleans(),
+)
 def test_names_of_pictures(name: str, whole: bool) -> None:
     content = pictures()["L-0.png"] if whole else b"no picture"
-    attempt(["ood", "packed", "pictures", "--out", "new/a.csv"], images(), {f"pictures/{name}.png": content})
+    attempt(
+        ["ood", "packed", "pictures", "--out", "new/a.csv"],
+        images(),
+        {f"pictures/{name}.png": content},
+    )
     attempt(
         [
             "inpaint",
@@ -152,9 +209,13 @@ def mnist() -> dict[str, bytes]:
     files = {}
     for part, n in (("train", 12), ("t10k", 4)):
         rows = RNG.integers(0, 256, (n, 28, 28), np.uint8)
-        files[f"MNIST/raw/{part}-images-idx3-ubyte"] = struct.pack(">4i", 2051, n, 28, 28) + rows.tobytes()
+        files[f"MNIST/raw/{part}-images-idx3-ubyte"] = (
+            struct.pack(">4i", 2051, n, 28, 28) + rows.tobytes()
+        )
         labels = np.arange(n, dtype=np.uint8) % 2
-        files[f"MNIST/raw/{part}-labels-idx1-ubyte"] = struct.pack(">2i", 2049, n) + labels.tobytes()
+        files[f"MNIST/raw/{part}-labels-idx1-ubyte"] = (
+            struct.pack(">2i", 2049, n) + labels.tobytes()
+        )
     return files
 
 
@@ -164,7 +225,9 @@ def cifar(python: bool) -> dict[str, bytes]:
     for part in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"):
         rows, labels = RNG.integers(0, 256, (4, 3072), np.uint8), [0, 1, 0, 1]
         if python:
-            files[f"cifar-10-batches-py/{part}"] = pickle.dumps({b"data": rows, b"labels": labels}, protocol=2)
+            files[f"cifar-10-batches-py/{part}"] = pickle.dumps(
+                {b"data": rows, b"labels": labels}, protocol=2
+            )
         else:
             each = (bytes([label]) + row.tobytes() for label, row in zip(labels, rows, strict=True))
             files[f"cifar-10-batches-bin/{part}.bin"] = b"".join(each)
@@ -177,7 +240,14 @@ def flowers() -> dict[str, bytes]:
 
     files: dict[str, bytes] = {}
     for name, value in (
-        ("setid", {"trnid": np.arange(1, 5)[None], "valid": np.arange(5, 7)[None], "tstid": np.arange(7, 9)[None]}),
+        (
+            "setid",
+            {
+                "trnid": np.arange(1, 5)[None],
+                "valid": np.arange(5, 7)[None],
+                "tstid": np.arange(7, 9)[None],
+            },
+        ),
         ("imagelabels", {"labels": np.arange(8)[None] % 2 + 1}),
     ):
         buffer = io.BytesIO()
@@ -198,10 +268,16 @@ def official(name: str, files: dict[str, bytes], *flags: str) -> None:
 @given(st.data(), st.booleans(), st.booleans())
 def test_mnist(data: st.DataObject, zipped: bool, label: bool) -> None:
     files: dict[str, Any] = (
-        {n + ".gz": gzip.compress(c, mtime=0) for n, c in mnist().items()} if zipped else dict(mnist())
+        {n + ".gz": gzip.compress(c, mtime=0) for n, c in mnist().items()}
+        if zipped
+        else dict(mnist())
     )
     name = data.draw(st.sampled_from(sorted(files)))
-    official("mnist", files | {name: data.draw(damaged(files[name]))}, *(["--data.label", "1"] if label else []))
+    official(
+        "mnist",
+        files | {name: data.draw(damaged(files[name]))},
+        *(["--data.label", "1"] if label else []),
+    )
 
 
 @fuzzed(40)
@@ -209,7 +285,11 @@ def test_mnist(data: st.DataObject, zipped: bool, label: bool) -> None:
 def test_cifar(data: st.DataObject, python: bool, label: bool) -> None:
     files = cifar(python)
     name = data.draw(st.sampled_from(sorted(files)))
-    official("cifar10", files | {name: data.draw(damaged(files[name]))}, *(["--data.label", "1"] if label else []))
+    official(
+        "cifar10",
+        files | {name: data.draw(damaged(files[name]))},
+        *(["--data.label", "1"] if label else []),
+    )
 
 
 class Harmful:

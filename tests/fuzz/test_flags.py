@@ -40,7 +40,9 @@ REQUESTS = {
         "ood": "ood run pictures --out new/a.csv",
     },
 }
-GOOD = {name: (text.split(), base) for base, texts in REQUESTS.items() for name, text in texts.items()}
+GOOD = {
+    name: (text.split(), base) for base, texts in REQUESTS.items() for name, text in texts.items()
+}
 
 #: Numbers above this would be carried out, and take the time or the memory that they ask for.
 MOST = 50
@@ -50,12 +52,21 @@ BASES = {"plane": plane, "images": images}
 @functools.cache
 def flags_of(command: str) -> tuple[str, ...]:
     """Every --name of the command, and of the fields that it takes besides."""
-    function, _, _ = app.parse_args([*command.split(), *needed(command)], exit_on_error=False, print_error=False)
+    function, _, _ = app.parse_args(
+        [*command.split(), *needed(command)], exit_on_error=False, print_error=False
+    )
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
             found.append(f"--{name.strip('_').replace('_', '-')}")
-    found += ["--sampler", "--sampler.step-size", "--sampler.kind", "--sampler.threshold", "--data.root", "--data.path"]
+    found += [
+        "--sampler",
+        "--sampler.step-size",
+        "--sampler.kind",
+        "--sampler.threshold",
+        "--data.root",
+        "--data.path",
+    ]
     return tuple(dict.fromkeys(found))
 
 
@@ -80,14 +91,18 @@ def abroad(flag: str, value: str) -> bool:
 
 @fuzzed(350)
 @given(st.data(), words, st.booleans(), st.booleans())
-def test_a_flag_with_what_is_no_value(data: st.DataObject, value: str, equals: bool, as_json: bool) -> None:
+def test_a_flag_with_what_is_no_value(
+    data: st.DataObject, value: str, equals: bool, as_json: bool
+) -> None:
     command = data.draw(st.sampled_from(sorted(GOOD)))
     flag = data.draw(st.sampled_from(flags_of(command)))
     assume(not too_long(value) and not abroad(flag, value))
     good, base = GOOD[command]
     given_ = [f"{flag}={value}"] if equals else [flag, value]
     asked = [*good, *given_, *(["--json"] if as_json else [])]
-    attempt(asked, BASES[base](), may_change=("run/", "new", "cache", "runs", "samples", "diagnosis"))
+    attempt(
+        asked, BASES[base](), may_change=("run/", "new", "cache", "runs", "samples", "diagnosis")
+    )
 
 
 @fuzzed(80)
@@ -102,7 +117,9 @@ def test_words_in_any_place(data: st.DataObject, extra: list[str]) -> None:
     assume(not any(too_long(word) for word in asked))
     assume(not any(abroad(flag, value) for flag, value in pairwise(asked)))
     assume("--out" in asked or "run" in asked)
-    attempt(asked, BASES[base](), may_change=("run/", "new", "cache", "runs", "samples", "diagnosis"))
+    attempt(
+        asked, BASES[base](), may_change=("run/", "new", "cache", "runs", "samples", "diagnosis")
+    )
 
 
 @fuzzed(30)
@@ -112,4 +129,6 @@ def test_no_command(asked: list[str]) -> None:
 
 
 def test_every_command_is_tried() -> None:
-    assert set(GOOD) | {"demo", "export"} == set(WORDS)  # the demo takes a minute, torch.export seconds
+    assert set(GOOD) | {"demo", "export"} == set(
+        WORDS
+    )  # the demo takes a minute, torch.export seconds

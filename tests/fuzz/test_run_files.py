@@ -36,7 +36,9 @@ def tried(command: list[str], changed: dict[str, bytes | None]) -> None:
 def test_damaged_bytes(data: st.DataObject, command: list[str]) -> None:
     name = "run/" + data.draw(st.sampled_from((*FILES, "events.jsonl")))
     path = judged() / name
-    content = data.draw(damaged(path.read_bytes() if path.exists() else b'{"kind": "rollback", "step": 1}\n'))
+    content = data.draw(
+        damaged(path.read_bytes() if path.exists() else b'{"kind": "rollback", "step": 1}\n')
+    )
     tried(command, {name: content})
 
 
@@ -46,8 +48,12 @@ def test_another_shape_of_json(data: st.DataObject, command: list[str]) -> None:
     name = "run/" + data.draw(st.sampled_from(FILES))
     path = judged() / name
     if name.endswith("l"):
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        lines = lines or [{"kind": "rollback", "step": 2, "reason": "x", "checkpoint": 0, "slowdown": 0.5}]
+        lines = (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        )
+        lines = lines or [
+            {"kind": "rollback", "step": 2, "reason": "x", "checkpoint": 0, "slowdown": 0.5}
+        ]
         at = data.draw(st.integers(0, len(lines) - 1))
         lines[at] = data.draw(altered(lines[at]))
         tried(command, {name: b"".join(as_text(line) + b"\n" for line in lines)})
@@ -82,7 +88,16 @@ def test_an_answer_that_is_there(data: st.DataObject, shape: bool) -> None:
 @fuzzed(30)
 @given(
     readers,
-    st.sampled_from((*FILES, "checkpoints", "samples", "plots", "samples/evaluated.npz", "samples/noise-n2-seed0.npy")),
+    st.sampled_from(
+        (
+            *FILES,
+            "checkpoints",
+            "samples",
+            "plots",
+            "samples/evaluated.npz",
+            "samples/noise-n2-seed0.npy",
+        )
+    ),
     st.sampled_from(("folder", "file", "gone", "loop", "nowhere", "empty")),
 )
 def test_something_else_of_that_name(command: list[str], name: str, what: str) -> None:

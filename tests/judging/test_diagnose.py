@@ -40,7 +40,9 @@ def test_the_chains_are_those_of_run_chains():
     x0 = TARGET.sample(20, stream(1))
     draws = run_chains(MALA(0.2), TARGET, x0, 400, generator=generator(), keep_every=1).draws
     assert torch.equal(found.draws, draws)
-    torch.testing.assert_close(found.potential, TARGET(draws.flatten(0, 1)).view(400, 20), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        found.potential, TARGET(draws.flatten(0, 1)).view(400, 20), rtol=1e-12, atol=1e-12
+    )
     assert torch.equal(found.summary.rhat, summarise(draws).rhat)
 
 
@@ -58,7 +60,14 @@ def test_an_exact_sampler_agrees_with_the_exact_moments_and_a_biased_one_does_no
 def test_every_part_is_there_for_unadjusted_stanley():
     found = run(Stanley(0.2, 1.0))
     assert found.left_out == {}
-    assert set(found.verdicts()) == {"chains", "exact moments", "bias", "coupling", "growth", "drift"}
+    assert set(found.verdicts()) == {
+        "chains",
+        "exact moments",
+        "bias",
+        "coupling",
+        "growth",
+        "drift",
+    }
     assert found.coupling.valid
     assert found.growth.holds
     assert found.drift.beyond is not None
@@ -102,7 +111,9 @@ def test_diverged_chains_are_counted_not_hidden():
 def test_the_table_has_u_and_the_coordinates_with_the_largest_rhat():
     target = Gaussian.from_std(torch.logspace(-1, 0.5, 9, dtype=torch.float64))
     x0 = torch.randn(10, 9, generator=generator(), dtype=torch.float64)
-    found = diagnose(MALA(0.01), target, initial, x0, generator=generator(), effort=replace(NOTHING, chains=10))
+    found = diagnose(
+        MALA(0.01), target, initial, x0, generator=generator(), effort=replace(NOTHING, chains=10)
+    )
     names = [row["name"] for row in rows(found)]
     assert names[0] == "U"
     assert len(names) == 7
@@ -112,8 +123,20 @@ def test_the_table_has_u_and_the_coordinates_with_the_largest_rhat():
 
 def test_the_table_names_pixels_by_their_place():
     x0 = torch.randn(4, 1, 2, 2, generator=generator())
-    found = diagnose(MALA(0.1), lambda x: x.flatten(1).square().sum(1), None, x0, generator=generator(), effort=NOTHING)
-    assert [row["name"] for row in rows(found)][1:] == ["x[0, 0, 0]", "x[0, 0, 1]", "x[0, 1, 0]", "x[0, 1, 1]"]
+    found = diagnose(
+        MALA(0.1),
+        lambda x: x.flatten(1).square().sum(1),
+        None,
+        x0,
+        generator=generator(),
+        effort=NOTHING,
+    )
+    assert [row["name"] for row in rows(found)][1:] == [
+        "x[0, 0, 0]",
+        "x[0, 0, 1]",
+        "x[0, 1, 0]",
+        "x[0, 1, 1]",
+    ]
 
 
 def test_draws_are_thinned_to_fit(monkeypatch):

@@ -24,7 +24,9 @@ from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 
 
-def test_bracket_and_held_out_data_of_a_run_in_the_plane(small: TrainConfig, tmp_path: Path) -> None:
+def test_bracket_and_held_out_data_of_a_run_in_the_plane(
+    small: TrainConfig, tmp_path: Path
+) -> None:
     """Each end is wrong by more than its 6 standard errors with a chance below 1e-6 where the ESS is large; one that is
     wrong by t nats in the forbidden direction has a chance below e⁻ᵗ in any case."""
     run = train(replace(small, reference_std=2.0), tmp_path / "run")
@@ -38,25 +40,37 @@ def test_bracket_and_held_out_data_of_a_run_in_the_plane(small: TrainConfig, tmp
     assert found["log_z"]["upper"] - found["log_z"]["lower"] < 1
     held_out = model.config.data.load().test[:500].float()
     for end in ("lower", "upper"):
-        assert found["held_out"][end] == pytest.approx(nll(model.potential, held_out, found["log_z"][end]), abs=1e-5)
+        assert found["held_out"][end] == pytest.approx(
+            nll(model.potential, held_out, found["log_z"][end]), abs=1e-5
+        )
     assert found["held_out"]["n"] == len(held_out)
-    assert json.loads((tmp_path / "run" / "likelihood.json").read_text())["held_out"] == found["held_out"]
+    assert (
+        json.loads((tmp_path / "run" / "likelihood.json").read_text())["held_out"]
+        == found["held_out"]
+    )
 
 
 def test_a_bracket_that_is_too_wide_is_said(small: TrainConfig, tmp_path: Path) -> None:
     """Negative control: two levels do not reach an energy that is far from its reference."""
-    run = train(replace(small, reference_std=0.02, sampler=MALA(1e-4), energy_l2=0.0, gap_limit=1e9), tmp_path / "run")
+    run = train(
+        replace(small, reference_std=0.02, sampler=MALA(1e-4), energy_l2=0.0, gap_limit=1e9),
+        tmp_path / "run",
+    )
     found = held_out_likelihood(run, chains=16, levels=2, model_steps=50)
     assert "has not converged" in found["log_z"]["verdict"]
 
 
 def test_images_in_bits(small: TrainConfig, tmp_path: Path) -> None:
     """An energy that is its reference alone is a Gaussian: its bits are known, d·log Z and all."""
-    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)):
+    for i, image in enumerate(
+        np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+    ):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
     config = replace(
         small,
-        data=Folder(path=str(tmp_path), size=8, channels=1, cache=str(tmp_path / "cache"), held_out=0.5),
+        data=Folder(
+            path=str(tmp_path), size=8, channels=1, cache=str(tmp_path / "cache"), held_out=0.5
+        ),
         network=ConvNet(width=2),
         sampler=Langevin(1e-3),
         adapt=None,
@@ -96,7 +110,16 @@ def test_too_little_is_refused(small: TrainConfig, tmp_path: Path, field: str) -
 
 def test_command(small: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(small, tmp_path / "run")
-    arguments = ["likelihood", str(tmp_path / "run"), "--chains", "8", "--levels", "10", "--rows", "20"]
+    arguments = [
+        "likelihood",
+        str(tmp_path / "run"),
+        "--chains",
+        "8",
+        "--levels",
+        "10",
+        "--rows",
+        "20",
+    ]
     with pytest.raises(SystemExit, match="0"):
         main(arguments)
     told = capsys.readouterr().out

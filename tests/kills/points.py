@@ -82,7 +82,9 @@ class Stopper:
         self.wrap_descriptors()
         self.wrap_open()
 
-    def wrap(self, module: Any, name: str, paths: Callable[[tuple[Any, ...]], Sequence[Any]]) -> None:
+    def wrap(
+        self, module: Any, name: str, paths: Callable[[tuple[Any, ...]], Sequence[Any]]
+    ) -> None:
         original = getattr(module, name)
 
         def stopping(*a: Any, **k: Any) -> Any:
@@ -145,7 +147,9 @@ class Written:
 
     def write(self, content: Any) -> Any:
         half = content[: len(content) // 2]
-        self.stopper.reach("write", self.name_inside, lambda: (self.file.write(half), self.file.flush()))
+        self.stopper.reach(
+            "write", self.name_inside, lambda: (self.file.write(half), self.file.flush())
+        )
         return self.file.write(content)
 
     def __getattr__(self, name: str) -> Any:

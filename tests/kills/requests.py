@@ -16,7 +16,19 @@ import numpy as np
 from .points import run
 
 SMALL = (
-    *("--batch", "8", "--chain-steps", "1", "--save-every", "2", "--keep", "2", "--bank-size", "8", "--quiet"),
+    *(
+        "--batch",
+        "8",
+        "--chain-steps",
+        "1",
+        "--save-every",
+        "2",
+        "--keep",
+        "2",
+        "--bank-size",
+        "8",
+        "--quiet",
+    ),
     *("--network.width", "4", "--network.depth", "1", "--device", "cpu"),
 )
 PLANE = ("train", "rings", "--out", "new", "--steps", "5", "--data.num", "60", *SMALL)
@@ -26,26 +38,121 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "train": PLANE,
     "train again": ("train", "rings", "--out", "plane", "--steps", "7", "--data.num", "60", *SMALL),
     "train folder": (
-        *("train", "folder", "--data.path", "pictures", "--data.size", "8", "--data.channels", "1", "--out", "new"),
-        *("--data.memory-limit-mb", "0", "--steps", "2", "--network.kind", "mlp", "--sampler", "mala", *SMALL),
+        *(
+            "train",
+            "folder",
+            "--data.path",
+            "pictures",
+            "--data.size",
+            "8",
+            "--data.channels",
+            "1",
+            "--out",
+            "new",
+        ),
+        *(
+            "--data.memory-limit-mb",
+            "0",
+            "--steps",
+            "2",
+            "--network.kind",
+            "mlp",
+            "--sampler",
+            "mala",
+            *SMALL,
+        ),
     ),
     "train back": (  # a rollback at every step until there are none left
-        *("train", "rings", "--out", "new", "--steps", "3", "--gap-limit", "1e-9", "--on-divergence", "rollback"),
+        *(
+            "train",
+            "rings",
+            "--out",
+            "new",
+            "--steps",
+            "3",
+            "--gap-limit",
+            "1e-9",
+            "--on-divergence",
+            "rollback",
+        ),
         *("--max-rollbacks", "2", "--data.num", "60", *SMALL),
     ),
     "sample": ("sample", "plane", "--num", "4", "--steps", "2"),
-    "sample images": ("sample", "images", "--num", "2", "--steps", "2", "--keep-every", "1", "--out", "new"),
-    "sample target": ("sample", "--target", "banana", "--num", "4", "--steps", "2", "--warm-up", "2"),
+    "sample images": (
+        "sample",
+        "images",
+        "--num",
+        "2",
+        "--steps",
+        "2",
+        "--keep-every",
+        "1",
+        "--out",
+        "new",
+    ),
+    "sample target": (
+        "sample",
+        "--target",
+        "banana",
+        "--num",
+        "4",
+        "--steps",
+        "2",
+        "--warm-up",
+        "2",
+    ),
     "diagnose": (
-        *("diagnose", "images", "--num", "4", "--steps", "16", "--warm-up", "2", "--pairs", "0", "--rays", "0"),
+        *(
+            "diagnose",
+            "images",
+            "--num",
+            "4",
+            "--steps",
+            "16",
+            "--warm-up",
+            "2",
+            "--pairs",
+            "0",
+            "--rays",
+            "0",
+        ),
         *("--copies", "0"),
     ),
     "evaluate": ("evaluate", "plane", "--num", "8", "--steps", "2"),
     "likelihood": ("likelihood", "plane", "--levels", "2", "--chains", "2", "--rows", "4"),
     "plot": ("plot", "images"),
-    "inpaint": ("inpaint", "images", "pictures/0.png", "--mask", "left-half", "--steps", "1", "--num", "1"),
-    "denoise": ("denoise", "images", "pictures/0.png", "--noise", "0.5", "--steps", "1", "--num", "1"),
-    "interpolate": ("interpolate", "images", "pictures/0.png", "pictures/1.png", "--steps", "1", "--points", "3"),
+    "inpaint": (
+        "inpaint",
+        "images",
+        "pictures/0.png",
+        "--mask",
+        "left-half",
+        "--steps",
+        "1",
+        "--num",
+        "1",
+    ),
+    "denoise": (
+        "denoise",
+        "images",
+        "pictures/0.png",
+        "--noise",
+        "0.5",
+        "--steps",
+        "1",
+        "--num",
+        "1",
+    ),
+    "interpolate": (
+        "interpolate",
+        "images",
+        "pictures/0.png",
+        "pictures/1.png",
+        "--steps",
+        "1",
+        "--points",
+        "3",
+    ),
     "compose": ("compose", "images", "packed", "--steps", "1", "--num", "2", "--warm-up", "1"),
     "ood": ("ood", "images", "pictures", "--against", "held-out"),
     "pack": ("pack", "plane", "--out", "new"),
@@ -124,10 +231,15 @@ def small_demo(module: Any) -> None:
 def write_mnist(folder: Path, rng: np.random.Generator) -> None:
     folder.mkdir(parents=True)
     for part, n in (("train", 40), ("t10k", 8)):
-        rows, labels = rng.integers(0, 256, (n, 28, 28), np.uint8), np.arange(n, dtype=np.uint8) % 10
+        rows, labels = (
+            rng.integers(0, 256, (n, 28, 28), np.uint8),
+            np.arange(n, dtype=np.uint8) % 10,
+        )
         head = np.array([2051, n, 28, 28], ">i4").tobytes()
         (folder / f"{part}-images-idx3-ubyte").write_bytes(head + rows.tobytes())
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(np.array([2049, n], ">i4").tobytes() + labels.tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+            np.array([2049, n], ">i4").tobytes() + labels.tobytes()
+        )
 
 
 def fresh(into: Path) -> Path:

@@ -42,7 +42,9 @@ def test_the_same_command_again(command: str, how: How) -> None:
     assert operations, f"{command} writes nothing"
     chosen = range(len(operations))
     if POINTS:
-        chosen = sorted(random.Random(f"{SEED} {command} {how}").sample(chosen, min(POINTS, len(operations))))
+        chosen = sorted(
+            random.Random(f"{SEED} {command} {how}").sample(chosen, min(POINTS, len(operations)))
+        )
     for at in chosen:
         with tempfile.TemporaryDirectory(prefix="kills-") as temporary:
             folder = fresh(Path(temporary).resolve() / "box")
@@ -50,7 +52,9 @@ def test_the_same_command_again(command: str, how: How) -> None:
         count()
 
 
-def stopped(command: str, how: How, at: int, operations: list[str], folder: Path, whole: dict[str, bytes]) -> None:
+def stopped(
+    command: str, how: How, at: int, operations: list[str], folder: Path, whole: dict[str, bytes]
+) -> None:
     words, before = REQUESTS[command], contents(base())
     where = f"{command}, {how} at operation {at} ({operations[at]})"
     first = run(words, folder, at, how)
@@ -78,7 +82,9 @@ def lost(before: dict[str, bytes], folder: Path, where: str) -> None:
     """Nothing that was there before is gone: it has its name, or another one beside it."""
     now = contents(folder)
     kept = set(now.values())
-    gone = [n for n, c in before.items() if n not in now and c not in kept and "/checkpoints/" not in n]
+    gone = [
+        n for n, c in before.items() if n not in now and c not in kept and "/checkpoints/" not in n
+    ]
     assert not gone, f"{where}: {gone} is lost"
 
 

@@ -20,8 +20,12 @@ def by_hand(x, y, biased=False):
     k = lambda a, b: float((a @ b) / len(a) + 1) ** 3  # noqa: E731
     n, m = len(x), len(y)
     skip = 0 if biased else 1
-    xx = sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if biased or i != j) / (n * (n - skip))
-    yy = sum(k(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if biased or i != j) / (m * (m - skip))
+    xx = sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if biased or i != j) / (
+        n * (n - skip)
+    )
+    yy = sum(k(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if biased or i != j) / (
+        m * (m - skip)
+    )
     return xx + yy - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
 
 
@@ -34,7 +38,9 @@ def test_the_value_is_the_unbiased_estimate(generator):
     x, y = two(generator)
     found = kernel_distance(x, y, generator=generator, num_subsets=2)
     assert found.value == pytest.approx(by_hand(x, y), rel=1e-12)
-    assert found.value != pytest.approx(by_hand(x, y, biased=True), rel=1e-2)  # negative control: with the diagonal
+    assert found.value != pytest.approx(
+        by_hand(x, y, biased=True), rel=1e-2
+    )  # negative control: with the diagonal
     assert (found.n1, found.n2, found.num_features) == (13, 9, 4)
 
 
@@ -42,17 +48,23 @@ def test_chunks_change_nothing(generator, monkeypatch):
     x, y = two(generator)
     whole = kernel_distance(x, y, generator=generator, num_subsets=2).value
     monkeypatch.setattr("stanley.metrics.cubic_kernel.CHUNK", 3)
-    assert kernel_distance(x, y, generator=generator, num_subsets=2).value == pytest.approx(whole, rel=1e-12)
+    assert kernel_distance(x, y, generator=generator, num_subsets=2).value == pytest.approx(
+        whole, rel=1e-12
+    )
 
 
 def test_the_standard_error_is_the_jackknife_done_by_leaving_out(generator):
     x, y = two(generator)
 
     def variance(rows, value_of):
-        left = torch.tensor([value_of(torch.cat([rows[:i], rows[i + 1 :]])) for i in range(len(rows))])
+        left = torch.tensor(
+            [value_of(torch.cat([rows[:i], rows[i + 1 :]])) for i in range(len(rows))]
+        )
         return (len(rows) - 1) / len(rows) * float((left - left.mean()).square().sum())
 
-    expected = math.sqrt(variance(x, lambda rows: by_hand(rows, y)) + variance(y, lambda rows: by_hand(x, rows)))
+    expected = math.sqrt(
+        variance(x, lambda rows: by_hand(rows, y)) + variance(y, lambda rows: by_hand(x, rows))
+    )
     found = kernel_distance(x, y, generator=generator, num_subsets=2).standard_error
     assert found == pytest.approx(expected, rel=1e-5)  # the tensor of the oracle is float32
 
@@ -81,7 +93,10 @@ def test_the_expectation_is_known_on_a_line(generator):
     """
     draw = lambda: torch.randn(50, 1, generator=generator, dtype=torch.float64)  # noqa: E731
     values = torch.tensor(
-        [kernel_distance(draw(), 1 + draw(), generator=generator, num_subsets=2).value for _ in range(400)]
+        [
+            kernel_distance(draw(), 1 + draw(), generator=generator, num_subsets=2).value
+            for _ in range(400)
+        ]
     )
     error = float(values.std()) / 20
     assert abs(float(values.mean()) - 22) <= 6 * error

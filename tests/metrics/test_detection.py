@@ -39,7 +39,9 @@ KINDS = pytest.mark.parametrize("kind", ["plain", "ties", "infinite"])
 @KINDS
 def test_auroc_counts_pairs_ties_half(kind):
     inside, outside = scores(kind)
-    pairs = [1.0 if b > a else 0.5 if b == a else 0.0 for a in inside.tolist() for b in outside.tolist()]
+    pairs = [
+        1.0 if b > a else 0.5 if b == a else 0.0 for a in inside.tolist() for b in outside.tolist()
+    ]
     found = judge_detection(inside, outside)
     assert found.auroc == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
     if kind == "ties":  # negative control: ties to one side
@@ -62,8 +64,12 @@ def test_average_precision_walks_down_the_thresholds(kind):
 
     found = judge_detection(*scores(kind))
     assert found.aupr_out == pytest.approx(by_hand(outside, inside), abs=1e-12)
-    assert found.aupr_in == pytest.approx(by_hand([-s for s in inside], [-s for s in outside]), abs=1e-12)
-    assert found.aupr_in != pytest.approx(found.aupr_out, abs=1e-2)  # negative control: the directions differ
+    assert found.aupr_in == pytest.approx(
+        by_hand([-s for s in inside], [-s for s in outside]), abs=1e-12
+    )
+    assert found.aupr_in != pytest.approx(
+        found.aupr_out, abs=1e-2
+    )  # negative control: the directions differ
 
 
 @KINDS
@@ -71,7 +77,11 @@ def test_average_precision_walks_down_the_thresholds(kind):
 def test_fpr_at_the_first_threshold_that_keeps_95_percent(kind, n):
     inside, outside = scores(kind)
     inside = inside[:n]
-    t = next(t for t in sorted(inside.tolist()) if sum(s <= t for s in inside.tolist()) >= 0.95 * n - 1e-9)
+    t = next(
+        t
+        for t in sorted(inside.tolist())
+        if sum(s <= t for s in inside.tolist()) >= 0.95 * n - 1e-9
+    )
     expected = sum(s <= t for s in outside.tolist()) / len(outside)
     assert judge_detection(inside, outside).fpr95 == pytest.approx(expected, abs=1e-12)
 
@@ -91,7 +101,13 @@ def test_one_number_alone_is_that_of_all(kind):
 def test_a_perfect_score_and_one_that_knows_nothing():
     low, high = torch.arange(40.0), 100 + torch.arange(10.0)
     best = judge_detection(low, high)
-    assert (best.auroc, best.aupr_out, best.aupr_in, best.fpr95, best.auroc_error) == (1, 1, 1, 0, 0)
+    assert (best.auroc, best.aupr_out, best.aupr_in, best.fpr95, best.auroc_error) == (
+        1,
+        1,
+        1,
+        0,
+        0,
+    )
     same = judge_detection(torch.zeros(40), torch.zeros(10))
     assert (same.auroc, same.aupr_out, same.aupr_in, same.fpr95) == (0.5, 0.2, 0.8, 1)
 
@@ -100,8 +116,14 @@ def test_the_standard_error_is_that_of_repetitions():
     """N(0, 1) against N(1, 1), 60 and 40: the sd over 400 repetitions has a relative error of 1/√800; 6 of them, and
     the bias of order 1/n of DeLong's estimate: 25 %. AUROC is Φ(1/√2), 6 standard errors of the mean."""
     g = stream(1)
-    found = [judge_detection(torch.randn(60, generator=g), 1 + torch.randn(40, generator=g)) for _ in range(400)]
-    auroc, error = (torch.tensor([getattr(f, name) for f in found]).double() for name in ("auroc", "auroc_error"))
+    found = [
+        judge_detection(torch.randn(60, generator=g), 1 + torch.randn(40, generator=g))
+        for _ in range(400)
+    ]
+    auroc, error = (
+        torch.tensor([getattr(f, name) for f in found]).double()
+        for name in ("auroc", "auroc_error")
+    )
     sd = float(auroc.std())
     assert float(error.square().mean().sqrt()) == pytest.approx(sd, rel=0.25)
     assert abs(float(auroc.mean()) - 0.5 * (1 + math.erf(0.5))) <= 6 * sd / 20
@@ -145,8 +167,14 @@ def test_synthetic_out_sets():
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda: judge_detection(torch.tensor([1.0, math.nan]), torch.zeros(3)), "1 of 2 scores in score_in are NaN"),
-        (lambda: judge_detection(torch.zeros(3), torch.zeros(3, 1)), r"score_out has shape \(3, 1\)"),
+        (
+            lambda: judge_detection(torch.tensor([1.0, math.nan]), torch.zeros(3)),
+            "1 of 2 scores in score_in are NaN",
+        ),
+        (
+            lambda: judge_detection(torch.zeros(3), torch.zeros(3, 1)),
+            r"score_out has shape \(3, 1\)",
+        ),
         (lambda: synthetic_out_sets(torch.zeros(3, 4), torch.Generator()), r"\(3, 4\)"),
     ],
 )
@@ -157,4 +185,6 @@ def test_impossible_requests_name_the_value(call, told):
 
 def test_average_precision_is_not_interpolated():
     """positive 3, 1 and negative 2: ½·1 + ½·⅔ = 5/6; the trapezoid rule would give less."""
-    assert average_precision(torch.tensor([3.0, 1.0]), torch.tensor([2.0])) == pytest.approx(5 / 6, abs=1e-12)
+    assert average_precision(torch.tensor([3.0, 1.0]), torch.tensor([2.0])) == pytest.approx(
+        5 / 6, abs=1e-12
+    )

@@ -28,13 +28,21 @@ def kl_gaussians(p, q):
 
 
 def shifted(delta):
-    return Gaussian(torch.ones(2)), Gaussian(torch.ones(2), torch.tensor([delta * 0.6, delta * 0.8]))
+    return Gaussian(torch.ones(2)), Gaussian(
+        torch.ones(2), torch.tensor([delta * 0.6, delta * 0.8])
+    )
 
 
 def net(width=32, activation=nn.SiLU, dtype=torch.float32):
     """A confined random network: E = f(x) + |x|²/4."""
     torch.manual_seed(0)
-    layers = [nn.Linear(2, width), activation(), nn.Linear(width, width), activation(), nn.Linear(width, 1)]
+    layers = [
+        nn.Linear(2, width),
+        activation(),
+        nn.Linear(width, width),
+        activation(),
+        nn.Linear(width, 1),
+    ]
 
     class Confined(nn.Module):
         def __init__(self):
@@ -49,7 +57,17 @@ def net(width=32, activation=nn.SiLU, dtype=torch.float32):
 
 @pytest.mark.parametrize(
     "target",
-    [A, B, MODES, Rings(), Rings(std=0.05), Banana(0.5, 1.5), DoubleWell(2, 20.0), Quartic(2), ExpSkew(2)],
+    [
+        A,
+        B,
+        MODES,
+        Rings(),
+        Rings(std=0.05),
+        Banana(0.5, 1.5),
+        DoubleWell(2, 20.0),
+        Quartic(2),
+        ExpSkew(2),
+    ],
     ids=["A", "B", "modes", "rings", "narrow rings", "banana", "wells", "quartic", "skew"],
 )
 def test_log_z_of_the_targets(target):
@@ -63,7 +81,9 @@ def test_log_z_of_the_targets(target):
 def test_two_grids_that_agree_by_accident_are_not_enough(monkeypatch):
     """On 128 cells the first harmonics of MODES cancel and leave -1.3e-5; on 192 they add up to -1.3e-5."""
     monkeypatch.setattr(exact2d, "START_CELLS", 128)
-    coarse, fine = (exact2d._log_integral(-exact2d._on_cells(MODES, CPU, 6.0, n), 6.0, n) for n in (128, 192))
+    coarse, fine = (
+        exact2d._log_integral(-exact2d._on_cells(MODES, CPU, 6.0, n), 6.0, n) for n in (128, 192)
+    )
     assert abs(coarse - fine) < 1e-6 < abs(fine - MODES.log_z)
     assert log_z(MODES).value == pytest.approx(MODES.log_z, abs=1e-6)
 
@@ -82,7 +102,9 @@ def test_kl_between_gaussians():
     assert result.entropy_data == pytest.approx(entropy, abs=1e-6)
     assert kl(A.log_density, B) == result.kl
     assert total_variation(A.log_density, B) == result.tv
-    assert kl_gaussians(A, B) != pytest.approx(kl_gaussians(B, A), abs=0.05)  # the direction is told apart
+    assert kl_gaussians(A, B) != pytest.approx(
+        kl_gaussians(B, A), abs=0.05
+    )  # the direction is told apart
 
 
 @pytest.mark.parametrize("delta", [0.1, 1.0, 3.0])
@@ -97,7 +119,9 @@ def test_total_variation_of_shifted_gaussians(delta):
     result = judge_density(q, p.log_density)
     h = 2 * result.box / result.grid_size
     phi = math.exp(-(delta**2) / 8) / math.sqrt(2 * math.pi)
-    assert result.tv == pytest.approx(math.erf(delta / 2 / math.sqrt(2)), abs=h**2 / 8 * delta * phi + 1e-7)
+    assert result.tv == pytest.approx(
+        math.erf(delta / 2 / math.sqrt(2)), abs=h**2 / 8 * delta * phi + 1e-7
+    )
     assert result.kl == pytest.approx(delta**2 / 2, abs=1e-6)
 
 

@@ -45,12 +45,16 @@ def test_it_takes_the_bias_away(seed):
 
 def test_the_line_is_the_least_squares_line():
     g = stream()
-    found = frechet_limit(torch.randn(500, K, generator=g), exact_reference(), generator=g, num_sizes=6)
+    found = frechet_limit(
+        torch.randn(500, K, generator=g), exact_reference(), generator=g, num_sizes=6
+    )
     sizes, d2 = (np.array(values, dtype=float) for values in (found.sizes, found.distances))
     residual = d2 - found.value - found.slope / sizes
     assert abs(residual.sum()) <= 1e-10
     assert abs((residual / sizes).sum()) <= 1e-12
-    assert found.value != pytest.approx(d2.mean(), rel=1e-2)  # negative control: the mean is no intercept
+    assert found.value != pytest.approx(
+        d2.mean(), rel=1e-2
+    )  # negative control: the mean is no intercept
     assert found.sizes[0] == 50
     assert found.sizes[-1] == 500
     assert (found.n1, found.n2, found.num_features) == (500, 10**9 + 1, K)
@@ -62,12 +66,19 @@ def test_too_few_samples_are_said():
     assert not found.extrapolates
     assert found.caution is not None
     assert "8 features" in found.caution
-    assert frechet_limit(torch.randn(500, K, generator=g), exact_reference(), generator=g).caution is None
+    assert (
+        frechet_limit(torch.randn(500, K, generator=g), exact_reference(), generator=g).caution
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ("n", "options", "told"),
-    [(3, {}, "smallest is 1"), (50, {"num_sizes": 1}, "num_sizes is 1"), (50, {"smallest": 50}, "smallest is 50")],
+    [
+        (3, {}, "smallest is 1"),
+        (50, {"num_sizes": 1}, "num_sizes is 1"),
+        (50, {"smallest": 50}, "smallest is 50"),
+    ],
 )
 def test_impossible_requests_name_the_value(n, options, told):
     g = stream()

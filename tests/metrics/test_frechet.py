@@ -45,7 +45,9 @@ def test_commuting_covariances(generator):
     d2 = frechet_distance(delta, q @ (s**2).diag() @ q.T, 0 * delta, q @ (t**2).diag() @ q.T)
     # the root of an eigenvalue 0 that rounding made 1e-16·9 is 3e-8; it meets a t of 2
     assert d2 == pytest.approx(1.5 + float((s - t).square().sum()), abs=1e-6)
-    assert d2 != pytest.approx(1.5 + float((s**2 - t**2).square().sum()), abs=1e-2)  # negative control: no roots
+    assert d2 != pytest.approx(
+        1.5 + float((s**2 - t**2).square().sum()), abs=1e-2
+    )  # negative control: no roots
 
 
 @pytest.mark.parametrize("rank", [1, 3, 20])
@@ -77,12 +79,18 @@ def test_running_statistics_are_those_of_all_points_at_once(generator):
     running = FeatureStatistics.empty("f", 4)
     for batch in f.split([1, 50, 2, 50, 0]):
         running = running.update(batch)
-    halves = FeatureStatistics.empty("f", 4).update(f[:40]).merge(FeatureStatistics.empty("f", 4).update(f[40:]))
+    halves = (
+        FeatureStatistics.empty("f", 4)
+        .update(f[:40])
+        .merge(FeatureStatistics.empty("f", 4).update(f[40:]))
+    )
     for s in (running, halves):
         assert s.n == 103
         torch.testing.assert_close(s.mean, f.mean(0), rtol=1e-14, atol=0)
         torch.testing.assert_close(s.covariance, torch.cov(f.T), rtol=1e-10, atol=1e-11)
-    assert not torch.allclose(running.covariance, torch.cov(f.T, correction=0), rtol=1e-3)  # negative control: 1/n
+    assert not torch.allclose(
+        running.covariance, torch.cov(f.T, correction=0), rtol=1e-3
+    )  # negative control: 1/n
 
 
 def test_pixels(generator):
@@ -94,7 +102,10 @@ def test_pixels(generator):
 
 
 def test_a_result_says_what_it_compared(generator):
-    x, y = torch.randn(60, 1, 4, 4, generator=generator), 0.5 + torch.randn(14, 1, 4, 4, generator=generator)
+    x, y = (
+        torch.randn(60, 1, 4, 4, generator=generator),
+        0.5 + torch.randn(14, 1, 4, 4, generator=generator),
+    )
     pixels = PixelFeatures()
     first, second = (FeatureStatistics.of(z.split(16), pixels) for z in (x, y))
     result = frechet(first, second)
@@ -102,7 +113,9 @@ def test_a_result_says_what_it_compared(generator):
     assert result.rank_deficient
     assert not frechet(first, first).rank_deficient
     c1, c2 = torch.cov(x.flatten(1).double().T), torch.cov(y.flatten(1).double().T)
-    expected = frechet_distance(x.flatten(1).double().mean(0), c1, y.flatten(1).double().mean(0), c2)
+    expected = frechet_distance(
+        x.flatten(1).double().mean(0), c1, y.flatten(1).double().mean(0), c2
+    )
     # 14 points span 13 of 16 directions: 3 roots of rounding, 1e-8 each
     assert result.value == pytest.approx(expected, abs=1e-6)
 
@@ -132,7 +145,9 @@ def test_the_estimate_has_the_known_distance_as_its_limit(generator):
             "eigenvalue -1",
         ),
         (
-            lambda s: frechet_distance(torch.zeros(2), torch.ones(2).diag(), torch.zeros(3), torch.eye(3)),
+            lambda s: frechet_distance(
+                torch.zeros(2), torch.ones(2).diag(), torch.zeros(3), torch.eye(3)
+            ),
             "one k",
         ),
         (

@@ -48,7 +48,9 @@ def test_it_is_the_double_sum_in_any_chunks(generator, monkeypatch, chunk):
 def test_it_is_the_same_wherever_the_origin_lies(generator, shift):
     """Points in multiples of 2⁻⁸, so that the shift rounds nothing in float64. The centre is known to 2⁻⁵²·shift
     only, which leaves distances as they are to that accuracy."""
-    x, y = ((torch.randn(n, 2, generator=generator) * 256).round().double() / 256 for n in (200, 150))
+    x, y = (
+        (torch.randn(n, 2, generator=generator) * 256).round().double() / 256 for n in (200, 150)
+    )
     far, near = mmd2(x + shift, y + shift), mmd2(x, y)
     assert far.bandwidth == pytest.approx(near.bandwidth, rel=1e-12)
     assert far.value == pytest.approx(near.value, abs=abs(shift) * 2**-50)
@@ -100,11 +102,16 @@ def test_p_values_are_uniform_under_the_hypothesis(generator):
 
 def test_it_rejects_a_shift_and_a_scale(generator):
     x = torch.randn(200, 2, generator=generator)
-    for y in (torch.randn(200, 2, generator=generator) + 1.0, 3 * torch.randn(200, 2, generator=generator)):
+    for y in (
+        torch.randn(200, 2, generator=generator) + 1.0,
+        3 * torch.randn(200, 2, generator=generator),
+    ):
         # the statistic is about 20 null standard deviations out: p must be the smallest possible
         result = mmd_test(x, y, 99, generator)
         assert result.p_value == 1 / 100
-        assert result.mmd2.value == pytest.approx(mmd2(x, y, result.mmd2.bandwidth).value, abs=1e-14)
+        assert result.mmd2.value == pytest.approx(
+            mmd2(x, y, result.mmd2.bandwidth).value, abs=1e-14
+        )
 
 
 def test_identical_points_are_the_least_significant(generator):

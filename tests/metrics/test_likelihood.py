@@ -11,7 +11,17 @@ import pytest
 import torch
 from scipy.integrate import simpson
 
-from stanley import HMC, MALA, Adjusted, Langevin, RandomWalk, ReplicaExchange, Stanley, StanleyError, targets
+from stanley import (
+    HMC,
+    MALA,
+    Adjusted,
+    Langevin,
+    RandomWalk,
+    ReplicaExchange,
+    Stanley,
+    StanleyError,
+    targets,
+)
 from stanley.metrics import (
     Bracket,
     GaussianReference,
@@ -104,9 +114,18 @@ def test_a_target_that_is_the_reference_has_equal_weights(generator):
     """U = U₀ + c: log w = -c for every chain, in both directions, whatever the moves."""
     u = lambda x: WIDE(x) + 3.25  # noqa: E731
     found = bracket_log_z(
-        u, WIDE, MALA(0.5), num_chains=9, num_levels=7, generator=generator, target_samples=WIDE.draw(8, generator)
+        u,
+        WIDE,
+        MALA(0.5),
+        num_chains=9,
+        num_levels=7,
+        generator=generator,
+        target_samples=WIDE.draw(8, generator),
     )
-    assert (found.lower, found.upper) == (pytest.approx(-3.25, abs=1e-12), pytest.approx(-3.25, abs=1e-12))
+    assert (found.lower, found.upper) == (
+        pytest.approx(-3.25, abs=1e-12),
+        pytest.approx(-3.25, abs=1e-12),
+    )
     assert found.forward.ess == pytest.approx(9)
     assert (found.forward.n, found.reverse.n) == (9, 8)
     assert "known to" in found.verdict()
@@ -116,7 +135,9 @@ def test_one_level_is_importance_sampling(generator):
     """K = 1: w = exp(U₀(x) - U(x)), x the reference's draws, no move."""
     u = targets.Quartic(2)
     state = generator.get_state()
-    found = bracket_log_z(u, WIDE, MALA(0.1), num_chains=50, num_levels=1, generator=generator, tune=False)
+    found = bracket_log_z(
+        u, WIDE, MALA(0.1), num_chains=50, num_levels=1, generator=generator, tune=False
+    )
     generator.set_state(state)
     x = WIDE.draw(50, generator)
     log_w = WIDE(x) - u(x)
@@ -135,17 +156,30 @@ def test_a_box_as_reference(generator):
     inside = u.sample(9000, generator)
     inside = inside[(inside.abs() <= 1).all(1)]
     found = bracket_log_z(
-        u, box, RandomWalk(0.3), num_chains=4000, num_levels=6, generator=generator, target_samples=inside
+        u,
+        box,
+        RandomWalk(0.3),
+        num_chains=4000,
+        num_levels=6,
+        generator=generator,
+        target_samples=inside,
     )
     assert abs(standard_errors(found.forward.log_weights, log_z)) <= 6
     assert abs(standard_errors(found.reverse.log_weights, -log_z)) <= 6
-    assert abs(found.lower - math.log(2 * math.pi)) > 0.5  # negative control: not the Z of the whole plane
-    assert box(torch.tensor([[0.0, 2.0], [0.5, 0.5]])).tolist() == [math.inf, pytest.approx(2 * math.log(2))]
+    assert (
+        abs(found.lower - math.log(2 * math.pi)) > 0.5
+    )  # negative control: not the Z of the whole plane
+    assert box(torch.tensor([[0.0, 2.0], [0.5, 0.5]])).tolist() == [
+        math.inf,
+        pytest.approx(2 * math.log(2)),
+    ]
 
 
 def test_references_are_normalised(generator):
     """E exp(U₀(x) - U₀'(x)) = 1 between two of them."""
-    narrow = GaussianReference(torch.tensor([0.5, 0.0], dtype=torch.float64), torch.tensor([1.0, 1.5]).double())
+    narrow = GaussianReference(
+        torch.tensor([0.5, 0.0], dtype=torch.float64), torch.tensor([1.0, 1.5]).double()
+    )
     x = WIDE.draw(20_000, generator)
     assert abs(standard_errors(WIDE(x) - narrow(x), 0.0)) <= 6
     law = torch.distributions.Normal(narrow.mean, narrow.std)
@@ -201,11 +235,17 @@ def test_bits_per_dimension_bound_the_entropy_of_the_bytes(generator):
     log_z = math.log((math.exp(a) - math.exp(-a)) / a)
     edges = torch.linspace(-1, 1, 257, dtype=torch.float64)
     mass = ((-a * edges[:-1]).exp() - (-a * edges[1:]).exp()) / a / math.exp(log_z)
-    v = torch.multinomial(mass, n, replacement=True, generator=generator).to(torch.uint8).view(n, 1, 1, 1)
+    v = (
+        torch.multinomial(mass, n, replacement=True, generator=generator)
+        .to(torch.uint8)
+        .view(n, 1, 1, 1)
+    )
     bracket = Bracket(one_pass(log_z), None, 1)
     found = bits_per_dimension(lambda x: a * x.flatten(1).sum(1), v, bracket, generator=generator)
     middle = (edges[:-1] + edges[1:]) / 2
-    bound = float((mass * (a * middle + log_z)).sum()) / math.log(2) + 7  # u has mean ½, and log p is linear
+    bound = (
+        float((mass * (a * middle + log_z)).sum()) / math.log(2) + 7
+    )  # u has mean ½, and log p is linear
     entropy = -float((mass * mass.log2()).sum())
     assert bound >= entropy
     assert abs(found.lower - bound) <= 6 * found.standard_error
@@ -227,7 +267,13 @@ def test_bits_per_dimension_bound_the_entropy_of_the_bytes(generator):
     ],
 )
 def test_impossible_requests_name_the_value(call, told, generator):
-    usual = {"potential": targets.Quartic(2), "reference": WIDE, "sampler": MALA(0.1), "num_chains": 3, "num_levels": 2}
+    usual = {
+        "potential": targets.Quartic(2),
+        "reference": WIDE,
+        "sampler": MALA(0.1),
+        "num_chains": 3,
+        "num_levels": 2,
+    }
     with pytest.raises(StanleyError, match=told) as caught:
         bracket_log_z(**(usual | call), generator=generator, tune=False)
     assert "\n" not in str(caught.value)

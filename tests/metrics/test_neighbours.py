@@ -18,7 +18,9 @@ def generator():
 def by_hand(x, y, k):
     """From the definitions, one point and one ball at a time."""
     distance = lambda a, b: math.dist(a.tolist(), b.tolist())  # noqa: E731
-    radii = lambda p: [sorted(distance(a, b) for j, b in enumerate(p) if j != i)[k - 1] for i, a in enumerate(p)]  # noqa: E731
+    radii = lambda p: [
+        sorted(distance(a, b) for j, b in enumerate(p) if j != i)[k - 1] for i, a in enumerate(p)
+    ]  # noqa: E731
     rx, ry = radii(x), radii(y)
     inside = [[distance(a, b) <= r for b in y] for a, r in zip(x, rx, strict=True)]
     precision = sum(any(row[j] for row in inside) for j in range(len(y))) / len(y)
@@ -39,7 +41,9 @@ def test_they_are_their_definitions(generator, monkeypatch, k, cells):
     y = 0.4 + 0.7 * torch.randn(21, 3, generator=generator, dtype=torch.float64)
     found = prdc(x, y, k)
     assert four(found) == pytest.approx(by_hand(x, y, k), abs=1e-12)
-    assert four(found) != pytest.approx(by_hand(x, y, k + 1), abs=1e-3)  # negative control: another neighbour
+    assert four(found) != pytest.approx(
+        by_hand(x, y, k + 1), abs=1e-3
+    )  # negative control: another neighbour
     assert (found.k, found.num_features, found.num_real, found.num_samples) == (k, 3, 30, 21)
 
 
@@ -65,7 +69,10 @@ def test_expectations_when_both_laws_agree(generator):
     draw = lambda size: torch.randn(size, 2, generator=generator, dtype=torch.float64)  # noqa: E731
     found = [prdc(draw(n), draw(m), k) for _ in range(300)]
     missed = math.prod((n - 1 - i) / (n - 1 + m - i) for i in range(k))
-    for values, expected in (([f.density for f in found], 1.0), ([f.coverage for f in found], 1 - missed)):
+    for values, expected in (
+        ([f.density for f in found], 1.0),
+        ([f.coverage for f in found], 1 - missed),
+    ):
         values = torch.tensor(values)
         assert abs(float(values.mean()) - expected) <= 6 * float(values.std()) / 300**0.5
 

@@ -29,7 +29,8 @@ NETWORKS = {
     "resnet": (ResNet(width=4, spectral_norm=True), IMAGE),
 }
 needs_onnx = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("onnx", "onnxscript")), reason="the extra onnx is not installed"
+    any(find_spec(name) is None for name in ("onnx", "onnxscript")),
+    reason="the extra onnx is not installed",
 )
 
 
@@ -39,7 +40,14 @@ def model_of(small: TrainConfig, name: str) -> Trained:
     energy = WithReference(network.build(shape), 2.0).eval().requires_grad_(False)
     noise = StartNoise(torch.zeros(shape), torch.ones(shape), len(shape) == 3)
     return Trained(
-        replace(small, network=network), 1, "average", energy, small.sampler, torch.zeros(0, *shape), noise, Path()
+        replace(small, network=network),
+        1,
+        "average",
+        energy,
+        small.sampler,
+        torch.zeros(0, *shape),
+        noise,
+        Path(),
     )
 
 
@@ -58,7 +66,10 @@ def test_pt2_is_the_energy(small: TrainConfig, tmp_path: Path, name: str) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["e.pt2"]
     with zipfile.ZipFile(made.path) as archive:
         meta = json.loads(archive.read("e/extra/stanley"))
-    assert meta.items() >= {"temperature": 1.0, "event_shape": list(model.event_shape), "step": 1}.items()
+    assert (
+        meta.items()
+        >= {"temperature": 1.0, "event_shape": list(model.event_shape), "step": 1}.items()
+    )
 
 
 @needs_onnx
@@ -73,7 +84,9 @@ def test_onnx_is_the_energy(small: TrainConfig, tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("broken", ["doubled", "rows mixed", "one batch size"])
-def test_a_wrong_graph_is_not_written(small: TrainConfig, tmp_path: Path, monkeypatch, broken: str) -> None:
+def test_a_wrong_graph_is_not_written(
+    small: TrainConfig, tmp_path: Path, monkeypatch, broken: str
+) -> None:
     """Negative control: the comparison sees a factor, rows that touch, and a batch size that was burnt in."""
     model = model_of(small, "mlp")
     wrong = {
@@ -95,7 +108,10 @@ def test_a_wrong_graph_is_not_written(small: TrainConfig, tmp_path: Path, monkey
 
 @pytest.mark.filterwarnings("always:kept the former answer")
 def test_commands_and_errors(
-    small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     train(small, tmp_path / "run", device="cpu")
     monkeypatch.chdir(tmp_path)
@@ -108,7 +124,9 @@ def test_commands_and_errors(
     assert told["difference"] <= 1e-4 * told["scale"]
     x = load("run", device="cpu").noise.draw(3, torch.Generator().manual_seed(0))
     raw = torch.export.load("raw.pt2").module()
-    assert torch.allclose(raw(x), load("run", weights="raw", device="cpu").energy(x), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(
+        raw(x), load("run", weights="raw", device="cpu").energy(x), rtol=1e-5, atol=1e-6
+    )
     before = Path("e.pt2").read_bytes()
     Path("mine.pt2").write_text("mine")
     for words, message in (

@@ -46,7 +46,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (server / repo / "private").write_text(str(private))
             return f"https://hub/{repo}"
 
-        def upload_folder(self, *, repo_id: str, folder_path: str, allow_patterns: list[str]) -> None:
+        def upload_folder(
+            self, *, repo_id: str, folder_path: str, allow_patterns: list[str]
+        ) -> None:
             for path in Path(folder_path).rglob("*"):
                 if str(path.relative_to(folder_path)) in allow_patterns:
                     shutil.copy(path, server / repo_id)
@@ -109,12 +111,19 @@ def test_another_model_in_the_folder_is_kept(hub: Path, packed: Path, tmp_path: 
     assert (folder / MODEL).read_bytes() == (packed / MODEL).read_bytes()
 
 
-def test_errors_are_one_line(hub: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    hub: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     push(packed, "me/rings")
     for words, message in {
         ("push", str(packed), "a/b/c"): "cannot push",
         ("push", str(tmp_path), "a/b"): "holds no model.safetensors",
-        ("pull", "me/nothing", "--out", str(tmp_path / "here")): "cannot pull me/nothing: 404: no model.safetensors",
+        (
+            "pull",
+            "me/nothing",
+            "--out",
+            str(tmp_path / "here"),
+        ): "cannot pull me/nothing: 404: no model.safetensors",
         ("pull", "me/rings", "--revision", "v9", "--out", str(tmp_path / "here")): "at v9",
         ("pull", "me/rings", "--out", str(packed / MODEL)): "is no folder",
     }.items():
@@ -126,7 +135,9 @@ def test_errors_are_one_line(hub: Path, packed: Path, tmp_path: Path, capsys: py
         assert told.count("\n") == 1, told
 
 
-def test_commands(hub: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands(
+    hub: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words in (
         ["push", str(packed), "me/rings", "--private"],
         ["pull", "me/rings", "--out", str(tmp_path / "here"), "--revision", "main"],

@@ -36,7 +36,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`plane`: rings; `images`: 16×16 colour images, at a temperature and with a Gaussian reference."""
     from tests.conftest import small
 
-    config = small.__wrapped__() if hasattr(small, "__wrapped__") else small.__pytest_wrapped__.obj()
+    config = (
+        small.__wrapped__() if hasattr(small, "__wrapped__") else small.__pytest_wrapped__.obj()
+    )
     folder = tmp_path_factory.mktemp("runs")
     train(config, folder / "plane", device="cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 16, 16), np.uint8)
@@ -65,7 +67,9 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
     folder = pack(runs / name, tmp_path / "packed", bank=16)
     packed = load(folder, device="cpu")
     x = points(run)
-    limit = 2 * 2**-11 * 8  # every weight is rounded by at most 2^-11 of itself, at most eight layers, each way
+    limit = (
+        2 * 2**-11 * 8
+    )  # every weight is rounded by at most 2^-11 of itself, at most eight layers, each way
     e, rounded = run.energy(x), packed.energy(x)
     assert (rounded - e).abs().max() <= limit * e.abs().max()
     assert not torch.equal(e, rounded)  # the rounding is real, and this test could see it
@@ -77,7 +81,9 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
     assert packed.config == replace(run.config, data=packed.config.data)
     order = torch.randperm(len(run.bank), generator=stream(0, "packed chains"))[:16]
     assert len(packed.bank) == 16
-    assert torch.allclose(packed.bank, run.bank[order], atol=2**-11 * float(run.bank.abs().max()), rtol=0)
+    assert torch.allclose(
+        packed.bank, run.bank[order], atol=2**-11 * float(run.bank.abs().max()), rtol=0
+    )
     assert packed.sample(3, steps=2, start="bank").x.shape == (3, *run.event_shape)
     assert packed.sample(3, steps=2).x.isfinite().all()
     assert (folder / MODEL).stat().st_size < (runs / name / "checkpoints").stat().st_size + 4e6
@@ -87,20 +93,31 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
 def test_what_rounding_costs_is_measured(runs: Path, tmp_path: Path) -> None:
     meta = read_packed(pack(runs / "images", tmp_path / "p")).meta
     model, packed = load(runs / "images", device="cpu"), load(tmp_path / "p", device="cpu")
-    x = torch.cat([model.bank[:64], model.noise.draw(64, stream(0, "points of rounding"))]).requires_grad_()
+    x = torch.cat(
+        [model.bank[:64], model.noise.draw(64, stream(0, "points of rounding"))]
+    ).requires_grad_()
     g, h = (torch.autograd.grad(m.energy(x).sum(), x)[0] for m in (model, packed))
     assert meta["weights"]["stored"] == "float16"
     assert meta["weights"]["n"] == len(x)
     assert meta["weights"]["gradient"] == pytest.approx(float((g - h).norm() / g.norm()), rel=1e-3)
     u = (model.energy(x) - packed.energy(x)).detach() / model.config.temperature
     assert meta["weights"]["potential"] == pytest.approx(float(u.std()), rel=1e-2)
-    assert rounding_loss(model, model.energy)["gradient"] == 0  # control: the same weights cost nothing
+    assert (
+        rounding_loss(model, model.energy)["gradient"] == 0
+    )  # control: the same weights cost nothing
 
 
-def test_weights_that_float16_spoils_stay_in_float32(runs: Path, tmp_path: Path, monkeypatch) -> None:
+def test_weights_that_float16_spoils_stay_in_float32(
+    runs: Path, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setattr(models, "GRADIENT_LOSS", 1e-9)
     folder = pack(runs / "plane", tmp_path / "p")
-    assert read_packed(folder).meta["weights"] == {"stored": "float32", "gradient": 0.0, "potential": 0.0, "n": 128}
+    assert read_packed(folder).meta["weights"] == {
+        "stored": "float32",
+        "gradient": 0.0,
+        "potential": 0.0,
+        "n": 128,
+    }
     run, packed = load(runs / "plane", device="cpu"), load(folder, device="cpu")
     assert torch.equal(run.energy(points(run)), packed.energy(points(run)))
     with (tmp_path / "p" / CARD).open() as file:
@@ -115,7 +132,9 @@ def test_weights_beyond_float16_stay_in_float32(runs: Path, tmp_path: Path) -> N
     name = next(n for n in saved.tensors if n.startswith("average.") and n.endswith("weight"))
     saved.tensors[name].view(-1)[0] = 1e6
     checkpoint.save(Checkpoint(saved.tensors, saved.meta), tmp_path / "run" / "checkpoints", 1)
-    assert read_packed(pack(tmp_path / "run", tmp_path / "p")).meta["weights"]["stored"] == "float32"
+    assert (
+        read_packed(pack(tmp_path / "run", tmp_path / "p")).meta["weights"]["stored"] == "float32"
+    )
 
 
 def test_chains_keep_their_precision_where_the_noise_is_small() -> None:
@@ -138,9 +157,17 @@ def test_the_card_says_what_was_measured(runs: Path, tmp_path: Path) -> None:
     assert "was not evaluated" in (pack(runs / "plane", tmp_path / "before") / CARD).read_text()
     shutil.copytree(runs / "plane", tmp_path / "run")
     frechet = {"value": 0.125, "feature": "pixels", "n1": 300, "n2": 400}
-    scores = {"step": 24, "kl": 0.25, "tv": 0.1, "chains": {"fresh": {"steps": 9, "start": "noise"}}}
+    scores = {
+        "step": 24,
+        "kl": 0.25,
+        "tv": 0.1,
+        "chains": {"fresh": {"steps": 9, "start": "noise"}},
+    }
     scores["fresh"] = {"n": 300, "nonfinite": 0, "frechet": frechet}
-    for step, seen in ((24, True), (18, False)):  # scores of an earlier checkpoint are not this one's
+    for step, seen in (
+        (24, True),
+        (18, False),
+    ):  # scores of an earlier checkpoint are not this one's
         (tmp_path / "run" / "scores.json").write_text(json.dumps(scores | {"step": step}))
         card = (pack(tmp_path / "run", tmp_path / f"p{step}") / CARD).read_text()
         assert ("KL(data‖model) 0.2500 nats" in card) == seen
@@ -153,7 +180,9 @@ def test_the_card_says_what_was_measured(runs: Path, tmp_path: Path) -> None:
 
 
 def test_requests_that_cannot_be_carried_out(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(StanleyError, match=r"the packed model has .* MB, limit 0.001 MB; keep fewer chains than 64"):
+    with pytest.raises(
+        StanleyError, match=r"the packed model has .* MB, limit 0.001 MB; keep fewer chains than 64"
+    ):
         pack(runs / "plane", tmp_path / "p", limit_mb=0.001)
     assert not (tmp_path / "p").exists()
     with pytest.raises(StanleyError, match="bank is -1"):
@@ -188,11 +217,15 @@ BAD = {
     "not a packed model": lambda t, m: m.pop("holds"),
     "holds 'classifier'": lambda t, m: m.update(holds="classifier"),
     "update stanley": lambda t, m: m.update(format=99),
-    r"'bank.positions' has points of shape \(1,\)": lambda t, m: t.update({"bank.positions": torch.zeros(4, 1)}),
-    "weights do not fit the configured network, first at 'layers.0.weight'": lambda t, m: m["config"].update(
-        network=m["config"]["network"] | {"width": 17}
+    r"'bank.positions' has points of shape \(1,\)": lambda t, m: t.update(
+        {"bank.positions": torch.zeros(4, 1)}
     ),
-    "first at 'layers.9.weight'": lambda t, m: t.update({"average.layers.9.weight": torch.zeros(1)}),
+    "weights do not fit the configured network, first at 'layers.0.weight'": lambda t, m: m[
+        "config"
+    ].update(network=m["config"]["network"] | {"width": 17}),
+    "first at 'layers.9.weight'": lambda t, m: t.update(
+        {"average.layers.9.weight": torch.zeros(1)}
+    ),
     "network.kind": lambda t, m: m["config"].update(network={"kind": "transformer"}),
 }
 
@@ -224,7 +257,9 @@ def test_foreign_and_damaged_files(runs: Path, tmp_path: Path) -> None:
         read_packed(folder)
 
 
-def test_pretrained_models_are_what_is_shipped(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_models_are_what_is_shipped(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = {p.name for p in SHIPPED.iterdir()} if SHIPPED.exists() else set()
     assert set(PRETRAINED) == there
     with pytest.raises(StanleyError, match="no pretrained model 'nothing'"):
@@ -279,7 +314,9 @@ def stanley(*words: str, capsys: pytest.CaptureFixture[str], code: int | None = 
 @pytest.mark.filterwarnings("always:kept the former answer")
 def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = json.loads(stanley("pack", str(runs / "plane"), "--out", "p", "--bank", "8", "--json", capsys=capsys))
+    told = json.loads(
+        stanley("pack", str(runs / "plane"), "--out", "p", "--bank", "8", "--json", capsys=capsys)
+    )
     assert told["bytes"] == (tmp_path / "p" / MODEL).stat().st_size
     assert is_packed("p")
     few = ("--num", "4", "--steps", "3", "--device", "cpu", "--json")
@@ -302,14 +339,33 @@ def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monkey
     assert np.array_equal(np.load(told["files"][0]), by_hand)
     tuned = ("--sampler", "langevin", "--warm-up", "5", "--out", "tuned")
     stanley("sample", "--pretrained", "p", *tuned, *few, capsys=capsys)
-    judged = ("--steps", "20", "--num", "4", "--warm-up", "5", "--pairs", "0", "--rays", "0", "--copies", "0")
+    judged = (
+        "--steps",
+        "20",
+        "--num",
+        "4",
+        "--warm-up",
+        "5",
+        "--pairs",
+        "0",
+        "--rays",
+        "0",
+        "--copies",
+        "0",
+    )
     told = json.loads(stanley("diagnose", "--pretrained", "p", *judged, "--json", capsys=capsys))
     assert told["sampled"] == "p"
     assert Path("diagnosis/p/diagnosis.json").is_file()
 
     refused = {
         ("sample", "p", "--pretrained", "p"): r"both a run (p) and --pretrained p are given",
-        ("sample", "--target", "banana", "--pretrained", "p"): "both --pretrained p and --target banana",
+        (
+            "sample",
+            "--target",
+            "banana",
+            "--pretrained",
+            "p",
+        ): "both --pretrained p and --target banana",
         ("sample",): "give a run directory, --pretrained, or --target",
         ("sample", "--pretrained", "q"): "no pretrained model 'q'",
         ("sample", "--pretrained", "p", "--weights", "raw"): "--weights raw changes nothing here",
@@ -326,7 +382,10 @@ def test_weights_are_part_of_the_package() -> None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         pytest.skip("no git checkout")
-    paths = ["src/stanley/features/weights/cifar.safetensors", f"src/stanley/models/pretrained_models/mnist/{MODEL}"]
+    paths = [
+        "src/stanley/features/weights/cifar.safetensors",
+        f"src/stanley/models/pretrained_models/mnist/{MODEL}",
+    ]
     done = subprocess.run(["git", "check-ignore", *paths], cwd=root, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout
 
@@ -340,7 +399,12 @@ def test_loading_imports_nothing_that_unpickles(runs: Path, tmp_path: Path) -> N
         "torch.load = pickle.load = pickle.loads = refuse\n"
         "import stanley; stanley.load(sys.argv[1], device='cpu')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], env={**os.environ}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -42,7 +42,9 @@ class Seen:
     def note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if isinstance(module, nn.Linear | nn.Conv2d):
             self.rows = max(self.rows, len(inputs[0]))
-            self.precisions.add("bf16" if torch.is_autocast_enabled("cpu") else str(inputs[0].dtype))
+            self.precisions.add(
+                "bf16" if torch.is_autocast_enabled("cpu") else str(inputs[0].dtype)
+            )
 
 
 @contextmanager
@@ -64,7 +66,9 @@ def trained(config: TrainConfig, out: Path, **fields: object) -> Path:
 def digits(small: TrainConfig, tmp_path: Path) -> TrainConfig:
     for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
         pixels = torch.randint(256, (2 * NUM, 28, 28), dtype=torch.uint8)
-        (tmp_path / name).write_bytes(struct.pack(">4i", 2051, *pixels.shape) + pixels.numpy().tobytes())
+        (tmp_path / name).write_bytes(
+            struct.pack(">4i", 2051, *pixels.shape) + pixels.numpy().tobytes()
+        )
     return replace(
         small,
         data=MNIST(root=str(tmp_path), size=8),
@@ -134,7 +138,9 @@ USES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_the_network_sees_no_more_rows_than_in_training(digits: TrainConfig, tmp_path: Path, use: str) -> None:
+def test_the_network_sees_no_more_rows_than_in_training(
+    digits: TrainConfig, tmp_path: Path, use: str
+) -> None:
     run = trained(digits, tmp_path / "run", chunk_size=ROWS)
     with watched() as seen:
         USES[use][0](run, tmp_path)
@@ -151,7 +157,9 @@ def test_the_precision_is_that_of_training_except_where_values_of_u_are_compared
     assert seen.precisions - {"torch.float64"} == USES[use][1]
 
 
-def test_negative_control_without_chunks_all_rows_come_at_once(digits: TrainConfig, tmp_path: Path) -> None:
+def test_negative_control_without_chunks_all_rows_come_at_once(
+    digits: TrainConfig, tmp_path: Path
+) -> None:
     run = trained(digits, tmp_path / "run")
     with watched() as seen:
         load(run, device="cpu").sample(NUM, steps=2)
@@ -159,7 +167,9 @@ def test_negative_control_without_chunks_all_rows_come_at_once(digits: TrainConf
     assert seen.precisions == {"torch.float32"}
 
 
-def test_exact_scores_in_the_plane_come_in_chunks_and_float64(small: TrainConfig, tmp_path: Path) -> None:
+def test_exact_scores_in_the_plane_come_in_chunks_and_float64(
+    small: TrainConfig, tmp_path: Path
+) -> None:
     """The same KL whatever chains run in, and the quadrature fits wherever training did."""
     run = trained(small, tmp_path / "run", sampler=Langevin(0.01), chunk_size=500, precision="bf16")
     with watched() as seen:
@@ -177,18 +187,31 @@ def test_a_packed_model_keeps_both(digits: TrainConfig, tmp_path: Path) -> None:
     assert model.potential == Potential(Chunked(Bf16(model.energy), ROWS), digits.temperature)
 
 
-def test_training_and_what_comes_after_have_one_potential(digits: TrainConfig, tmp_path: Path) -> None:
+def test_training_and_what_comes_after_have_one_potential(
+    digits: TrainConfig, tmp_path: Path
+) -> None:
     model = load(trained(digits, tmp_path / "run", chunk_size=ROWS, precision="bf16"), device="cpu")
     assert model.potential == model.config.potential(model.energy)
-    assert [type(layer) for layer in layers(model.potential)] == [Potential, Chunked, Bf16, type(model.energy)]
+    assert [type(layer) for layer in layers(model.potential)] == [
+        Potential,
+        Chunked,
+        Bf16,
+        type(model.energy),
+    ]
     assert in_float32(model.potential) == Potential(Chunked(model.energy, ROWS), digits.temperature)
 
 
-def test_a_composition_of_runs_keeps_the_chunks_of_each(digits: TrainConfig, tmp_path: Path) -> None:
+def test_a_composition_of_runs_keeps_the_chunks_of_each(
+    digits: TrainConfig, tmp_path: Path
+) -> None:
     model = load(trained(digits, tmp_path / "run", chunk_size=ROWS), device="cpu")
     g = torch.Generator()
     with watched() as seen:
         run_chains(
-            MALA(1e-4), Composed((model.potential, model.potential)), model.starts(NUM, "noise", g), 2, generator=g
+            MALA(1e-4),
+            Composed((model.potential, model.potential)),
+            model.starts(NUM, "noise", g),
+            2,
+            generator=g,
         )
     assert seen.rows == ROWS

@@ -28,7 +28,16 @@ def normal(n: int, generator: torch.Generator) -> torch.Tensor:
 def test_a_density_is_sampled_as_by_hand(tune: bool) -> None:
     sampler = MALA(0.1)
     found = sample_density(
-        sampler, Banana(), normal, 8, 20, warm_up_steps=10, seed=3, device=CPU, tune=tune, keep_every=5
+        sampler,
+        Banana(),
+        normal,
+        8,
+        20,
+        warm_up_steps=10,
+        seed=3,
+        device=CPU,
+        tune=tune,
+        keep_every=5,
     )
     generator = torch.Generator().manual_seed(3)
     ready = warm_up(sampler, Banana(), normal(8, generator), 10, generator=generator, tune=tune)
@@ -44,12 +53,16 @@ def test_a_density_is_sampled_as_by_hand(tune: bool) -> None:
 
 
 def test_what_never_rejects_has_no_acceptance() -> None:
-    found = sample_density(Langevin(0.01), Banana(), normal, 8, 5, warm_up_steps=0, seed=0, device=CPU, tune=False)
+    found = sample_density(
+        Langevin(0.01), Banana(), normal, 8, 5, warm_up_steps=0, seed=0, device=CPU, tune=False
+    )
     assert found.numbers["acceptance"] is None
     assert found.numbers["nonfinite"] == 0
 
 
-@pytest.mark.parametrize(("wrong", "told"), [({"seed": -1}, "seed is -1"), ({"num": 0}, "num is 0")])
+@pytest.mark.parametrize(
+    ("wrong", "told"), [({"seed": -1}, "seed is -1"), ({"num": 0}, "num is 0")]
+)
 def test_bad_requests(wrong: dict[str, int], told: str) -> None:
     request = {"num": 4, "seed": 0} | wrong
     with pytest.raises(StanleyError, match=told):
@@ -66,13 +79,21 @@ def test_bad_requests(wrong: dict[str, int], told: str) -> None:
         )
 
 
-def test_a_trained_energy_is_sampled_as_by_its_own_method(small: TrainConfig, tmp_path: Path) -> None:
+def test_a_trained_energy_is_sampled_as_by_its_own_method(
+    small: TrainConfig, tmp_path: Path
+) -> None:
     run = train(replace(small, steps=6, save_every=6), tmp_path / "run", device="cpu")
     model = load(run, device="cpu")
     for start in ("noise", "bank"):
         found = sample_trained(model, 5, 4, start=start, seed=2)
         assert torch.equal(found.chains.x, model.sample(5, steps=4, start=start, seed=2).x)
-        again = run_chains(model.sampler, model.potential, found.ready.x, 1, generator=torch.Generator().manual_seed(0))
+        again = run_chains(
+            model.sampler,
+            model.potential,
+            found.ready.x,
+            1,
+            generator=torch.Generator().manual_seed(0),
+        )
         assert again.x.shape == found.ready.x.shape == (5, 2)
         assert not torch.equal(found.ready.x, found.chains.x)
         assert found.numbers["step_size"] == pytest.approx(float(model.sampler.step_size))

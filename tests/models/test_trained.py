@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from stanley.models.trained import Trained, load
-from stanley.samplers import Adjusted, AnySampler, ChainResult, ClippedLangevin, Langevin, Quantile, Stanley, run_chains
+from stanley.samplers import (
+    Adjusted,
+    AnySampler,
+    ChainResult,
+    ClippedLangevin,
+    Langevin,
+    Quantile,
+    Stanley,
+    run_chains,
+)
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from tests.seeds import stream
@@ -34,7 +43,9 @@ def median_slope(model: Trained, scope: str) -> float:
 
 
 @pytest.mark.parametrize("sampler", CUT, ids=lambda s: f"{type(s).__name__}-{s.scope}")
-def test_a_quantile_is_resolved_on_the_bank(small: TrainConfig, tmp_path: Path, sampler: Any) -> None:
+def test_a_quantile_is_resolved_on_the_bank(
+    small: TrainConfig, tmp_path: Path, sampler: Any
+) -> None:
     model = trained(small, tmp_path, sampler)
     found = getattr(model.sampler, "threshold", None)
     assert found == pytest.approx(median_slope(model, sampler.scope), rel=1e-5)
@@ -48,7 +59,9 @@ def test_also_inside_a_metropolis_test(small: TrainConfig, tmp_path: Path) -> No
     assert found == pytest.approx(median_slope(model, "element"), rel=1e-5)
 
 
-def test_chains_from_noise_and_from_the_bank_have_one_threshold(small: TrainConfig, tmp_path: Path) -> None:
+def test_chains_from_noise_and_from_the_bank_have_one_threshold(
+    small: TrainConfig, tmp_path: Path
+) -> None:
     model = trained(small, tmp_path, Stanley(0.01, HALF))
     ran = [model.sample(20, steps=2, start=start) for start in ("noise", "bank")]
     assert len({threshold_of(chains) for chains in ran}) == 1
@@ -67,10 +80,16 @@ def threshold_of(chains: ChainResult) -> float:
     return float(chains.info.threshold)
 
 
-def test_without_a_bank_training_resolved_it_at_noise_and_so_do_samples(small: TrainConfig, tmp_path: Path) -> None:
-    assert trained(small, tmp_path, Stanley(0.01, HALF), start="noise").sampler == Stanley(0.01, HALF)
+def test_without_a_bank_training_resolved_it_at_noise_and_so_do_samples(
+    small: TrainConfig, tmp_path: Path
+) -> None:
+    assert trained(small, tmp_path, Stanley(0.01, HALF), start="noise").sampler == Stanley(
+        0.01, HALF
+    )
 
 
-@pytest.mark.parametrize("sampler", [Langevin(0.01), Stanley(0.01, 2.0)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "sampler", [Langevin(0.01), Stanley(0.01, 2.0)], ids=lambda s: type(s).__name__
+)
 def test_what_is_a_number_stays(small: TrainConfig, tmp_path: Path, sampler: AnySampler) -> None:
     assert trained(small, tmp_path, sampler).sampler == sampler

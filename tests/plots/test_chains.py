@@ -87,7 +87,9 @@ def test_chains_that_stay_apart_stay_correlated():
 
 def test_negative_control_with_a_mean_per_chain_they_look_mixed():
     x = apart(4000)
-    assert np.abs(autocorrelation_by_chain(x - x.mean(axis=0), 5)[1:, :, 0].mean(axis=1)).max() < 0.1
+    assert (
+        np.abs(autocorrelation_by_chain(x - x.mean(axis=0), 5)[1:, :, 0].mean(axis=1)).max() < 0.1
+    )
 
 
 def test_a_constant_coordinate_has_none():

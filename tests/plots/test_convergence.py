@@ -14,7 +14,11 @@ FALLING = (TIMES, 2 * 0.9 ** TIMES.double(), 0.01 * torch.ones(50), True)
 
 
 def lines(figure) -> dict:
-    return {line.get_label(): line for line in figure.axes[0].lines if not line.get_label().startswith("_")}
+    return {
+        line.get_label(): line
+        for line in figure.axes[0].lines
+        if not line.get_label().startswith("_")
+    }
 
 
 def test_a_line_holds_its_values(tmp_path):

@@ -68,13 +68,20 @@ def check(figure, path):
 
 
 FIGURES = {
-    "curves": lambda: learning_curves(records(40), [{"step": 20, "reason": "gap 1e5 over 100"}], "rings"),
-    "one record, keys missing": lambda: learning_curves([{"step": 0, "gap": 1.0, "acceptance": None}]),
+    "curves": lambda: learning_curves(
+        records(40), [{"step": 20, "reason": "gap 1e5 over 100"}], "rings"
+    ),
+    "one record, keys missing": lambda: learning_curves(
+        [{"step": 0, "gap": 1.0, "acceptance": None}]
+    ),
     "nothing finite, all zero": lambda: learning_curves(
         records(30, gap=float("nan"), grad_norm=0.0, step_size=0.0, scale=0.0)
     ),
     "densities": lambda: densities(
-        [Panel("truth", grid(), None, 3.0), Panel("A", grid(50), RNG.normal(size=(90, 2)), 3.0, "KL 0.1")]
+        [
+            Panel("truth", grid(), None, 3.0),
+            Panel("A", grid(50), RNG.normal(size=(90, 2)), 3.0, "KL 0.1"),
+        ]
     ),
     "samples only": lambda: densities([Panel("A", None, torch.randn(50, 2), 3.0)]),
     "flat density": lambda: densities([Panel("A", np.zeros((4, 4)), np.full((3, 2), np.nan), 3.0)]),
@@ -84,9 +91,14 @@ FIGURES = {
     "samples over density": lambda: samples_over_density(RNG.normal(size=(9, 2)), grid(), 3.0),
     "images": lambda: image_grid(RNG.integers(0, 256, (5, 1, 28, 28), dtype=np.uint8)),
     "groups": lambda: labelled_grids(
-        [("fresh", torch.zeros(1, 3, 8, 8, dtype=torch.uint8)), ("bank", np.zeros((7, 1, 8, 8), np.uint8))]
+        [
+            ("fresh", torch.zeros(1, 3, 8, 8, dtype=torch.uint8)),
+            ("bank", np.zeros((7, 1, 8, 8), np.uint8)),
+        ]
     ),
-    "energies": lambda: energy_histograms({"data": RNG.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}),
+    "energies": lambda: energy_histograms(
+        {"data": RNG.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}
+    ),
     "equal energies": lambda: energy_histograms({"data": np.ones(3)}),
     "traces": lambda: chain_traces(RNG.normal(size=(30, 20, 3, 4, 4))),
     "one draw, one chain": lambda: chain_traces(np.ones((1, 1))),
@@ -99,7 +111,9 @@ FIGURES = {
 def test_every_figure_is_a_png_with_something_on_it(name, tmp_path):
     image = check(FIGURES[name](), tmp_path / "deep" / "figure.png")
     assert np.asarray(image).std() > 1
-    assert [f.name for f in (tmp_path / "deep").iterdir()] == ["figure.png"]  # no temporary file left
+    assert [f.name for f in (tmp_path / "deep").iterdir()] == [
+        "figure.png"
+    ]  # no temporary file left
 
 
 def test_a_long_run_with_a_wild_step(tmp_path):
@@ -178,9 +192,13 @@ def test_every_finite_energy_inside_the_axis_is_in_the_histogram():
     value = np.concatenate([RNG.normal(size=500), [1e6, np.inf]])
     figure = energy_histograms({"data": value, "bank": RNG.normal(size=200) + 3})
     heights = figure.axes[0].patches[0].get_data().values
-    inside = ((value >= figure.axes[0].get_xlim()[0]) & (value <= figure.axes[0].get_xlim()[1])).sum()
+    inside = (
+        (value >= figure.axes[0].get_xlim()[0]) & (value <= figure.axes[0].get_xlim()[1])
+    ).sum()
     assert heights.sum() == pytest.approx(inside / 502)
-    assert f"{501 - inside} outside the axis · 1 not finite" in figure.axes[0].get_title(loc="right")
+    assert f"{501 - inside} outside the axis · 1 not finite" in figure.axes[0].get_title(
+        loc="right"
+    )
     assert figure.axes[0].get_xlim()[1] < 100
 
 

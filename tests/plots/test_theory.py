@@ -15,7 +15,11 @@ def named(ax) -> dict:
 
 
 def test_mixing_draws_every_coordinate_once(tmp_path):
-    r, bulk, tail = torch.tensor([[1.0, 1.02], [1.3, 1.001]]), torch.full((2, 2), 500.0), torch.full((2, 2), 300.0)
+    r, bulk, tail = (
+        torch.tensor([[1.0, 1.02], [1.3, 1.001]]),
+        torch.full((2, 2), 500.0),
+        torch.full((2, 2), 300.0),
+    )
     figure = mixing(r, bulk, tail, (1.05, 80.0, 60.0))
     left, right = figure.axes
     np.testing.assert_allclose(named(left)["R̂"].get_ydata(), r.flatten())
@@ -56,7 +60,9 @@ def test_growth_of_a_potential_that_points_inward_everywhere_is_drawn():
 
 @pytest.mark.parametrize(("largest", "scale"), [(0.5, "linear"), (-300.0, "symlog")])
 def test_drift_turns_logarithmic_where_it_must(largest, scale):
-    figure = drift_curve(torch.tensor([1.0, 10.0]), torch.tensor([0.1, largest]), torch.tensor([0.01, 0.0]))
+    figure = drift_curve(
+        torch.tensor([1.0, 10.0]), torch.tensor([0.1, largest]), torch.tensor([0.01, 0.0])
+    )
     assert figure.axes[0].get_yscale() == scale
 
 

@@ -49,16 +49,32 @@ class DetailedBalance(Invariants):
             oracle = self.oracle(sampler, frozen=state.scale, signs=signs)
             forward = oracle.log_alpha(potential, state.x, candidate.x)
             there = inner.log_ratio(potential, state, candidate, move)
-            back = inner.log_ratio(potential, candidate, state, self.way_back(inner, potential, state, candidate, move))
+            back = inner.log_ratio(
+                potential, candidate, state, self.way_back(inner, potential, state, candidate, move)
+            )
             torch.testing.assert_close(there, -back, rtol=1e-9, atol=1e-9)
-            torch.testing.assert_close(state.potential - candidate.potential + there, forward, rtol=1e-9, atol=1e-9)
-            flow = -potential(state.x) + oracle.log_prob(potential, state.x, candidate.x) + forward.clamp(max=0)
+            torch.testing.assert_close(
+                state.potential - candidate.potential + there, forward, rtol=1e-9, atol=1e-9
+            )
+            flow = (
+                -potential(state.x)
+                + oracle.log_prob(potential, state.x, candidate.x)
+                + forward.clamp(max=0)
+            )
             backward = oracle.log_alpha(potential, candidate.x, state.x)
-            counter = -potential(candidate.x) + oracle.log_prob(potential, candidate.x, state.x) + backward.clamp(max=0)
+            counter = (
+                -potential(candidate.x)
+                + oracle.log_prob(potential, candidate.x, state.x)
+                + backward.clamp(max=0)
+            )
             torch.testing.assert_close(flow, counter, rtol=1e-9, atol=1e-9)
 
-            after, info = sampler.step(potential, state, rng)  # the same candidate, by the cloned generator
-            torch.testing.assert_close(info.acceptance, forward.clamp(max=0).exp(), rtol=1e-9, atol=1e-12)
+            after, info = sampler.step(
+                potential, state, rng
+            )  # the same candidate, by the cloned generator
+            torch.testing.assert_close(
+                info.acceptance, forward.clamp(max=0).exp(), rtol=1e-9, atol=1e-12
+            )
             for chain in range(len(x0)):
                 moved = not identical(after.x[chain], state.x[chain])
                 kept = candidate if moved else state
@@ -77,7 +93,9 @@ class DetailedBalance(Invariants):
         after, info = sampler.step(targets.skewed, state, generator(4))
         moved = (after.x != x0).flatten(1).any(1)
         for weight in (1.0, info.acceptance):
-            assert abs(float((weight * (moved.double() - info.acceptance)).mean())) <= hoeffding(20_000)
+            assert abs(float((weight * (moved.double() - info.acceptance)).mean())) <= hoeffding(
+                20_000
+            )
 
     @pytest.mark.parametrize("outside", [float("nan"), float("inf"), -float("inf")])
     def test_a_hopeless_step_is_refused_and_leaves_the_chain_as_it_was(self, sampler, outside):
@@ -87,7 +105,9 @@ class DetailedBalance(Invariants):
 
         def slit(x):
             first = x.flatten(1)[:, 0]
-            return open_field(x) + torch.where((first > 40) & ((first - 49).abs() > 1e-9), outside, 0.0)
+            return open_field(x) + torch.where(
+                (first > 40) & ((first - 49).abs() > 1e-9), outside, 0.0
+            )
 
         def open_field(x):  # no gradient of 49 along the first component
             first = x.flatten(1)[:, 0]

@@ -28,9 +28,16 @@ STANLEYS = {
 STANLEYS["stanley-floor"] = Stanley(0.1, 1.0, floor=0.3)
 STANLEYS["stanley-floor-drift"] = Stanley(0.1, 1.0, floor=0.3, correction="drift")
 
-ADJUSTED = {f"adjusted-{name}": Adjusted(s) for name, s in STANLEYS.items() if s.correction != "midpoint"}
-ADJUSTED |= {f"adjusted-clipped-{scope}": Adjusted(ClippedLangevin(0.1, 1.0, scope)) for scope in SCOPES}
-ADJUSTED |= {f"adjusted-tamed-{scope}": Adjusted(TamedLangevin(0.1, scope)) for scope in ("sample", "element")}
+ADJUSTED = {
+    f"adjusted-{name}": Adjusted(s) for name, s in STANLEYS.items() if s.correction != "midpoint"
+}
+ADJUSTED |= {
+    f"adjusted-clipped-{scope}": Adjusted(ClippedLangevin(0.1, 1.0, scope)) for scope in SCOPES
+}
+ADJUSTED |= {
+    f"adjusted-tamed-{scope}": Adjusted(TamedLangevin(0.1, scope))
+    for scope in ("sample", "element")
+}
 ADJUSTED |= {"mala": MALA(0.1), "adjusted-langevin": Adjusted(Langevin(0.1))}
 
 UNADJUSTED = {"langevin": Langevin(0.1), "descent": GradientDescent(0.1), **STANLEYS}

@@ -40,7 +40,9 @@ def gamma(grad: Tensor, threshold: float, scope: str, floor: float = 0.0) -> Ten
     return (threshold / size(grad, scope)).clamp(max=1.0).clamp(min=floor)
 
 
-def divergence(potential: Energy, x: Tensor, threshold: float, scope: str, floor: float = 0.0) -> Tensor:
+def divergence(
+    potential: Energy, x: Tensor, threshold: float, scope: str, floor: float = 0.0
+) -> Tensor:
     """Γ_i = ½ Σ_j ∂_jγ_ij = ½ ∂_iγ_ii, by differentiating γ(x) itself."""
 
     def flat_gamma(flat: Tensor) -> Tensor:
@@ -51,7 +53,9 @@ def divergence(potential: Energy, x: Tensor, threshold: float, scope: str, floor
     return torch.stack(rows).reshape(x.shape)
 
 
-def probe(potential: Energy, x: Tensor, threshold: float, scope: str, floor: float, signs: Tensor) -> Tensor:
+def probe(
+    potential: Energy, x: Tensor, threshold: float, scope: str, floor: float, signs: Tensor
+) -> Tensor:
     """The random-sign estimate of the same, from dense Hessians."""
     grad = gradient(potential, x)
     here, norm = gamma(grad, threshold, scope, floor), size(grad, scope)
@@ -97,7 +101,8 @@ def stretched(sampler, drift: Tensor) -> Tensor:
     """h(εI + DDᵀ), dense: (B, d, d)."""
     flat = drift.flatten(1)
     return sampler.step_size * (
-        sampler.epsilon * torch.eye(flat.shape[1], dtype=flat.dtype) + flat[:, :, None] * flat[:, None]
+        sampler.epsilon * torch.eye(flat.shape[1], dtype=flat.dtype)
+        + flat[:, :, None] * flat[:, None]
     )
 
 
@@ -132,8 +137,12 @@ class Proposal:
             metric = first_metric(s, grad)
             mean = x - h / 2 * metric * grad
             if s.correction == "drift":
-                rows = torch.func.jacrev(lambda z: first_metric(s, gradient(potential, z)).sum(0))(x)
-                slope = torch.einsum("ibi->bi", rows.reshape(x[0].numel(), len(x), -1)).reshape(x.shape)
+                rows = torch.func.jacrev(lambda z: first_metric(s, gradient(potential, z)).sum(0))(
+                    x
+                )
+                slope = torch.einsum("ibi->bi", rows.reshape(x[0].numel(), len(x), -1)).reshape(
+                    x.shape
+                )
                 mean = mean + h / 2 * slope
             return mean, h * metric
         if isinstance(s, samplers.RandomWalk):
@@ -162,7 +171,9 @@ class Proposal:
         if s.correction == "drift" and self.signs is None:
             mean = mean + h * divergence(potential, x, self.threshold, s.scope, s.floor)
             if s.scope == "pixel":
-                return mean, h * scale + h**2 * probe_variance(potential, x, self.threshold, s.floor)
+                return mean, h * scale + h**2 * probe_variance(
+                    potential, x, self.threshold, s.floor
+                )
         elif s.correction == "drift":
             mean = mean + h * probe(potential, x, self.threshold, s.scope, s.floor, self.signs)
         return mean, h * scale

@@ -28,7 +28,14 @@ class Target1D:
 
 
 GAUSSIAN = Target1D(lambda x: x**2 / 2, lambda x: x, np.ones_like, -9.0, 9.0, lambda th: th)
-QUARTIC = Target1D(lambda x: x**4, lambda x: 4 * x**3, lambda x: 12 * x**2, -3.6, 3.6, lambda th: (th / 4) ** (1 / 3))
+QUARTIC = Target1D(
+    lambda x: x**4,
+    lambda x: 4 * x**3,
+    lambda x: 12 * x**2,
+    -3.6,
+    3.6,
+    lambda th: (th / 4) ** (1 / 3),
+)
 SKEWED = Target1D(lambda x: np.exp(x) - x, lambda x: np.exp(x) - 1, np.exp, -30.0, 4.0, np.log1p)
 
 
@@ -39,7 +46,9 @@ def grid(target: Target1D, n: int = 1201, threshold: float = 1.0) -> np.ndarray:
     return spacing * np.arange(int(target.low / spacing), int(target.high / spacing) + 1)
 
 
-def extrapolated(value: Callable[[np.ndarray], np.ndarray], target: Target1D, threshold: float) -> np.ndarray:
+def extrapolated(
+    value: Callable[[np.ndarray], np.ndarray], target: Target1D, threshold: float
+) -> np.ndarray:
     """The dx → 0 limit of an O(dx²) value from two grids (Richardson)."""
     coarse, fine = grid(target, 701, threshold), grid(target, 1101, threshold)
     ratio = ((coarse[1] - coarse[0]) / (fine[1] - fine[0])) ** 2
@@ -58,12 +67,16 @@ def langevin(target: Target1D, x: np.ndarray, h: float) -> tuple[np.ndarray, np.
     return x - h / 2 * target.du(x), np.full_like(x, h)
 
 
-def stanley(target: Target1D, x: np.ndarray, h: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def stanley(
+    target: Target1D, x: np.ndarray, h: float, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     g = gamma(target, x, threshold)
     return x - h / 2 * g * target.du(x), h * g
 
 
-def stanley_drift(target: Target1D, x: np.ndarray, h: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def stanley_drift(
+    target: Target1D, x: np.ndarray, h: float, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Adds h·½γ', with γ' = -th·U''·sign(U')/U'² where |U'| > th."""
     mean, variance = stanley(target, x, h, threshold)
     du = target.du(x)
@@ -72,7 +85,9 @@ def stanley_drift(target: Target1D, x: np.ndarray, h: float, threshold: float) -
     return mean + h / 2 * np.where(steep, slope, 0.0), variance
 
 
-def clipped(target: Target1D, x: np.ndarray, h: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def clipped(
+    target: Target1D, x: np.ndarray, h: float, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     return x - h / 2 * np.clip(target.du(x), -threshold, threshold), np.full_like(x, h)
 
 
@@ -104,7 +119,10 @@ class Chain:
 
 def densities(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """log q(x_i → x_j) for all pairs."""
-    return -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None]) - np.log(2 * np.pi * variance[:, None]) / 2
+    return (
+        -((x[None] - mean[:, None]) ** 2) / (2 * variance[:, None])
+        - np.log(2 * np.pi * variance[:, None]) / 2
+    )
 
 
 def unadjusted(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> Chain:

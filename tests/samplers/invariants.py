@@ -52,15 +52,30 @@ def broken(value: float) -> torch.Tensor:
 
 WEIGHTS = torch.nn.Linear(12, 1, dtype=torch.float64)
 REFUSED = {  # what is changed, what the message names
-    "one column": ({"potential": lambda x: x.flatten(1).sum(1, keepdim=True)}, r"returned shape \(5, 1\)"),
+    "one column": (
+        {"potential": lambda x: x.flatten(1).sum(1, keepdim=True)},
+        r"returned shape \(5, 1\)",
+    ),
     "scalar": ({"potential": lambda x: x.sum()}, r"returned shape \(\)"),
     "elementwise": ({"potential": lambda x: x**2}, r"returned shape \(5, 2, 3, 2\)"),
     "detached": ({"potential": lambda x: targets.coupled(x.detach())}, "does not depend on x"),
-    "detached, with weights": ({"potential": lambda x: WEIGHTS(x.detach().flatten(1))[:, 0]}, "does not depend on x"),
+    "detached, with weights": (
+        {"potential": lambda x: WEIGHTS(x.detach().flatten(1))[:, 0]},
+        "does not depend on x",
+    ),
     "no_grad": ({"potential": torch.no_grad()(targets.coupled)}, "does not depend on x"),
-    "numpy": ({"potential": lambda x: torch.from_numpy(x.numpy()).flatten(1).sum(1)}, "does not depend on x"),
-    "not differentiable": ({"potential": lambda x: (x > 0).flatten(1).sum(1)}, "does not depend on x"),
-    "points of another target": ({"potential": Potential(Banana(), 2.0)}, r"must be \(5, 2\): the points of Banana"),
+    "numpy": (
+        {"potential": lambda x: torch.from_numpy(x.numpy()).flatten(1).sum(1)},
+        "does not depend on x",
+    ),
+    "not differentiable": (
+        {"potential": lambda x: (x > 0).flatten(1).sum(1)},
+        "does not depend on x",
+    ),
+    "points of another target": (
+        {"potential": Potential(Banana(), 2.0)},
+        r"must be \(5, 2\): the points of Banana",
+    ),
     "nan start": ({"x0": broken(float("nan"))}, "1 of 5 chains at a non-finite position"),
     "infinite start": ({"x0": broken(float("inf"))}, "1 of 5 chains at a non-finite position"),
     "no steps": ({"num_steps": 0}, "num_steps is 0"),
@@ -119,7 +134,9 @@ class Invariants:
     def test_adapt_wants_an_adjusted_sampler(self, sampler):
         if is_adjusted(sampler):
             pytest.skip("is adjusted")
-        with pytest.raises(StanleyError, match="adapt needs a Metropolis-adjusted sampler, got") as error:
+        with pytest.raises(
+            StanleyError, match="adapt needs a Metropolis-adjusted sampler, got"
+        ) as error:
             adapt(sampler, targets.coupled, starts(), 30, generator=generator())
         assert "\n" not in str(error.value)
 
@@ -149,7 +166,9 @@ class Invariants:
         torch.testing.assert_close(info.potential, targets.coupled(result.x), rtol=1e-6, atol=1e-6)
 
     def test_a_start_that_requires_grad_is_a_start(self, sampler):
-        a = run_chains(sampler, targets.coupled, starts().requires_grad_(), 2, generator=generator())
+        a = run_chains(
+            sampler, targets.coupled, starts().requires_grad_(), 2, generator=generator()
+        )
         b = run_chains(sampler, targets.coupled, starts(), 2, generator=generator())
         assert identical(a.x, b.x)
         assert not a.x.requires_grad
@@ -173,10 +192,14 @@ class Invariants:
         rng, x = generator(), starts()
         for steps in (1, 3, 2):
             x = run_chains(sampler, targets.coupled, x, steps, generator=rng).x
-        assert identical(x, run_chains(sampler, targets.coupled, starts(), 6, generator=generator()).x)
+        assert identical(
+            x, run_chains(sampler, targets.coupled, starts(), 6, generator=generator()).x
+        )
 
     def test_draws_are_the_states(self, sampler):
-        result = run_chains(sampler, targets.coupled, starts(), 7, generator=generator(), keep_every=2)
+        result = run_chains(
+            sampler, targets.coupled, starts(), 7, generator=generator(), keep_every=2
+        )
         assert result.draws.shape == (3, *IMAGE)
         rng, state = generator(), sampler.init(targets.coupled, starts())
         for n in range(1, 8):
@@ -190,11 +213,15 @@ class Invariants:
         rng, state = generator(), sampler.init(targets.coupled, starts())
         for _ in range(5):
             state, _ = sampler.step(targets.coupled, state, rng)
-            torch.testing.assert_close(state.potential, targets.coupled(state.x), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                state.potential, targets.coupled(state.x), rtol=1e-12, atol=1e-12
+            )
             if traits_of(sampler).init_gradients == 0:
                 assert state.grad.isnan().all()
                 continue
-            torch.testing.assert_close(state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(
+                state.grad, formulas.gradient(targets.coupled, state.x), rtol=1e-10, atol=1e-10
+            )
 
     def test_counts_its_gradients(self, sampler):
         """Every backward pass to the input; a Hessian-vector product makes two.
@@ -249,7 +276,9 @@ class Invariants:
         if traits_of(sampler).independent_chains:
             assert identical(poisoned.x[others], healthy.x[others])
             for name in ("acceptance", "step_scale", "grad_norm", "invalid", "potential"):
-                assert identical(getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]), name
+                assert identical(
+                    getattr(poisoned.info, name)[others], getattr(healthy.info, name)[others]
+                ), name
 
     # --- the step-size convention
 
@@ -265,7 +294,9 @@ class Invariants:
         law = move.law(potential, state, signs)
         mean, variance = self.oracle(move, frozen=state.scale, signs=signs).law(potential, points)
         torch.testing.assert_close(law.mean, mean, rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(law.variance.expand_as(mean), variance.expand_as(mean), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            law.variance.expand_as(mean), variance.expand_as(mean), rtol=1e-9, atol=0
+        )
 
     def test_one_step_has_the_mean_and_variance_of_its_formula(self, sampler):
         """20,000 copies of three points, one step each, against `formulas`: h is the variance of the noise.
@@ -282,13 +313,21 @@ class Invariants:
         points = starts((3, 2, 3, 1), seed=5)
         potential = targets.skewed if scope_of(sampler) == "element" else targets.coupled
         state = inner.init(potential, points.repeat_interleave(copies, 0))
-        kept = None if state.scale is None else formulas.gamma(formulas.gradient(potential, points), 1.0, inner.scope)
+        kept = (
+            None
+            if state.scale is None
+            else formulas.gamma(formulas.gradient(potential, points), 1.0, inner.scope)
+        )
         mean, variance = self.oracle(inner, frozen=kept).law(potential, points)
         y, *_ = getattr(inner, "propose", inner.step)(potential, state, generator(11))
         draws = y.x.reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
-        draws = draws[:-1]  # beside the last copy stands one of the next point, whose γ it may have been given
+        draws = draws[
+            :-1
+        ]  # beside the last copy stands one of the next point, whose γ it may have been given
         if traits_of(inner).deterministic:
-            np.testing.assert_allclose(draws, np.broadcast_to(mean, draws.shape), rtol=0, atol=1e-12)
+            np.testing.assert_allclose(
+                draws, np.broadcast_to(mean, draws.shape), rtol=0, atol=1e-12
+            )
             return
         assert_mean(draws, mean.numpy())
         assert_variance(draws, mean.numpy(), variance.numpy())

@@ -53,7 +53,9 @@ def test_reaches_its_target_on_a_gaussian(sampler, target):
     six times that 0.015. The final mean: Hoeffding at 1e-7.
     """
     x0 = torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
-    tuned, x = adapt(sampler, targets.gaussian, x0, 400, generator=generator(1), target_acceptance=target)
+    tuned, x = adapt(
+        sampler, targets.gaussian, x0, 400, generator=generator(1), target_acceptance=target
+    )
     assert x.shape == x0.shape
     fresh = torch.randn(20_000, 4, generator=generator(2), dtype=torch.float64)
     _, info = tuned.step(targets.gaussian, tuned.init(targets.gaussian, fresh), generator(3))
@@ -75,7 +77,8 @@ def test_returns_a_new_sampler_and_leaves_the_old_one():
 
 
 @pytest.mark.parametrize(
-    "sampler", [Langevin(0.1), Stanley(0.1), ClippedLangevin(0.1), MatchedLangevin(0.1), GradientDescent(0.1)]
+    "sampler",
+    [Langevin(0.1), Stanley(0.1), ClippedLangevin(0.1), MatchedLangevin(0.1), GradientDescent(0.1)],
 )
 def test_needs_an_adjusted_sampler(sampler):
     with pytest.raises(StanleyError, match="adapt needs a Metropolis-adjusted sampler") as error:
@@ -86,14 +89,23 @@ def test_needs_an_adjusted_sampler(sampler):
 @pytest.mark.parametrize("target", [0.0, 1.0, float("nan")])
 def test_target_lies_between_0_and_1(target):
     with pytest.raises(StanleyError, match="target_acceptance is"):
-        adapt(MALA(0.1), targets.gaussian, starts((4, 3)), 5, generator=generator(), target_acceptance=target)
+        adapt(
+            MALA(0.1),
+            targets.gaussian,
+            starts((4, 3)),
+            5,
+            generator=generator(),
+            target_acceptance=target,
+        )
     with pytest.raises(StanleyError, match="target_acceptance is"):
         RobbinsMonro(target_acceptance=target)
 
 
 def test_says_so_when_nothing_is_ever_accepted():
     with pytest.raises(StanleyError, match="nothing was accepted"):
-        adapt(MALA(0.1), lambda x: x.sum(1) * float("nan"), starts((4, 3)), 100, generator=generator())
+        adapt(
+            MALA(0.1), lambda x: x.sum(1) * float("nan"), starts((4, 3)), 100, generator=generator()
+        )
 
 
 def test_dual_averaging_balances_its_books():
@@ -156,12 +168,19 @@ def test_each_sampler_aims_at_its_own_acceptance(sampler, target):
     """Both rules stand still at the rate that theory gives for the move, and only there."""
     assert traits_of(sampler).target_acceptance == target
     assert RobbinsMonro().update(0.3, target, sampler) == 0.3
-    assert RobbinsMonro().update(0.3, target + 0.01, sampler) > 0.3 > RobbinsMonro().update(0.3, target - 0.01, sampler)
+    assert (
+        RobbinsMonro().update(0.3, target + 0.01, sampler)
+        > 0.3
+        > RobbinsMonro().update(0.3, target - 0.01, sampler)
+    )
 
 
 @pytest.mark.parametrize(
     ("sampler", "told"),
-    [(Langevin(0.1), "use MALA or Adjusted(Langevin(...))"), (GradientDescent(0.1), "never rejects; use MALA")],
+    [
+        (Langevin(0.1), "use MALA or Adjusted(Langevin(...))"),
+        (GradientDescent(0.1), "never rejects; use MALA"),
+    ],
 )
 def test_what_is_suggested_can_be_done(sampler, told):
     with pytest.raises(StanleyError) as error:
@@ -212,7 +231,9 @@ def test_finds_the_widths_of_a_gaussian(sampler, kind):
     bound = 0.01 if kind == "both" else SIGMAS * 0.5 * (2 / 1000) ** 0.5
     assert float((tuned.scale / WIDE).log().abs().max()) < bound
     assert type(tuned.sampler) is type(sampler)
-    assert tuned.step_size > 0.1  # a natural step in units of the widths; without a scale below 0.03² · 4 or 0.03 · 2
+    assert (
+        tuned.step_size > 0.1
+    )  # a natural step in units of the widths; without a scale below 0.03² · 4 or 0.03 · 2
 
 
 @pytest.mark.parametrize("kind", ["draws", "gradients", "both"])
@@ -222,7 +243,9 @@ def test_the_step_size_belongs_to_the_scale(kind):
     The last window is 300 of 1000 steps; tolerances as in `test_reaches_its_target_on_a_gaussian`.
     """
     x0 = WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
-    tuned, _ = adapt(MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1), precondition=kind)
+    tuned, _ = adapt(
+        MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1), precondition=kind
+    )
     fresh = WIDE * torch.randn(20_000, 4, generator=generator(2), dtype=torch.float64)
     _, info = tuned.step(ill_conditioned, tuned.init(ill_conditioned, fresh), generator(3))
     assert abs(float(info.acceptance.mean()) - 0.574) < 0.015 + 0.015 + hoeffding(20_000)
@@ -234,14 +257,19 @@ def test_finds_the_widths_from_a_point_off_the_target():
     The last of the scales is measured over steps 500-700 of 1000, each of O(1) in units of the widths.
     """
     x0 = 0.1 * WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
-    tuned, _ = adapt(MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1), precondition="draws")
+    tuned, _ = adapt(
+        MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1), precondition="draws"
+    )
     assert float((tuned.scale / WIDE).log().abs().max()) < SIGMAS * 0.5 * (2 / 1000) ** 0.5
     plain, _ = adapt(MALA(1e-3), ill_conditioned, x0, 1000, generator=generator(1))
     assert plain.step_size < 4 * 0.03**2  # negative control: bound to the narrowest width
 
 
 def test_a_scale_is_what_its_formula_says_over_finite_chains():
-    x, grad = torch.randn(50, 2, 3, generator=generator()) + 100, torch.randn(50, 2, 3, generator=generator(1))
+    x, grad = (
+        torch.randn(50, 2, 3, generator=generator()) + 100,
+        torch.randn(50, 2, 3, generator=generator(1)),
+    )
     seen = Moments(x)
     dead = grad.clone()
     dead[3] = float("nan")
@@ -292,9 +320,17 @@ def test_windows_add_up(num_steps):
     ("sampler", "request_", "says"),
     [
         (MALA(0.1), {"precondition": "fisher"}, "precondition is 'fisher'"),
-        (MALA(0.1), {"precondition": "draws", "num_steps": 19}, "num_steps is 19, must be at least 20"),
+        (
+            MALA(0.1),
+            {"precondition": "draws", "num_steps": 19},
+            "num_steps is 19, must be at least 20",
+        ),
         (Langevin(0.1), {"precondition": "draws"}, "adapt needs a Metropolis-adjusted sampler"),
-        (Preconditioned(Langevin(0.1), torch.ones(3)), {}, "adapt needs a Metropolis-adjusted sampler"),
+        (
+            Preconditioned(Langevin(0.1), torch.ones(3)),
+            {},
+            "adapt needs a Metropolis-adjusted sampler",
+        ),
         (ReplicaExchange(Langevin(0.1)), {}, "adapt needs a Metropolis-adjusted sampler"),
         (RandomWalk(0.1), {"precondition": "both"}, "3 of 3 coordinates have no gradient"),
     ],
@@ -312,7 +348,9 @@ def test_a_coordinate_without_gradient_has_draws_and_no_steepness():
 
     with pytest.raises(StanleyError, match="1 of 3 coordinates have no gradient"):
         adapt(MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="gradients")
-    tuned, _ = adapt(MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="draws")
+    tuned, _ = adapt(
+        MALA(0.1), flat, starts((4, 3)), 40, generator=generator(), precondition="draws"
+    )
     assert tuned.scale.isfinite().all()
 
 
@@ -325,7 +363,14 @@ def test_each_search_starts_from_the_step_it_says(monkeypatch):
         return tune(sampler, *arguments)
 
     monkeypatch.setattr(sys.modules[adapt.__module__], "tune", watched)
-    adapt(MALA(0.03), targets.coupled, starts((50, 3)), 40, generator=generator(), precondition="draws")
+    adapt(
+        MALA(0.03),
+        targets.coupled,
+        starts((50, 3)),
+        40,
+        generator=generator(),
+        precondition="draws",
+    )
     assert seen == [0.03, 1.0, 1.0, 1.0]
 
 
@@ -346,10 +391,21 @@ def test_each_search_starts_from_the_step_it_says(monkeypatch):
 @pytest.mark.parametrize("precondition", [None, "draws"])
 def test_a_quantile_becomes_a_number(sampler, precondition):
     """After adaptation, what a run resolves no longer depends on where it starts."""
-    tuned, _ = adapt(sampler, targets.coupled, starts((50, 3)), 40, generator=generator(), precondition=precondition)
-    near, far = (tuned.init(targets.coupled, scale * starts((50, 3), 4)).threshold for scale in (0.1, 2.0))
+    tuned, _ = adapt(
+        sampler,
+        targets.coupled,
+        starts((50, 3)),
+        40,
+        generator=generator(),
+        precondition=precondition,
+    )
+    near, far = (
+        tuned.init(targets.coupled, scale * starts((50, 3), 4)).threshold for scale in (0.1, 2.0)
+    )
     assert near == far
-    loose = [sampler.init(targets.coupled, scale * starts((50, 3), 4)).threshold for scale in (0.1, 2.0)]
+    loose = [
+        sampler.init(targets.coupled, scale * starts((50, 3), 4)).threshold for scale in (0.1, 2.0)
+    ]
     assert loose[0] != loose[1]  # negative control
 
 
@@ -357,7 +413,11 @@ def test_the_number_is_the_quantile_where_the_last_window_begins():
     """Half the steps are one run of dual averaging from a quantile; the number is its last state's."""
     sampler, x0 = Adjusted(Stanley(0.1, Quantile(0.7))), starts((50, 3))
     tuned, _ = adapt(sampler, targets.coupled, x0, 41, generator=generator())
-    state, rng, averaging = sampler.init(targets.coupled, x0), generator(), DualAveraging(0.574, 0.1)
+    state, rng, averaging = (
+        sampler.init(targets.coupled, x0),
+        generator(),
+        DualAveraging(0.574, 0.1),
+    )
     for _ in range(20):
         here = Adjusted(replace(sampler.proposal, step_size=averaging.step_size))
         state, info = here.step(targets.coupled, state, rng)
@@ -368,5 +428,7 @@ def test_the_number_is_the_quantile_where_the_last_window_begins():
 
 
 def test_a_given_threshold_is_left_alone():
-    tuned, _ = adapt(Adjusted(Stanley(0.1, 1.5)), targets.coupled, starts((50, 3)), 20, generator=generator())
+    tuned, _ = adapt(
+        Adjusted(Stanley(0.1, 1.5)), targets.coupled, starts((50, 3)), 20, generator=generator()
+    )
     assert tuned.proposal.threshold == 1.5

@@ -39,10 +39,14 @@ def test_density_is_the_dense_gaussian(epsilon, length):
     sampler, d = AMALA(0.2, 1.0, epsilon), 5
     drift = starts((4, d), seed=2)
     drift = length * drift / drift.norm(dim=1, keepdim=True)
-    dense = MultivariateNormal(torch.zeros(d, dtype=torch.float64), formulas.stretched(sampler, drift))
+    dense = MultivariateNormal(
+        torch.zeros(d, dtype=torch.float64), formulas.stretched(sampler, drift)
+    )
     v = 0.2**0.5 * (epsilon**0.5 * starts((4, d), seed=3) + drift * starts((4, 1), seed=4))
     constant = -d / 2 * np.log(2 * np.pi * 0.2 * epsilon)
-    torch.testing.assert_close(sampler.log_normal(v, drift) + constant, dense.log_prob(v), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        sampler.log_normal(v, drift) + constant, dense.log_prob(v), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_noise_has_the_dense_covariance():
@@ -52,7 +56,9 @@ def test_noise_has_the_dense_covariance():
     _, noise, _ = sampler.propose(targets.coupled, sampler.init(targets.coupled, x0), generator())
     drift = formulas.truncated(formulas.gradient(targets.coupled, point), 2.0)
     assert float(drift.norm()) > 1.0
-    assert_mean((noise[:, :, None] * noise[:, None]).numpy(), formulas.stretched(sampler, drift)[0].numpy())
+    assert_mean(
+        (noise[:, :, None] * noise[:, None]).numpy(), formulas.stretched(sampler, drift)[0].numpy()
+    )
     assert_mean(noise.numpy(), 0.0)
 
 
@@ -72,10 +78,20 @@ def test_a_tiny_threshold_is_a_random_walk():
 
 
 def test_quantile_threshold_is_of_the_norm_and_recorded():
-    result = run_chains(AMALA(0.1, Quantile(0.5)), targets.coupled, starts(), 3, generator=generator())
+    result = run_chains(
+        AMALA(0.1, Quantile(0.5)), targets.coupled, starts(), 3, generator=generator()
+    )
     norms = formulas.gradient(targets.coupled, starts()).flatten(1).norm(dim=1).numpy()
-    assert float(result.info.threshold) == pytest.approx(np.quantile(norms, 0.5, method="nearest"), rel=1e-12)
-    fixed = run_chains(AMALA(0.1, float(result.info.threshold)), targets.coupled, starts(), 3, generator=generator())
+    assert float(result.info.threshold) == pytest.approx(
+        np.quantile(norms, 0.5, method="nearest"), rel=1e-12
+    )
+    fixed = run_chains(
+        AMALA(0.1, float(result.info.threshold)),
+        targets.coupled,
+        starts(),
+        3,
+        generator=generator(),
+    )
     assert identical(result.x, fixed.x)
 
 

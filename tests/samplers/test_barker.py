@@ -29,10 +29,17 @@ def test_the_move_has_its_skewed_density(slope):
     """w ~ 2·N(w; 0, h)·σ(-w·g) on U = g·x: DKW at 1e-7, n = 100,000, and a rectangle rule of spacing √h/1000."""
     h, n = 0.7, 100_000
     sampler = Barker(h)
-    state = sampler.init(lambda x: slope * x.sum(1) + 0 * x.sum(1) ** 2, torch.zeros(n, 1, dtype=torch.float64))
+    state = sampler.init(
+        lambda x: slope * x.sum(1) + 0 * x.sum(1) ** 2, torch.zeros(n, 1, dtype=torch.float64)
+    )
     _, move, _ = sampler.propose(lambda x: slope * x.sum(1), state, generator())
     w = np.linspace(-9, 9, 18_001) * math.sqrt(h)
-    density = 2 * np.exp(-(w**2) / (2 * h)) / math.sqrt(2 * math.pi * h) / (1 + np.exp(np.clip(w * slope, -500, 500)))
+    density = (
+        2
+        * np.exp(-(w**2) / (2 * h))
+        / math.sqrt(2 * math.pi * h)
+        / (1 + np.exp(np.clip(w * slope, -500, 500)))
+    )
     total = np.cumsum(density) * (w[1] - w[0])
     assert total[-1] == pytest.approx(1, abs=1e-3)
     assert cdf_distance(move[:, 0].numpy(), lambda v: np.interp(v, w, total)) < dkw(n) + 1e-3
@@ -40,11 +47,16 @@ def test_the_move_has_its_skewed_density(slope):
 
 def test_the_size_of_a_move_does_not_depend_on_the_energy():
     """|y - x| = √h·|ξ|, whatever the gradient; on a flat potential every move is accepted."""
-    sampler, noise = Barker(0.4), torch.randn(5, 2, 3, 2, generator=generator(), dtype=torch.float64)
+    sampler, noise = (
+        Barker(0.4),
+        torch.randn(5, 2, 3, 2, generator=generator(), dtype=torch.float64),
+    )
     for potential in (targets.coupled, targets.quartic, lambda x: 0 * x.flatten(1).sum(1)):
         _, move, _ = sampler.propose(potential, sampler.init(potential, starts()), generator())
         torch.testing.assert_close(move.abs(), 0.4**0.5 * noise.abs(), rtol=1e-12, atol=0)
-    flat = run_chains(sampler, lambda x: 0 * x.flatten(1).sum(1), starts(), 3, generator=generator())
+    flat = run_chains(
+        sampler, lambda x: 0 * x.flatten(1).sum(1), starts(), 3, generator=generator()
+    )
     assert (flat.info.acceptance == 1).all()
 
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from stanley.errors import StanleyError
-from stanley.samplers import MALA, Adjusted, Preconditioned, RandomWalk, ReplicaExchange, Stanley, run_chains
+from stanley.samplers import (
+    MALA,
+    Adjusted,
+    Preconditioned,
+    RandomWalk,
+    ReplicaExchange,
+    Stanley,
+    run_chains,
+)
 from stanley.types import Chunked, Potential
 
 from . import targets
@@ -38,9 +46,16 @@ class Widest:
 def test_chunks_change_nothing_but_the_memory(name, size):
     """Sums over the event of one chain alone: the same bits, whichever rows stand beside it."""
     widest = Widest()
-    whole = run_chains(SAMPLERS[name], targets.coupled, starts(), 4, generator=generator(), keep_every=1)
+    whole = run_chains(
+        SAMPLERS[name], targets.coupled, starts(), 4, generator=generator(), keep_every=1
+    )
     parts = run_chains(
-        SAMPLERS[name], Potential(Chunked(widest, size)), starts(), 4, generator=generator(), keep_every=1
+        SAMPLERS[name],
+        Potential(Chunked(widest, size)),
+        starts(),
+        4,
+        generator=generator(),
+        keep_every=1,
     )
     assert identical(whole.draws, parts.draws)
     assert whole.info.num_gradients == parts.info.num_gradients

@@ -28,7 +28,11 @@ def test_keeps_the_law_of_the_oracle(h):
     x = grid.grid(target, 901)
     chain = grid.unadjusted(x, *grid.clipped(target, x, h, 1.0))
     x0 = torch.from_numpy(chain.quantile(RNG.random(n)))[:, None]
-    draws = run_chains(ClippedLangevin(h, 1.0), targets.gaussian, x0, 4, generator=generator()).x[:, 0].numpy()
+    draws = (
+        run_chains(ClippedLangevin(h, 1.0), targets.gaussian, x0, 4, generator=generator())
+        .x[:, 0]
+        .numpy()
+    )
     assert cdf_distance(draws, chain.cdf) < dkw(n) + 2e-4
 
 
@@ -38,7 +42,8 @@ def test_small_steps_target_the_clipped_force():
     huber = np.exp(-np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5))
     huber /= huber.sum()
     distances = [
-        np.abs(grid.unadjusted(x, *grid.clipped(grid.GAUSSIAN, x, h, 1.0)).law - huber).sum() / 2 for h in (0.08, 0.02)
+        np.abs(grid.unadjusted(x, *grid.clipped(grid.GAUSSIAN, x, h, 1.0)).law - huber).sum() / 2
+        for h in (0.08, 0.02)
     ]
     assert distances[1] < distances[0] / 3
     assert distances[1] < 0.01
@@ -47,6 +52,8 @@ def test_small_steps_target_the_clipped_force():
 def test_a_huge_threshold_under_metropolis_is_mala():
     from stanley.samplers import MALA
 
-    a = run_chains(Adjusted(ClippedLangevin(0.3, 1e9)), targets.coupled, starts(), 8, generator=generator())
+    a = run_chains(
+        Adjusted(ClippedLangevin(0.3, 1e9)), targets.coupled, starts(), 8, generator=generator()
+    )
     b = run_chains(MALA(0.3), targets.coupled, starts(), 8, generator=generator())
     torch.testing.assert_close(a.x, b.x, rtol=1e-12, atol=1e-12)

@@ -36,13 +36,17 @@ N, STEPS = 40_000, 6
 TARGETS = {"gaussian": targets.NORMAL, "quartic": targets.LIGHT, "skewed": targets.SKEW}
 
 
-def leaves_invariant(sampler, exact: targets.Exact, potential=None, steps: int = STEPS, n: int = N) -> bool:
+def leaves_invariant(
+    sampler, exact: targets.Exact, potential=None, steps: int = STEPS, n: int = N
+) -> bool:
     """sup |F_m - F| ≤ √(ln(2/1e-7)/2m) over the m = 2n components of n chains in two dimensions.
 
     Components of π are independent, so an invariant kernel fails this with probability 1e-7 at most.
     """
     x0 = torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))
-    x = run_chains(sampler, potential or exact.potential, x0, steps, generator=generator(8)).x.numpy()
+    x = run_chains(
+        sampler, potential or exact.potential, x0, steps, generator=generator(8)
+    ).x.numpy()
     return cdf_distance(x.ravel(), exact.cdf) <= dkw(2 * n)
 
 
@@ -81,8 +85,15 @@ class Broken(Stanley):
     def log_ratio(self, potential, state, candidate, move):
         right = super().log_ratio(potential, state, candidate, move)
         reverse = self.law(potential, candidate, move.signs)
-        log_det = per_chain(reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()) / 2
-        return {"no ratio": 0 * right, "flipped": -right, "no log-determinant": right + log_det}[self.fault]
+        log_det = (
+            per_chain(
+                reverse.variance.expand_as(state.x).log() - move.variance.expand_as(state.x).log()
+            )
+            / 2
+        )
+        return {"no ratio": 0 * right, "flipped": -right, "no log-determinant": right + log_det}[
+            self.fault
+        ]
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
@@ -118,7 +129,9 @@ class BrokenHMC(HMC):
         if self.fault == "no test":
             return candidate, StepInfo(num_gradients=self.num_leapfrog)
         log_ratio = -per_chain(momentum**2 - end**2) / 2  # the kinetic term upside down
-        return metropolis(state, candidate, log_ratio, generator, StepInfo(num_gradients=self.num_leapfrog))
+        return metropolis(
+            state, candidate, log_ratio, generator, StepInfo(num_gradients=self.num_leapfrog)
+        )
 
 
 BROKEN = {
@@ -151,7 +164,9 @@ def test_negative_control_wrong_temperature(target, name):
 
 def test_frozen_start_is_not_exact_from_the_first_step():
     """Documented: γ is a function of the start, so a run from π leaves π at its first steps."""
-    assert not leaves_invariant(Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1, n=N)
+    assert not leaves_invariant(
+        Adjusted(Stanley(1.0, 0.5, refresh="start")), targets.NORMAL, steps=1, n=N
+    )
 
 
 # --- ranks, for reversible kernels
@@ -167,7 +182,9 @@ def rank_is_uniform(sampler, exact: targets.Exact, n: int = 20_000, length: int 
     """
     x0 = torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))
     backward, forward = (
-        run_chains(sampler, exact.potential, x0, length - 1, generator=generator(seed), keep_every=1).draws
+        run_chains(
+            sampler, exact.potential, x0, length - 1, generator=generator(seed), keep_every=1
+        ).draws
         for seed in (10, 11)
     )
     place = RNG.integers(0, length, n)

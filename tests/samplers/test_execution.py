@@ -73,13 +73,18 @@ def traced(monkeypatch):
 def run(sampler, how, potential=targets.coupled, x0=None, steps=5, rng=None):
     x0 = starts() if x0 is None else x0
     rng = rng or generator()
-    return run_chains(sampler, potential, x0, steps, generator=rng, keep_every=1, execution=how), rng.get_state()
+    return run_chains(
+        sampler, potential, x0, steps, generator=rng, keep_every=1, execution=how
+    ), rng.get_state()
 
 
 @pytest.mark.parametrize("name", TRACEABLE)
 def test_the_traced_step_is_the_eager_step_bit_for_bit(traced, name):
     """Draws, every number of the info, and where the generator stands in the end."""
-    (eager, left), (other, left_too) = run(TRACEABLE[name], "eager"), run(TRACEABLE[name], "compile")
+    (eager, left), (other, left_too) = (
+        run(TRACEABLE[name], "eager"),
+        run(TRACEABLE[name], "compile"),
+    )
     (found,) = execution.CACHE.values()
     assert isinstance(found, execution.Traced), found
     assert identical(eager.draws, other.draws)
@@ -91,8 +96,12 @@ def test_the_traced_step_is_the_eager_step_bit_for_bit(traced, name):
 
 def test_a_wrong_trace_is_seen(traced, monkeypatch):
     """Negative control: noise in another order."""
-    monkeypatch.setattr(execution.Tape, "take", lambda self, draw: torch.roll(next(self.numbers), 1, 0))
-    assert not identical(run(Langevin(0.1), "eager")[0].draws, run(Langevin(0.1), "compile")[0].draws)
+    monkeypatch.setattr(
+        execution.Tape, "take", lambda self, draw: torch.roll(next(self.numbers), 1, 0)
+    )
+    assert not identical(
+        run(Langevin(0.1), "eager")[0].draws, run(Langevin(0.1), "compile")[0].draws
+    )
 
 
 @pytest.mark.parametrize(("sampler", "reason"), NOT_TRACEABLE.values(), ids=NOT_TRACEABLE)
@@ -200,7 +209,9 @@ def test_few_traces_are_kept(traced):
 
 
 def test_an_adapted_sampler_runs_compiled(traced):
-    sampler, x = adapt(MALA(0.1), targets.gaussian, starts(), 30, generator=generator(), precondition="both")
+    sampler, x = adapt(
+        MALA(0.1), targets.gaussian, starts(), 30, generator=generator(), precondition="both"
+    )
     assert identical(run(sampler, "eager", x0=x)[0].draws, run(sampler, "compile", x0=x)[0].draws)
 
 
@@ -223,7 +234,9 @@ def test_a_potential_without_a_hash_is_refused(traced):
         run(Langevin(0.1), "compile", Own())
 
 
-@pytest.mark.parametrize(("how", "told"), [("graph", "captures CUDA graphs"), ("fast", "execution is 'fast'")])
+@pytest.mark.parametrize(
+    ("how", "told"), [("graph", "captures CUDA graphs"), ("fast", "execution is 'fast'")]
+)
 def test_bad_requests(how, told):
     with pytest.raises(StanleyError, match=told):
         run(Langevin(0.1), how)
@@ -237,6 +250,7 @@ def test_a_captured_graph_is_the_eager_step(name):
     if name == "preconditioned":
         pytest.skip("its scale is on the host")
     runs = [
-        run(TRACEABLE[name], how, x0=x0, rng=torch.Generator("cuda").manual_seed(0))[0] for how in ("eager", "graph")
+        run(TRACEABLE[name], how, x0=x0, rng=torch.Generator("cuda").manual_seed(0))[0]
+        for how in ("eager", "graph")
     ]
     torch.testing.assert_close(runs[0].draws, runs[1].draws, rtol=1e-9, atol=1e-9)

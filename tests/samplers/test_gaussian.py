@@ -62,7 +62,8 @@ def hamiltonian_chain(eps: float, num: int) -> torch.Tensor:
 @pytest.mark.parametrize("h", [0.1, 0.8])
 def test_langevin_has_its_finite_time_law(h):
     has_law(
-        run_chains(Langevin(h), targets.anisotropic, starts(), STEPS, generator=generator()).x, *langevin_law(h, STEPS)
+        run_chains(Langevin(h), targets.anisotropic, starts(), STEPS, generator=generator()).x,
+        *langevin_law(h, STEPS),
     )
 
 
@@ -79,7 +80,11 @@ def test_the_two_oracles_are_one_where_they_must_be():
 
 @pytest.mark.parametrize(
     ("mean", "covariance"),
-    [langevin_law(0.8, STEPS - 1), langevin_law(0.76, STEPS), (np.zeros(2), np.linalg.inv(PRECISION))],
+    [
+        langevin_law(0.8, STEPS - 1),
+        langevin_law(0.76, STEPS),
+        (np.zeros(2), np.linalg.inv(PRECISION)),
+    ],
     ids=["a step less", "a step 5 % smaller", "the target"],
 )
 def test_negative_control_another_law(mean, covariance):

@@ -44,17 +44,23 @@ def arguments(law, h, th):
 def test_stationary_law_of_unadjusted_chains(target, law, h, th, second, fourth, rate):
     def read(x):
         chain = grid.unadjusted(x, *law(target, x, *arguments(law, h, th)))
-        return np.array([chain.moment(2), chain.moment(4), chain.second_eigenvalue() if rate else 0.0])
+        return np.array(
+            [chain.moment(2), chain.moment(4), chain.second_eigenvalue() if rate else 0.0]
+        )
 
     found = grid.extrapolated(read, target, th)
     np.testing.assert_allclose(found, [second, fourth, rate or 0.0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("target", "law", "h", "th", "second", "fourth", "acceptance", "rate"), ADJUSTED)
+@pytest.mark.parametrize(
+    ("target", "law", "h", "th", "second", "fourth", "acceptance", "rate"), ADJUSTED
+)
 def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
     def read(x):
         chain = grid.adjusted(target, x, *law(target, x, *arguments(law, h, th)))
-        np.testing.assert_allclose(chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12)  # π is left invariant
+        np.testing.assert_allclose(
+            chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12
+        )  # π is left invariant
         values = [
             chain.moment(2),
             chain.moment(4),
@@ -64,7 +70,9 @@ def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
         return np.array(values)
 
     found = grid.extrapolated(read, target, th)
-    np.testing.assert_allclose(found, [second, fourth, acceptance, rate or 0.0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        found, [second, fourth, acceptance, rate or 0.0], rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("target", [GAUSSIAN, QUARTIC, SKEWED])
@@ -95,7 +103,9 @@ def test_langevin_draws_from_the_law_of_the_oracle():
     candidate, noise, _ = Langevin(0.2).propose(targets.quartic, state, stream())
     mean, variance = grid.langevin(QUARTIC, x, 0.2)
     np.testing.assert_allclose(
-        (candidate.x[:, 0] - torch.from_numpy(variance).sqrt() * noise[:, 0]).numpy(), mean, atol=1e-11
+        (candidate.x[:, 0] - torch.from_numpy(variance).sqrt() * noise[:, 0]).numpy(),
+        mean,
+        atol=1e-11,
     )
 
 

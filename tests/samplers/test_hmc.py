@@ -50,18 +50,28 @@ class TestHMC(DetailedBalance):
         state = sampler.init(potential, starts(SHAPES[shape], seed=7))
         for _ in range(3):
             copy = clone(rng)
-            num, p = sampler.length(copy), torch.randn(state.x.shape, generator=copy, dtype=torch.float64)
+            num, p = (
+                sampler.length(copy),
+                torch.randn(state.x.shape, generator=copy, dtype=torch.float64),
+            )
             y, end = verlet(potential, state.x, p, sampler.step_size, num)
             back, start = verlet(potential, y, -end, sampler.step_size, num)
             torch.testing.assert_close(back, state.x, rtol=1e-9, atol=1e-9)
             torch.testing.assert_close(start, -p, rtol=1e-9, atol=1e-9)
             here, there = hamiltonian(potential, state.x, p), hamiltonian(potential, y, -end)
             again = hamiltonian(potential, back, start)
-            flow, counter = -here + (here - there).clamp(max=0), -there + (there - again).clamp(max=0)
+            flow, counter = (
+                -here + (here - there).clamp(max=0),
+                -there + (there - again).clamp(max=0),
+            )
             torch.testing.assert_close(flow, counter, rtol=1e-9, atol=1e-9)
 
-            after, info = sampler.step(potential, state, rng)  # the same momentum, by the cloned generator
-            torch.testing.assert_close(info.acceptance, (here - there).clamp(max=0).exp(), rtol=1e-9, atol=1e-12)
+            after, info = sampler.step(
+                potential, state, rng
+            )  # the same momentum, by the cloned generator
+            torch.testing.assert_close(
+                info.acceptance, (here - there).clamp(max=0).exp(), rtol=1e-9, atol=1e-12
+            )
             assert info.num_gradients == num
             for chain in range(len(y)):
                 if identical(after.x[chain], state.x[chain]):
@@ -120,7 +130,9 @@ def test_leapfrog_preserves_volume(num):
     def euler(x, p):
         return x + eps * p, p - eps * formulas.gradient(targets.coupled, x)
 
-    torch.testing.assert_close(determinants(flow, x, p), torch.ones(6, dtype=torch.float64), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        determinants(flow, x, p), torch.ones(6, dtype=torch.float64), rtol=0, atol=1e-6
+    )
     assert ((determinants(euler, x, p) - 1).abs() > 1e-3).all()
 
 
@@ -131,7 +143,12 @@ def test_leapfrog_is_of_order_two():
     for n in (20, 40, 80):
         after, end = leapfrog(targets.coupled, state, p, 0.4 / n, n)
         errors.append(
-            float((hamiltonian(targets.coupled, after.x, end) - hamiltonian(targets.coupled, state.x, p)).norm())
+            float(
+                (
+                    hamiltonian(targets.coupled, after.x, end)
+                    - hamiltonian(targets.coupled, state.x, p)
+                ).norm()
+            )
         )
     first, second = errors[0] / errors[1], errors[1] / errors[2]
     assert abs(second - 4) < 0.02
@@ -176,7 +193,9 @@ def test_without_jitter_the_length_is_fixed_and_costs_no_draw():
 
 def test_takes_a_piecewise_linear_energy():
     """First derivatives are enough."""
-    result = run_chains(HMC(0.3, 3), lambda x: x.abs().sum(1), starts((6, 3)), 5, generator=generator())
+    result = run_chains(
+        HMC(0.3, 3), lambda x: x.abs().sum(1), starts((6, 3)), 5, generator=generator()
+    )
     assert result.x.isfinite().all()
     assert (result.info.acceptance > 0).all()
 

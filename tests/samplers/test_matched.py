@@ -31,7 +31,9 @@ def noise_variance(sampler, potential, x0) -> torch.Tensor:
 def test_noise_is_isotropic_with_stanleys_mean_variance(scope):
     sampler, x0 = MatchedLangevin(0.1, 0.7, scope), starts()
     stanley = Stanley(0.1, 0.7, scope)
-    theirs = stanley.law(targets.coupled, stanley.init(targets.coupled, x0), None).variance.expand_as(x0)
+    theirs = stanley.law(
+        targets.coupled, stanley.init(targets.coupled, x0), None
+    ).variance.expand_as(x0)
     ours = noise_variance(sampler, targets.coupled, x0)
     torch.testing.assert_close(ours, theirs.mean().expand_as(x0), rtol=1e-9, atol=0)
     torch.testing.assert_close(ours.sum(), theirs.sum(), rtol=1e-9, atol=0)
@@ -45,6 +47,8 @@ def test_the_mean_is_over_finite_chains(scope, bad):
     others = [0, 1, 3, 4]
     walled = targets.walled(targets.gaussian, bad)
     stanley = Stanley(0.1, 0.7, scope)
-    theirs = stanley.law(targets.gaussian, stanley.init(targets.gaussian, x0[others]), None).variance.mean()
+    theirs = stanley.law(
+        targets.gaussian, stanley.init(targets.gaussian, x0[others]), None
+    ).variance.mean()
     ours = noise_variance(sampler, walled, x0)[others]
     torch.testing.assert_close(ours, theirs.expand_as(ours), rtol=1e-9, atol=0)

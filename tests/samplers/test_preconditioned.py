@@ -30,7 +30,9 @@ from .bounds import cdf_distance, dkw
 from .invariants import IMAGE, Invariants, generator, identical, starts
 
 #: Powers of two: x/s and s⊙z are exact, so that two runs are one run bit for bit.
-POWERS = 2.0 ** torch.tensor([-1, 0, -2, 1, -1, 0, -1, -2, 0, 1, -1, -2], dtype=torch.float64).reshape(IMAGE[1:])
+POWERS = 2.0 ** torch.tensor(
+    [-1, 0, -2, 1, -1, 0, -1, -2, 0, 1, -1, -2], dtype=torch.float64
+).reshape(IMAGE[1:])
 #: Not exact in binary.
 WIDTHS = torch.linspace(0.3, 1.7, 12, dtype=torch.float64).reshape(IMAGE[1:])
 
@@ -79,16 +81,24 @@ def test_a_scale_of_one_is_the_sampler_itself(inner):
 def test_langevin_takes_the_step_of_its_formula():
     """x' = x - (h/2)·s²⊙∇U + √h·s⊙ξ, with the ξ of the same generator."""
     x, h = starts(), 0.1
-    found = run_chains(Preconditioned(Langevin(h), WIDTHS), targets.coupled, x, 1, generator=generator()).x
+    found = run_chains(
+        Preconditioned(Langevin(h), WIDTHS), targets.coupled, x, 1, generator=generator()
+    ).x
     noise = torch.randn(x.shape, generator=generator(), dtype=x.dtype)
-    expected = x - h / 2 * WIDTHS**2 * formulas.gradient(targets.coupled, x) + h**0.5 * WIDTHS * noise
+    expected = (
+        x - h / 2 * WIDTHS**2 * formulas.gradient(targets.coupled, x) + h**0.5 * WIDTHS * noise
+    )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_rejected_chain_keeps_its_bits_from_the_start_on(dtype):
     """Widths that are not powers of two, h so large that most moves are refused."""
-    sampler, rng, x0 = Preconditioned(MALA(3.0), WIDTHS), generator(), starts((400, *IMAGE[1:]), dtype=dtype)
+    sampler, rng, x0 = (
+        Preconditioned(MALA(3.0), WIDTHS),
+        generator(),
+        starts((400, *IMAGE[1:]), dtype=dtype),
+    )
     state = sampler.init(targets.gaussian, x0)
     assert identical(state.x, x0)
     stayed = 0
@@ -113,12 +123,16 @@ def ill_conditioned(x):
 def leaves_invariant(inner, steps: int = 6, n: int = 30_000) -> bool:
     """x_i/s_i of n chains, 3n independent N(0, 1): the DKW bound at 1e-7."""
     x0 = WIDE * torch.randn(n, 3, generator=generator(2), dtype=torch.float64)
-    x = run_chains(Preconditioned(inner, 1.3 * WIDE), ill_conditioned, x0, steps, generator=generator(3)).x
+    x = run_chains(
+        Preconditioned(inner, 1.3 * WIDE), ill_conditioned, x0, steps, generator=generator(3)
+    ).x
     return cdf_distance((x / WIDE).numpy().ravel(), targets.NORMAL.cdf) <= dkw(3 * n)
 
 
 @pytest.mark.parametrize(
-    "inner", [MALA(0.5), HMC(0.4, 3), Adjusted(Stanley(0.5, 1.0, "sample")), Barker(0.5)], ids=lambda s: s.kind
+    "inner",
+    [MALA(0.5), HMC(0.4, 3), Adjusted(Stanley(0.5, 1.0, "sample")), Barker(0.5)],
+    ids=lambda s: s.kind,
 )
 def test_leaves_an_ill_conditioned_gaussian_invariant(inner):
     assert leaves_invariant(inner)
@@ -132,13 +146,19 @@ def test_negative_control_unadjusted(inner):
 def test_moves_a_width_at_a_time():
     """Acceptance and moves in z are those of MALA on N(0, I): the same bits but for the rounding of s⊙(x/s)."""
     z0 = torch.randn(50, 3, generator=generator(), dtype=torch.float64)
-    stretched = run_chains(Preconditioned(MALA(0.5), WIDE), ill_conditioned, WIDE * z0, 5, generator=generator(1))
+    stretched = run_chains(
+        Preconditioned(MALA(0.5), WIDE), ill_conditioned, WIDE * z0, 5, generator=generator(1)
+    )
     round_one = run_chains(MALA(0.5), targets.gaussian, z0, 5, generator=generator(1))
     torch.testing.assert_close(stretched.x / WIDE, round_one.x, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(stretched.info.acceptance, round_one.info.acceptance, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        stretched.info.acceptance, round_one.info.acceptance, rtol=1e-9, atol=1e-9
+    )
 
 
-@pytest.mark.parametrize(("inner", "adjusted", "target"), [(HMC(0.1), True, 0.8), (Langevin(0.1), False, 0.574)])
+@pytest.mark.parametrize(
+    ("inner", "adjusted", "target"), [(HMC(0.1), True, 0.8), (Langevin(0.1), False, 0.574)]
+)
 def test_speaks_for_the_sampler_inside(inner, adjusted, target):
     sampler = Preconditioned(inner, POWERS)
     traits = traits_of(sampler)
@@ -154,11 +174,19 @@ def test_refuses_a_scale_that_is_no_width(bad):
 
 def test_refuses_a_scale_of_another_shape():
     with pytest.raises(StanleyError, match=r"scale has shape \(3,\), must be \(2, 3, 2\)"):
-        run_chains(Preconditioned(MALA(0.1), torch.ones(3)), targets.coupled, starts(), 1, generator=generator())
+        run_chains(
+            Preconditioned(MALA(0.1), torch.ones(3)),
+            targets.coupled,
+            starts(),
+            1,
+            generator=generator(),
+        )
 
 
 def test_is_wrapped_around_the_metropolis_test():
-    with pytest.raises(StanleyError, match=r"Adjusted\(Preconditioned\): wrap it the other way round"):
+    with pytest.raises(
+        StanleyError, match=r"Adjusted\(Preconditioned\): wrap it the other way round"
+    ):
         Adjusted(Preconditioned(Langevin(0.1), POWERS))  # type: ignore[arg-type]
 
 

@@ -57,7 +57,9 @@ def test_drift_is_the_divergence_of_the_metric(beta, bias_correction):
     sampler = PreconditionedLangevin(0.3, beta, 0.2, bias_correction, "drift")
     x, steps = starts((3, 4)), 4
     state = sampler.init(targets.coupled, x)
-    state = state._replace(memory=SecondMoment(torch.rand(x.shape, generator=generator(), dtype=x.dtype), steps))
+    state = state._replace(
+        memory=SecondMoment(torch.rand(x.shape, generator=generator(), dtype=x.dtype), steps)
+    )
     plain = replace(sampler, correction="none")
 
     def metric(flat):  # (4,) -> (4,), written out
@@ -72,11 +74,15 @@ def test_drift_is_the_divergence_of_the_metric(beta, bias_correction):
     base = plain.law(targets.coupled, state)
     means = []
     for bits in range(2**4):
-        signs = torch.tensor([1.0 if bits >> i & 1 else -1.0 for i in range(4)], dtype=x.dtype).expand_as(x)
+        signs = torch.tensor(
+            [1.0 if bits >> i & 1 else -1.0 for i in range(4)], dtype=x.dtype
+        ).expand_as(x)
         law = sampler.law(targets.coupled, state, signs)
         torch.testing.assert_close(law.variance, base.variance, rtol=0, atol=0)
         means.append(law.mean - base.mean)
-    torch.testing.assert_close(torch.stack(means).mean(0), 0.15 * torch.stack(divergence), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        torch.stack(means).mean(0), 0.15 * torch.stack(divergence), rtol=1e-9, atol=1e-12
+    )
     assert (torch.stack(divergence).abs() > 1e-4).any()
 
 
@@ -123,7 +129,9 @@ def test_what_it_targets_as_the_step_vanishes():
         assert abs(total_variation(0.02, weight, wrong) - 0.134) < 0.003
 
 
-@pytest.mark.parametrize(("correction", "power", "other"), [("none", 1.0, 0.5), ("drift", 0.5, 1.0)])
+@pytest.mark.parametrize(
+    ("correction", "power", "other"), [("none", 1.0, 0.5), ("drift", 0.5, 1.0)]
+)
 def test_at_fixed_beta_the_metric_follows_the_chain(correction, power, other):
     """The docstring's π·(ε + |∂U|)^β with 'drift' and π·(ε + |∂U|) without, β = ½, ε = 1, on N(0, 1), as h → 0.
 
@@ -142,10 +150,18 @@ def test_at_fixed_beta_the_metric_follows_the_chain(correction, power, other):
         start = np.interp(RNG.random(chains), np.cumsum(law(power)), x)
         sampler = PreconditionedLangevin(h, 0.5, 1.0, correction=correction)
         x0, steps = torch.from_numpy(start)[:, None], int(12 / h)
-        draws = run_chains(sampler, targets.gaussian, x0, steps, generator=generator(6), keep_every=4).draws
+        draws = run_chains(
+            sampler, targets.gaussian, x0, steps, generator=generator(6), keep_every=4
+        ).draws
         found.append((draws[len(draws) // 2 :] ** 2).mean(0)[:, 0])
-    (coarse, fine), errors = (f.mean() for f in found), [float(f.std()) / chains**0.5 for f in found]
-    limit, bound = float(fine + (fine - coarse) / 3), 0.011 + SIGMAS * (16 * errors[1] ** 2 + errors[0] ** 2) ** 0.5 / 3
+    (coarse, fine), errors = (
+        (f.mean() for f in found),
+        [float(f.std()) / chains**0.5 for f in found],
+    )
+    limit, bound = (
+        float(fine + (fine - coarse) / 3),
+        0.011 + SIGMAS * (16 * errors[1] ** 2 + errors[0] ** 2) ** 0.5 / 3,
+    )
     assert abs(limit - law(power) @ x**2) < bound
     assert min(abs(limit - law(p) @ x**2) for p in (other, 0.0)) > bound
 
@@ -190,5 +206,7 @@ def test_drift_refuses_a_kinked_network():
 
 
 def test_is_not_adjustable_and_says_why():
-    with pytest.raises(StanleyError, match=r"Adjusted\(PreconditionedLangevin\): its metric depends"):
+    with pytest.raises(
+        StanleyError, match=r"Adjusted\(PreconditionedLangevin\): its metric depends"
+    ):
         Adjusted(PreconditionedLangevin(0.1))

@@ -48,11 +48,20 @@ class TestReplicaExchange(Invariants):
 
 @pytest.mark.parametrize(
     "inner",
-    [MALA(0.3), Langevin(0.1), Underdamped(0.2), Stanley(0.1), PreconditionedLangevin(0.1), HMC(0.2, 3)],
+    [
+        MALA(0.3),
+        Langevin(0.1),
+        Underdamped(0.2),
+        Stanley(0.1),
+        PreconditionedLangevin(0.1),
+        HMC(0.2, 3),
+    ],
     ids=lambda s: s.kind,
 )
 def test_one_temperature_is_the_sampler_itself(inner):
-    a = run_chains(ReplicaExchange(inner, (1.0,)), targets.coupled, starts(), 8, generator=generator())
+    a = run_chains(
+        ReplicaExchange(inner, (1.0,)), targets.coupled, starts(), 8, generator=generator()
+    )
     b = run_chains(inner, targets.coupled, starts(), 8, generator=generator())
     assert identical(a.x, b.x)
     assert identical(a.info.acceptance, b.info.acceptance)
@@ -78,7 +87,9 @@ def test_log_ratio_is_that_of_the_joint_densities_and_antisymmetric(t_low, t_hig
     torch.testing.assert_close(log_swap(low, high, t_low, t_high), expected, rtol=1e-11, atol=1e-11)
     low_after = evaluate(tempered(targets.coupled, t_low), high.x)
     high_after = evaluate(tempered(targets.coupled, t_high), low.x)
-    torch.testing.assert_close(log_swap(low_after, high_after, t_low, t_high), -expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(
+        log_swap(low_after, high_after, t_low, t_high), -expected, rtol=1e-11, atol=1e-11
+    )
 
 
 def test_a_swap_exchanges_points_and_what_belongs_to_them_and_nothing_else():
@@ -101,9 +112,15 @@ def test_a_swap_exchanges_points_and_what_belongs_to_them_and_nothing_else():
     for state, temperature in ((after_low, t_low), (after_high, t_high)):
         u = tempered(targets.coupled, temperature)
         torch.testing.assert_close(state.potential, u(state.x), rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(state.grad, formulas.gradient(u, state.x), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            state.grad, formulas.gradient(u, state.x), rtol=1e-10, atol=1e-10
+        )
     for after, before in ((after_low, low), (after_high, high)):
-        assert (after.threshold, after.scale, after.memory) == (before.threshold, before.scale, before.memory)
+        assert (after.threshold, after.scale, after.memory) == (
+            before.threshold,
+            before.scale,
+            before.memory,
+        )
 
 
 @pytest.mark.parametrize("outside", [float("nan"), float("inf"), -float("inf")])
@@ -113,7 +130,9 @@ def test_a_non_finite_ratio_is_refused(outside, where):
     potential = (low if where == "low" else high).potential.clone()
     potential[2] = outside
     low, high = (
-        (low._replace(potential=potential), high) if where == "low" else (low, high._replace(potential=potential))
+        (low._replace(potential=potential), high)
+        if where == "low"
+        else (low, high._replace(potential=potential))
     )
     after_low, after_high, acceptance = swap(low, high, 1.0, 2.0, generator())
     assert identical(after_low.x[2], low.x[2])
@@ -133,7 +152,9 @@ def test_a_swap_happens_as_often_as_it_says(log_alpha):
     low = ChainState(x, x[:, 0], x)
     high = ChainState(x + 1, x[:, 0] - log_alpha, x)  # U_2/2
     after_low, after_high, acceptance = swap(low, high, 1.0, 2.0, generator())
-    torch.testing.assert_close(acceptance, torch.full_like(acceptance, min(1.0, math.exp(log_alpha))))
+    torch.testing.assert_close(
+        acceptance, torch.full_like(acceptance, min(1.0, math.exp(log_alpha)))
+    )
     assert identical(after_low.x, 1 - after_high.x)
     assert abs(float(after_low.x.mean()) - min(1.0, math.exp(log_alpha))) <= hoeffding(n)
 
@@ -164,7 +185,9 @@ def test_reports_the_mean_over_the_swaps_that_were_tried():
     rates = torch.stack(rates)
     expected = torch.stack([rates[::2, 0].mean(), rates[1::2, 1].mean()])
     torch.testing.assert_close(result.info.swap_acceptance, expected)
-    once = run_chains(sampler, targets.coupled, starts(), 1, generator=generator()).info.swap_acceptance
+    once = run_chains(
+        sampler, targets.coupled, starts(), 1, generator=generator()
+    ).info.swap_acceptance
     assert once.isnan().tolist() == [False, True]
 
 
@@ -178,10 +201,15 @@ def test_each_replica_has_its_own_potential_step_size_and_memory():
     state, _ = sampler.step(targets.coupled, state, generator())
     momenta = [state.memory.own, *(hot.memory for hot in state.memory.hot)]
     assert not any(identical(a, b) for a in momenta for b in momenta if a is not b)
-    assert run_chains(sampler, targets.coupled, starts(), 5, generator=generator()).info.num_gradients == 3 * 6
+    assert (
+        run_chains(sampler, targets.coupled, starts(), 5, generator=generator()).info.num_gradients
+        == 3 * 6
+    )
 
 
-@pytest.mark.parametrize(("inner", "adjusted", "target"), [(HMC(0.1), True, 0.8), (Langevin(0.1), False, 0.574)])
+@pytest.mark.parametrize(
+    ("inner", "adjusted", "target"), [(HMC(0.1), True, 0.8), (Langevin(0.1), False, 0.574)]
+)
 def test_speaks_for_the_sampler_inside(inner, adjusted, target):
     sampler = ReplicaExchange(inner)
     traits = traits_of(sampler)
@@ -196,7 +224,10 @@ N = 40_000
 
 def exact_ladder(n: int) -> list[torch.Tensor]:
     """π_r = N(0, T_r·I) in two dimensions, for U = |x|²/2."""
-    return [t**0.5 * torch.randn(n, 2, generator=generator(i), dtype=torch.float64) for i, t in enumerate(TEMPERATURES)]
+    return [
+        t**0.5 * torch.randn(n, 2, generator=generator(i), dtype=torch.float64)
+        for i, t in enumerate(TEMPERATURES)
+    ]
 
 
 def exact_state(sampler, potential, points):
@@ -213,12 +244,15 @@ def keeps_its_laws(inner, steps: int = 6) -> bool:
         state, _ = sampler.step(targets.gaussian, state, rng)
     points = [state.x, *(hot.x for hot in state.memory.hot)]
     distances = [
-        cdf_distance(x.numpy().ravel() / t**0.5, targets.NORMAL.cdf) for t, x in zip(TEMPERATURES, points, strict=True)
+        cdf_distance(x.numpy().ravel() / t**0.5, targets.NORMAL.cdf)
+        for t, x in zip(TEMPERATURES, points, strict=True)
     ]
     return max(distances) <= dkw(2 * N)
 
 
-@pytest.mark.parametrize("inner", [MALA(0.5), HMC(0.5, 2), Adjusted(Stanley(0.5, 1.0))], ids=lambda s: s.kind)
+@pytest.mark.parametrize(
+    "inner", [MALA(0.5), HMC(0.5, 2), Adjusted(Stanley(0.5, 1.0))], ids=lambda s: s.kind
+)
 def test_leaves_every_tempered_law_invariant(inner):
     assert keeps_its_laws(inner)
 
@@ -228,7 +262,9 @@ def test_leaves_every_tempered_law_invariant(inner):
     {
         "flipped": lambda right, low, high, a, b: -right,
         "always": lambda right, low, high, a, b: 0 * right,
-        "tempered energies": lambda right, low, high, a, b: (1 / a - 1 / b) * (low.potential - high.potential),
+        "tempered energies": lambda right, low, high, a, b: (
+            (1 / a - 1 / b) * (low.potential - high.potential)
+        ),
     }.items(),
     ids=lambda f: f[0],
 )
@@ -240,7 +276,10 @@ def test_negative_control_wrong_swap_ratio(monkeypatch, fault):
 
 def test_swap_rate_between_exact_replicas():
     """U_r = T_r·E, E exponential in two dimensions: E min(1, α) = 2·P(U_i > U_j) = 2T_i/(T_i + T_j). Hoeffding."""
-    states = [evaluate(tempered(targets.gaussian, t), x) for t, x in zip(TEMPERATURES, exact_ladder(N), strict=True)]
+    states = [
+        evaluate(tempered(targets.gaussian, t), x)
+        for t, x in zip(TEMPERATURES, exact_ladder(N), strict=True)
+    ]
     for i in range(2):
         a, b = TEMPERATURES[i : i + 2]
         _, _, acceptance = swap(states[i], states[i + 1], a, b, generator())
@@ -281,7 +320,10 @@ def test_reaches_a_second_mode_that_the_sampler_alone_does_not():
         ({"power": -1.0}, "power is -1.0"),
         ({"power": float("nan")}, "power is nan"),
         ({"sampler": ReplicaExchange(MALA(0.1))}, r"ReplicaExchange\(ReplicaExchange\)"),
-        ({"sampler": Preconditioned(MALA(0.1), torch.ones(2))}, r"ReplicaExchange\(Preconditioned\)"),
+        (
+            {"sampler": Preconditioned(MALA(0.1), torch.ones(2))},
+            r"ReplicaExchange\(Preconditioned\)",
+        ),
     ],
 )
 def test_refuses_in_one_line(change, says):

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from stanley.errors import StanleyError
-from stanley.samplers import AMALA, MALA, ClippedLangevin, Langevin, MatchedLangevin, Stanley, run_chains
+from stanley.samplers import (
+    AMALA,
+    MALA,
+    ClippedLangevin,
+    Langevin,
+    MatchedLangevin,
+    Stanley,
+    run_chains,
+)
 
 from . import formulas, targets
 from .invariants import generator, identical, starts
@@ -49,11 +57,18 @@ def test_generator_and_start_share_a_device():
 
 @pytest.mark.parametrize(("steps", "every", "kept"), [(6, 1, 6), (6, 2, 3), (7, 3, 2), (5, 5, 1)])
 def test_keeps_every_nth_state(steps, every, kept):
-    thin = run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=every)
-    full = run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=1)
+    thin = run_chains(
+        Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=every
+    )
+    full = run_chains(
+        Langevin(0.1), targets.coupled, starts(), steps, generator=generator(), keep_every=1
+    )
     assert identical(thin.draws, full.draws[every - 1 :: every][:kept])
     assert identical(full.draws[-1], full.x)
-    assert run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator()).draws is None
+    assert (
+        run_chains(Langevin(0.1), targets.coupled, starts(), steps, generator=generator()).draws
+        is None
+    )
 
 
 def test_reports_means_over_the_steps():
@@ -62,7 +77,10 @@ def test_reports_means_over_the_steps():
     state, acceptance, norm = sampler.init(targets.coupled, starts()), 0, 0
     for _ in range(5):
         state, info = sampler.step(targets.coupled, state, rng)
-        acceptance, norm = acceptance + info.acceptance / 5, norm + state.grad.flatten(1).norm(dim=1) / 5
+        acceptance, norm = (
+            acceptance + info.acceptance / 5,
+            norm + state.grad.flatten(1).norm(dim=1) / 5,
+        )
     torch.testing.assert_close(result.info.acceptance, acceptance)
     torch.testing.assert_close(result.info.grad_norm, norm)
     assert (result.info.step_scale == 1).all()
@@ -93,15 +111,21 @@ def test_reports_the_mean_scale_over_steps_and_event(sampler, scope):
 def test_progress_changes_nothing(capsys):
     a = run_chains(MALA(0.1), targets.coupled, starts(), 5, generator=generator(), progress=True)
     assert capsys.readouterr().out == ""
-    assert identical(a.x, run_chains(MALA(0.1), targets.coupled, starts(), 5, generator=generator()).x)
+    assert identical(
+        a.x, run_chains(MALA(0.1), targets.coupled, starts(), 5, generator=generator()).x
+    )
 
 
 def test_runs_under_inference_settings_of_the_caller():
     """Gradients to x are taken whether or not the caller, or the weights, ask for gradients."""
     net = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 1)).double().requires_grad_(False)
     with torch.no_grad():
-        a = run_chains(Langevin(0.1), lambda x: net(x).squeeze(1), starts((4, 3)), 3, generator=generator())
+        a = run_chains(
+            Langevin(0.1), lambda x: net(x).squeeze(1), starts((4, 3)), 3, generator=generator()
+        )
     net.requires_grad_(True)
-    b = run_chains(Langevin(0.1), lambda x: net(x).squeeze(1), starts((4, 3)), 3, generator=generator())
+    b = run_chains(
+        Langevin(0.1), lambda x: net(x).squeeze(1), starts((4, 3)), 3, generator=generator()
+    )
     assert identical(a.x, b.x)
     assert all(p.grad is None for p in net.parameters())

@@ -34,7 +34,9 @@ def test_quantile_is_the_nearest_order_statistic(scope, q, chains):
 def test_quantile_ignores_non_finite_chains(scope, bad):
     grad = starts((9, 2, 3, 2))
     spoiled = torch.cat([grad[:4], torch.full((2, 2, 3, 2), bad, dtype=grad.dtype), grad[4:]])
-    assert resolve_threshold(Quantile(0.7), spoiled, scope) == resolve_threshold(Quantile(0.7), grad, scope)
+    assert resolve_threshold(Quantile(0.7), spoiled, scope) == resolve_threshold(
+        Quantile(0.7), grad, scope
+    )
 
 
 def test_quantile_of_zero_gradients_gives_full_steps():
@@ -48,7 +50,9 @@ def test_quantile_of_zero_gradients_gives_full_steps():
 @pytest.mark.parametrize("scope", SCOPES)
 def test_magnitude(scope):
     grad = torch.randn(4, 2, 3, 2, generator=generator(), dtype=torch.float64)
-    torch.testing.assert_close(magnitude(grad, scope).expand_as(grad), formulas.size(grad, scope), rtol=1e-13, atol=0)
+    torch.testing.assert_close(
+        magnitude(grad, scope).expand_as(grad), formulas.size(grad, scope), rtol=1e-13, atol=0
+    )
 
 
 @pytest.mark.parametrize("q", [0.0, 1.0, -0.1, float("nan")])

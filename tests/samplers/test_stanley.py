@@ -12,7 +12,15 @@ import torch
 from torch import nn
 
 from stanley.errors import StanleyError
-from stanley.samplers import Adjusted, ClippedLangevin, Langevin, Quantile, Stanley, evaluate, run_chains
+from stanley.samplers import (
+    Adjusted,
+    ClippedLangevin,
+    Langevin,
+    Quantile,
+    Stanley,
+    evaluate,
+    run_chains,
+)
 from tests.seeds import RNG
 
 from . import formulas, grid, targets
@@ -35,10 +43,16 @@ class TestStanley(Invariants):
         y, _, _ = sampler.propose(potential, sampler.init(potential, x), generator(11))
         here = formulas.gamma(formulas.gradient(potential, x), 1.0, sampler.scope, sampler.floor)
         mean = x - sampler.step_size / 2 * here * formulas.gradient(potential, x)
-        noise = (sampler.step_size * here).sqrt() * torch.randn(x.shape, generator=generator(23), dtype=x.dtype)
-        there = formulas.gamma(formulas.gradient(potential, mean + noise), 1.0, sampler.scope, sampler.floor)
+        noise = (sampler.step_size * here).sqrt() * torch.randn(
+            x.shape, generator=generator(23), dtype=x.dtype
+        )
+        there = formulas.gamma(
+            formulas.gradient(potential, mean + noise), 1.0, sampler.scope, sampler.floor
+        )
         again = mean + (1 + there / here) / 2 * noise
-        draws, again = (z.reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy() for z in (y.x, again))
+        draws, again = (
+            z.reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy() for z in (y.x, again)
+        )
         for power in (1, 2):
             a, b = draws**power, again**power
             error = np.abs(a.mean(0) - b.mean(0)) / np.sqrt((a.var(0) + b.var(0)) / copies)
@@ -56,7 +70,9 @@ def test_gamma_is_its_formula(scope, floor):
     sampler = Stanley(0.1, 0.7, scope, floor=floor)
     state = sampler.init(targets.coupled, starts())
     gamma = sampler.scale(state).expand_as(state.x)
-    torch.testing.assert_close(gamma, formulas.gamma(state.grad, 0.7, scope, floor), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        gamma, formulas.gamma(state.grad, 0.7, scope, floor), rtol=1e-12, atol=0
+    )
     assert ((gamma >= floor) & (gamma <= 1)).all()
     assert (gamma < 1).any()
     if scope == "element" and not floor:
@@ -69,14 +85,17 @@ def test_gamma_is_its_formula(scope, floor):
 def test_pixel_scope_of_one_channel_is_element_scope():
     x0 = starts((4, 1, 3, 2))
     runs = [
-        run_chains(Stanley(0.1, 0.7, s), targets.coupled, x0, 5, generator=generator()).x for s in ("pixel", "element")
+        run_chains(Stanley(0.1, 0.7, s), targets.coupled, x0, 5, generator=generator()).x
+        for s in ("pixel", "element")
     ]
     torch.testing.assert_close(*runs, rtol=1e-12, atol=1e-12)
 
 
 def test_pixel_scope_needs_images():
     with pytest.raises(StanleyError, match="scope 'pixel' needs images"):
-        run_chains(Stanley(0.1, 1.0, "pixel"), targets.gaussian, starts((4, 3)), 1, generator=generator())
+        run_chains(
+            Stanley(0.1, 1.0, "pixel"), targets.gaussian, starts((4, 3)), 1, generator=generator()
+        )
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -100,7 +119,9 @@ def test_a_huge_threshold_leaves_no_divergence(scope):
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_adjusted_with_a_huge_threshold_is_mala(scope):
-    a = run_chains(Adjusted(Stanley(0.3, 1e9, scope)), targets.coupled, starts(), 8, generator=generator())
+    a = run_chains(
+        Adjusted(Stanley(0.3, 1e9, scope)), targets.coupled, starts(), 8, generator=generator()
+    )
     b = run_chains(Adjusted(Langevin(0.3)), targets.coupled, starts(), 8, generator=generator())
     torch.testing.assert_close(a.x, b.x, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(a.info.acceptance, b.info.acceptance, rtol=1e-9, atol=1e-9)
@@ -140,7 +161,10 @@ def test_lagged_keeps_the_gamma_of_another_chain(scope, adjusted):
     state, rng = sampler.init(targets.coupled, starts()), generator()
     own = formulas.gamma(state.grad, 0.7, scope)
     kept = state.scale.expand_as(own)
-    givers = [[j for j in range(len(own)) if torch.allclose(kept[i], own[j], rtol=1e-12)] for i in range(len(own))]
+    givers = [
+        [j for j in range(len(own)) if torch.allclose(kept[i], own[j], rtol=1e-12)]
+        for i in range(len(own))
+    ]
     assert all(len(g) == 1 and g[0] != i for i, g in enumerate(givers)), givers
     assert sorted(g[0] for g in givers) == list(range(len(own)))  # each γ is used once
     first = state.scale
@@ -160,7 +184,13 @@ def test_lagged_takes_nothing_from_a_non_finite_chain(bad):
 
 def test_lagged_needs_two_chains():
     with pytest.raises(StanleyError, match="1 chain was given, needs at least 2"):
-        run_chains(Stanley(0.1, 1.0, refresh="lagged"), targets.gaussian, starts((1, 3)), 1, generator=generator())
+        run_chains(
+            Stanley(0.1, 1.0, refresh="lagged"),
+            targets.gaussian,
+            starts((1, 3)),
+            1,
+            generator=generator(),
+        )
 
 
 @pytest.mark.parametrize("refresh", ["start", "lagged"])
@@ -170,7 +200,9 @@ def test_a_constant_gamma_takes_no_correction(refresh, correction):
         Stanley(0.1, 1.0, refresh=refresh, correction=correction)
 
 
-@pytest.mark.parametrize("change", [{"refresh": "never"}, {"correction": "ito"}, {"floor": -0.1}, {"floor": 1.1}])
+@pytest.mark.parametrize(
+    "change", [{"refresh": "never"}, {"correction": "ito"}, {"floor": -0.1}, {"floor": 1.1}]
+)
 def test_refuses_what_it_does_not_know(change):
     (name,) = change
     with pytest.raises(StanleyError, match=f"Stanley: {name} is"):
@@ -181,10 +213,18 @@ def test_refuses_what_it_does_not_know(change):
 
 
 def test_quantile_threshold_is_resolved_once_and_recorded():
-    result = run_chains(Stanley(0.1, Quantile(0.8)), targets.coupled, starts(), 3, generator=generator())
+    result = run_chains(
+        Stanley(0.1, Quantile(0.8)), targets.coupled, starts(), 3, generator=generator()
+    )
     sizes = formulas.gradient(targets.coupled, starts()).abs().flatten().numpy()
     assert float(result.info.threshold) == np.quantile(sizes, 0.8, method="nearest")
-    fixed = run_chains(Stanley(0.1, float(result.info.threshold)), targets.coupled, starts(), 3, generator=generator())
+    fixed = run_chains(
+        Stanley(0.1, float(result.info.threshold)),
+        targets.coupled,
+        starts(),
+        3,
+        generator=generator(),
+    )
     assert identical(result.x, fixed.x)
 
 
@@ -209,7 +249,11 @@ def test_divergence_is_the_derivative_of_gamma(scope, floor):
     patterns = list(itertools.product((-1.0, 1.0), repeat=int(np.prod(shape)))) if shape else [None]
     found = 0
     for pattern in patterns:
-        signs = None if pattern is None else torch.tensor(pattern, dtype=x.dtype).reshape(1, *shape).expand(3, *shape)
+        signs = (
+            None
+            if pattern is None
+            else torch.tensor(pattern, dtype=x.dtype).reshape(1, *shape).expand(3, *shape)
+        )
         found = found + sampler.divergence(targets.coupled, state, gamma, signs) / len(patterns)
     expected = formulas.divergence(targets.coupled, x, threshold, scope, floor)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -220,7 +264,9 @@ def test_divergence_is_the_derivative_of_gamma(scope, floor):
         up, down = x.clone(), x.clone()
         up[(slice(None), *i)] += eps
         down[(slice(None), *i)] -= eps
-        above, below = (sampler.scale(sampler.init(targets.coupled, p)).expand_as(x) for p in (up, down))
+        above, below = (
+            sampler.scale(sampler.init(targets.coupled, p)).expand_as(x) for p in (up, down)
+        )
         differences[(slice(None), *i)] = ((above - below) / (2 * eps))[(slice(None), *i)] / 2
     torch.testing.assert_close(found, differences, rtol=1e-6, atol=1e-7)
 
@@ -230,7 +276,9 @@ def test_one_probe_is_exact_on_a_diagonal_hessian():
     sampler = Stanley(0.1, 0.7, correction="drift")
     state = sampler.init(targets.quartic, x)
     for seed in range(5):
-        found = sampler.divergence(targets.quartic, state, sampler.scale(state), sampler.signs(x, generator(seed)))
+        found = sampler.divergence(
+            targets.quartic, state, sampler.scale(state), sampler.signs(x, generator(seed))
+        )
         torch.testing.assert_close(
             found, formulas.divergence(targets.quartic, x, 0.7, "element"), rtol=1e-10, atol=1e-12
         )
@@ -269,14 +317,24 @@ class Kinked(nn.Module):
 @pytest.mark.parametrize("wrap", [lambda s: s, Adjusted])
 def test_drift_refuses_kinked_potentials(potential, name, wrap):
     with pytest.raises(StanleyError, match=name) as error:
-        run_chains(wrap(Stanley(0.1, 0.1, correction="drift")), potential, starts((4, 3)), 1, generator=generator())
+        run_chains(
+            wrap(Stanley(0.1, 0.1, correction="drift")),
+            potential,
+            starts((4, 3)),
+            1,
+            generator=generator(),
+        )
     assert "correction='midpoint'" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_drift_takes_smooth_networks():
     result = run_chains(
-        Stanley(0.1, 0.1, correction="drift"), Kinked(nn.SiLU()), starts((4, 3)), 2, generator=generator()
+        Stanley(0.1, 0.1, correction="drift"),
+        Kinked(nn.SiLU()),
+        starts((4, 3)),
+        2,
+        generator=generator(),
     )
     assert result.x.isfinite().all()
 
@@ -312,7 +370,9 @@ def test_keeps_its_own_biased_law(target, potential, law, sampler):
     assert cdf_distance(draws, chain.cdf) < dkw(n) + 2e-4
     assert_mean(draws**2, chain.moment(2), slack=1e-4)
     if sampler.threshold == 1.0 and sampler.correction == "none":  # and it is not π
-        assert cdf_distance(draws, grid.adjusted(target, x, *law(target, x, 0.2, 1.0)).cdf) > 2 * dkw(n)
+        assert cdf_distance(
+            draws, grid.adjusted(target, x, *law(target, x, 0.2, 1.0)).cdf
+        ) > 2 * dkw(n)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +404,9 @@ def test_midpoint_moves_by_half_of_one_plus_the_ratio():
     star, law, _ = plain.propose(targets.coupled, state, generator())
     moved, _, _ = midpoint.propose(targets.coupled, state, generator())
     ratio = plain.scale(star) / plain.scale(state)
-    torch.testing.assert_close(moved.x, law.mean + (1 + ratio) / 2 * (star.x - law.mean), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        moved.x, law.mean + (1 + ratio) / 2 * (star.x - law.mean), rtol=1e-12, atol=1e-12
+    )
     assert (ratio != 1).any()
 
 
@@ -419,7 +481,10 @@ def test_law_as_the_step_vanishes(sampler, potential, weight, wave):
 )
 def test_the_residual_sees_a_wrong_law(sampler, potential, weight):
     """Negative control: none of these is stationary, by more than ten times the bound above."""
-    assert max(residual(sampler, potential, weight, k) for k in ((0.7, 0.0), (0.5, -0.9), (1.1, 0.6))) > 0.04
+    assert (
+        max(residual(sampler, potential, weight, k) for k in ((0.7, 0.0), (0.5, -0.9), (1.1, 0.6)))
+        > 0.04
+    )
 
 
 def test_evaluate_knows_no_threshold():

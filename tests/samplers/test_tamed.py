@@ -23,13 +23,23 @@ class TestTamed(Invariants):
 @pytest.mark.parametrize("scope", SCOPES)
 def test_the_drift_is_its_formula(scope):
     """-(h/2)·G with G = g/(1 + (h/2)|g|): the step of the source is γ = h/2, its noise √(2γ)·ξ."""
-    h, x, xi = 0.3, starts(), torch.randn(starts().shape, generator=generator(), dtype=torch.float64)
+    h, x, xi = (
+        0.3,
+        starts(),
+        torch.randn(starts().shape, generator=generator(), dtype=torch.float64),
+    )
     state = evaluate(targets.coupled, x)
     candidate, _, _ = TamedLangevin(h, scope).propose(targets.coupled, state, generator())
     gamma = h / 2
-    size = state.grad.abs() if scope == "element" else (state.grad**2).sum((1, 2, 3), keepdim=True).sqrt()
+    size = (
+        state.grad.abs()
+        if scope == "element"
+        else (state.grad**2).sum((1, 2, 3), keepdim=True).sqrt()
+    )
     drift = -gamma * state.grad / (1 + gamma * size)
-    torch.testing.assert_close(candidate.x, x + drift + (2 * gamma) ** 0.5 * xi, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        candidate.x, x + drift + (2 * gamma) ** 0.5 * xi, rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -43,12 +53,16 @@ def test_no_drift_is_longer_than_one(scope):
     assert (length > 0.98).all()
     x = run_chains(TamedLangevin(0.2, scope), targets.quartic, x0, 60, generator=generator()).x
     assert (x.abs() < 6).all()
-    assert run_chains(Langevin(0.2), targets.quartic, x0, 60, generator=generator()).info.nonfinite.all()
+    assert run_chains(
+        Langevin(0.2), targets.quartic, x0, 60, generator=generator()
+    ).info.nonfinite.all()
 
 
 def test_one_component_has_one_scope():
     a, b = (
-        run_chains(TamedLangevin(0.2, scope), targets.skewed, starts((6, 1)), 9, generator=generator())
+        run_chains(
+            TamedLangevin(0.2, scope), targets.skewed, starts((6, 1)), 9, generator=generator()
+        )
         for scope in SCOPES
     )
     torch.testing.assert_close(a.x, b.x, rtol=1e-12, atol=1e-12)

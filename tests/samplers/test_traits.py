@@ -102,7 +102,9 @@ def test_a_reason_is_told_by_who_refuses():
         Adjusted(Plain(0.1))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("sampler", [MALA(0.1), HMC(0.1), Adjusted(Langevin(0.1)), ReplicaExchange(MALA(0.1))])
+@pytest.mark.parametrize(
+    "sampler", [MALA(0.1), HMC(0.1), Adjusted(Langevin(0.1)), ReplicaExchange(MALA(0.1))]
+)
 def test_traits_are_no_part_of_a_configuration(sampler):
     assert "traits" not in to_dict(sampler)
     assert "traits" not in {f.name for f in fields(sampler)}

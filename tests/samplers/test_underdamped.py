@@ -99,7 +99,9 @@ def test_keeps_a_gaussian_from_exact_starts():
     transition, noise = baoab(dt, 1.0, UNIT)
     covariance, distance = np.eye(2), 0.0
     sampler, rng = Underdamped(dt), generator(3)
-    state = sampler.init(targets.gaussian, torch.randn(n, 1, generator=generator(2), dtype=torch.float64))
+    state = sampler.init(
+        targets.gaussian, torch.randn(n, 1, generator=generator(2), dtype=torch.float64)
+    )
     for _ in range(6):
         state, _ = sampler.step(targets.gaussian, state, rng)
         covariance = transition @ covariance @ transition.T + noise
@@ -154,14 +156,18 @@ def test_refuses_a_bad_friction(friction):
 
 
 def test_is_not_adjustable_and_says_why():
-    with pytest.raises(StanleyError, match=r"Adjusted\(Underdamped\): its step moves position and momentum"):
+    with pytest.raises(
+        StanleyError, match=r"Adjusted\(Underdamped\): its step moves position and momentum"
+    ):
         Adjusted(Underdamped(0.1))
 
 
 def test_is_unadjusted_off_the_gaussian_and_hmc_is_not():
     """U = eˣ - x, Δt = 1, from π, where eˣ is exponential: E (eˣ - 1)² = 1 stays with HMC and not here."""
     x0 = torch.from_numpy(targets.SKEW.draw(RNG, 200_000))[:, None]
-    rough = run_chains(Underdamped(1.0), targets.skewed, x0, 10, generator=generator()).x.exp().numpy()
+    rough = (
+        run_chains(Underdamped(1.0), targets.skewed, x0, 10, generator=generator()).x.exp().numpy()
+    )
     good = run_chains(HMC(0.5, 2), targets.skewed, x0, 10, generator=generator()).x.exp().numpy()
     assert_mean((good - 1) ** 2, 1.0)
     with pytest.raises(AssertionError, match="error"):

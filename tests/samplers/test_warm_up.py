@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from stanley.errors import StanleyError
-from stanley.samplers import HMC, MALA, Adjusted, Langevin, Quantile, Stanley, Underdamped, adapt, run_chains
+from stanley.samplers import (
+    HMC,
+    MALA,
+    Adjusted,
+    Langevin,
+    Quantile,
+    Stanley,
+    Underdamped,
+    adapt,
+    run_chains,
+)
 from stanley.samplers.warm_up import warm_up
 from stanley.targets import Banana, Gaussian
 from tests.seeds import stream
@@ -30,12 +40,16 @@ def test_a_step_size_that_is_there_is_kept(sampler):
 
 
 def test_no_steps_leave_the_chains_where_they_are():
-    assert torch.equal(warm_up(MALA(0.3), U, starts(), 0, generator=generator(), tune=False).x, starts())
+    assert torch.equal(
+        warm_up(MALA(0.3), U, starts(), 0, generator=generator(), tune=False).x, starts()
+    )
 
 
 @pytest.mark.parametrize("precondition", [None, "both"])
 def test_an_adjusted_sampler_is_adapted(precondition):
-    ready = warm_up(MALA(0.1), U, starts(), 40, generator=generator(), tune=True, precondition=precondition)
+    ready = warm_up(
+        MALA(0.1), U, starts(), 40, generator=generator(), tune=True, precondition=precondition
+    )
     sampler, x = adapt(MALA(0.1), U, starts(), 40, generator=generator(), precondition=precondition)
     assert ready.sampler.step_size == sampler.step_size
     assert torch.equal(ready.x, x)

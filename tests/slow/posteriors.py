@@ -101,16 +101,33 @@ def about(centre: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def exact(
-    target: Banana | EightSchools | Funnel, functions: Callable, expected: Tensor, chains: int, gradients: int
+    target: Banana | EightSchools | Funnel,
+    functions: Callable,
+    expected: Tensor,
+    chains: int,
+    gradients: int,
 ) -> Posterior:
     spread = functions(target.sample(100_000, generator(0))).std(0)
-    return Posterior(target, target.sample, functions, expected, torch.zeros_like(expected), spread, chains, gradients)
+    return Posterior(
+        target,
+        target.sample,
+        functions,
+        expected,
+        torch.zeros_like(expected),
+        spread,
+        chains,
+        gradients,
+    )
 
 
 def moments(target: Banana | EightSchools, chains: int, gradients: int) -> Posterior:
     """x - E x and its square, whose means are 0 and Var x."""
     return exact(
-        target, about(target.mean), torch.cat([torch.zeros_like(target.mean), target.variance]), chains, gradients
+        target,
+        about(target.mean),
+        torch.cat([torch.zeros_like(target.mean), target.variance]),
+        chains,
+        gradients,
     )
 
 
@@ -166,7 +183,12 @@ def laplace(target: LogisticRegression) -> tuple[Tensor, Tensor]:
 
 
 def importance_sample(
-    target: LogisticRegression, mode: Tensor, hessian: Tensor, n: int, rng: torch.Generator, dof: float = 60.0
+    target: LogisticRegression,
+    mode: Tensor,
+    hessian: Tensor,
+    n: int,
+    rng: torch.Generator,
+    dof: float = 60.0,
 ) -> Weighted:
     """Student-t draws about the mode with scale (∇²U)⁻¹, weighted by π/q: no Markov chain anywhere.
 
@@ -189,7 +211,9 @@ def importance_sample(
 class Logistic:
     posterior: Posterior
     mode: Tensor  # (d,)
-    independent: tuple[Tensor, Tensor]  # the same expectations by importance sampling, and their errors
+    independent: tuple[
+        Tensor, Tensor
+    ]  # the same expectations by importance sampling, and their errors
     effective: float  # draws that the weighted ones are worth
     false_positives: float  # chance that `posterior` and `independent` differ by LIMIT
 
@@ -210,7 +234,9 @@ def logistic(chains: int, gradients: int) -> Logistic:
     spread = (weighted.w @ (values - expected) ** 2).sqrt()
 
     rng = generator(101)
-    sampler, _ = adapt(HMC(0.1, 3), target, weighted.resample(100, rng), 200, generator=rng, precondition="both")
+    sampler, _ = adapt(
+        HMC(0.1, 3), target, weighted.resample(100, rng), 200, generator=rng, precondition="both"
+    )
     long = time_averages(sampler, target, functions, weighted.resample(500, rng), 500, rng)
     return Logistic(
         Posterior(

@@ -61,7 +61,9 @@ SAMPLERS = {
     "hmc": HMC(0.1, 5),
     "replica": ReplicaExchange(MALA(0.1)),
 }
-PRECONDITIONED = {name: SAMPLERS[name] for name in ("mala", "element", "hmc")} | {"amala": AMALA(0.1, THRESHOLD)}
+PRECONDITIONED = {name: SAMPLERS[name] for name in ("mala", "element", "hmc")} | {
+    "amala": AMALA(0.1, THRESHOLD)
+}
 CASES: dict[str, tuple[Sampler, str | None]] = {name: (s, None) for name, s in SAMPLERS.items()}
 CASES |= {f"preconditioned-{name}": (s, "both") for name, s in PRECONDITIONED.items()}
 
@@ -106,7 +108,9 @@ def averages_of(
     rng = generator(2)
     steps = target.gradients // gradients_a_step // shorter
     x0 = target.start(target.chains, rng)
-    return time_averages(sampler, potential or target.potential, target.functions, x0, steps, rng, burn_in)
+    return time_averages(
+        sampler, potential or target.potential, target.functions, x0, steps, rng, burn_in
+    )
 
 
 @pytest.mark.parametrize("name", list(RESOLUTION))
@@ -189,7 +193,9 @@ def test_logistic_reference_against_independent_draws():
     assert agrees((target.expected - mean) / both)
     assert reference.false_positives <= 1e-6
     assert (LIMIT * both / target.spread).max() < 0.05  # its resolution
-    assert math.isclose(float(target.spread[:25].square().mean()), float(mean[25:].mean()), rel_tol=0.1)
+    assert math.isclose(
+        float(target.spread[:25].square().mean()), float(mean[25:].mean()), rel_tol=0.1
+    )
 
 
 def test_negative_control_the_mode_is_not_the_mean():

@@ -42,8 +42,12 @@ RUNS = {
     "banana-hmc": Run(Banana(), 4.0, HMC(0.1, 8), 4_000, 0.95),
     "eight-schools-mala": Run(EightSchools(), 2.0, MALA(0.1), 6_000),
     "eight-schools-hmc": Run(EightSchools(), 2.0, HMC(0.1, 4), 1_500),
-    "logistic-mala": Run(LogisticRegression.synthetic(), 2.0, MALA(0.1), 16_000, dtype=torch.float32),
-    "logistic-hmc": Run(LogisticRegression.synthetic(), 2.0, HMC(0.1, 4), 2_000, dtype=torch.float32),
+    "logistic-mala": Run(
+        LogisticRegression.synthetic(), 2.0, MALA(0.1), 16_000, dtype=torch.float32
+    ),
+    "logistic-hmc": Run(
+        LogisticRegression.synthetic(), 2.0, HMC(0.1, 4), 2_000, dtype=torch.float32
+    ),
 }
 
 
@@ -61,7 +65,9 @@ def answer(run: Run, num_steps: int, burn_in: int = 500) -> ChainSummary:
         target_acceptance=run.target_acceptance,
     )
     x = run_chains(sampler, run.target, x, burn_in, generator=rng).x if burn_in else x0
-    return summarise(run_chains(sampler, run.target, x, num_steps, generator=rng, keep_every=1).draws)
+    return summarise(
+        run_chains(sampler, run.target, x, num_steps, generator=rng, keep_every=1).draws
+    )
 
 
 def truth(target: Target) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,9 @@ def test_eight_schools_is_its_model():
 def marginal(tau: float) -> float:
     """p(y | τ) p(τ), μ and θ integrated out, as one multivariate normal."""
     covariance = np.diag(SIGMA**2 + tau**2) + 25
-    return stats.multivariate_normal(np.zeros(8), covariance).pdf(Y) * stats.halfcauchy.pdf(tau, 0, 5)
+    return stats.multivariate_normal(np.zeros(8), covariance).pdf(Y) * stats.halfcauchy.pdf(
+        tau, 0, 5
+    )
 
 
 def test_eight_schools_by_adaptive_quadrature():
@@ -57,12 +59,19 @@ def test_eight_schools_by_adaptive_quadrature():
 
     def over_tau(f) -> float:
         pieces = [(0, 1), (1, 10), (10, 100), (100, np.inf)]
-        return sum(integrate.quad(lambda t: f(t) * marginal(t), a, b, epsabs=0, epsrel=1e-11)[0] for a, b in pieces)
+        return sum(
+            integrate.quad(lambda t: f(t) * marginal(t), a, b, epsabs=0, epsrel=1e-11)[0]
+            for a, b in pieces
+        )
 
     Z = over_tau(lambda t: 1.0)
-    constants = 4.5 * math.log(2 * math.pi) + math.log(5) + np.log(SIGMA).sum() + 4 * math.log(2 * math.pi)
+    constants = (
+        4.5 * math.log(2 * math.pi) + math.log(5) + np.log(SIGMA).sum() + 4 * math.log(2 * math.pi)
+    )
     # HalfCauchy(5) = (2/(5π)) / (1 + τ²/25)
-    assert SCHOOLS.log_z == pytest.approx(math.log(Z) + constants + math.log(5 * math.pi / 2), abs=1e-8)
+    assert SCHOOLS.log_z == pytest.approx(
+        math.log(Z) + constants + math.log(5 * math.pi / 2), abs=1e-8
+    )
 
     def mean_of_mu(t: float) -> float:
         w = 1 / (SIGMA**2 + t**2)
@@ -78,7 +87,9 @@ def test_eight_schools_moments_are_those_of_its_samples():
     z = stats.norm.isf(1e-8 / 2)
     for values, expected in ((x, SCHOOLS.mean), (x**2, SCHOOLS.second_moment)):
         assert ((values.mean(0) - expected).abs() <= z * values.std(0) / 50_000**0.5).all()
-    assert not ((x.mean(0) - SCHOOLS.mean * 1.1).abs() <= z * x.std(0) / 50_000**0.5).all()  # it can fail
+    assert not (
+        (x.mean(0) - SCHOOLS.mean * 1.1).abs() <= z * x.std(0) / 50_000**0.5
+    ).all()  # it can fail
 
 
 def test_logistic_regression_is_its_model():
@@ -120,7 +131,10 @@ def test_synthetic_data_have_the_shape_of_german_credit():
         (lambda: replace(LogisticRegression.synthetic(5, 2), prior_std=0.0), "prior_std is 0"),
         (lambda: LogisticRegression.synthetic(5, 1), "d is 1"),
         (lambda: LogisticRegression.synthetic(correlation=1.0), "correlation is 1"),
-        (lambda: LogisticRegression.synthetic(5, 2).sample(3, torch.Generator()), "no independent samples"),
+        (
+            lambda: LogisticRegression.synthetic(5, 2).sample(3, torch.Generator()),
+            "no independent samples",
+        ),
         (lambda: LogisticRegression.synthetic(5, 2).log_density(torch.ones(1, 2)), "log Z"),
         (lambda: named("bananna"), "did you mean 'banana'"),
     ],

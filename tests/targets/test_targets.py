@@ -104,7 +104,9 @@ def test_rows_are_independent_and_event_shape_is_that_of_samples(target):
     assert x.shape == (5, *target.event_shape)
     assert x.dtype == torch.float32
     x = x.double()
-    torch.testing.assert_close(target(x), torch.cat([target(row[None]) for row in x]), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(
+        target(x), torch.cat([target(row[None]) for row in x]), rtol=1e-14, atol=1e-14
+    )
     torch.testing.assert_close(target.log_density(x), -target(x) - target.log_z, rtol=0, atol=0)
 
 
@@ -135,7 +137,9 @@ def test_log_z_and_moments_of_the_plane(name):
     target = ALL[name]
     R = EDGES.get(name, 0)
     # skew: U = e^x - x, so e^-U < 1e-16 beyond -38 and 4; banana: x₁ ± 9 s, x₂ up to b (81 - 1) s² + 9
-    edges = {"skew": ((-38, 4), (-38, 4)), "banana": ((-18, 18), (-12, 90))}.get(name, ((-R, R), (-R, R)))
+    edges = {"skew": ((-38, 4), (-38, 4)), "banana": ((-18, 18), (-12, 90))}.get(
+        name, ((-R, R), (-R, R))
+    )
     Z, first, second = plane_integrals(target, edges)
     # A cell is at most 0.35 of the narrowest standard deviation: error e^{-2π²/0.35²}, below rounding. 1e-8
     # and 1e-7 cover the share outside the boxes times its largest x². The 1/r of the rings is worth 1e-10.
@@ -154,14 +158,25 @@ def test_log_z_of_student_t_radially(dof, d):
         r = 1.3 * math.sqrt(dof) * math.tan(t)
         x = torch.zeros(1, d, dtype=torch.float64)
         x[0, 0] = r
-        return r ** (d - 1 + power) * math.exp(-float(target(x))) * 1.3 * math.sqrt(dof) / math.cos(t) ** 2
+        return (
+            r ** (d - 1 + power)
+            * math.exp(-float(target(x)))
+            * 1.3
+            * math.sqrt(dof)
+            / math.cos(t) ** 2
+        )
 
     sphere = 2 * math.pi ** (d / 2) / math.gamma(d / 2)
     Z = sphere * integrate.quad(integrand, 0, math.pi / 2, epsabs=0, epsrel=1e-10, limit=200)[0]
     assert math.log(Z) == pytest.approx(target.log_z, abs=1e-8)
     if dof > 2:
-        radial = sphere * integrate.quad(integrand, 0, math.pi / 2, (2,), epsabs=0, epsrel=1e-10, limit=200)[0]
-        torch.testing.assert_close(target.variance, torch.full((d,), radial / Z / d).double(), rtol=1e-6, atol=0)
+        radial = (
+            sphere
+            * integrate.quad(integrand, 0, math.pi / 2, (2,), epsabs=0, epsrel=1e-10, limit=200)[0]
+        )
+        torch.testing.assert_close(
+            target.variance, torch.full((d,), radial / Z / d).double(), rtol=1e-6, atol=0
+        )
 
 
 @pytest.mark.parametrize("barrier", [1e-3, 0.1, 1.0, 10.0, 1e3])
@@ -169,7 +184,9 @@ def test_log_z_of_the_double_well_is_a_bessel_function(barrier):
     """∫ exp(-b(x²-1)²) dx = (π/2) e^{-b/2} [I_{-1/4}(b/2) + I_{1/4}(b/2)]; ive carries e^{-b/2}."""
     b = barrier
     Z = math.pi / 2 * (special.ive(-0.25, b / 2) + special.ive(0.25, b / 2))
-    assert DoubleWell(3, b).log_z == pytest.approx(3 * math.log(Z), abs=3e-12 * (1 + abs(math.log(Z))))
+    assert DoubleWell(3, b).log_z == pytest.approx(
+        3 * math.log(Z), abs=3e-12 * (1 + abs(math.log(Z)))
+    )
 
 
 @pytest.mark.parametrize(("barrier", "reach"), [(0.5, 4.0), (1e4, 0.04)])
@@ -182,7 +199,9 @@ def test_log_z_of_the_double_well_against_adaptive_quadrature(barrier, reach):
     assert DoubleWell(1, barrier).log_z == pytest.approx(math.log(2 * well), abs=1e-8)
 
 
-@pytest.mark.parametrize("rings", [Rings(), Rings((1.0, 2.5), 0.3, (1.0, 3.0)), Rings((0.0, 0.5), 0.8)])
+@pytest.mark.parametrize(
+    "rings", [Rings(), Rings((1.0, 2.5), 0.3, (1.0, 3.0)), Rings((0.0, 0.5), 0.8)]
+)
 def test_log_z_and_moments_of_rings_radially(rings):
     """Z = 2π ∫ r e^{-U(r)} dr and 2 E x_i² = E r²; r e^{-U} is even and smooth, so midpoints are spectral."""
     r = 12 * (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
@@ -233,7 +252,9 @@ def test_a_gaussian_by_covariance_precision_or_std_is_one_law():
     reference = stats.multivariate_normal(SHIFT.numpy(), COVARIANCE.numpy())
     g = Gaussian.from_covariance(COVARIANCE, SHIFT)
     x = torch.randn(9, 2, dtype=torch.float64, generator=generator())
-    torch.testing.assert_close(g.log_density(x), torch.from_numpy(reference.logpdf(x.numpy())), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        g.log_density(x), torch.from_numpy(reference.logpdf(x.numpy())), rtol=1e-12, atol=0
+    )
 
 
 # --- samples
@@ -244,7 +265,9 @@ def test_samples_have_the_stated_moments(name):
     target = ALL[name]
     x = target.sample(50_000, generator())
     assert within_standard_errors(x, target.mean)
-    if not isinstance(target, StudentT):  # x² of a Student t with 5 degrees has no usable standard error
+    if not isinstance(
+        target, StudentT
+    ):  # x² of a Student t with 5 degrees has no usable standard error
         assert within_standard_errors(x**2, target.second_moment)
 
 
@@ -256,7 +279,10 @@ def test_gaussian_samples_have_the_stated_correlations():
 def rings_cdf(t, rings=PLANE["weighted rings"]):
     """P(|R| <= t) = Σ w_k [Φ((t - r_k)/σ) - Φ((-t - r_k)/σ)]."""
     s, Phi = rings.std, stats.norm.cdf
-    return sum(w * (Phi((t - r) / s) - Phi((-t - r) / s)) for w, r in zip(rings.shares, rings.radii, strict=True))
+    return sum(
+        w * (Phi((t - r) / s) - Phi((-t - r) / s))
+        for w, r in zip(rings.shares, rings.radii, strict=True)
+    )
 
 
 def wells_cdf(t, b=8.0):
@@ -278,10 +304,16 @@ LAWS = {
     "mixture": (
         "mixture",
         lambda x: x[:, 0],
-        lambda t: sum(w / 6 * stats.norm.cdf(t, m, s) for w, m, s in ((1, 0, 0.5), (2, 3, 1), (3, -2, 0.7))),
+        lambda t: sum(
+            w / 6 * stats.norm.cdf(t, m, s) for w, m, s in ((1, 0, 0.5), (2, 3, 1), (3, -2, 0.7))
+        ),
     ),
     "rings": ("weighted rings", lambda x: torch.linalg.vector_norm(x, dim=1), rings_cdf),
-    "ring angle": ("rings", lambda x: torch.atan2(x[:, 1], x[:, 0]), lambda t: (t + np.pi) / (2 * np.pi)),
+    "ring angle": (
+        "rings",
+        lambda x: torch.atan2(x[:, 1], x[:, 0]),
+        lambda t: (t + np.pi) / (2 * np.pi),
+    ),
     "banana": ("banana", lambda x: x[:, 1] - 0.25 * (x[:, 0] ** 2 - 4), stats.norm.cdf),
     "banana x1": ("banana", lambda x: x[:, 0] / 2, stats.norm.cdf),
     "funnel v": ("funnel", lambda x: x[:, 0] / 1.5, stats.norm.cdf),
@@ -312,10 +344,14 @@ def test_draws_come_from_the_generator_alone(target):
 
 def test_the_quadrature_rejects_a_wrong_normaliser():
     Z, _, second = plane_integrals(Quartic(2), ((-4, 4), (-4, 4)))
-    assert math.log(Z) != pytest.approx(2 * math.log(math.gamma(1 / 4)), abs=1e-8)  # 2Γ(5/4) = Γ(1/4)/2
+    assert math.log(Z) != pytest.approx(
+        2 * math.log(math.gamma(1 / 4)), abs=1e-8
+    )  # 2Γ(5/4) = Γ(1/4)/2
     assert float(second[0]) / Z != pytest.approx(1 / 3, rel=1e-3)
     unfolded = Rings((0.3,), 0.3)  # without the term of negative r, mass Φ(-1) = 0.16 is missing
-    Z, _, _ = plane_integrals(lambda x: unfolded(x) - torch.log(_without_folding(x, 0.3, 0.3)), ((-3, 3), (-3, 3)))
+    Z, _, _ = plane_integrals(
+        lambda x: unfolded(x) - torch.log(_without_folding(x, 0.3, 0.3)), ((-3, 3), (-3, 3))
+    )
     assert pytest.approx(stats.norm.cdf(1), abs=2e-3) == Z
 
 
@@ -328,8 +364,12 @@ def test_dkw_rejects_a_wrong_sampler():
     n = 20_000
     x = Banana().sample(n, generator())
     assert not within_dkw(x[:, 1], stats.norm(0, math.sqrt(3)).cdf)  # right variance, wrong shape
-    gamma = torch._standard_gamma(torch.full((n,), 0.25, dtype=torch.float64), generator=generator())
-    assert not within_dkw(gamma**0.5, lambda t: special.gammainc(0.25, t**4))  # |x|⁴ ~ Gamma, not x²
+    gamma = torch._standard_gamma(
+        torch.full((n,), 0.25, dtype=torch.float64), generator=generator()
+    )
+    assert not within_dkw(
+        gamma**0.5, lambda t: special.gammainc(0.25, t**4)
+    )  # |x|⁴ ~ Gamma, not x²
     signs = 2 * torch.randint(2, (n,), generator=generator()) - 1
     well = 1 + torch.randn(n, dtype=torch.float64, generator=generator()) / 8
     assert not within_dkw(well * signs, wells_cdf)  # Laplace's Gaussian 1/√(8b), not the law
@@ -343,7 +383,10 @@ def test_dkw_rejects_a_wrong_sampler():
     [
         (lambda: Gaussian(torch.tensor([1.0, -2.0])), "-2.0"),
         (lambda: Gaussian.from_covariance(torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "eigenvalue -1"),
-        (lambda: Gaussian.from_covariance(torch.tensor([[1.0, 0.5], [0.0, 1.0]])), "transpose by 0.5"),
+        (
+            lambda: Gaussian.from_covariance(torch.tensor([[1.0, 0.5], [0.0, 1.0]])),
+            "transpose by 0.5",
+        ),
         (lambda: Gaussian(torch.ones(2), torch.zeros(3)), r"\(3,\)"),
         (lambda: Gaussian.from_std(torch.tensor([1.0, 0.0])), "0.0"),
         (lambda: Mixture(torch.zeros(2, 2), -1.0), "-1"),

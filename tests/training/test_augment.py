@@ -26,7 +26,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def images(n: int = 4, channels: int = 3, size: int = 8) -> Tensor:
-    return torch.rand((n, channels, size, size), generator=generator(1), dtype=torch.float64) * 2 - 1
+    return (
+        torch.rand((n, channels, size, size), generator=generator(1), dtype=torch.float64) * 2 - 1
+    )
 
 
 def close_to(count: int, n: int, p: float) -> bool:
@@ -70,7 +72,11 @@ def test_zoom_is_exact_on_ramps() -> None:
 
     Tolerance: some roundings of numbers below 4 in float64.
     """
-    size, side, place = 16, torch.tensor([0.5, 0.75]).double(), torch.tensor([[0.2, -0.4], [-0.6, 0.1]]).double()
+    size, side, place = (
+        16,
+        torch.tensor([0.5, 0.75]).double(),
+        torch.tensor([[0.2, -0.4], [-0.6, 0.1]]).double(),
+    )
     pixels = (torch.arange(size).double() + 0.5) * 2 / size - 1
     v, u = torch.meshgrid(pixels, pixels, indexing="ij")
     x = (0.3 + 2 * v - u).expand(2, 1, size, size)
@@ -101,13 +107,19 @@ def test_colour_is_one_saturation_one_contrast_and_one_brightness_per_image() ->
     brightness = mean_after - mean
     light, colour = grey - mean[:, None, None], x - grey[:, None]
     light_after, colour_after = grey_after - mean_after[:, None, None], y - grey_after[:, None]
-    contrast = (light_after * light).sum((1, 2)) / (light**2).sum((1, 2))  # least squares over the pixels
-    both = (colour_after * colour).sum((1, 2, 3)) / (colour**2).sum((1, 2, 3))  # contrast times saturation
+    contrast = (light_after * light).sum((1, 2)) / (light**2).sum(
+        (1, 2)
+    )  # least squares over the pixels
+    both = (colour_after * colour).sum((1, 2, 3)) / (colour**2).sum(
+        (1, 2, 3)
+    )  # contrast times saturation
     for factor, centre in ((brightness, 0.0), (contrast, 1.0), (both / contrast, 1.0)):
         assert float((factor - centre).abs().max()) < kappa + 1e-9
         assert close_to(int((factor > centre).sum()), 500, 0.5)
         assert close_to(int(((factor - centre).abs() > kappa / 2).sum()), 500, 0.5)
-    assert (light_after - contrast[:, None, None] * light).abs().max() < 1e-14  # twenty roundings of numbers below 4
+    assert (
+        light_after - contrast[:, None, None] * light
+    ).abs().max() < 1e-14  # twenty roundings of numbers below 4
     assert (colour_after - both[:, None, None, None] * colour).abs().max() < 1e-14
 
 
@@ -118,7 +130,9 @@ def test_the_same_generator_gives_the_same_and_another_does_not() -> None:
 
 
 @pytest.mark.parametrize("restarted", [0.0, 1.0])
-def test_training_transforms_what_the_bank_gave_and_not_fresh_noise(small: TrainConfig, restarted: float) -> None:
+def test_training_transforms_what_the_bank_gave_and_not_fresh_noise(
+    small: TrainConfig, restarted: float
+) -> None:
     """With a sampler that stands still the chains end where they start: the transformed slots, or the noise."""
     config = replace(
         small,
@@ -157,13 +171,19 @@ class TestBadValues:
     @pytest.mark.parametrize(
         ("augment", "data", "message"),
         [
-            (Augment(shift=1), Dataset(torch.zeros(4, 2), torch.zeros(4, 2)), r"points of shape \(2,\)"),
+            (
+                Augment(shift=1),
+                Dataset(torch.zeros(4, 2), torch.zeros(4, 2)),
+                r"points of shape \(2,\)",
+            ),
             (Augment(flip=True), Dataset(images(), images(), flip=False), "their flip is off"),
             (Augment(shift=5), Dataset(images(), images()), "at most 4, half the image"),
             (Augment(colour=0.1), Dataset(images(channels=1), images()), r"1 channel\(s\), not 3"),
         ],
     )
-    def test_data_without_a_meaning_for_it(self, augment: Augment, data: Dataset, message: str) -> None:
+    def test_data_without_a_meaning_for_it(
+        self, augment: Augment, data: Dataset, message: str
+    ) -> None:
         with pytest.raises(StanleyError, match=message):
             augment.check(data)
         Augment(flip=True, shift=4, colour=0.1).check(Dataset(images(), images(), flip=True))

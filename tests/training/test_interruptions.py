@@ -23,7 +23,20 @@ from stanley.training.interrupts import Interrupts
 from stanley.training.loop import train
 
 COMMAND = (
-    *("train", "rings", "--out", "run", "--data.num", "60", "--batch", "8", "--chain-steps", "1", "--save-every", "50"),
+    *(
+        "train",
+        "rings",
+        "--out",
+        "run",
+        "--data.num",
+        "60",
+        "--batch",
+        "8",
+        "--chain-steps",
+        "1",
+        "--save-every",
+        "50",
+    ),
     *("--bank-size", "8", "--network.width", "4", "--network.depth", "1", "--device", "cpu"),
 )
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -46,7 +59,9 @@ def wait_for_steps(folder: Path, process: subprocess.Popen[bytes], steps: int = 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_at_the_last_step(tmp_path: Path, number: int) -> None:
     """Also the one that a terminal sends when it is closed."""
-    process = started(tmp_path, "--steps", "100000", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = started(
+        tmp_path, "--steps", "100000", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     wait_for_steps(tmp_path, process)
     process.send_signal(number)
     said = process.communicate(timeout=120)[1].decode()
@@ -99,7 +114,9 @@ print("done")
 
 
 def test_a_bar_that_nobody_reads_is_no_error() -> None:
-    done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BAR], capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
     assert done.stdout == "done\n", done.stderr
 
 
@@ -112,10 +129,14 @@ def test_a_full_disk_behind_a_stream(tmp_path: Path, stream: str) -> None:
         said = (process.communicate(timeout=240)[1] or b"").decode()
     assert process.returncode == (2 if stream == "stdout" else 0), said
     assert "Traceback" not in said
-    assert stream == "stderr" or said.count("\n") == said.count("stanley: ") == 1 + said.count("warning")
+    assert stream == "stderr" or said.count("\n") == said.count("stanley: ") == 1 + said.count(
+        "warning"
+    )
 
 
-def test_an_unfinished_run_never_ends_with_0(tmp_path: Path, small: TrainConfig, monkeypatch) -> None:
+def test_an_unfinished_run_never_ends_with_0(
+    tmp_path: Path, small: TrainConfig, monkeypatch
+) -> None:
     """A broken pipe that is not that of the result is no way to end."""
     import stanley.training.loop as loop
     from stanley.cli import main
@@ -148,7 +169,9 @@ def test_what_rollbacks_changed_is_restored(tmp_path: Path, small: TrainConfig) 
 def test_the_seed_of_a_run_cannot_be_changed(tmp_path: Path, small: TrainConfig) -> None:
     assert "seed" not in MAY_CHANGE
     train(replace(small, steps=2), tmp_path / "run", device="cpu")
-    with pytest.raises(StanleyError, match=r"holds a run with another configuration \(seed: 3 → 4\)"):
+    with pytest.raises(
+        StanleyError, match=r"holds a run with another configuration \(seed: 3 → 4\)"
+    ):
         train(replace(small, steps=2, seed=4), tmp_path / "run", device="cpu")
 
 
@@ -179,7 +202,9 @@ def test_records_reach_the_disk_before_the_checkpoint_that_stands_for_them(
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
-def test_a_file_system_without_locks(tmp_path: Path, small: TrainConfig, monkeypatch, code: int) -> None:
+def test_a_file_system_without_locks(
+    tmp_path: Path, small: TrainConfig, monkeypatch, code: int
+) -> None:
     """NFS without its lock daemon, FAT, CIFS: training runs, with one warning of what is not watched there."""
     import fcntl
 

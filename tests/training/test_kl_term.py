@@ -65,7 +65,9 @@ def one_step(sampler: AnySampler, energy: nn.Module, x0: Tensor) -> LastStep:
     return LastStep(sampler, chains.before, chains.info.threshold, T)
 
 
-def gradients(energy: Callable[[Tensor], Tensor], x: Tensor, **options: bool) -> tuple[Tensor, Tensor]:
+def gradients(
+    energy: Callable[[Tensor], Tensor], x: Tensor, **options: bool
+) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_()
     values = energy(x)
     return values, torch.autograd.grad(values.sum(), x, **options)[0]  # type: ignore[arg-type]
@@ -88,7 +90,9 @@ def test_the_law_is_that_of_the_step(sampler: AnySampler) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
-def test_value_and_gradient_are_those_of_the_energy_held_fixed_at_a_step_that_is_not(sampler: AnySampler) -> None:
+def test_value_and_gradient_are_those_of_the_energy_held_fixed_at_a_step_that_is_not(
+    sampler: AnySampler,
+) -> None:
     """Against central differences of mean E_sg(x_K(θ + ε·v)), with the step taken anew from the same ξ.
 
     Their error is a·ε² + …, so that of the finer is about a third of its distance to the coarser one; taken three
@@ -115,7 +119,9 @@ def test_value_and_gradient_are_those_of_the_energy_held_fixed_at_a_step_that_is
     value = term(last, energy, x)
     assert abs(float((value - fixed(x).mean()).detach())) < 1e-14
     slopes = torch.autograd.grad(value, weights, allow_unused=True)
-    slope = sum(float((s * v).sum()) for s, v in zip(slopes, direction, strict=True) if s is not None)
+    slope = sum(
+        float((s * v).sum()) for s, v in zip(slopes, direction, strict=True) if s is not None
+    )
     coarse, fine = difference(fixed, 2e-5), difference(fixed, 1e-5)
     tolerance = 3 * abs(fine - coarse) / 3 + 1e-9
     assert abs(slope - fine) < tolerance
@@ -171,7 +177,9 @@ def test_training_adds_the_term_to_the_loss(small: TrainConfig) -> None:
         assert plain is not None
         expected = torch.zeros_like(plain) if slope is None else 0.3 * slope
         assert (ours - plain - expected).abs().max() < 1e-12
-    assert max(float(s.abs().max()) for s in slopes if s is not None) > 1e-6  # negative control: there is something
+    assert (
+        max(float(s.abs().max()) for s in slopes if s is not None) > 1e-6
+    )  # negative control: there is something
 
 
 def test_before_is_the_state_before_the_last_step() -> None:

@@ -39,13 +39,17 @@ def newest(run: RunDirectory) -> checkpoint.Checkpoint:
     return found
 
 
-def same_state(a: checkpoint.Checkpoint, b: checkpoint.Checkpoint, *, ignore: tuple[str, ...] = ()) -> None:
+def same_state(
+    a: checkpoint.Checkpoint, b: checkpoint.Checkpoint, *, ignore: tuple[str, ...] = ()
+) -> None:
     """Every tensor bit for bit, every number equal."""
     assert set(a.tensors) == set(b.tensors)
     for name in a.tensors:
         assert torch.equal(a.tensors[name], b.tensors[name]), name
     drop = {"config", *ignore}
-    assert {k: v for k, v in a.meta.items() if k not in drop} == {k: v for k, v in b.meta.items() if k not in drop}
+    assert {k: v for k, v in a.meta.items() if k not in drop} == {
+        k: v for k, v in b.meta.items() if k not in drop
+    }
 
 
 SAMPLERS = [
@@ -59,7 +63,9 @@ SAMPLERS = [
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: s.kind)
 @pytest.mark.parametrize("start", ["bank", "data", "noise"])
-def test_resumed_equals_unbroken(small: TrainConfig, tmp_path: Path, sampler: object, start: str) -> None:
+def test_resumed_equals_unbroken(
+    small: TrainConfig, tmp_path: Path, sampler: object, start: str
+) -> None:
     adapt = small.adapt if sampler.kind in ("mala", "adjusted") else None  # type: ignore[attr-defined]
     config = replace(small, sampler=sampler, adapt=adapt, start=start, steps=12)  # type: ignore[arg-type]
     unbroken = train(config, tmp_path / "unbroken")
@@ -99,18 +105,26 @@ def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Pat
     convolution = build_energy(config.network, (3, 8, 8), seed=0).get_parameter("layers.2.weight")
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     assert not convolution.is_contiguous()
-    assert checkpoint.sharded_like(torch.rand(convolution.shape), convolution).stride() == convolution.stride()
+    assert (
+        checkpoint.sharded_like(torch.rand(convolution.shape), convolution).stride()
+        == convolution.stride()
+    )
 
 
 class TestRecordsReadTogether:
     def test_change_nothing_but_their_times(self, small: TrainConfig, tmp_path: Path) -> None:
         """7 is no divisor of save_every: the last reading before a checkpoint is of fewer."""
         config = replace(small, adapt=None)
-        one, seven = train(config, tmp_path / "one"), train(config, tmp_path / "seven", read_every=7)
+        one, seven = (
+            train(config, tmp_path / "one"),
+            train(config, tmp_path / "seven", read_every=7),
+        )
         same_state(newest(one), newest(seven))
         assert without_time(one.records()) == without_time(seven.records())
 
-    def test_a_divergence_between_two_readings_is_that_of_its_step(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_a_divergence_between_two_readings_is_that_of_its_step(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         config = TestDivergence().diverging(small)
         for name, read_every in (("one", 1), ("many", config.save_every)):
             with pytest.raises(DivergenceError, match="diverged at step"):
@@ -122,7 +136,9 @@ class TestRecordsReadTogether:
         same_state(newest(one), newest(many))
 
     @pytest.mark.parametrize(("read_every", "message"), [(0, "at least 1"), (5, "adapt")])
-    def test_refused(self, small: TrainConfig, tmp_path: Path, read_every: int, message: str) -> None:
+    def test_refused(
+        self, small: TrainConfig, tmp_path: Path, read_every: int, message: str
+    ) -> None:
         with pytest.raises(StanleyError, match=f"read_every is {read_every}.*{message}"):
             train(small, tmp_path / "run", read_every=read_every)
 
@@ -134,7 +150,9 @@ def test_another_seed_is_another_run(small: TrainConfig, tmp_path: Path) -> None
     assert not torch.equal(newest(a).tensors["bank.positions"], newest(b).tensors["bank.positions"])
 
 
-def test_the_order_of_the_data_does_not_depend_on_the_sampler(small: TrainConfig, tmp_path: Path) -> None:
+def test_the_order_of_the_data_does_not_depend_on_the_sampler(
+    small: TrainConfig, tmp_path: Path
+) -> None:
     a = train(small, tmp_path / "a")
     b = train(replace(small, sampler=Langevin(0.01), adapt=None), tmp_path / "b")
     assert torch.equal(newest(a).tensors["generator.data"], newest(b).tensors["generator.data"])
@@ -157,8 +175,18 @@ train(from_dict(TrainConfig, json.loads(sys.argv[1])), sys.argv[2])
 
 
 def start_process(config: TrainConfig, out: Path) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(to_dict(config)), str(out)]
-    return subprocess.Popen(arguments, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    arguments = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        SCRIPT,
+        json.dumps(to_dict(config)),
+        str(out),
+    ]
+    return subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 def lines(out: Path) -> int:
@@ -192,7 +220,9 @@ def test_killed_at_any_moment_resumes_unbroken(small: TrainConfig, tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_leaves_a_checkpoint_of_the_last_step(small: TrainConfig, tmp_path: Path, number: int) -> None:
+def test_interrupt_leaves_a_checkpoint_of_the_last_step(
+    small: TrainConfig, tmp_path: Path, number: int
+) -> None:
     config = replace(small, steps=100_000, save_every=50_000)
     out = tmp_path / "run"
     process = start_process(config, out)
@@ -230,7 +260,9 @@ class TestDivergence:
             gap_limit=20.0,
         )
 
-    def test_stops_with_the_cause_and_the_last_good_checkpoint(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_stops_with_the_cause_and_the_last_good_checkpoint(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         with pytest.raises(
             DivergenceError,
             match=r"diverged at step \d+: .*(gap_limit|spread_limit|not finite).*another --out"
@@ -240,13 +272,19 @@ class TestDivergence:
         assert "\n" not in str(error.value)
         run = RunDirectory(tmp_path / "run")
         kept = newest(run)
-        assert all(t.isfinite().all() for name, t in kept.tensors.items() if not name.startswith("generator"))
+        assert all(
+            t.isfinite().all()
+            for name, t in kept.tensors.items()
+            if not name.startswith("generator")
+        )
         event = run.events()[-1]
         assert event["kind"] == "diverged"
         assert event["step"] > kept.step
         assert len(run.records()) == event["step"] - 1  # the step that went wrong is in the event
 
-    def test_rollback_goes_back_with_half_the_steps_and_a_bound(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_rollback_goes_back_with_half_the_steps_and_a_bound(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         config = replace(self.diverging(small), on_divergence="rollback", max_rollbacks=2)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -259,13 +297,17 @@ class TestDivergence:
 
     def test_rollback_can_save_a_run(self, small: TrainConfig, tmp_path: Path) -> None:
         """A limit that only the first try exceeds: afterwards the run ends as planned."""
-        config = replace(self.diverging(small), on_divergence="rollback", max_rollbacks=30, steps=60)
+        config = replace(
+            self.diverging(small), on_divergence="rollback", max_rollbacks=30, steps=60
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             run = train(config, tmp_path / "run")
         assert [r["step"] for r in run.records()] == list(range(1, 61))
         assert newest(run).meta["slowdown"] < 1
-        assert newest(run).meta["rollbacks"] == len([e for e in run.events() if e["kind"] == "rollback"])
+        assert newest(run).meta["rollbacks"] == len(
+            [e for e in run.events() if e["kind"] == "rollback"]
+        )
 
     def test_a_healthy_run_is_left_alone(self, small: TrainConfig, tmp_path: Path) -> None:
         run = train(small, tmp_path / "run")
@@ -285,7 +327,9 @@ class TestResumeWithAnotherConfiguration:
             run = train(replace(small, steps=30), tmp_path / "run")
         assert [r["step"] for r in run.records()] == list(range(1, 31))
 
-    def test_data_that_moved_after_the_last_step_are_found(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_data_that_moved_after_the_last_step_are_found(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         """The last checkpoint knows the old place; the run that was told of the new one goes by that."""
         np.save(tmp_path / "old.npy", np.random.default_rng(0).normal(size=(100, 2)))
         train(replace(small, data=Array(path=str(tmp_path / "old.npy"))), tmp_path / "run")
@@ -303,25 +347,33 @@ class TestResumeWithAnotherConfiguration:
         (tmp_path / "thesis.tex").write_text("years of work")
         with pytest.raises(StanleyError, match="holds other files"):
             train(small, tmp_path)
-        assert sorted(p.name for p in tmp_path.iterdir() if p.name != "checkpoints") == ["thesis.tex"]
+        assert sorted(p.name for p in tmp_path.iterdir() if p.name != "checkpoints") == [
+            "thesis.tex"
+        ]
 
 
 class TestBrokenCheckpoints:
     @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
-    def test_the_newest_is_named_and_the_previous_used(self, small: TrainConfig, tmp_path: Path, damage: str) -> None:
+    def test_the_newest_is_named_and_the_previous_used(
+        self, small: TrainConfig, tmp_path: Path, damage: str
+    ) -> None:
         unbroken = train(small, tmp_path / "unbroken")
         run = train(small, tmp_path / "run")
         last = checkpoint.saved(run.checkpoints)[-1]
         content = bytearray(last.read_bytes())
         if damage == "flip":
             content[-3] ^= 1  # one bit of one weight
-        last.write_bytes({"truncate": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
+        last.write_bytes(
+            {"truncate": content[: len(content) // 2], "flip": content, "empty": b""}[damage]
+        )
         with pytest.warns(UserWarning, match=f"{last.name}.*(corrupt|truncated).*previous"):
             resumed = train(small, tmp_path / "run")
         same_state(newest(unbroken), newest(resumed))
         assert without_time(unbroken.records()) == without_time(resumed.records())
 
-    def test_a_damaged_header_is_told_like_damaged_weights(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_a_damaged_header_is_told_like_damaged_weights(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         """Every byte of the metadata in turn: one line that names the file, whatever JSON makes of it."""
         run = train(replace(small, steps=1), tmp_path / "run")
         path = checkpoint.saved(run.checkpoints)[-1]
@@ -392,7 +444,9 @@ class TestBadValues:
             train(small, tmp_path / "run", device="cuda:99")
         assert not (tmp_path / "run").exists()
 
-    def test_data_that_cannot_be_loaded_leave_no_checkpoint(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_data_that_cannot_be_loaded_leave_no_checkpoint(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         with pytest.raises(StanleyError, match=r"nowhere\.npy"):
             train(replace(small, data=Array(path=str(tmp_path / "nowhere.npy"))), tmp_path / "run")
 
@@ -424,7 +478,9 @@ def test_no_graph_outlives_its_chain_step() -> None:
         assert sum(ref() is not None for ref in tokens) <= 1
         return Tracked.apply(energy(x), tokens)
 
-    out = run_chains(Langevin(0.1), potential, torch.zeros(4, 2), 20, generator=torch.Generator().manual_seed(0))
+    out = run_chains(
+        Langevin(0.1), potential, torch.zeros(4, 2), 20, generator=torch.Generator().manual_seed(0)
+    )
     assert len(tokens) == 21
     assert out.x.grad_fn is None
 
@@ -474,7 +530,9 @@ class TestRecords:
     ) -> None:
         run = self.write(tmp_path, *lines)
         before = run.records_file.read_bytes()
-        with pytest.raises(StanleyError, match=r"records\.jsonl has no record of step 2 in line 2.*step 3"):
+        with pytest.raises(
+            StanleyError, match=r"records\.jsonl has no record of step 2 in line 2.*step 3"
+        ):
             run.truncate_records(3)
         assert run.records_file.read_bytes() == before
 
@@ -496,7 +554,10 @@ class TestRecords:
     ) -> None:
         out = tmp_path / "run"
         (out / "checkpoints").mkdir(parents=True)
-        left = [out / ".config.json.abc.tmp", out / "checkpoints" / ".step-00000006.safetensors.abc.tmp"]
+        left = [
+            out / ".config.json.abc.tmp",
+            out / "checkpoints" / ".step-00000006.safetensors.abc.tmp",
+        ]
         for path in left:
             path.write_bytes(b"half")
         train(replace(small, steps=1), out)
@@ -516,8 +577,15 @@ class TestRecords:
 class TestSecondTry:
     """A run that failed before its first step can be asked for again with another configuration."""
 
-    def test_a_configuration_that_cannot_start_may_be_corrected(self, small: TrainConfig, tmp_path: Path) -> None:
-        wrong = replace(small, sampler=Stanley(0.01, 1.0, correction="drift"), network=MLP(8, 1, "relu"), adapt=None)
+    def test_a_configuration_that_cannot_start_may_be_corrected(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
+        wrong = replace(
+            small,
+            sampler=Stanley(0.01, 1.0, correction="drift"),
+            network=MLP(8, 1, "relu"),
+            adapt=None,
+        )
         with pytest.raises(StanleyError, match="drift"):
             train(wrong, tmp_path / "run")
         with warnings.catch_warnings():
@@ -535,7 +603,9 @@ class TestSecondTry:
         with pytest.raises(StanleyError, match="another configuration"):
             train(replace(small, steps=1, save_every=1, batch=small.batch // 2), tmp_path / "run")
 
-    def test_records_without_a_checkpoint_are_not_thrown_away(self, small: TrainConfig, tmp_path: Path) -> None:
+    def test_records_without_a_checkpoint_are_not_thrown_away(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
         run = train(replace(small, steps=2), tmp_path / "run")
         for file in run.checkpoints.iterdir():
             file.unlink()
@@ -545,7 +615,9 @@ class TestSecondTry:
         assert run.records_file.read_bytes() == before
 
     @pytest.mark.parametrize("device", ["meta", "cuda:99", "nonsense"])
-    def test_a_device_that_cannot_compute(self, small: TrainConfig, tmp_path: Path, device: str) -> None:
+    def test_a_device_that_cannot_compute(
+        self, small: TrainConfig, tmp_path: Path, device: str
+    ) -> None:
         with pytest.raises(StanleyError, match="is not there"):
             train(small, tmp_path / "run", device=device)
 

@@ -48,7 +48,9 @@ def test_gradient_is_minus_the_log_likelihood_gradient() -> None:
     mean = -(a / b).detach()  # of the model
     second = (2 / b + (mean**2).sum()).detach()
     model_statistics = torch.stack([mean[0], mean[1], second / 2])
-    torch.testing.assert_close(gradient, statistics(x).mean(0) - model_statistics, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        gradient, statistics(x).mean(0) - model_statistics, rtol=1e-10, atol=1e-12
+    )
 
 
 def test_flipped_sign_is_rejected() -> None:

@@ -13,7 +13,9 @@ def test_schedule_corners() -> None:
     assert schedule(0, 100, warmup=10, decay=0.4) == 0.1
     assert schedule(9, 100, warmup=10, decay=0.4) == 1.0
     assert schedule(60, 100, warmup=10, decay=0.4) == 1.0
-    assert schedule(80, 100, warmup=10, decay=0.4) == pytest.approx(0.5, abs=1e-12)  # half-way down a cosine
+    assert schedule(80, 100, warmup=10, decay=0.4) == pytest.approx(
+        0.5, abs=1e-12
+    )  # half-way down a cosine
     assert schedule(99, 100, warmup=0, decay=0.4) < 0.002
     assert all(schedule(t, 100, warmup=0, decay=0.0) == 1.0 for t in range(100))
 
@@ -33,7 +35,11 @@ def test_average_is_the_recursion() -> None:
 
 @pytest.mark.parametrize(
     ("make", "field"),
-    [(lambda: Adam(lr=0), "lr"), (lambda: Adam(beta1=1.0), "beta1"), (lambda: SGD(momentum=-1), "momentum")],
+    [
+        (lambda: Adam(lr=0), "lr"),
+        (lambda: Adam(beta1=1.0), "beta1"),
+        (lambda: SGD(momentum=-1), "momentum"),
+    ],
 )
 def test_bad_values_name_the_field(make: object, field: str) -> None:
     with pytest.raises(StanleyError, match=f"optimizer.{field}"):

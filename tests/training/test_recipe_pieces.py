@@ -30,8 +30,12 @@ from tests.training.test_loop import newest, same_state
 def digits(small: TrainConfig, tmp_path: Path) -> TrainConfig:
     """Every piece switched on, on sixteen random images of 8×8."""
     for name, seed in (("train-images-idx3-ubyte", 0), ("t10k-images-idx3-ubyte", 1)):
-        pixels = torch.randint(256, (16, 28, 28), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-        (tmp_path / name).write_bytes(struct.pack(">4i", 2051, *pixels.shape) + pixels.numpy().tobytes())
+        pixels = torch.randint(
+            256, (16, 28, 28), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+        )
+        (tmp_path / name).write_bytes(
+            struct.pack(">4i", 2051, *pixels.shape) + pixels.numpy().tobytes()
+        )
     return replace(
         small,
         data=MNIST(root=str(tmp_path), size=8),
@@ -50,8 +54,12 @@ def digits(small: TrainConfig, tmp_path: Path) -> TrainConfig:
     )
 
 
-@pytest.mark.parametrize("sampler", [Langevin(1e-4), Stanley(1e-4, Quantile(0.8))], ids=lambda s: s.kind)
-def test_resumed_equals_unbroken(digits: TrainConfig, tmp_path: Path, sampler: Langevin | Stanley) -> None:
+@pytest.mark.parametrize(
+    "sampler", [Langevin(1e-4), Stanley(1e-4, Quantile(0.8))], ids=lambda s: s.kind
+)
+def test_resumed_equals_unbroken(
+    digits: TrainConfig, tmp_path: Path, sampler: Langevin | Stanley
+) -> None:
     config = replace(digits, sampler=sampler)
     unbroken = train(config, tmp_path / "unbroken")
     broken = train(config, tmp_path / "broken")
@@ -62,8 +70,12 @@ def test_resumed_equals_unbroken(digits: TrainConfig, tmp_path: Path, sampler: L
     assert without_time(unbroken.records()) == without_time(resumed.records())
 
 
-@pytest.mark.parametrize("piece", [{"augment": None}, {"kl_weight": 0.0}, {"growth": None}], ids=str)
-def test_each_piece_makes_it_another_run(digits: TrainConfig, tmp_path: Path, piece: dict[str, None]) -> None:
+@pytest.mark.parametrize(
+    "piece", [{"augment": None}, {"kl_weight": 0.0}, {"growth": None}], ids=str
+)
+def test_each_piece_makes_it_another_run(
+    digits: TrainConfig, tmp_path: Path, piece: dict[str, None]
+) -> None:
     """Negative control of the test above: no piece is accepted and ignored."""
     a = train(digits, tmp_path / "a")
     b = train(replace(digits, **piece), tmp_path / "b")  # type: ignore[arg-type]
@@ -75,14 +87,18 @@ def test_chains_grow_to_their_final_length(
 ) -> None:
     """K_t of the formula, in the chains that are run and in the number of steps that samples take by default."""
     real, taken = iteration.run_chains, []
-    monkeypatch.setattr(iteration, "run_chains", lambda *a, **k: (taken.append(a[3]), real(*a, **k))[1])
+    monkeypatch.setattr(
+        iteration, "run_chains", lambda *a, **k: (taken.append(a[3]), real(*a, **k))[1]
+    )
     run = train(replace(digits, growth=Growth(5, share=0.5)), tmp_path / "run")
     assert taken == [1, 2, 3, 4, 5, 5, 5, 5]
     assert load(run, device="cpu").default_steps("bank") == 5
 
 
 def test_growth_has_bounds(digits: TrainConfig) -> None:
-    with pytest.raises(StanleyError, match=r"growth\.final is 1, but must be above chain_steps = 1"):
+    with pytest.raises(
+        StanleyError, match=r"growth\.final is 1, but must be above chain_steps = 1"
+    ):
         replace(digits, growth=Growth(1))
     with pytest.raises(StanleyError, match=r"growth\.share is 0"):
         Growth(5, share=0)
@@ -105,7 +121,15 @@ def test_the_advice_on_data_noise_is_the_chain_noise(digits: TrainConfig) -> Non
         assert "set data_noise to 0.05 (the noise of one chain step is 0.05)" in reason
 
 
-APART = {"step": 9, "loss": 1.0, "gap": 1e9, "grad_norm": 1.0, "spread": 1.0, "step_size": 0.0025, "nonfinite": 0.0}
+APART = {
+    "step": 9,
+    "loss": 1.0,
+    "gap": 1e9,
+    "grad_norm": 1.0,
+    "spread": 1.0,
+    "step_size": 0.0025,
+    "nonfinite": 0.0,
+}
 FAR = APART | {"gap": 0.0, "spread": 1e3}
 
 
@@ -127,7 +151,9 @@ FAR = APART | {"gap": 0.0, "spread": 1e3}
         (FAR, {}, "Lower sampler.step-size (now 0.0025)"),
     ],
 )
-def test_the_advice_starts_from_what_is_set(digits: TrainConfig, record: dict, now: dict, said: str) -> None:
+def test_the_advice_starts_from_what_is_set(
+    digits: TrainConfig, record: dict, now: dict, said: str
+) -> None:
     reason = find_divergence(replace(digits, **now), record)
     assert reason is not None
     assert said in reason

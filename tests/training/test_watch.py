@@ -122,7 +122,9 @@ def alarm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Watch", Alarm)
 
 
-def test_a_run_that_may_goes_back_to_a_checkpoint_from_before(small: TrainConfig, tmp_path: Path, alarm: None) -> None:
+def test_a_run_that_may_goes_back_to_a_checkpoint_from_before(
+    small: TrainConfig, tmp_path: Path, alarm: None
+) -> None:
     """Checkpoints at 6 and 12: the one of 12 is closer to step 15 than swings may be old, as is that of 6."""
     config = replace(small, on_divergence="rollback", save_every=6, keep=5)
     with pytest.warns(UserWarning, match="collapsed at step 15.*goes back to step 0"):
@@ -140,7 +142,9 @@ def last_rate(config: TrainConfig, tmp_path: Path) -> float:
     return last["learning_rate"]
 
 
-@pytest.mark.parametrize("changes", [{"on_divergence": "stop"}, {"on_divergence": "rollback", "max_rollbacks": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"on_divergence": "stop"}, {"on_divergence": "rollback", "max_rollbacks": 0}]
+)
 def test_a_run_that_may_not_goes_on_as_if_unwatched_and_says_so(
     small: TrainConfig, tmp_path: Path, alarm: None, changes: dict
 ) -> None:

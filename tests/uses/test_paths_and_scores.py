@@ -10,7 +10,16 @@ from stanley.errors import StanleyError
 from stanley.metrics.detection import judge_detection
 from stanley.samplers import HMC, MALA, GradientDescent, Langevin
 from stanley.targets import Gaussian
-from stanley.uses import box_mask, denoise, half_mask, outside, percentile, sampler_of_sum, score, string
+from stanley.uses import (
+    box_mask,
+    denoise,
+    half_mask,
+    outside,
+    percentile,
+    sampler_of_sum,
+    score,
+    string,
+)
 from stanley.uses.interpolation import equally_spaced
 
 A, K, C = 3.0, 4.0, 0.7
@@ -56,9 +65,13 @@ def test_ends_stay_and_no_steps_is_the_straight_line():
 def test_equal_spacing():
     """A bent polygon with sides 3 and 1: shares of its length 4, by hand; equal points stay."""
     x = torch.tensor([[0.0, 0.0], [3.0, 0.0], [3.0, 1.0]])
-    torch.testing.assert_close(equally_spaced(x), torch.tensor([[0.0, 0.0], [2.0, 0.0], [3.0, 1.0]]))
+    torch.testing.assert_close(
+        equally_spaced(x), torch.tensor([[0.0, 0.0], [2.0, 0.0], [3.0, 1.0]])
+    )
     doubled = torch.tensor([[0.0, 0.0], [0.0, 0.0], [4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
-    torch.testing.assert_close(equally_spaced(doubled)[:, 0], torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]))
+    torch.testing.assert_close(
+        equally_spaced(doubled)[:, 0], torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
+    )
     even = torch.linspace(0, 1, 7)[:, None].expand(7, 2).contiguous()
     torch.testing.assert_close(equally_spaced(even), even)
 
@@ -88,7 +101,12 @@ def test_scores_of_a_gaussian():
 def test_percentiles_by_hand():
     """Among 1, 2, 2, 3: below all, a tie counted half, between, above all."""
     reference = torch.tensor([3.0, 1.0, 2.0, 2.0])
-    assert percentile(torch.tensor([0.0, 2.0, 2.5, 9.0]), reference).tolist() == [0.0, 50.0, 75.0, 100.0]
+    assert percentile(torch.tensor([0.0, 2.0, 2.5, 9.0]), reference).tolist() == [
+        0.0,
+        50.0,
+        75.0,
+        100.0,
+    ]
     with pytest.raises(StanleyError, match="no reference"):
         percentile(reference, reference[:0])
 
@@ -115,7 +133,12 @@ def test_outside_is_scores_percentiles_and_detection_together():
     x, held_out, other = torch.randn(5, 3) + 2, torch.randn(7, 3), torch.randn(6, 3)
     alone = outside(square, x)
     assert torch.equal(alone.scores.energy, score(square, x).energy)
-    assert (alone.held_out, alone.inside, alone.percentile, alone.detection) == (None, None, None, {})
+    assert (alone.held_out, alone.inside, alone.percentile, alone.detection) == (
+        None,
+        None,
+        None,
+        {},
+    )
     among = outside(square, x, held_out)
     assert among.percentile is not None
     assert torch.equal(among.percentile, percentile(square(x), square(held_out)))
@@ -130,7 +153,9 @@ def test_outside_is_scores_percentiles_and_detection_together():
 
 
 def test_the_sampler_of_a_sum_adds_curvatures():
-    assert sampler_of_sum([Langevin(0.1), Langevin(0.4)], [1.0, 0.5]) == Langevin(1 / (1 / 0.1 + 0.5 / 0.4))
+    assert sampler_of_sum([Langevin(0.1), Langevin(0.4)], [1.0, 0.5]) == Langevin(
+        1 / (1 / 0.1 + 0.5 / 0.4)
+    )
     found = sampler_of_sum([MALA(0.1), HMC(0.4)], [1.0, 1.0])  # HMC's step is a time
     assert isinstance(found, MALA)
     assert found.step_size == pytest.approx(0.05)
@@ -144,4 +169,6 @@ def test_denoising_by_steps_that_must_diverge_is_refused(kind):
     with pytest.raises(StanleyError, match=r"unstable from 4σ² = 0.16 on; use a step size of 0.04"):
         denoise(kind(0.161), flat, y, 0.2, y, 3, generator=g)
     assert denoise(kind(0.159), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()
-    assert denoise(MALA(0.161), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()  # a test refuses what is bad
+    assert (
+        denoise(MALA(0.161), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()
+    )  # a test refuses what is bad

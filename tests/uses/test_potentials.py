@@ -74,13 +74,18 @@ def another(mean_of: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     A coordinate of it has then moved by 1/√D at least: 28 standard errors of N draws, as no variance here exceeds 1.
     """
-    slopes = mean_of(torch.eye(D, dtype=torch.float64)) - mean_of(torch.zeros(1, D, dtype=torch.float64))
+    slopes = mean_of(torch.eye(D, dtype=torch.float64)) - mean_of(
+        torch.zeros(1, D, dtype=torch.float64)
+    )
     directions, answers, _ = torch.linalg.svd(slopes, full_matrices=False)
     return x + directions[:, 0] / answers[0]
 
 
 def exact_draws(mean: Tensor, covariance: Tensor) -> Tensor:
-    return mean + torch.randn(N, len(covariance), dtype=torch.float64) @ torch.linalg.cholesky(covariance).T
+    return (
+        mean
+        + torch.randn(N, len(covariance), dtype=torch.float64) @ torch.linalg.cholesky(covariance).T
+    )
 
 
 # --- clamped
@@ -89,13 +94,17 @@ def exact_draws(mean: Tensor, covariance: Tensor) -> Tensor:
 def test_clamped_is_the_conditional(target):
     known = torch.randn(1, D, dtype=torch.float64)
     z = 3 * torch.randn(50, 3, dtype=torch.float64)
-    same_up_to_a_constant(Clamped(target, known, MASK)(z), quadratic(z, *conditional(target, known)))
+    same_up_to_a_constant(
+        Clamped(target, known, MASK)(z), quadratic(z, *conditional(target, known))
+    )
 
 
 def test_clamped_by_row(target):
     """Each chain has its own known values; a wrong row would shift the mean."""
     known, z = torch.randn(50, D, dtype=torch.float64), torch.randn(50, 3, dtype=torch.float64)
-    rows = torch.stack([Clamped(target, known[k : k + 1], MASK)(z[k : k + 1])[0] for k in range(50)])
+    rows = torch.stack(
+        [Clamped(target, known[k : k + 1], MASK)(z[k : k + 1])[0] for k in range(50)]
+    )
     torch.testing.assert_close(Clamped(target, known, MASK)(z), rows, rtol=1e-12, atol=1e-12)
 
 
@@ -105,7 +114,9 @@ def test_values_under_the_mask_are_not_looked_at(target):
     assert torch.equal(Clamped(target, known, MASK)(z), Clamped(target, other, MASK)(z))
 
 
-@pytest.mark.parametrize("sampler", [MALA(0.3), Adjusted(Stanley(0.3, 1.0)), HMC(0.3)], ids=lambda s: s.kind)
+@pytest.mark.parametrize(
+    "sampler", [MALA(0.3), Adjusted(Stanley(0.3, 1.0)), HMC(0.3)], ids=lambda s: s.kind
+)
 def test_inpainting_leaves_the_conditional_invariant(target, sampler):
     """Chains that start from the conditional law end in it: exact, whatever the number of steps."""
     known = torch.randn(1, D, dtype=torch.float64)
@@ -132,16 +143,22 @@ def test_inpainting_forgets_its_start(target):
     z0 = mean.repeat_interleave(N, 0) + 3 * torch.randn(2 * N, 3, dtype=torch.float64)
     sampler, z = adapt(MALA(0.1), clamped, z0, 300, generator=g)
     slowest = float(torch.linalg.eigvalsh(covariance).max())
-    steps = int(min(2000, 40 * slowest / sampler.step_size)) + 20  # contraction h/2λ a step: e⁻²⁰ at least, or 2,000
+    steps = (
+        int(min(2000, 40 * slowest / sampler.step_size)) + 20
+    )  # contraction h/2λ a step: e⁻²⁰ at least, or 2,000
     out = inpaint(sampler, target, known, MASK, clamped.put(z), steps, generator=g)
     for k in range(2):
         assert agrees(out.draws[k][:, MASK], mean[k], covariance)
-    assert not agrees(out.draws[0][:, MASK], mean[1], covariance)  # the images' rows are not exchanged
+    assert not agrees(
+        out.draws[0][:, MASK], mean[1], covariance
+    )  # the images' rows are not exchanged
 
 
 def test_the_wrong_conditional_is_seen(target):
     """Negative control: the marginal of the unknown, which forgets what is known, fails the same check."""
-    mean, covariance = conditional(target, another(lambda x: conditional(target, x)[0], target.mean[None]))
+    mean, covariance = conditional(
+        target, another(lambda x: conditional(target, x)[0], target.mean[None])
+    )
     marginal = target.covariance[MASK][:, MASK]
     assert agrees(exact_draws(mean[0], covariance), mean[0], covariance)
     assert not agrees(exact_draws(target.mean[MASK], marginal), mean[0], covariance)
@@ -179,7 +196,9 @@ def test_known_pixels_stay_bit_for_bit(sampler):
     g = stream()
     out = inpaint(sampler, Potential(quartic, 0.5), images, IMAGE_MASK, x0, 20, generator=g)
     assert out.draws.shape == (2, 3, 3, 4, 4)
-    assert torch.equal(out.draws[..., ~IMAGE_MASK], images[:, None].expand(2, 3, 3, 4, 4)[..., ~IMAGE_MASK])
+    assert torch.equal(
+        out.draws[..., ~IMAGE_MASK], images[:, None].expand(2, 3, 3, 4, 4)[..., ~IMAGE_MASK]
+    )
     changed = out.draws[..., IMAGE_MASK] != x0.view(2, 3, 3, 4, 4)[..., IMAGE_MASK]
     assert changed.flatten(2).any(-1).all()  # every chain moved
     assert out.info.acceptance.shape == (6,)
@@ -202,20 +221,29 @@ def test_masks_and_rows_that_do_not_fit():
 
 
 @pytest.mark.parametrize("images", [1, 3, 6])
-@pytest.mark.parametrize("sampler", [MALA(0.05), ReplicaExchange(MALA(0.05)), RandomWalk(0.05)], ids=lambda s: s.kind)
+@pytest.mark.parametrize(
+    "sampler", [MALA(0.05), ReplicaExchange(MALA(0.05)), RandomWalk(0.05)], ids=lambda s: s.kind
+)
 def test_chunks_are_the_whole(images, sampler):
     """Also where each image is known to some of the chains only, and a chunk holds chains of two images."""
     known, x0 = torch.randn(images, 3, 4, 4), torch.randn(6, 3, 4, 4)
     runs = [
-        inpaint(sampler, u, known, IMAGE_MASK, x0, 5, generator=stream()).draws for u in (quartic, Chunked(quartic, 4))
+        inpaint(sampler, u, known, IMAGE_MASK, x0, 5, generator=stream()).draws
+        for u in (quartic, Chunked(quartic, 4))
     ]
     torch.testing.assert_close(*runs)
-    runs = [denoise(sampler, u, known, 0.5, x0, 5, generator=stream()).draws for u in (quartic, Chunked(quartic, 4))]
+    runs = [
+        denoise(sampler, u, known, 0.5, x0, 5, generator=stream()).draws
+        for u in (quartic, Chunked(quartic, 4))
+    ]
     torch.testing.assert_close(*runs)
 
 
 def test_negative_control_rows_of_other_chains_are_noticed():
-    known, x = torch.randn(6, 3, 4, 4, dtype=torch.float64), torch.randn(6, 3, 4, 4, dtype=torch.float64)
+    known, x = (
+        torch.randn(6, 3, 4, 4, dtype=torch.float64),
+        torch.randn(6, 3, 4, 4, dtype=torch.float64),
+    )
     posterior = Noisy(quartic, known, 0.5)
     assert not torch.allclose(posterior.for_rows(slice(0, 2))(x[2:4]), posterior(x)[2:4])
     torch.testing.assert_close(posterior.for_rows(slice(2, 4))(x[2:4]), posterior(x)[2:4])
@@ -276,7 +304,9 @@ def test_composed_is_the_product(target):
     """Precisions add: P = Σ w P_i, μ = P⁻¹ Σ w P_i μ_i."""
     other, w = some_gaussian(1), (0.5, 2.0)
     p = w[0] * target.precision + w[1] * other.precision
-    mu = torch.linalg.solve(p, w[0] * target.precision @ target.mean + w[1] * other.precision @ other.mean)
+    mu = torch.linalg.solve(
+        p, w[0] * target.precision @ target.mean + w[1] * other.precision @ other.mean
+    )
     x = 3 * torch.randn(50, D, dtype=torch.float64)
     same_up_to_a_constant(Composed((target, other), w)(x), Gaussian(p, mu)(x))
     x0 = Gaussian(p, mu).sample(N, fresh()).double()
@@ -285,7 +315,9 @@ def test_composed_is_the_product(target):
     g = fresh()
     out = run_chains(MALA(0.05), Composed((target, other), w), x0, 10, generator=g)
     assert agrees(out.x, mu, torch.linalg.inv(p))
-    assert not agrees(target.sample(N, g).double(), mu, torch.linalg.inv(p))  # negative control: one part alone
+    assert not agrees(
+        target.sample(N, g).double(), mu, torch.linalg.inv(p)
+    )  # negative control: one part alone
     assert Composed((target, other)).weights == (1.0, 1.0)
 
 

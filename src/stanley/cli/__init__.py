@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     open_streams()
     warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console or pipe that lacks γ or ‖ shows ? in its place
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a console or pipe that lacks γ or ‖ shows ? in its place
             stream.reconfigure(errors="replace")
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -98,9 +100,15 @@ def what_happened(error: BaseException) -> str:
     if line := line_of_target(error):
         return f"{line} raised {reason}"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        return (
+            f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        )
     frames = traceback.extract_tb(error.__traceback__)
-    where = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "an unknown place"
+    where = (
+        f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}"
+        if frames
+        else "an unknown place"
+    )
     return f"{reason} in {where}. This is a fault of stanley: STANLEY_TRACEBACK=1 shows where it is from"
 
 
@@ -108,7 +116,11 @@ def line_of_target(error: BaseException) -> str | None:
     """The line of the user's own file in which it was raised, None where that is not involved."""
     by_name = sys.modules.get("stanley.targets.by_name")
     files = {} if by_name is None else by_name.FILES
-    lines = [f"{f.filename}, line {f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    lines = [
+        f"{f.filename}, line {f.lineno}"
+        for f in traceback.extract_tb(error.__traceback__)
+        if f.filename in files
+    ]
     return lines[-1] if lines else None
 
 
@@ -140,7 +152,10 @@ def require_one_process(words: Sequence[str]) -> None:
     """torchrun is for train; any other command would do the same work once per process, into the same files."""
     command = words[0] if words else "--help"
     alone = command == "train" or command.startswith("-") or this_process().size == 1
-    require(alone, f"{command} runs in one process, torchrun started {this_process().size}; leave torchrun out")
+    require(
+        alone,
+        f"{command} runs in one process, torchrun started {this_process().size}; leave torchrun out",
+    )
 
 
 def tell(message: str) -> None:

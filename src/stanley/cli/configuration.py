@@ -32,7 +32,9 @@ def require_labels(data: dict[str, Any]) -> None:
     """data.label is given for data that have labels only."""
     if data.get("label") is None:
         return
-    labelled = [spec.kind for spec in get_args(AnyData) if "label" in {f.name for f in fields(spec)}]
+    labelled = [
+        spec.kind for spec in get_args(AnyData) if "label" in {f.name for f in fields(spec)}
+    ]
     plain = {spec.kind for spec in get_args(AnyData)} - {*labelled}
     require(
         data.get("kind") not in plain,
@@ -53,12 +55,16 @@ def leave_out_acceptance(config: dict[str, Any]) -> None:
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """A .yaml, .yml or .toml file of fields."""
-    require(path.suffix in (".toml", ".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file")
+    require(
+        path.suffix in (".toml", ".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file"
+    )
     content = read_whole(path, values.LARGEST, "give --config a .yaml or .toml file")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise StanleyError(f"--config {path} is not UTF-8 text ({error}); save it as UTF-8") from error
+        raise StanleyError(
+            f"--config {path} is not UTF-8 text ({error}); save it as UTF-8"
+        ) from error
     try:
         fields = load_toml(text) if path.suffix == ".toml" else values.load(text)
     except (ValueError, RecursionError) as error:

@@ -50,7 +50,11 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
     folders = {name: out / name.lower().replace(", ", "-").replace(" ", "-") for name in SAMPLERS}
     record = out / "demo.json"
     make_folder(out)
-    asked = {"seed": seed, "steps": steps, "runs": {name: to_dict(config) for name, config in configs.items()}}
+    asked = {
+        "seed": seed,
+        "steps": steps,
+        "runs": {name: to_dict(config) for name, config in configs.items()},
+    }
     make_room(record, asked, beside=[out / "demo.png", *folders.values()])
     rows: list[dict[str, Any]] = []
     panels: list[Panel] = []
@@ -69,9 +73,19 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
         rows.append(row | {"outcome": scores.get("not_settled", "trained")})
         with np.load(run.samples / "evaluated.npz") as kept:
             if not panels:
-                panels.append(Panel("true density", kept["data_density"], kept["data"], float(kept["box"]), "data"))
+                panels.append(
+                    Panel(
+                        "true density",
+                        kept["data_density"],
+                        kept["data"],
+                        float(kept["box"]),
+                        "data",
+                    )
+                )
             note = f"KL {row['kl']:.3f} nats" if row["kl"] is not None else "no finite KL"
-            panels.append(Panel(name, kept["model_density"], kept["samples_fresh"], float(kept["box"]), note))
+            panels.append(
+                Panel(name, kept["model_density"], kept["samples_fresh"], float(kept["box"]), note)
+            )
     figure = str(save(densities(panels), out / "demo.png")) if panels else None
     table = {"asked": asked, "rows": rows, "figure": figure}
     write_json(record, table)
@@ -92,7 +106,12 @@ def table_lines(table: dict[str, Any]) -> list[str]:
         else:
             scores = f"{row['kl']:>11.4f} nats{row['tv']:>8.3f}{row['fresh_mmd2']:>13.2e}"
             lines.append(f"{row['sampler']:<30}{row['step_size']:>10g}{scores}")
-    best = next((r for r in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])) if r["kl"] is not None), None)
+    best = next(
+        (r for r in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])) if r["kl"] is not None),
+        None,
+    )
     if best:
-        lines.append(f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md.")
+        lines.append(
+            f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md."
+        )
     return [*lines, *([f"figure: {figure}"] if figure else [])]

@@ -60,8 +60,14 @@ def default_of(node: ast.AnnAssign) -> str:
     if node.value is None:
         return ""
     if isinstance(node.value, ast.Call):  # Quantile(0.9), or a factory
-        values = [ast.unparse(a) for a in (*node.value.args, *(k.value for k in node.value.keywords))]
-        return f"quantile {values[0]}" if ast.unparse(node.value.func) == "Quantile" else values[0].lower()
+        values = [
+            ast.unparse(a) for a in (*node.value.args, *(k.value for k in node.value.keywords))
+        ]
+        return (
+            f"quantile {values[0]}"
+            if ast.unparse(node.value.func) == "Quantile"
+            else values[0].lower()
+        )
     value = ast.literal_eval(node.value)
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
@@ -79,10 +85,16 @@ def kinds_of(module: str, union: str) -> Iterator[tuple[str, str, str]]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assigned = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    assigned = {
+        ast.unparse(node.targets[0]): node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+    }
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     members = [node for node in ast.walk(assigned[union]) if isinstance(node, ast.Name)]
-    for name in (node.id for node in sorted(members, key=lambda node: (node.lineno, node.col_offset))):
+    for name in (
+        node.id for node in sorted(members, key=lambda node: (node.lineno, node.col_offset))
+    ):
         where = module if name in classes | set(assigned) else imported[name]
         if has_class(where, name):
             yield kind_of(where, name), where, name
@@ -104,7 +116,11 @@ def class_in(module: str, name: str) -> ast.ClassDef:
 
 def kind_of(module: str, class_name: str) -> str:
     for node in class_in(module, class_name).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "kind" and node.value is not None:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == "kind"
+            and node.value is not None
+        ):
             return str(ast.literal_eval(node.value))
     raise LookupError(f"{class_name} in {module} has no kind")
 
@@ -139,4 +155,6 @@ def described(path: str, field: FieldHelp, indent: int = 2) -> list[str]:
     about = field.about
     if about[:2].isalpha():  # a word, not a symbol
         about = about[0].upper() + about[1:]
-    return textwrap.wrap(f"{start}{about}.", width, subsequent_indent=" " * (COLUMN + 1), break_on_hyphens=False)
+    return textwrap.wrap(
+        f"{start}{about}.", width, subsequent_indent=" " * (COLUMN + 1), break_on_hyphens=False
+    )

@@ -16,7 +16,9 @@ def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
     rest = list(tokens)
     while rest:
         name = rest.pop(0)
-        require(name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value")
+        require(
+            name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value"
+        )
         name, given, value = name[2:].partition("=")
         if not given:
             require(rest, f"--{name} needs a value, for example --{name} 1")
@@ -49,14 +51,21 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         at = at[name]
     at = inner(at, last)
     part = "kind" in as_dict(at.get(last)) and not isinstance(value, str)
-    require(not part, f"{path} is {value!r}, but must be one of its kinds, a word; its fields are {path}.NAME")
+    require(
+        not part,
+        f"{path} is {value!r}, but must be one of its kinds, a word; its fields are {path}.NAME",
+    )
     if isinstance(value, str) and (last in WRAPPED.values() or "kind" in as_dict(at.get(last))):
         return override(config, f"{path}.kind", value)
     if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):
         override(config, path, "adjusted")
-        return override(config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-"))
+        return override(
+            config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-")
+        )
     if last == "kind" and at.get("kind") != value:
-        carried = {name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)}
+        carried = {
+            name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)
+        }
         if step_is_time(inner(at, "step_size").get("kind")) != step_is_time(value):
             carried.pop("step_size", None)
         at.clear()
@@ -85,6 +94,8 @@ def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
 def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:
     """Override every `a.b.c` of `changes`: kinds first, from the outside in, because a new kind starts a part anew."""
     parts = [name for name, part in config.items() if "kind" in as_dict(part)]
-    names_kind = {p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts}
+    names_kind = {
+        p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts
+    }
     for path in sorted(changes, key=lambda p: (p not in names_kind, p.count("."))):
         override(config, path, changes[path])

@@ -47,10 +47,19 @@ def real(kind: object, tokens: Sequence[Token]) -> float:
 Whole = Annotated[int, Parameter(converter=whole)]
 Real = Annotated[float, Parameter(converter=real)]
 Json = Annotated[
-    bool, Parameter(name="--json", negative="", show_default=False, help="Print one JSON object instead of text.")
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        show_default=False,
+        help="Print one JSON object instead of text.",
+    ),
 ]
 Device = Annotated[
-    str, Parameter(help="Device to compute on: cpu, cuda, cuda:1, … With auto a GPU where there is one.")
+    str,
+    Parameter(
+        help="Device to compute on: cpu, cuda, cuda:1, … With auto a GPU where there is one."
+    ),
 ]
 Seed = Annotated[Whole, Parameter(help="Seed of all random numbers.")]
 Execution = Annotated[
@@ -61,16 +70,19 @@ Run = Annotated[Path, Parameter(help="Run directory: the --out of stanley train.
 Weights = Literal["average", "raw"]
 WhichWeights = Annotated[Weights, Parameter(help="Use the averaged (EMA) or the raw weights.")]
 WeightsOfRun = Annotated[
-    Weights | None, Parameter(help="Use the averaged (EMA) or the raw weights of a run. [default: average]")
+    Weights | None,
+    Parameter(help="Use the averaged (EMA) or the raw weights of a run. [default: average]"),
 ]
 RunOrNone = Annotated[
     Path | None,
     Parameter(
-        allow_leading_hyphen=True, help="Run directory or packed model. Give --pretrained or --target in its place."
+        allow_leading_hyphen=True,
+        help="Run directory or packed model. Give --pretrained or --target in its place.",
     ),
 ]
 Pretrained = Annotated[
-    str | None, Parameter(help="Use a model that comes with the library in place of RUN: mnist or cifar10.")
+    str | None,
+    Parameter(help="Use a model that comes with the library in place of RUN: mnist or cifar10."),
 ]
 Target = Annotated[
     str | None,
@@ -79,20 +91,30 @@ Target = Annotated[
     ),
 ]
 WarmUp = Annotated[
-    Whole, Parameter(help="Steps before the chains are used. A step size that is not given is found in them.")
+    Whole,
+    Parameter(
+        help="Steps before the chains are used. A step size that is not given is found in them."
+    ),
 ]
 Scale = Annotated[
     Literal["draws", "gradients", "both"] | None,
     Parameter(help="Also find a scale for each coordinate in the warm-up. [default: none]"),
 ]
-Shape = Annotated[str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")]
+Shape = Annotated[
+    str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")
+]
 StartStd = Annotated[
     Real | None,
-    Parameter(help="Standard deviation of the normal law that chains on a density start from. [default: 1]"),
+    Parameter(
+        help="Standard deviation of the normal law that chains on a density start from. [default: 1]"
+    ),
 ]
 DTypeFlag = Annotated[
     Literal["float32", "float64"] | None,
-    Parameter(name="--dtype", help="Precision of a density. [default: float64, or that of a module's weights]"),
+    Parameter(
+        name="--dtype",
+        help="Precision of a density. [default: float64, or that of a module's weights]",
+    ),
 ]
 DataRoot = Annotated[
     str | None,
@@ -106,18 +128,27 @@ Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 # Of the commands on pictures.
 Out = Annotated[
     Path | None,
-    Parameter(help="Folder to write to. [default: inside RUN, or inpainted/NAME, denoised/NAME, interpolated/NAME]"),
+    Parameter(
+        help="Folder to write to. [default: inside RUN, or inpainted/NAME, denoised/NAME, interpolated/NAME]"
+    ),
 ]
 Resize = Annotated[
     bool,
     Parameter(
-        negative="", show_default=False, help="Convert pictures of another size or colour mode to those of the model."
+        negative="",
+        show_default=False,
+        help="Convert pictures of another size or colour mode to those of the model.",
     ),
 ]
 HeldOut = Annotated[
-    Whole | None, Parameter(help="Use the first N held-out images of the run's data in place of IMAGE.")
+    Whole | None,
+    Parameter(help="Use the first N held-out images of the run's data in place of IMAGE."),
 ]
-PerImage = Annotated[Whole | None, Parameter(help="Chains for each image, each of which gives one draw. [default: 4]")]
+PerImage = Annotated[
+    Whole | None,
+    Parameter(help="Chains for each image, each of which gives one draw. [default: 4]"),
+]
 Steps = Annotated[
-    Whole | None, Parameter(help="Chain steps. [default: ten times the chain steps of a training iteration]")
+    Whole | None,
+    Parameter(help="Chain steps. [default: ten times the chain steps of a training iteration]"),
 ]

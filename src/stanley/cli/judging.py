@@ -16,7 +16,9 @@ def evaluate(
     *,
     num: Annotated[
         Whole | None,
-        Parameter(help="Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"),
+        Parameter(
+            help="Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"
+        ),
     ] = None,
     steps: Annotated[
         Whole | None, Parameter(help="Steps of the chains from noise. [default: as stanley sample]")
@@ -34,16 +36,25 @@ def evaluate(
     ] = None,
     against: Annotated[
         Literal["held-out", "train"],
-        Parameter(help="Data that the samples are compared with in the features. A published FID uses train."),
+        Parameter(
+            help="Data that the samples are compared with in the features. A published FID uses train."
+        ),
     ] = "held-out",
-    kid: Annotated[bool | None, Parameter(help="Also compute the kernel distance. [default: for images only]")] = None,
+    kid: Annotated[
+        bool | None, Parameter(help="Also compute the kernel distance. [default: for images only]")
+    ] = None,
     prdc: Annotated[
-        bool | None, Parameter(help="Also compute precision, recall, density and coverage. [default: for images only]")
+        bool | None,
+        Parameter(
+            help="Also compute precision, recall, density and coverage. [default: for images only]"
+        ),
     ] = None,
     extrapolate: Annotated[
         bool,
         Parameter(
-            negative="", show_default=False, help="Also extrapolate the Fréchet distance to infinitely many samples."
+            negative="",
+            show_default=False,
+            help="Also extrapolate the Fréchet distance to infinitely many samples.",
         ),
     ] = False,
     data_root: DataRoot = None,
@@ -95,11 +106,17 @@ def plot(run: Run, *, json_: Json = False) -> None:
 
 def score_lines(scores: dict[str, Any]) -> list[str]:
     """The numbers a person asks for first."""
-    lines = [f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"]
+    lines = [
+        f"step {scores['step']}, {scores['weights']} weights, sampler {scores['sampler']['kind']}"
+    ]
     if scores.get("kl") is not None:
-        lines.append(f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)")
+        lines.append(
+            f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)"
+        )
     if scores.get("nll_held_out"):
-        lines.append(f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}")
+        lines.append(
+            f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}"
+        )
     if "not_settled" in scores:
         lines.append(f"no exact density: {scores['not_settled']}")
     for name, chains in scores["chains"].items():
@@ -107,13 +124,17 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
         if chains["nonfinite"]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
-            parts.append(f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.3f})")
+            parts.append(
+                f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.3f})"
+            )
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
         lines += ["   ".join(parts), *feature_lines(scores[name])]
     for name, energy in scores["energy"].items():
         if energy["mean"] is not None:
-            lines.append(f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}")
+            lines.append(
+                f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}"
+            )
     return lines
 
 
@@ -131,7 +152,9 @@ def feature_lines(scores: dict[str, Any]) -> list[str]:
                 numbers = f"{s['value']:.4g} ± {s['standard_error']:.2g}"
                 n += f" against {s['n2']} {s['against']}"
             case "prdc":
-                numbers = "  ".join(f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage"))
+                numbers = "  ".join(
+                    f"{k} {s[k]:.2f}" for k in ("precision", "recall", "density", "coverage")
+                )
             case "score":
                 numbers = f"{s['value']:.2f} ± {s['sd']:.2f}  (of {s['num_classes']} classes)"
             case _:

@@ -14,11 +14,17 @@ def likelihood(
     run: Run,
     *,
     chains: Annotated[Whole, Parameter(help="Number of chains in each direction.")] = 64,
-    levels: Annotated[Whole, Parameter(help="Number of densities between the reference and the model.")] = 1000,
-    steps_per_level: Annotated[Whole, Parameter(help="Chain steps at each of these densities.")] = 1,
+    levels: Annotated[
+        Whole, Parameter(help="Number of densities between the reference and the model.")
+    ] = 1000,
+    steps_per_level: Annotated[
+        Whole, Parameter(help="Chain steps at each of these densities.")
+    ] = 1,
     model_steps: Annotated[
         Whole | None,
-        Parameter(help="Steps on the model before the reverse direction. [default: ten times chain_steps]"),
+        Parameter(
+            help="Steps on the model before the reverse direction. [default: ten times chain_steps]"
+        ),
     ] = None,
     rows: Annotated[Whole, Parameter(help="Largest number of held-out points to judge.")] = 1000,
     seed: Seed = 0,

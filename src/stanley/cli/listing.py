@@ -11,7 +11,9 @@ from stanley.cli.output import show
 
 
 def recipes(
-    name: Annotated[str | None, Parameter(help="Recipe to print in full. [default: list all recipes]")] = None,
+    name: Annotated[
+        str | None, Parameter(help="Recipe to print in full. [default: list all recipes]")
+    ] = None,
     *,
     json_: Json = False,
 ) -> None:

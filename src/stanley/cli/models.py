@@ -14,7 +14,9 @@ from stanley.cli.output import show
 def pack(
     run: Run,
     *,
-    out: Annotated[Path, Parameter(help="Folder to write to: model.safetensors, and a card in README.md.")],
+    out: Annotated[
+        Path, Parameter(help="Folder to write to: model.safetensors, and a card in README.md.")
+    ],
     bank: Annotated[Whole, Parameter(help="Largest number of chains of the bank to keep.")] = 128,
     limit_mb: Annotated[Real, Parameter(help="Largest size of the model in megabytes.")] = 4.0,
     json_: Json = False,
@@ -33,7 +35,11 @@ def pack(
     lines = [
         f"{stored['stored']} weights: ∇E changed by {stored['gradient']:.2g} of its norm, U by "
         f"{stored['potential']:.2g} (sd), n {stored['n']}",
-        *([] if meta["scores"] else ["no metrics on the card; stanley evaluate first, then pack into a new folder"]),
+        *(
+            []
+            if meta["scores"]
+            else ["no metrics on the card; stanley evaluate first, then pack into a new folder"]
+        ),
         f"wrote {folder}, {size / 1e6:.2f} MB; try: stanley sample {folder}",
     ]
     show({"folder": str(folder), "bytes": size, "weights": stored}, json_, lines)
@@ -59,14 +65,18 @@ def pull(
     repo: Annotated[str, Parameter(help="OWNER/NAME on the Hugging Face Hub.")],
     *,
     out: Annotated[Path, Parameter(help="Folder to write to.")],
-    revision: Annotated[str | None, Parameter(help="Branch, tag or commit to download. [default: main]")] = None,
+    revision: Annotated[
+        str | None, Parameter(help="Branch, tag or commit to download. [default: main]")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Download a packed model from the Hugging Face Hub and check it before it is written. It holds no code."""
     from stanley.models.hub import pull as pull_folder
 
     folder = pull_folder(repo, out, revision=revision)
-    show({"folder": str(folder)}, json_, [f"pulled {repo} to {folder}; try: stanley sample {folder}"])
+    show(
+        {"folder": str(folder)}, json_, [f"pulled {repo} to {folder}; try: stanley sample {folder}"]
+    )
 
 
 def export(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+LONGEST = 150  # bytes, of the 255 that a file system allows: endings are added
+
 
 def folder_for(what: str, name: str, run: Path | None) -> Path:
     """RUN/WHAT for what is made of a run, WHAT/NAME for what is made of anything else."""
@@ -12,12 +14,15 @@ def folder_for(what: str, name: str, run: Path | None) -> Path:
 
 
 def file_name(name: str) -> str:
-    """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+    """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen; not too long."""
+    short = re.sub(r"[^\w.-]+", "-", name).strip("-.").encode()[:LONGEST].decode("utf-8", "ignore")
+    return short or "unnamed"
 
 
 def answer_files(folder: Path, name: str) -> list[Path]:
     """The files of an answer of this name that are there, but for its record: arrays, pictures, tables."""
-    parts = re.compile(re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE)
+    parts = re.compile(
+        re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE
+    )
     there = folder.iterdir() if folder.is_dir() else ()
     return sorted(file for file in there if parts.fullmatch(file.name))

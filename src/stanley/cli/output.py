@@ -23,7 +23,9 @@ def show(value: dict[str, Any], json_: bool, lines: list[str]) -> None:
     except OSError as error:
         silence(sys.stdout)
         why = error.strerror
-        raise StanleyError(f"the result cannot be written to stdout: {why}; its files are complete") from error
+        raise StanleyError(
+            f"the result cannot be written to stdout: {why}; its files are complete"
+        ) from error
 
 
 def say(message: str) -> None:
@@ -48,6 +50,6 @@ def open_streams() -> None:
         continue
     os.close(descriptor)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
     if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115

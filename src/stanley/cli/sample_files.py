@@ -20,7 +20,9 @@ from stanley.types import Energy
 GRID = 200  # cells a side of a density in a picture
 
 
-def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None = None) -> list[Path]:
+def write_samples(
+    x: Tensor, folder: Path, name: str, *, density: Energy | None = None
+) -> list[Path]:
     """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or 3, or points in the
     plane, over the `density` exp(-U) where one is given; the picture leaves out what lies beyond 1.1 times the
     farthest of 99.5 % of the points."""
@@ -34,12 +36,20 @@ def write_samples(x: Tensor, folder: Path, name: str, *, density: Energy | None 
     elif event == (2,):
         box = 1.1 * float(finite.abs().amax(1).double().quantile(0.995)) or 1.0
         grid = None if density is None else density_on_grid(density, box, GRID).numpy()
-        files.append(save(densities([Panel(name, grid, finite.numpy(), box)]), folder / f"{name}.png"))
+        files.append(
+            save(densities([Panel(name, grid, finite.numpy(), box)]), folder / f"{name}.png")
+        )
     return files
 
 
 def write_film(
-    x0: Tensor, draws: Tensor, every: int, folder: Path, name: str, chains: int = 6, columns: int = 8
+    x0: Tensor,
+    draws: Tensor,
+    every: int,
+    folder: Path,
+    name: str,
+    chains: int = 6,
+    columns: int = 8,
 ) -> Path:
     """NAME.png: the first chains along time, a row each: their starts x0 (B, C, H, W), then about `columns` of the kept
     states (T, B, C, H, W), from the first to the last in equal ratios of steps; what is not finite is mid-grey."""
@@ -63,4 +73,6 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"cannot create {folder}: {error.strerror or error}; choose another --out") from error
+        raise StanleyError(
+            f"cannot create {folder}: {error.strerror or error}; choose another --out"
+        ) from error

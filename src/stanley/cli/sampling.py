@@ -57,7 +57,12 @@ def sample(
     dtype: DTypeFlag = None,
     seed: Seed = 0,
     weights: WeightsOfRun = None,
-    out: Annotated[Path | None, Parameter(help="Folder to write to. [default: RUN/samples, or samples/NAME]")] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder to write to, or the picture, NAME.png. [default: RUN/samples, or samples/NAME]"
+        ),
+    ] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -81,13 +86,17 @@ def sample(
     what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     model, own, progress = what.model, what.own_sampler, sys.stderr.isatty()
     folder = out or folder_for("samples", what.name, what.folder)
+    picture = out if out is not None and out.suffix.lower() == ".png" else None
+    folder = folder if picture is None else picture.parent
     make_folder(folder)
     if own is not None:
         refuse_unused(precondition=precondition)
         start = start or "noise"
         steps = own.default_steps(start) if steps is None else steps
         asked_sampler = {"sampler": sampler_as_json(own.sampler)}
-        samples = sample_trained(own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress)
+        samples = sample_trained(
+            own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress
+        )
     else:
         refuse_unused(start=start)
         start = "noise"
@@ -110,8 +119,14 @@ def sample(
         )
     asked = {"sampled": what.name, "num": num, "start": start, "steps": steps, "seed": seed}
     asked |= {"trained": model.step, "weights": model.weights} if model else {}
-    kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[0]
-    name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
+    kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[
+        0
+    ]
+    name = (
+        f"{start if model else file_name(kind)}-n{num}-seed{seed}"
+        if picture is None
+        else picture.stem
+    )
     record, every = folder / f"{name}.json", f"{name}-every-{keep_every}"
     make_room(record, asked | asked_sampler, beside=answer_files(folder, name))
 
@@ -132,7 +147,9 @@ def sample(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
         )
     if numbers["acceptance"] is not None and numbers["acceptance"] < 0.02:
-        lines.append("almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start")
+        lines.append(
+            "almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start"
+        )
     show(value | {"files": [str(f) for f in files]}, json_, lines)
 
 
@@ -141,24 +158,37 @@ def diagnose(
     *fields: Extra,
     target: Target = None,
     pretrained: Pretrained = None,
-    num: Annotated[Whole | None, Parameter(help="Number of chains. [default: 64, for images 16]")] = None,
-    steps: Annotated[Whole | None, Parameter(help="Steps of each chain. [default: 2,000, for images 500]")] = None,
+    num: Annotated[
+        Whole | None, Parameter(help="Number of chains. [default: 64, for images 16]")
+    ] = None,
+    steps: Annotated[
+        Whole | None, Parameter(help="Steps of each chain. [default: 2,000, for images 500]")
+    ] = None,
     warm_up: WarmUp = 500,
     precondition: Scale = None,
     pairs: Annotated[
-        Whole | None, Parameter(help="Number of coupled pairs of chains, 0 for none. [default: 200, for images 0]")
+        Whole | None,
+        Parameter(
+            help="Number of coupled pairs of chains, 0 for none. [default: 200, for images 0]"
+        ),
     ] = None,
     coupled_steps: Annotated[
         Whole | None,
-        Parameter(help="Steps after which pairs that have not met are given up. [default: 5,000, for images 500]"),
+        Parameter(
+            help="Steps after which pairs that have not met are given up. [default: 5,000, for images 500]"
+        ),
     ] = None,
     rays: Annotated[
         Whole | None,
-        Parameter(help="Number of rays on which the growth of U is measured, 0 for none. [default: 64, for images 16]"),
+        Parameter(
+            help="Number of rays on which the growth of U is measured, 0 for none. [default: 64, for images 16]"
+        ),
     ] = None,
     copies: Annotated[
         Whole | None,
-        Parameter(help="Copies of each point for the drift condition, 0 for none. [default: 1,000, for images 0]"),
+        Parameter(
+            help="Copies of each point for the drift condition, 0 for none. [default: 1,000, for images 0]"
+        ),
     ] = None,
     shape: Shape = None,
     start_std: StartStd = None,
@@ -166,7 +196,8 @@ def diagnose(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Annotated[
-        Path | None, Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]")
+        Path | None,
+        Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]"),
     ] = None,
     device: Device = "auto",
     json_: Json = False,
@@ -225,11 +256,17 @@ def diagnose(
     )
     how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
     how |= {"step": what.model.step, "weights": what.model.weights} if what.model else {}
-    asked = how | {"sampler": sampler_as_json(what.sampler), "tune": what.tune, "precondition": precondition}
+    asked = how | {
+        "sampler": sampler_as_json(what.sampler),
+        "tune": what.tune,
+        "precondition": precondition,
+    }
     record = folder / "diagnosis.json"
     make_room(record, asked, beside=[folder / f"{name}.png" for name in NAMES])
     files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler))
-    value = {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)} | diagnosis_json(found)
+    value = (
+        {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)} | diagnosis_json(found)
+    )
     value |= {"step_size": float(ready.sampler.step_size), "step_size_from": ready.step_size_from}
     write_json(record, value)
     lines = [

@@ -32,7 +32,9 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     lines.append("")
     for name, said in found.verdicts().items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
-    lines += [hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()]
+    lines += [
+        hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()
+    ]
     return ["", *"\n".join(lines).split("\n"), ""][1:]
 
 
@@ -45,7 +47,14 @@ def hanging(name: str, line: str) -> str:
 
 def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
     """Every number of the figures that is not a draw; null where there is none."""
-    s, info, m, g, r, b = found.summary, found.info, found.coupling, found.growth, found.drift, found.bias
+    s, info, m, g, r, b = (
+        found.summary,
+        found.info,
+        found.coupling,
+        found.growth,
+        found.drift,
+        found.bias,
+    )
     value: dict[str, Any] = {
         "num_draws": s.num_draws,
         "num_chains": s.num_chains,

@@ -16,36 +16,47 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, Parameter(help="Name of a recipe. The command stanley recipes lists them.")],
+    recipe: Annotated[
+        str, Parameter(help="Name of a recipe. The command stanley recipes lists them.")
+    ],
     *fields: Extra,
     out: Annotated[
-        str | None, Parameter(help="Run directory. [default: runs/RECIPE] A run that is there is resumed.")
+        str | None,
+        Parameter(help="Run directory. [default: runs/RECIPE] A run that is there is resumed."),
     ] = None,
     config: Annotated[
-        Path | None, Parameter(help="YAML or TOML file with fields that replace those of the recipe.")
+        Path | None,
+        Parameter(help="YAML or TOML file with fields that replace those of the recipe."),
     ] = None,
     seed: Annotated[Whole | None, Parameter(help="Seed of weights, data order and chains.")] = None,
     steps: Annotated[Whole | None, Parameter(help="Training iterations.")] = None,
-    batch: Annotated[Whole | None, Parameter(help="Data points, and chains, of an iteration.")] = None,
+    batch: Annotated[
+        Whole | None, Parameter(help="Data points, and chains, of an iteration.")
+    ] = None,
     chain_steps: Annotated[Whole | None, Parameter(help="Sampler steps of an iteration.")] = None,
     save_every: Annotated[Whole | None, Parameter(help="Iterations between checkpoints.")] = None,
     data_root: Annotated[
-        str | None, Parameter(name="--data.root", help="Folder that holds the official files of the data.")
+        str | None,
+        Parameter(name="--data.root", help="Folder that holds the official files of the data."),
     ] = None,
     data_path: Annotated[
         str | None, Parameter(name="--data.path", help="Folder of images, or a .npy or .npz file.")
     ] = None,
     step_size: Annotated[
-        Real | None, Parameter(name="--sampler.step-size", help="Variance of the noise of a chain step.")
+        Real | None,
+        Parameter(name="--sampler.step-size", help="Variance of the noise of a chain step."),
     ] = None,
     threshold: Annotated[
-        Real | None, Parameter(name="--sampler.threshold", help="STANLEY's threshold, in units of |∇U|.")
+        Real | None,
+        Parameter(name="--sampler.threshold", help="STANLEY's threshold, in units of |∇U|."),
     ] = None,
     device: Device = "auto",
     execution: Execution = "auto",
     parallel: Annotated[
         Literal["ddp", "fsdp"],
-        Parameter(help="Under torchrun keep whole weights on each process (ddp) or shards of them (fsdp)."),
+        Parameter(
+            help="Under torchrun keep whole weights on each process (ddp) or shards of them (fsdp)."
+        ),
     ] = "ddp",
     read_every: Annotated[
         Whole | None,
@@ -53,7 +64,9 @@ def train(
             help="Iterations whose records are read together. [default: 1, or 10 on a GPU where nothing is adapted]"
         ),
     ] = None,
-    quiet: Annotated[bool, Parameter(negative="", show_default=False, help="Show no progress bar.")] = False,
+    quiet: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Train an energy by a recipe, or resume the run that is in --out.
@@ -80,7 +93,10 @@ def train(
         "sampler.step_size": step_size,
         "sampler.threshold": threshold,
     }
-    flags = {**parse_fields(fields), **{name: value for name, value in named.items() if value is not None}}
+    flags = {
+        **parse_fields(fields),
+        **{name: value for name, value in named.items() if value is not None},
+    }
     resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
     if resolved.steps <= resolved.warmup:
         say(
@@ -107,7 +123,9 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
     events = run.events()
-    trained = not (events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step"))
+    trained = not (
+        events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
+    )
     lines = [
         f"done: {summary}"
         if trained
@@ -119,7 +137,9 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path("runs/demo"),
+    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path(
+        "runs/demo"
+    ),
     seed: Seed = 0,
     steps: Annotated[Whole, Parameter(help="Training iterations of each sampler.")] = 1500,
     json_: Json = False,

@@ -86,4 +86,7 @@ def help_of(command: Callable[..., Any] | str) -> dict[str, str]:
     name = command if isinstance(command, str) else command.__name__
     lines = EXAMPLES[name]  # in Markdown two blanks at its end keep a line
     head = "Example:" if len(lines) == 1 else "Examples:"
-    return {"usage": f"Usage: stanley {name} {WORDS[name]}", "help_epilogue": "  \n".join((head, *lines))}
+    return {
+        "usage": f"Usage: stanley {name} {WORDS[name]}",
+        "help_epilogue": "  \n".join((head, *lines)),
+    }

@@ -24,9 +24,13 @@ MOST_VALUES = 10_000  # in it, aliases written out
 DEEPEST = 20
 
 INTEGER = r"[-+]?(?:0|[1-9][0-9]{0,24})"
-NUMBER = re.compile(rf"{INTEGER}(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{{1,4}})?|[-+]?\.[0-9]+(?:[eE][-+]?[0-9]{{1,4}})?")
+NUMBER = re.compile(
+    rf"{INTEGER}(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{{1,4}})?|[-+]?\.[0-9]+(?:[eE][-+]?[0-9]{{1,4}})?"
+)
 WHOLE = re.compile(INTEGER)
-BOOLEANS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
+BOOLEANS = {
+    word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
+}
 NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -79,7 +83,10 @@ def mapping(loader: Loader, node: yaml.MappingNode) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = key_node.value
-        require(isinstance(key, str), f"a field is named by a list or part{at(key_node)}; names are words")
+        require(
+            isinstance(key, str),
+            f"a field is named by a list or part{at(key_node)}; names are words",
+        )
         require(key not in values, f"{key!r} is given twice{at(key_node)}; give it once")
         values[key] = loader.construct_object(value_node, deep=True)
     return values
@@ -104,7 +111,9 @@ def require_small(root: yaml.Node) -> None:
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, depth: int) -> int:
-        require(depth <= DEEPEST, f"it is nested over {DEEPEST} levels deep; an alias may hold itself")
+        require(
+            depth <= DEEPEST, f"it is nested over {DEEPEST} levels deep; an alias may hold itself"
+        )
         if id(node) not in sizes:
             parts: list[yaml.Node] = []
             if isinstance(node, yaml.MappingNode):
@@ -114,14 +123,19 @@ def require_small(root: yaml.Node) -> None:
             sizes[id(node)] = 1 + sum(size(part, depth + 1) for part in parts)
         return sizes[id(node)]
 
-    require(size(root, 0) <= MOST_VALUES, f"it holds over {MOST_VALUES:,} values, with its aliases written out")
+    require(
+        size(root, 0) <= MOST_VALUES,
+        f"it holds over {MOST_VALUES:,} values, with its aliases written out",
+    )
 
 
 def load(text: str) -> Any:
     """The value of a YAML text; raises StanleyError with the reason in one line."""
-    require(len(text) <= LARGEST, f"it has over {LARGEST:,} characters; a configuration is far smaller")
+    require(
+        len(text) <= LARGEST, f"it has over {LARGEST:,} characters; a configuration is far smaller"
+    )
     try:
-        return yaml.load(text, Loader)  # noqa: S506, a subclass of the safe one
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise StanleyError(" ".join(str(error).split())) from None
     except RecursionError:

@@ -16,7 +16,7 @@ from stanley.cli.values import whole_number
 from stanley.config import flatten, from_dict, to_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
-from stanley.errors import StanleyError, require
+from stanley.errors import require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Sampler
@@ -38,12 +38,16 @@ class WhatToSample:
     tune: bool
     device: torch.device
     model: Trained | None  # None for a density
-    folder: Path | None  # of a run, where its results go; None for a density and a model of the library
+    folder: (
+        Path | None
+    )  # of a run, where its results go; None for a density and a model of the library
 
     @property
     def own_sampler(self) -> Trained | None:
         """The trained model with the sampler that it brings along; None where a step size is to be found."""
-        return None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
+        return (
+            None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
+        )
 
 
 def what_to_sample(
@@ -58,9 +62,15 @@ def what_to_sample(
     device: str,
 ) -> WhatToSample:
     """A run, a model of the library or a density; a flag that means nothing for what is given is refused."""
-    if run is not None and str(run).startswith("--"):  # a flag of the sampler stands where RUN would
+    if run is not None and str(run).startswith(
+        "--"
+    ):  # a flag of the sampler stands where RUN would
         run, fields = None, (str(run), *fields)
-    ways = {f"a run ({run})": run, f"--pretrained {pretrained}": pretrained, f"--target {target}": target}
+    ways = {
+        f"a run ({run})": run,
+        f"--pretrained {pretrained}": pretrained,
+        f"--target {target}": target,
+    }
     given = [way for way, value in ways.items() if value is not None]
     require(len(given) <= 1, f"both {' and '.join(given)} are given; give one")
     require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
@@ -110,10 +120,20 @@ def a_density(
     device: str,
 ) -> WhatToSample:
     """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say otherwise."""
-    density = find(target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device))
+    density = find(
+        target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device)
+    )
     sampler, tune = sampler_of(None, fields)
     return WhatToSample(
-        target, density.potential, density.event_shape, density.initial, sampler, tune, density.device, None, None
+        target,
+        density.potential,
+        density.event_shape,
+        density.initial,
+        sampler,
+        tune,
+        density.device,
+        None,
+        None,
     )
 
 
@@ -134,7 +154,9 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
         return model.starts(n, "noise", generator)
 
     device = model.noise.mean.device
-    return WhatToSample(name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder)
+    return WhatToSample(
+        name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder
+    )
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:
@@ -161,7 +183,9 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
 
 def kinds(sampler: dict[str, Any]) -> dict[str, Any]:
     """Of the sampler and of those inside it."""
-    return {name: value for name, value in flatten(sampler).items() if name.split(".")[-1] == "kind"}
+    return {
+        name: value for name, value in flatten(sampler).items() if name.split(".")[-1] == "kind"
+    }
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:

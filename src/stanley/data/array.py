@@ -127,8 +127,7 @@ def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     if bad.any():
         row = int(bad.any(1).argmax())
         raise StanleyError(
-            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row}; "
-            "remove them"
+            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row}; remove them"
         )
     constant = np.flatnonzero((x == x[0]).all(0))
     require(

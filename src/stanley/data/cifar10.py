@@ -153,8 +153,7 @@ def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
     if not isinstance(data, np.ndarray) or not good:
         got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise StanleyError(
-            f"{path} has {got} as b'data', but must have uint8 (N, 3072); "
-            "delete it and download it again"
+            f"{path} has {got} as b'data', but must have uint8 (N, 3072); delete it and download it again"
         )
     return data.reshape(-1, 3, 32, 32)
 
@@ -164,7 +163,7 @@ def _dtype(spec: Any, align: object = False, copy: object = False) -> np.dtype:
     return np.dtype(spec, align=bool(align), copy=bool(copy))
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle._Unpickler):  # type: ignore[name-defined]  # in Python: C sets memory aside unread
     """Unpickles containers, numbers and numpy arrays, and imports nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stanley.errors import StanleyError, require
+from stanley.files import scratch
 from stanley.progress import terminal
 
 
@@ -51,6 +51,7 @@ MNIST_FILES = (
 
 def expand(path: str, name: str) -> Path:
     """The path with its ~ replaced by a home folder."""
+    require("\0" not in path, f"{name} holds a null byte; no file has such a name")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -95,14 +96,12 @@ def locate(
         where = f"data.root {base}" if root is not None else f"data.root is not set, and {base}"
         looked = ", ".join(dict.fromkeys(str(Path(x.folder) / x.names[0]) for x in layouts))
         raise StanleyError(
-            f"{where} holds no {what} ({looked} were looked for); "
-            "pass --data.root, or train with --data.download true"
+            f"{where} holds no {what} ({looked} were looked for); pass --data.root, or train with --data.download true"
         )
     folder = base / found.folder
     require(
         not missing,
-        f"{folder} lacks {', '.join(missing)}, so {what} is incomplete; "
-        "add them, or pass --data.download true",
+        f"{folder} lacks {', '.join(missing)}, so {what} is incomplete; add them, or pass --data.download true",
     )
     return folder, found
 
@@ -115,8 +114,7 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
     """
     require(
         hasattr(tarfile, "data_filter"),
-        f"Python {sys.version.split()[0]} cannot unpack archives safely; "
-        "update it to 3.10.12, 3.11.4 or later",
+        f"Python {sys.version.split()[0]} cannot unpack archives safely; update it to 3.10.12, 3.11.4 or later",
     )
     for remote in files:
         target = root / remote.folder / remote.name
@@ -127,7 +125,7 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
                 f"data.root {root} cannot be written: {error}; choose another folder"
             ) from error
         if target.exists():
-            _check(target, remote.checksum, str(target), "delete it and try again")
+            check(target, remote.checksum, str(target), "delete it and try again")
         else:
             url = (base_url or remote.base_url).rstrip("/") + "/" + remote.name
             _download(url, target, remote.checksum)
@@ -138,8 +136,8 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
 def _download(url: str, target: Path, checksum: str) -> None:
     import pooch
 
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as scratch:
-        part = Path(scratch) / target.name
+    with scratch(target.parent) as folder:
+        part = folder / target.name
         bar = _Bar(target.name) if sys.stderr.isatty() else None
         opened: list[Any] = []  # pooch leaves a refused response open
         hooks = {"response": lambda response, *_, **__: opened.append(response)}
@@ -148,13 +146,12 @@ def _download(url: str, target: Path, checksum: str) -> None:
         except OSError as error:  # requests' own errors are OSErrors too
             reason = " ".join(str(error).split())
             raise StanleyError(
-                f"cannot download {url}: {reason}; "
-                f"check the connection, or put the file into {target.parent}"
+                f"cannot download {url}: {reason}; check the connection, or put the file into {target.parent}"
             ) from error
         finally:
             for closes in (*opened, *([bar] if bar is not None else [])):
                 closes.close()
-        _check(
+        check(
             part,
             checksum,
             url,
@@ -163,27 +160,28 @@ def _download(url: str, target: Path, checksum: str) -> None:
         part.replace(target)
 
 
-def _check(path: Path, checksum: str, name: str, advice: str) -> None:
+def check(path: Path, checksum: str, name: str, advice: str) -> None:
     import pooch
 
     kind = "sha256" if len(checksum) == 64 else "md5"
+    require(path.is_file(), f"{name} is not a file; {advice}")
     got = pooch.file_hash(str(path), alg=kind)
     require(got == checksum, f"{name} has {kind} {got} instead of {checksum}; {advice}")
 
 
 def _unpack(archive: Path) -> None:
     """Unpack an archive into its folder, once all files are complete, and remove it."""
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as scratch:
+    with scratch(archive.parent) as folder:
         try:
             with tarfile.open(archive, "r:gz") as tar:
-                tar.extractall(scratch, filter="data")
+                tar.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             reason = " ".join(str(error).split())
             raise StanleyError(
                 f"cannot unpack {archive}: {reason}; delete it and try again"
             ) from error
-        for path in sorted(Path(scratch).rglob("*")):
-            target = archive.parent / path.relative_to(scratch)
+        for path in sorted(folder.rglob("*")):
+            target = archive.parent / path.relative_to(folder)
             if path.is_dir():
                 target.mkdir(exist_ok=True)
             else:

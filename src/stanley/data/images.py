@@ -59,7 +59,9 @@ def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     if side < size:
         raise ValueError(f"is {width}×{height}, smaller than data.size {size}")
     left, top = (width - side) / 2, (height - side) / 2
-    square = image.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    square = image.resize(
+        (size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side)
+    )
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
@@ -79,7 +81,9 @@ def eight_bits(opened: Image.Image, mode: str) -> Image.Image:
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError(f"has pixels in {grey.min()}..{grey.max()}, beyond 16 bits")
         tags = getattr(opened, "tag_v2", {})  # of a TIFF
-        grey = grey * 65535 // (2 ** min(tags.get(BITS, (16,))[0], 16) - 1)  # 12 bits come as they are
+        grey = (
+            grey * 65535 // (2 ** min(tags.get(BITS, (16,))[0], 16) - 1)
+        )  # 12 bits come as they are
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts 8 bits only
             grey = 65535 - grey
         if clear is not None:
@@ -106,17 +110,19 @@ def clear_colour(opened: Image.Image) -> Any:
     clear, tiles = opened.info.get("transparency"), getattr(opened, "tile", [])
     raw = tiles[0].args if tiles else ""
     raw = raw if isinstance(raw, str) else raw[0] if raw else ""
-    if clear is None or isinstance(clear, bytes):  # of a palette: an opacity for each of its colours
+    if clear is None or isinstance(
+        clear, bytes
+    ):  # of a palette: an opacity for each of its colours
         return clear
     if raw in ("L;2", "L;4"):
         return clear * 255 // (2 ** int(raw[2]) - 1)
     return tuple(part >> 8 for part in clear) if raw == "RGB;16B" else clear
 
 
-def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
+def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> dict[int, str]:
     """out[i] = the square of paths[i], for uint8 `out` of shape (N, channels, size, size).
 
-    Every file is tried before one error names the first five that cannot be used.
+    Returns why each picture that cannot be used cannot, by its place in `paths`; its row of `out` is not filled.
     """
     from PIL import Image
     from rich.progress import track
@@ -132,11 +138,20 @@ def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
 
     quiet: dict[str, Any] = {"console": terminal(), "disable": not sys.stderr.isatty()}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        tried = track(pool.map(attempt, range(len(paths))), f"reading {source}", len(paths), **quiet)
-        bad = sorted(reason for reason in tried if reason is not None)
-    if bad:
-        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise StanleyError(
-            f"{len(bad)} of {len(paths)} images cannot be used: {'; '.join(bad[:5])}{more}; "
-            "remove or replace them, or lower data.size if they are too small"
+        tried = track(
+            pool.map(attempt, range(len(paths))), f"reading {source}", len(paths), **quiet
         )
+        return {i: reason for i, reason in enumerate(tried) if reason is not None}
+
+
+def refuse(bad: dict[int, str], total: int) -> None:
+    """One error that names the first five pictures that cannot be used."""
+    raise StanleyError(
+        f"{len(bad)} of {total} images cannot be used: {named(bad)}; "
+        "remove or replace them, or lower data.size if they are too small"
+    )
+
+
+def named(bad: dict[int, str]) -> str:
+    reasons = sorted(bad.values())
+    return "; ".join(reasons[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")

@@ -29,7 +29,9 @@ class Pictures:
     images: Tensor
     files: tuple[Path, ...]
     skipped: tuple[str, ...]
-    sizes: frozenset[tuple[int, int]]  # (width, height) that the files have, EXIF orientation applied
+    sizes: frozenset[
+        tuple[int, int]
+    ]  # (width, height) that the files have, EXIF orientation applied
     unfit: int  # of the skipped ones, those that resizing would fit
 
 
@@ -43,7 +45,10 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
     In a folder a file that is damaged, or of another size or mode, is skipped and named with the reason. Raises
     StanleyError where nothing is left, or where the one picture cannot be used.
     """
-    require(len(shape) == 3, f"the model knows points of shape {shape}, not images: pictures are for image models")
+    require(
+        len(shape) == 3,
+        f"the model knows points of shape {shape}, not images: pictures are for image models",
+    )
     require(path.exists(), f"{path}: no such file or folder; give a picture, or a folder of them")
     files = [path] if path.is_file() else pictures_in(path)
     images, used, skipped, sizes, unfit = [], [], [], set(), 0
@@ -65,23 +70,35 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
             used.append(file)
             sizes.add(size)
             if oddities:
-                warnings.warn(f"{file.name}: {' '.join(str(oddities[0].message).split())}", stacklevel=2)
+                warnings.warn(
+                    f"{file.name}: {' '.join(str(oddities[0].message).split())}", stacklevel=2
+                )
     if not images:
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         cure = "replace them" if not unfit else "--resize fits sizes and colours to the model"
-        raise StanleyError(f"{path}: none of {len(files)} pictures can be used: {'; '.join(skipped[:3])}{more}; {cure}")
-    return Pictures(torch.from_numpy(np.stack(images)), tuple(used), tuple(skipped), frozenset(sizes), unfit)
+        raise StanleyError(
+            f"{path}: none of {len(files)} pictures can be used: {'; '.join(skipped[:3])}{more}; {cure}"
+        )
+    return Pictures(
+        torch.from_numpy(np.stack(images)), tuple(used), tuple(skipped), frozenset(sizes), unfit
+    )
 
 
 def what_is_wrong(error: Exception) -> str:
     """Pillow's reason, without the path that it repeats."""
-    told = " ".join(str(error).split()) or type(error).__name__
-    return "not a picture, or damaged" if "cannot identify" in told else told
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture, or damaged"
+    reason = getattr(error, "strerror", None) or str(error)
+    return " ".join(reason.split()) or type(error).__name__
 
 
 def pictures_in(folder: Path) -> list[Path]:
     files = sorted(
-        f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in SUFFIXES and not f.name.startswith(".")
+        f
+        for f in folder.iterdir()
+        if f.is_file() and f.suffix.lower() in SUFFIXES and not f.name.startswith(".")
     )
     require(files, f"{folder} holds no picture; looked for {' '.join(SUFFIXES)} directly in it")
     return files
@@ -97,7 +114,9 @@ class Unfit(ValueError):
     """A whole picture, of another size or mode than asked for."""
 
 
-def read_picture(file: Path, shape: tuple[int, ...], resize: bool) -> tuple[np.ndarray, tuple[int, int]]:
+def read_picture(
+    file: Path, shape: tuple[int, ...], resize: bool
+) -> tuple[np.ndarray, tuple[int, int]]:
     """uint8 (C, H, W), and the width and height that the file has."""
     from PIL import Image
 
@@ -110,11 +129,19 @@ def read_picture(file: Path, shape: tuple[int, ...], resize: bool) -> tuple[np.n
     if not resize:
         if grey != (channels == 1):
             known = "grey" if channels == 1 else "colour"
-            raise Unfit(f"is {'grey' if grey else 'in colour'} (mode {mode}), the model knows {known} images")
+            raise Unfit(
+                f"is {'grey' if grey else 'in colour'} (mode {mode}), the model knows {known} images"
+            )
         if size != (width, height):
-            raise Unfit(f"has {image.width}×{image.height} pixels, the model knows {width}×{height}")
+            raise Unfit(
+                f"has {image.width}×{image.height} pixels, the model knows {width}×{height}"
+            )
     elif size != (width, height):
-        kind = Image.Resampling.BOX if min(size[0] / width, size[1] / height) >= 1 else Image.Resampling.BICUBIC
+        kind = (
+            Image.Resampling.BOX
+            if min(size[0] / width, size[1] / height) >= 1
+            else Image.Resampling.BICUBIC
+        )
         image = image.resize((width, height), kind, box=central_part(size, width, height))
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1), size
 
@@ -127,7 +154,9 @@ def is_grey(mode: str, colours: Image.Image) -> bool:
     return bool((red == green).all() and (green == blue).all())
 
 
-def central_part(size: tuple[int, int], width: int, height: int) -> tuple[float, float, float, float]:
+def central_part(
+    size: tuple[int, int], width: int, height: int
+) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of the largest part of the proportions width : height in the middle."""
     part = min(size[0] / width, size[1] / height)
     w, h = part * width, part * height
@@ -135,7 +164,9 @@ def central_part(size: tuple[int, int], width: int, height: int) -> tuple[float,
     return left, top, left + w, top + h
 
 
-def read_mask(file: Path, shape: tuple[int, ...], sizes: Collection[tuple[int, int]] = ()) -> Tensor:
+def read_mask(
+    file: Path, shape: tuple[int, ...], sizes: Collection[tuple[int, int]] = ()
+) -> Tensor:
     """A picture as a mask (H, W): unknown where it is lighter than mid-grey.
 
     It has the images' size, or that of the pictures they were resized from, one for all (`sizes`, empty where none was
@@ -153,13 +184,21 @@ def read_mask(file: Path, shape: tuple[int, ...], sizes: Collection[tuple[int, i
         with Image.open(file) as opened:
             mask = eight_bits(opened, "L")
     except (*UNREADABLE, too_large()) as error:
-        raise StanleyError(f"--mask {file} cannot be read as a picture: {' '.join(str(error).split())}") from error
+        raise StanleyError(
+            f"--mask {file} cannot be read as a picture: {' '.join(str(error).split())}"
+        ) from error
     if mask.size != (width, height):
-        from_one = [f", resized from {w}×{h}; make it one of these sizes" for w, h in sizes] if len(sizes) == 1 else []
+        from_one = (
+            [f", resized from {w}×{h}; make it one of these sizes" for w, h in sizes]
+            if len(sizes) == 1
+            else []
+        )
         require(
             set(sizes) == {mask.size},
             f"--mask {file} has {mask.width}×{mask.height} pixels, the images have {width}×{height}"
             f"{from_one[0] if from_one else '; make it that size'}, white where a pixel is unknown",
         )
-        mask = mask.resize((width, height), Image.Resampling.NEAREST, box=central_part(mask.size, width, height))
+        mask = mask.resize(
+            (width, height), Image.Resampling.NEAREST, box=central_part(mask.size, width, height)
+        )
     return torch.from_numpy(np.asarray(mask) > 127)

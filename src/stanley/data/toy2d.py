@@ -20,7 +20,6 @@ from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
 from stanley.streams import data_stream
 
-
 MOST = 100_000_000  # points that are drawn
 MOST_MODES = 10_000
 
@@ -101,7 +100,10 @@ class GMM:
 
     def __post_init__(self) -> None:
         _check(self.num, self.std, self.seed)
-        require(1 <= self.modes <= MOST_MODES, f"data.modes is {self.modes}, but must be at least 1; try 8")
+        require(
+            1 <= self.modes <= MOST_MODES,
+            f"data.modes is {self.modes}, but must be at least 1; try 8",
+        )
         require(
             0 <= self.radius < math.inf,
             f"data.radius is {self.radius}, but must be at least 0; try 2",

@@ -79,7 +79,10 @@ def bias_against_adjusted(
     Chains that influence each other (MatchedLangevin, γ 'lagged') have standard errors that are too small or large.
     """
     reference = adjusted_twin(sampler) if reference is None else reference
-    require(len(functions) > 0, "bias_against_adjusted: no functions were given; leave them out for the two moments")
+    require(
+        len(functions) > 0,
+        "bias_against_adjusted: no functions were given; leave them out for the two moments",
+    )
     check_request(x0, num_steps, generator, None)
     check_precision(sampler, potential)
     check_event(potential, x0)
@@ -89,10 +92,17 @@ def bias_against_adjusted(
         "the error comes from the spread between chains",
     )
     first = num_steps // 2 if burn_in is None else burn_in
-    require(0 <= first < num_steps, f"burn_in is {first}, must lie between 0 and num_steps - 1 = {num_steps - 1}")
+    require(
+        0 <= first < num_steps,
+        f"burn_in is {first}, must lie between 0 and num_steps - 1 = {num_steps - 1}",
+    )
     value, _ = time_averages(sampler, potential, x0, num_steps, first, functions, generator)
-    potential = in_float32(potential)  # the reference is exact; that of the sampler may be rounded, which is bias too
-    exact, acceptance = time_averages(reference, potential, x0, num_steps, first, functions, generator)
+    potential = in_float32(
+        potential
+    )  # the reference is exact; that of the sampler may be rounded, which is bias too
+    exact, acceptance = time_averages(
+        reference, potential, x0, num_steps, first, functions, generator
+    )
     number = sum(v[0].numel() for v in value.values())
     found = {name: compare(value[name], exact[name], number) for name in functions}
     return Bias(found, acceptance, judge_bias(found, acceptance))
@@ -108,7 +118,9 @@ def adjusted_twin(sampler: Sampler) -> Sampler:
     try:
         return Adjusted(proposal)
     except StanleyError as error:
-        raise StanleyError(f"bias_against_adjusted: {error}; or give reference=MALA(step_size)") from None
+        raise StanleyError(
+            f"bias_against_adjusted: {error}; or give reference=MALA(step_size)"
+        ) from None
 
 
 def time_averages(
@@ -161,7 +173,9 @@ def judge_bias(found: Mapping[str, Comparison], acceptance: float) -> list[str]:
     for name, c in found.items():
         lost = int((~c.difference.isfinite()).sum())
         if lost:
-            said.append(f"{name}: not finite at {lost} of {c.difference.numel()} coordinates: the sampler diverges")
+            said.append(
+                f"{name}: not finite at {lost} of {c.difference.numel()} coordinates: the sampler diverges"
+            )
             continue
         z = (c.difference / c.standard_error).abs().flatten()
         z = torch.where(z.isnan(), 0.0, z)  # 0/0: neither varies and both agree
@@ -173,9 +187,15 @@ def judge_bias(found: Mapping[str, Comparison], acceptance: float) -> list[str]:
             f"{float(c.value.flatten()[k]):.4g} against {float(c.reference.flatten()[k]):.4g}"
         )
         if beyond:
-            said.append(f"{name}: biased at {beyond} of {len(z)} coordinates, most clearly {numbers}")
+            said.append(
+                f"{name}: biased at {beyond} of {len(z)} coordinates, most clearly {numbers}"
+            )
         else:
-            said.append(f"{name}: no bias seen; the largest difference in standard errors is {numbers}")
+            said.append(
+                f"{name}: no bias seen; the largest difference in standard errors is {numbers}"
+            )
     if acceptance < 0.05:
-        said.append(f"the reference accepts {acceptance:.2g} of its proposals: it may not have left its start")
+        said.append(
+            f"the reference accepts {acceptance:.2g} of its proposals: it may not have left its start"
+        )
     return said

@@ -115,7 +115,8 @@ def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
         ordered, size = ordered_draws(x), x[0].numel()
         ess = quantile_ess(x, ordered, prob).cpu().numpy()
         low, high = (
-            torch.from_numpy(betaincinv(ess * prob + 1, ess * (1 - prob) + 1, p)) for p in (0.1586553, 0.8413447)
+            torch.from_numpy(betaincinv(ess * prob + 1, ess * (1 - prob) + 1, p))
+            for p in (0.1586553, 0.8413447)
         )
         left = (low * size - 1).floor().clamp(min=0).long().to(x.device)
         right = (high * size - 1).ceil().clamp(max=size - 1).long().to(x.device)
@@ -243,11 +244,24 @@ def summarise(draws: Tensor) -> ChainSummary:
         return torch.stack([x.mean((1, 2)), pooled_sd(x)], 1)
 
     moments = over_event(draws, two_moments, moving=False, degree=1)
-    judged = over_event(draws.masked_fill(bad, 0), kernel)  # a coordinate that is all zero is constant: NaN
+    judged = over_event(
+        draws.masked_fill(bad, 0), kernel
+    )  # a coordinate that is all zero is constant: NaN
     mean, sd = torch.where(bad[..., None].to(moments.device), math.nan, moments).unbind(-1)
     of_mean, bulk, tails, r = judged.unbind(-1)
     nonfinite = lost.reshape(*lost.shape[:2], -1).any(2).any(0)
-    return ChainSummary(len(draws), draws.shape[1], mean, sd, sd / of_mean.sqrt(), bulk, tails, r, constant, nonfinite)
+    return ChainSummary(
+        len(draws),
+        draws.shape[1],
+        mean,
+        sd,
+        sd / of_mean.sqrt(),
+        bulk,
+        tails,
+        r,
+        constant,
+        nonfinite,
+    )
 
 
 def verdict(summary: ChainSummary) -> list[str]:
@@ -263,7 +277,9 @@ def verdict(summary: ChainSummary) -> list[str]:
             f"{share(s.mean.isnan())} could not be judged: leave these chains out or use a smaller step"
         )
     if s.constant.any():
-        found.append(f"{share(s.constant)} never moved: nothing was accepted, or the coordinate is fixed")
+        found.append(
+            f"{share(s.constant)} never moved: nothing was accepted, or the coordinate is fixed"
+        )
     if s.worst_rhat > RHAT_LIMIT:
         found.append(
             f"R̂ is {s.worst_rhat:.3g} at {place(s.rhat, torch.max)}, above {RHAT_LIMIT} at "
@@ -281,10 +297,15 @@ def verdict(summary: ChainSummary) -> list[str]:
     return found
 
 
-def check_draws(draws: Tensor, name: str, *, chains: int = 1, least: int = 4, finite: bool = True) -> None:
+def check_draws(
+    draws: Tensor, name: str, *, chains: int = 1, least: int = 4, finite: bool = True
+) -> None:
     if not isinstance(draws, Tensor):
         hint = "use run_chains(..., keep_every=1)" if draws is None else "use torch.as_tensor"
-        require(False, f"{name}: draws are {type(draws).__name__}, must be a tensor (num_draws, B, *event); {hint}")
+        require(
+            False,
+            f"{name}: draws are {type(draws).__name__}, must be a tensor (num_draws, B, *event); {hint}",
+        )
     shape = tuple(draws.shape)
     require(
         draws.dim() >= 2 and draws.numel() > 0,
@@ -301,7 +322,8 @@ def check_draws(draws: Tensor, name: str, *, chains: int = 1, least: int = 4, fi
     if finite:
         lost = int((~draws.isfinite()).sum())
         require(
-            lost == 0, f"{name}: {lost:,} of {draws.numel():,} draws are not finite; leave out the chains that diverged"
+            lost == 0,
+            f"{name}: {lost:,} of {draws.numel():,} draws are not finite; leave out the chains that diverged",
         )
 
 
@@ -318,7 +340,12 @@ def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int =
     n, chains, *event = draws.shape
     parts = []
     for block in draws.detach().reshape(n, chains, -1).split(max(1, BLOCK // (n * chains)), dim=2):
-        x = (block.cpu() if block.device.type == "mps" else block).double().permute(2, 1, 0).contiguous()
+        x = (
+            (block.cpu() if block.device.type == "mps" else block)
+            .double()
+            .permute(2, 1, 0)
+            .contiguous()
+        )
         unit = power_of_two_near(x.abs().amax((1, 2)))
         values = kernel(x / unit[:, None, None])
         values = values * unit.view(-1, *[1] * (values.dim() - 1)) ** degree

@@ -94,7 +94,9 @@ def couple(
         times[apart[met]] = lag + k
         diverged[apart[lost]] = True
         row = torch.where(diverged, math.inf, 0.0).double()
-        row[apart[~lost]] = torch.linalg.vector_norm((x.x - y.x).flatten(1), dim=1).cpu().double()[~lost]
+        row[apart[~lost]] = (
+            torch.linalg.vector_norm((x.x - y.x).flatten(1), dim=1).cpu().double()[~lost]
+        )
         distances.append(row)
         left = ~(met | lost)
         apart, x, y = apart[left], rows(x, left), rows(y, left)
@@ -105,7 +107,12 @@ def couple(
 
 
 def coupled_step(
-    sampler: Sampler, move: Gaussian, potential: Energy, x: ChainState, y: ChainState, generator: torch.Generator
+    sampler: Sampler,
+    move: Gaussian,
+    potential: Energy,
+    x: ChainState,
+    y: ChainState,
+    generator: torch.Generator,
 ) -> tuple[ChainState, ChainState]:
     """One step of both chains, each with the law of the sampler's own; a pair that has met moves as one.
 
@@ -150,14 +157,18 @@ def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Te
     noise = normal_like(p.mean, generator)
     x = p.mean + p.variance.sqrt() * noise
     delta = (p.mean - q.mean) / ((p.variance + q.variance) / 2).sqrt()
-    along = per_chain(delta * noise) / per_chain(delta**2).clamp(min=torch.finfo(delta.dtype).tiny)  # 0 where Δ = 0
+    along = per_chain(delta * noise) / per_chain(delta**2).clamp(
+        min=torch.finfo(delta.dtype).tiny
+    )  # 0 where Δ = 0
     reflected = noise - 2 * delta * along.to(delta).view(-1, *[1] * (delta.dim() - 1))
     y = q.mean + q.variance.sqrt() * reflected
 
     equal = (p.variance == q.variance).flatten(1).all(1)
     near = ~equal & (overlap(p, q) >= NEAR)
     ratio = log_normal(x, q) - log_normal(x, p)
-    together = log_uniform(ratio, generator) < torch.where(equal, ratio, ratio.clamp(max=math.log(CEILING)))
+    together = log_uniform(ratio, generator) < torch.where(
+        equal, ratio, ratio.clamp(max=math.log(CEILING))
+    )
     y = torch.where((together & (equal | near)).view(-1, *[1] * (x.dim() - 1)), x, y)
     rest = (near & ~together).nonzero()[:, 0]
     return x, y.index_copy(0, rest, rest_of(at(p, rest), at(q, rest), generator))
@@ -266,7 +277,9 @@ def same(x: ChainState, y: ChainState) -> Tensor:
 
 
 def rows(state: ChainState, chosen: Tensor) -> ChainState:
-    return state._replace(x=state.x[chosen], potential=state.potential[chosen], grad=state.grad[chosen])
+    return state._replace(
+        x=state.x[chosen], potential=state.potential[chosen], grad=state.grad[chosen]
+    )
 
 
 def at(law: Law, chosen: Tensor) -> Law:

@@ -34,8 +34,12 @@ class DriftRatio:
     radius: Tensor  # (P,)           |x|
     log_ratio: Tensor  # (P,)        log ΠV(x)/V(x)
     relative_error: Tensor  # (P,)   standard error of the ratio / the ratio
-    largest_share: Tensor  # (P,)    of one copy in the mean; near 1 the standard error means nothing
-    beyond: float | None  # the ratio is below 1 at every point with |x| at least this; None if not at the outermost
+    largest_share: (
+        Tensor  # (P,)    of one copy in the mean; near 1 the standard error means nothing
+    )
+    beyond: (
+        float | None
+    )  # the ratio is below 1 at every point with |x| at least this; None if not at the outermost
     verdict: str
 
     @property
@@ -49,7 +53,10 @@ class DriftRatio:
 
 def exponential_norm(s: float) -> Function:
     """log V for V(x) = e^{s|x|}."""
-    require(0 < s < math.inf, f"exponential_norm: s is {s}, must be > 0 and finite; 1/√h is a good start")
+    require(
+        0 < s < math.inf,
+        f"exponential_norm: s is {s}, must be > 0 and finite; 1/√h is a good start",
+    )
     return lambda x: s * torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=widest_float(x.device))
 
 
@@ -76,7 +83,10 @@ def drift_ratio(
     it; another V may do. The mean of e^{s|x'|} is estimated well while s²h is at most about 1.
     Meyn & Tweedie (2009), Markov Chains and Stochastic Stability, chapter 15; STANLEY (draft), eq. (16).
     """
-    require(num_copies >= 2, f"drift_ratio: num_copies is {num_copies}, must be at least 2; 1000 is usual")
+    require(
+        num_copies >= 2,
+        f"drift_ratio: num_copies is {num_copies}, must be at least 2; 1000 is usual",
+    )
     check_request(x0, 1, generator, None)
     check_event(potential, x0)
     refuse_history(sampler)
@@ -90,7 +100,9 @@ def drift_ratio(
             change = (log_v_at(log_v, state.x) - log_v_at(log_v, copies)).double()
         rows.append(torch.stack([copies[0].double().norm(), *log_mean(change)]))
     radius, log_ratio, error, largest = torch.stack(rows).unbind(1)
-    return DriftRatio(radius, log_ratio, error, largest, *judge_drift(radius, log_ratio, error, largest))
+    return DriftRatio(
+        radius, log_ratio, error, largest, *judge_drift(radius, log_ratio, error, largest)
+    )
 
 
 def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,24 +116,47 @@ def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return top + mean.log(), weight.std() / mean / len(weight) ** 0.5, weight.max() / weight.sum()
 
 
-def judge_drift(radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tensor) -> tuple[float | None, str]:
+def judge_drift(
+    radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tensor
+) -> tuple[float | None, str]:
     """Shell by shell: points of one radius, but for rounding, are below 1 together or not at all."""
     below = log_ratio.exp() * (1 + ERRORS * error) < 1  # NaN is not below
-    shell = torch.cat([radius.new_zeros(1), (radius[1:] > radius[:-1] * (1 + SAME)).cumsum(0)])  # (P,)
+    shell = torch.cat(
+        [radius.new_zeros(1), (radius[1:] > radius[:-1] * (1 + SAME)).cumsum(0)]
+    )  # (P,)
     whole = torch.stack([below[shell == k].all() for k in shell])
     trailing = int(whole.flip(0).long().cumprod(0).sum())
     outermost = shell == shell[-1]
-    at = int(torch.where(outermost, log_ratio.nan_to_num(math.inf), -math.inf).argmax())  # the worst point there
+    at = int(
+        torch.where(outermost, log_ratio.nan_to_num(math.inf), -math.inf).argmax()
+    )  # the worst point there
     far, last = float(radius[-1]), float(log_ratio[at])
-    ratio = f"{math.exp(last):.4g} ± {math.exp(last) * float(error[at]):.1g}" if -9 < last < 50 else f"e^{last:.3g}"
+    ratio = (
+        f"{math.exp(last):.4g} ± {math.exp(last) * float(error[at]):.1g}"
+        if -9 < last < 50
+        else f"e^{last:.3g}"
+    )
     if not trailing:
         if not math.isfinite(last):
-            return None, f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with this V"
-        return None, f"ΠV/V is {ratio} at |x| = {far:.4g}, the outermost point: not below 1, no drift condition seen"
+            return (
+                None,
+                f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with this V",
+            )
+        return (
+            None,
+            f"ΠV/V is {ratio} at |x| = {far:.4g}, the outermost point: not below 1, no drift condition seen",
+        )
     doubt = float(largest[-trailing:].max())
-    note = f"; one copy makes up {doubt:.0%} of a mean, use more copies or a smaller s" if doubt > 0.1 else ""
+    note = (
+        f"; one copy makes up {doubt:.0%} of a mean, use more copies or a smaller s"
+        if doubt > 0.1
+        else ""
+    )
     beyond, most = float(radius[-trailing]), float(log_ratio[-trailing:].max().exp())
-    return beyond, f"ΠV/V is at most {most:.4g} from |x| = {beyond:.4g} on and {ratio} at {far:.4g}: below 1{note}"
+    return (
+        beyond,
+        f"ΠV/V is at most {most:.4g} from |x| = {beyond:.4g} on and {ratio} at {far:.4g}: below 1{note}",
+    )
 
 
 def refuse_memory(sampler: Sampler, state: ChainState) -> None:

@@ -20,7 +20,9 @@ from stanley.errors import require
 from stanley.samplers.base import evaluate
 from stanley.types import Energy, networks_in
 
-LEAST_EXPONENT = 0.05  # r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
+LEAST_EXPONENT = (
+    0.05  # r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class RayGrowth:
     holds: bool  # nothing seen on these rays contradicts H1
     verdict: str
 
-    def quantiles(self, levels: Sequence[float] = (0.0, 0.1, 0.5, 0.9, 1.0)) -> tuple[Tensor, Tensor]:
+    def quantiles(
+        self, levels: Sequence[float] = (0.0, 0.1, 0.5, 0.9, 1.0)
+    ) -> tuple[Tensor, Tensor]:
         """Of the radial derivative and of the cosine over the rays: (R, levels) each."""
         at = torch.tensor(levels, dtype=self.radial.dtype, device=self.radial.device)
         return self.radial.quantile(at, 1).T, self.cosine.quantile(at, 1).T
@@ -74,32 +78,51 @@ def h1_on_rays(
         grad = gradient(potential, r * rays, r).flatten(1)
         along = (grad * rays.flatten(1)).sum(1, dtype=widest_float(grad.device))
         radial.append(along)
-        cosine.append(along / torch.linalg.vector_norm(grad, dim=1, dtype=widest_float(grad.device)))
+        cosine.append(
+            along / torch.linalg.vector_norm(grad, dim=1, dtype=widest_float(grad.device))
+        )
     values = torch.stack(radial)
     at = torch.tensor(radii, dtype=values.dtype, device=values.device)
     exponent = growth(at, values)
-    return RayGrowth(at, values, torch.stack(cosine), exponent, *judge_growth(at, values, cosine[-1], exponent))
+    return RayGrowth(
+        at, values, torch.stack(cosine), exponent, *judge_growth(at, values, cosine[-1], exponent)
+    )
 
 
 def growth(radii: Tensor, radial: Tensor) -> Tensor:
     """p from the outermost radius and the last one that is a decade further in, or the first: (num_rays,)."""
     inner = int((radii <= radii[-1] / 10 * (1 + 1e-9)).sum().clamp(min=1)) - 1
     first, last = radial[inner], radial[-1]
-    return torch.where((first > 0) & (last > 0), (last / first).log() / (radii[-1] / radii[inner]).log(), math.nan)
+    return torch.where(
+        (first > 0) & (last > 0), (last / first).log() / (radii[-1] / radii[inner]).log(), math.nan
+    )
 
 
-def judge_growth(radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor) -> tuple[bool, str]:
+def judge_growth(
+    radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor
+) -> tuple[bool, str]:
     far, last, n = float(radii[-1]), radial[-1], radial.shape[1]
-    spread = f"radial derivative {float(last.min()):.3g} to {float(last.max()):.3g} at radius {far:g}"
+    spread = (
+        f"radial derivative {float(last.min()):.3g} to {float(last.max()):.3g} at radius {far:g}"
+    )
     inward = int((last <= 0).sum())
     if inward:
-        return False, f"the potential does not grow outward on {inward} of {n} rays ({spread}): H1 fails"
+        return (
+            False,
+            f"the potential does not grow outward on {inward} of {n} rays ({spread}): H1 fails",
+        )
     turned = int(exponent.isnan().sum())
     if turned:
-        return False, f"{turned} of {n} rays still fell a decade before ({spread}): no exponent yet, use larger radii"
+        return (
+            False,
+            f"{turned} of {n} rays still fell a decade before ({spread}): no exponent yet, use larger radii",
+        )
     least = float(exponent.min())
     if least < -LEAST_EXPONENT:
-        return False, f"the radial derivative falls like r^{least:.2f} ({spread}): less than linear growth, H1 fails"
+        return (
+            False,
+            f"the radial derivative falls like r^{least:.2f} ({spread}): less than linear growth, H1 fails",
+        )
     if least <= LEAST_EXPONENT:
         return False, (
             f"the radial derivative levels off (r^p, p = {least:.3f} on the flattest ray; {spread}): "
@@ -107,7 +130,10 @@ def judge_growth(radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor
         )
     lowest = float(cosine.min())
     if lowest <= 0:
-        return False, f"the gradient turns away from the ray: least cosine {lowest:.3g} at radius {far:g}, H1 fails"
+        return (
+            False,
+            f"the gradient turns away from the ray: least cosine {lowest:.3g} at radius {far:g}, H1 fails",
+        )
     return True, (
         f"the radial derivative grows like r^p, p = {least:.2f} to {float(exponent.max()):.2f} ({spread}), "
         f"and the cosine is at least {lowest:.3g}: superlinear on all {n} rays, nothing contradicts H1"

@@ -32,7 +32,9 @@ class Meeting:
     """When P pairs of chains met, and what follows from it."""
 
     times: Tensor  # (P,) τ as float64; ∞ where the pair had not met after max_steps coupled steps
-    distances: Tensor  # (S, P) |X_{L+k} - Y_k|, Euclidean over the event, k = 0 … S-1; ∞ once diverged
+    distances: (
+        Tensor  # (S, P) |X_{L+k} - Y_k|, Euclidean over the event, k = 0 … S-1; ∞ once diverged
+    )
     diverged: Tensor  # (P,) bool: a chain of the pair left the finite numbers
     lag: int
     max_steps: int
@@ -88,7 +90,9 @@ class Meeting:
         if len(met) < 2 * TAIL:
             return math.nan, math.nan
         u = met[len(met) // 2 - 1]
-        steps = float((self.times.clamp(max=self.lag + self.max_steps) - u)[~self.diverged].clamp(min=0).sum())
+        steps = float(
+            (self.times.clamp(max=self.lag + self.max_steps) - u)[~self.diverged].clamp(min=0).sum()
+        )
         meetings = float((met > u).sum())
         if meetings < TAIL or steps <= meetings:
             return math.nan, math.nan
@@ -97,7 +101,9 @@ class Meeting:
 
     def mixing_time(self, level: float = LEVEL) -> int | None:
         """First t at which the curve and two standard errors are below the level; None if the curve is not valid."""
-        require(0 < level < 1, f"mixing_time: level is {level}, must lie between 0 and 1; 0.25 is usual")
+        require(
+            0 < level < 1, f"mixing_time: level is {level}, must lie between 0 and 1; 0.25 is usual"
+        )
         if not self.valid:
             return None
         for block in torch.arange(int(self.times.max()) - self.lag + 1).split(1000):
@@ -109,7 +115,11 @@ class Meeting:
 
     def verdict(self) -> str:
         """What was seen, in one sentence with its numbers."""
-        pairs, missing, diverged = len(self.times), int(self.times.isinf().sum()), int(self.diverged.sum())
+        pairs, missing, diverged = (
+            len(self.times),
+            int(self.times.isinf().sum()),
+            int(self.diverged.sum()),
+        )
         law = "exp(-U)" if self.exact else "the sampler's own invariant law, which is not exp(-U)"
         if diverged:
             return f"{diverged} of {pairs} pairs left the finite numbers: the chain diverges, use a smaller step size"

@@ -23,19 +23,25 @@ def points_on_rays(
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """ru for each of the radii r on the same random unit rays u: (len(radii)·num_rays, *event)."""
-    require(num_rays >= 1, f"points_on_rays: num_rays is {num_rays}, must be at least 1; 4 is usual")
+    require(
+        num_rays >= 1, f"points_on_rays: num_rays is {num_rays}, must be at least 1; 4 is usual"
+    )
     check_radii(radii, least=1)
     rays = directions(event_shape, num_rays, generator, dtype)
     return torch.cat([r * rays for r in radii])
 
 
-def directions(event_shape: Sequence[int], number: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+def directions(
+    event_shape: Sequence[int], number: int, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
     """Uniform on the unit sphere: (number, *event), on the generator's device."""
     require(
         len(event_shape) >= 1 and all(size >= 1 for size in event_shape),
         f"event_shape is {tuple(event_shape)}, must be the shape of one point such as (2,) or (3, 32, 32)",
     )
-    ray = torch.randn(number, *event_shape, generator=generator, dtype=dtype, device=generator.device)
+    ray = torch.randn(
+        number, *event_shape, generator=generator, dtype=dtype, device=generator.device
+    )
     length = torch.linalg.vector_norm(ray.flatten(1), dim=1)
     return ray / length.view(-1, *[1] * len(event_shape))
 

@@ -42,7 +42,11 @@ def features_named(name: str, *, device: torch.device | str = "cpu") -> Features
 
 def score_names(features: Features) -> tuple[str, str]:
     """What Fréchet and kernel distance in these features are called: fid and kid with the published Inception alone."""
-    return ("fid", "kid") if features.name == "inception" else (f"fd_{features.name}", f"kd_{features.name}")
+    return (
+        ("fid", "kid")
+        if features.name == "inception"
+        else (f"fd_{features.name}", f"kd_{features.name}")
+    )
 
 
 __all__ = [

@@ -59,7 +59,9 @@ class Classifier(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, ...], norm: bool) -> None:
         super().__init__()
         self.stem = Layer(channels, widths[0], norm)
-        self.stages = nn.ModuleList(nn.Sequential(Layer(a, b, norm), Residual(b, norm)) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(
+            nn.Sequential(Layer(a, b, norm), Residual(b, norm)) for a, b in pairwise(widths)
+        )
         self.head = nn.Linear(widths[-1], CLASSES)
 
     def features(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, k)
@@ -121,7 +123,10 @@ class ClassifierFeatures:
     def fitted(self, x: Tensor) -> Tensor:
         """The images at the classifier's size, in its precision and on its device."""
         channels, size, _ = self.event_shape
-        require(x.ndim == 4, f"{self.name} features need images (B, C, H, W), got shape {tuple(x.shape)}")
+        require(
+            x.ndim == 4,
+            f"{self.name} features need images (B, C, H, W), got shape {tuple(x.shape)}",
+        )
         require(
             x.shape[1] == channels,
             f"{self.name} features need {channels}-channel images, got {x.shape[1]} channels; use other features: "
@@ -140,7 +145,9 @@ def classifier_features(name: ClassifierName, *, device: str = "auto") -> Classi
     return load_classifier(WEIGHTS / f"{name}.safetensors", device=device, shipped=True)
 
 
-def load_classifier(path: Path, *, device: str = "auto", shipped: bool = False) -> ClassifierFeatures:
+def load_classifier(
+    path: Path, *, device: str = "auto", shipped: bool = False
+) -> ClassifierFeatures:
     """Features of a file that `stanley features train` wrote; its name carries the checksum unless it is shipped."""
     saved = checkpoint.load(path)
     require(
@@ -152,11 +159,19 @@ def load_classifier(path: Path, *, device: str = "auto", shipped: bool = False) 
     try:
         network = unfilled(meta["channels"], tuple(meta["widths"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StanleyError(f"{path} describes no classifier that can be built ({error!r})") from error
+        raise StanleyError(
+            f"{path} describes no classifier that can be built ({error!r})"
+        ) from error
     weights = {name: t.float() for name, t in saved.tensors.items()}
     checkpoint.restore_weights(network, weights, path)
-    name = meta["name"] if shipped else f"{meta['name']}-{checkpoint.checksum(saved.tensors, meta)[:8]}"
-    return ClassifierFeatures(name, network.eval().requires_grad_(False).to(pick_device(device)), meta)
+    name = (
+        meta["name"]
+        if shipped
+        else f"{meta['name']}-{checkpoint.checksum(saved.tensors, meta)[:8]}"
+    )
+    return ClassifierFeatures(
+        name, network.eval().requires_grad_(False).to(pick_device(device)), meta
+    )
 
 
 def save_classifier(network: Classifier, meta: dict[str, Any], path: Path) -> None:
@@ -165,5 +180,8 @@ def save_classifier(network: Classifier, meta: dict[str, Any], path: Path) -> No
 
     tensors = {name: t.half().contiguous() for name, t in network.state_dict().items()}
     meta = {**meta, "holds": "classifier", "format": checkpoint.FORMAT}
-    header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checkpoint.checksum(tensors, meta)}
+    header = {
+        "stanley": json.dumps(meta, sort_keys=True),
+        "checksum": checkpoint.checksum(tensors, meta),
+    }
     write_atomic(path, serialise(tensors, metadata=header))

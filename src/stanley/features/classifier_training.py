@@ -18,7 +18,13 @@ from stanley.batches import in_chunks
 from stanley.data import CIFAR10, MNIST, centre
 from stanley.device import pick_device
 from stanley.errors import StanleyError, require
-from stanley.features.classifier import Classifier, ClassifierFeatures, folded, load_classifier, save_classifier
+from stanley.features.classifier import (
+    Classifier,
+    ClassifierFeatures,
+    folded,
+    load_classifier,
+    save_classifier,
+)
 from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.streams import global_stream, stream
@@ -52,7 +58,9 @@ class ClassifierRecipe:
 
 
 RECIPES = {
-    "cifar10": ClassifierRecipe("cifar", widths=(16, 32, 64, 128), epochs=7, shift=3, flip=True, crop=24),
+    "cifar10": ClassifierRecipe(
+        "cifar", widths=(16, 32, 64, 128), epochs=7, shift=3, flip=True, crop=24
+    ),
     "mnist": ClassifierRecipe("mnist", widths=(8, 16, 32, 64), epochs=4, shift=2, flip=False),
 }
 
@@ -74,12 +82,19 @@ def train_classifier(
     place = pick_device(device)
     images, (labels, test_labels) = data.load(), data.labels()
     channels, size, _ = images.event_shape
-    require(size >= 2 ** (len(recipe.widths) - 1), f"images have {size} px, too few to halve; use data.size 28 or 32")
+    require(
+        size >= 2 ** (len(recipe.widths) - 1),
+        f"images have {size} px, too few to halve; use data.size 28 or 32",
+    )
     with global_stream(seed, "weights of a classifier"):
         network = Classifier(channels, recipe.widths, norm=True)
     network = network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
-        network.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+        network.parameters(),
+        lr=recipe.lr,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=recipe.weight_decay,
     )
     generator = stream(seed, "batches of a classifier")
     steps_an_epoch = math.ceil(len(labels) / recipe.batch)
@@ -88,18 +103,27 @@ def train_classifier(
         losses, side = [], recipe.crop if recipe.crop and epoch < recipe.epochs // 2 else size
         for i, rows in enumerate(epoch_order(len(labels), recipe.batch, generator)):
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate((epoch * steps_an_epoch + i + 0.5) / (recipe.epochs * steps_an_epoch))
+                group["lr"] = recipe.rate(
+                    (epoch * steps_an_epoch + i + 0.5) / (recipe.epochs * steps_an_epoch)
+                )
             x = centre(windows(images.train[rows], side, recipe, generator)).to(
                 place, memory_format=torch.channels_last
             )
-            loss = cross_entropy(network(x), labels[rows].to(place), label_smoothing=recipe.label_smoothing)
+            loss = cross_entropy(
+                network(x), labels[rows].to(place), label_smoothing=recipe.label_smoothing
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
-        require(math.isfinite(mean), f"the loss is {mean} in epoch {epoch + 1}; use a smaller --lr than {recipe.lr}")
-        tell(f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  {time.process_time() - begin:.0f} s of CPU time")
+        require(
+            math.isfinite(mean),
+            f"the loss is {mean} in epoch {epoch + 1}; use a smaller --lr than {recipe.lr}",
+        )
+        tell(
+            f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  {time.process_time() - begin:.0f} s of CPU time"
+        )
     plain = folded(network.cpu().to(memory_format=torch.contiguous_format), channels, recipe.widths)  # type: ignore[call-overload]
     meta: dict[str, Any] = {
         "name": recipe.name,
@@ -107,7 +131,9 @@ def train_classifier(
         "channels": channels,
         "size": size,
         "widths": list(recipe.widths),
-        "recipe": {key: value for key, value in vars(recipe).items() if key not in ("name", "widths")},
+        "recipe": {
+            key: value for key, value in vars(recipe).items() if key not in ("name", "widths")
+        },
         "seed": seed,
         "n_train": len(labels),
         "torch": torch.__version__,
@@ -138,7 +164,9 @@ def epoch_order(n: int, batch: int, generator: torch.Generator) -> Iterator[Tens
     yield from torch.randperm(n, generator=generator).split(batch)
 
 
-def windows(images: Tensor, side: int, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
+def windows(
+    images: Tensor, side: int, recipe: ClassifierRecipe, generator: torch.Generator
+) -> Tensor:
     """Of each image, mirrored with probability ½ where the recipe says so and widened by `shift` reflected pixels, a
     window of side × side pixels anywhere."""
     n, channels, height, _ = images.shape
@@ -150,12 +178,19 @@ def windows(images: Tensor, side: int, recipe: ClassifierRecipe, generator: torc
     down, right = torch.randint(0, height + 2 * s - side + 1, (2, n), generator=generator)
     rows = (down[:, None] + torch.arange(side))[:, None, :, None]
     columns = (right[:, None] + torch.arange(side))[:, None, None, :]
-    return wide[torch.arange(n)[:, None, None, None], torch.arange(channels)[None, :, None, None], rows, columns]
+    return wide[
+        torch.arange(n)[:, None, None, None],
+        torch.arange(channels)[None, :, None, None],
+        rows,
+        columns,
+    ]
 
 
 @torch.no_grad()
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of uint8 images (N, C, H, W) whose largest logit is that of the label."""
     place = network.head.weight.device
-    guesses = in_chunks(lambda part: network(centre(part).to(place)).argmax(1).cpu(), images, TEST_ROWS)
+    guesses = in_chunks(
+        lambda part: network(centre(part).to(place)).argmax(1).cpu(), images, TEST_ROWS
+    )
     return float((guesses == labels).float().mean())

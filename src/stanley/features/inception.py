@@ -44,7 +44,14 @@ CHUNK = 32  # images at a time through the network
 class Conv(nn.Module):
     """Convolution without bias, batch normalisation with its recorded moments, ReLU."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int | tuple[int, int], stride: int = 1, pad: bool = True) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        pad: bool = True,
+    ) -> None:
         super().__init__()
         h, w = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (h // 2, w // 2) if pad and stride == 1 else 0
@@ -102,7 +109,9 @@ def chain(name: str, *convs: tuple[int, int | tuple[int, int]], last_stride: int
     """NAME_1, NAME_2, … one after the other; NAME alone where there is one."""
     names = [name] if len(convs) == 1 else [f"{name}_{i}" for i in range(1, len(convs) + 1)]
     strides = [1] * (len(convs) - 1) + [last_stride]
-    return [(n, c, kernel, stride) for n, (c, kernel), stride in zip(names, convs, strides, strict=True)]
+    return [
+        (n, c, kernel, stride) for n, (c, kernel), stride in zip(names, convs, strides, strict=True)
+    ]
 
 
 def fork(name: str) -> list[Step]:
@@ -151,13 +160,19 @@ class Inception(nn.Module):
         self.Conv2d_2b_3x3 = Conv(32, 64, 3)
         self.Conv2d_3b_1x1 = Conv(64, 80, 1)
         self.Conv2d_4a_3x3 = Conv(80, 192, 3, pad=False)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = mixed_35(192, 32), mixed_35(256, 64), mixed_35(288, 64)
+        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = (
+            mixed_35(192, 32),
+            mixed_35(256, 64),
+            mixed_35(288, 64),
+        )
         to_17 = [
             chain("branch3x3", (384, 3), last_stride=2),
             chain("branch3x3dbl", (64, 1), (96, 3), (96, 3), last_stride=2),
         ]
         self.Mixed_6a = Mixed(288, to_17, "stride")
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (mixed_17(c) for c in (128, 160, 160, 192))
+        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (
+            mixed_17(c) for c in (128, 160, 160, 192)
+        )
         to_8 = [
             chain("branch3x3", (192, 1), (320, 3), last_stride=2),
             chain("branch7x7x3", (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3), last_stride=2),
@@ -170,7 +185,9 @@ class Inception(nn.Module):
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # (B, 64, 147, 147)
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(max_pool2d(x, 3, 2)))  # (B, 192, 71, 71)
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(max_pool2d(x, 3, 2))))  # (B, 288, 35, 35)
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))  # (B, 768, 17, 17)
+        x = self.Mixed_6e(
+            self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x))))
+        )  # (B, 768, 17, 17)
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
         return x.mean((2, 3))
 
@@ -187,7 +204,10 @@ def resize(x: Tensor, side: int = SIDE) -> Tensor:
         shape = [1, 1, 1, 1]
         shape[axis] = side
         share = (at - low).to(x).view(shape)
-        first, second = x.index_select(axis, low), x.index_select(axis, (low + 1).clamp(max=size - 1))
+        first, second = (
+            x.index_select(axis, low),
+            x.index_select(axis, (low + 1).clamp(max=size - 1)),
+        )
         x = first + (second - first) * share
     return x
 
@@ -232,7 +252,10 @@ def inception_features(
     download   fetch them into the cache folder first if they are not there, 91 MiB, checked by SHA-256
     """
     file = published(download) if path is None else expand(path, "the file of Inception weights")
-    require(file.is_file(), f"{file} is no file; give the published {FILES[0].name}, or leave it out: {INSTEAD}")
+    require(
+        file.is_file(),
+        f"{file} is no file; give the published {FILES[0].name}, or leave it out: {INSTEAD}",
+    )
     with torch.device("meta"):  # no weights of its own
         network = Inception()
     network.load_state_dict(checked(read_weights(file), network.state_dict(), file), assign=True)
@@ -268,11 +291,26 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         weights = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+    ) as error:
         reason = " ".join(str(error).split())[:160]
-        raise StanleyError(f"{file} cannot be read as weights ({reason}); use {FILES[0].name}; {INSTEAD}") from error
-    named = isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
-    require(named, f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name}; {INSTEAD}")
+        raise StanleyError(
+            f"{file} cannot be read as weights ({reason}); use {FILES[0].name}; {INSTEAD}"
+        ) from error
+    named = isinstance(weights, dict) and all(
+        isinstance(value, Tensor) for value in weights.values()
+    )
+    require(
+        named,
+        f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name}; {INSTEAD}",
+    )
     return dict(weights)
 
 
@@ -283,14 +321,24 @@ def checked(weights: dict[str, Tensor], own: dict[str, Tensor], file: Path) -> d
     given = {name for name in weights if not name.endswith(counter)}
     missing, unknown = sorted(wanted - given), sorted(given - wanted)
     shaped = sorted(name for name in wanted & given if weights[name].shape != own[name].shape)
-    told = [f"{what} {names[0]!r}{more(names)}" for what, names in (("lacks", missing), ("has", unknown)) if names]
-    told += [f"has {n!r} of shape {tuple(weights[n].shape)} for {tuple(own[n].shape)}" for n in shaped[:1]]
+    told = [
+        f"{what} {names[0]!r}{more(names)}"
+        for what, names in (("lacks", missing), ("has", unknown))
+        if names
+    ]
+    told += [
+        f"has {n!r} of shape {tuple(weights[n].shape)} for {tuple(own[n].shape)}"
+        for n in shaped[:1]
+    ]
     require(
         not told,
         f"{file} is not the Inception network of FID: it {', '.join(told)}; use {FILES[0].name} (torchvision's "
         f"inception_v3 is another network); {INSTEAD}",
     )
-    return {name: weights[name].float() if name in wanted else torch.zeros((), dtype=torch.long) for name in own}
+    return {
+        name: weights[name].float() if name in wanted else torch.zeros((), dtype=torch.long)
+        for name in own
+    }
 
 
 def more(names: list[str]) -> str:

@@ -63,12 +63,16 @@ def reference_of(
     return found
 
 
-def computed(data: Tensor, features: Features, keep: int, device: torch.device | str, checksum: str) -> Reference:
+def computed(
+    data: Tensor, features: Features, keep: int, device: torch.device | str, checksum: str
+) -> Reference:
     rows: list[Tensor] = []
     statistics = None
     for part in data.split(CHUNK):
         f = seen(part, features, device)
-        empty = FeatureStatistics.empty(features.name, f.shape[1], "cpu" if f.device.type == "mps" else f.device)
+        empty = FeatureStatistics.empty(
+            features.name, f.shape[1], "cpu" if f.device.type == "mps" else f.device
+        )
         statistics = (statistics or empty).update(f)
         missing = keep - sum(map(len, rows))
         if missing > 0:
@@ -99,7 +103,9 @@ def checksum_of(data: Tensor) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path, name: str, checksum: str, probe: Tensor, device: torch.device | str) -> Reference | None:
+def read(
+    path: Path, name: str, checksum: str, probe: Tensor, device: torch.device | str
+) -> Reference | None:
     """What the file holds if it belongs to these data and features, else None."""
     from safetensors import SafetensorError, safe_open
 
@@ -133,5 +139,8 @@ def write(path: Path, found: Reference, probe: Tensor) -> None:
         raise StanleyError(
             f"cache folder {path.parent} cannot be written: {error.strerror}; set STANLEY_CACHE to another"
         ) from error
-    content = save({k: t.cpu().contiguous() for k, t in tensors.items()}, metadata={"stanley": json.dumps(about)})
+    content = save(
+        {k: t.cpu().contiguous() for k, t in tensors.items()},
+        metadata={"stanley": json.dumps(about)},
+    )
     write_atomic(path, content)

@@ -36,7 +36,9 @@ from stanley.types import Energy, in_float32
 KEPT = 1 << 26  # numbers of all kept draws; 512 MB in float64
 FEW = 20  # pairs of the first try, which shows the lag
 ROWS = 6  # coordinates in the table
-RADII = tuple(10 ** (k / 3) for k in range(10))  # 1 … 10³, in units of the draws' typical distance from 0
+RADII = tuple(
+    10 ** (k / 3) for k in range(10)
+)  # 1 … 10³, in units of the draws' typical distance from 0
 SIGNIFICANCE = 0.01  # of all comparisons with exact moments together
 
 
@@ -52,13 +54,20 @@ class Effort:
     copies: int = 1000  # for the drift ratio at each of 4 × 10 points
 
     def __post_init__(self) -> None:
-        least = {"chains": (2, "to compare them"), "steps": (4, "to judge chains"), "coupled_steps": (1, "to meet in")}
+        least = {
+            "chains": (2, "to compare them"),
+            "steps": (4, "to judge chains"),
+            "coupled_steps": (1, "to meet in"),
+        }
         for name, (low, why) in least.items():
             value = getattr(self, name)
             require(value >= low, f"{name} is {value}, must be at least {low} {why}")
         for name, low in (("pairs", FEW), ("rays", 1), ("copies", 2)):
             value = getattr(self, name)
-            require(value == 0 or value >= low, f"{name} is {value}, must be at least {low}, or 0 for none")
+            require(
+                value == 0 or value >= low,
+                f"{name} is {value}, must be at least {low}, or 0 for none",
+            )
 
 
 VECTORS = Effort()
@@ -103,11 +112,17 @@ class Diagnosis:
             said["exact moments"] = [self.exact.verdict]
         if self.bias is not None:
             said["bias"] = self.bias.verdict
-        for name, part in (("coupling", self.coupling), ("growth", self.growth), ("drift", self.drift)):
+        for name, part in (
+            ("coupling", self.coupling),
+            ("growth", self.growth),
+            ("drift", self.drift),
+        ):
             if part is not None:
                 said[name] = [part.verdict() if isinstance(part, Meeting) else part.verdict]
         if self.coupling is not None and len(self.coupling.times) < self.effort.pairs:
-            said["coupling"].append(f"(seen in a first try of {FEW} pairs; the other {self.effort.pairs} were not run)")
+            said["coupling"].append(
+                f"(seen in a first try of {FEW} pairs; the other {self.effort.pairs} were not run)"
+            )
         return said
 
 
@@ -150,7 +165,15 @@ def diagnose(
     """
     require(len(x0) >= 2, f"{len(x0)} chain, must be at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
-    run = run_chains(sampler, potential, x0, effort.steps, generator=generator, keep_every=keep, progress=progress)
+    run = run_chains(
+        sampler,
+        potential,
+        x0,
+        effort.steps,
+        generator=generator,
+        keep_every=keep,
+        progress=progress,
+    )
     draws = run.draws
     assert draws is not None
     exact_u = in_float32(potential)  # what is said of U itself, and not of the chains on it
@@ -192,7 +215,9 @@ def diagnose(
         lambda: drift_ratio(
             sampler,
             potential,
-            points_on_rays(event, [typical * r for r in RADII], generator=generator, dtype=x0.dtype),
+            points_on_rays(
+                event, [typical * r for r in RADII], generator=generator, dtype=x0.dtype
+            ),
             generator=generator,
             log_v=exponential_norm(float(sampler.step_size) ** -0.5),
             num_copies=effort.copies,
@@ -207,7 +232,19 @@ def diagnose(
         left_out["bias"] = "none: the Metropolis test makes the sampler exact"
     exact = against_exact(potential, draws, summary)
     return Diagnosis(
-        sampler, effort, run.info, draws, u, summary, summary_u, exact, coupling, growth, drift, bias, left_out
+        sampler,
+        effort,
+        run.info,
+        draws,
+        u,
+        summary,
+        summary_u,
+        exact,
+        coupling,
+        growth,
+        drift,
+        bias,
+        left_out,
     )
 
 
@@ -217,11 +254,21 @@ def potential_of(potential: Energy, draws: Tensor) -> Tensor:
 
 
 def coupled(
-    sampler: Sampler, potential: Energy, initial: Initial, effort: Effort, generator: torch.Generator
+    sampler: Sampler,
+    potential: Energy,
+    initial: Initial,
+    effort: Effort,
+    generator: torch.Generator,
 ) -> Meeting:
     """A first try of few pairs with lag 1 shows the lag that makes the curve tight."""
     first = couple(
-        sampler, potential, initial, num_pairs=FEW, lag=1, max_steps=effort.coupled_steps, generator=generator
+        sampler,
+        potential,
+        initial,
+        num_pairs=FEW,
+        lag=1,
+        max_steps=effort.coupled_steps,
+        generator=generator,
     )
     if first.unmet or effort.pairs == FEW:
         return first
@@ -243,27 +290,46 @@ def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> Ex
     Not true for laws without a fourth moment, nor where rare draws carry E x² (the funnel): there the MCSE of x² is
     too small by chance.
     """
-    if not isinstance(potential, Target) or potential.mean is None or potential.second_moment is None:
+    if (
+        not isinstance(potential, Target)
+        or potential.mean is None
+        or potential.second_moment is None
+    ):
         return None
     square = summarise(draws**2)
     mean = (summary.mean - potential.mean) / summary.mcse
     second = (square.mean - potential.second_moment) / square.mcse
     both = torch.cat([mean.flatten(), second.flatten()])
-    limit = -float(torch.special.ndtri(torch.tensor(SIGNIFICANCE / 2 / len(both), dtype=torch.float64)))
+    limit = -float(
+        torch.special.ndtri(torch.tensor(SIGNIFICANCE / 2 / len(both), dtype=torch.float64))
+    )
     known = both[both.isfinite()].abs()
     if not len(known):
         return ExactMoments(mean, second, limit, "no moment could be judged")
     worst, off = float(known.max()), int((known > limit).sum())
-    agree = f"{off} of {len(both)} means of x and x² are off" if off else f"all {len(both)} means of x and x² agree"
+    agree = (
+        f"{off} of {len(both)} means of x and x² are off"
+        if off
+        else f"all {len(both)} means of x and x² agree"
+    )
     return ExactMoments(
-        mean, second, limit, f"{agree}: the worst differs by {worst:.1f} standard errors (limit {limit:.1f})"
+        mean,
+        second,
+        limit,
+        f"{agree}: the worst differs by {worst:.1f} standard errors (limit {limit:.1f})",
     )
 
 
 def rows(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
     """The table: U, then the coordinates with the largest R̂, at most six, in their order."""
     s = diagnosis.summary
-    order = s.rhat.flatten().nan_to_num(math.inf).argsort(descending=True, stable=True)[:ROWS].sort().values
+    order = (
+        s.rhat.flatten()
+        .nan_to_num(math.inf)
+        .argsort(descending=True, stable=True)[:ROWS]
+        .sort()
+        .values
+    )
     found = [row("U", diagnosis.summary_u, 0)]
     return found + [row(place(int(i), s.mean.shape), s, int(i)) for i in order]
 

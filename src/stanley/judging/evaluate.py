@@ -91,7 +91,9 @@ def evaluate(
     data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, must be at least 1")
-    require(against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'")
+    require(
+        against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'"
+    )
     place = model.noise.mean.device
     maps = [features_named(name, device=place) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test
@@ -117,11 +119,15 @@ def evaluate(
     }
     if model.event_shape == (2,):
         scores |= judge_plane(model, data, held_out)
-    points = {"data": training, "held_out": held_out} | {name: chains.x for name, chains in samples.items()}
+    points = {"data": training, "held_out": held_out} | {
+        name: chains.x for name, chains in samples.items()
+    }
     energies = {name: energy_of(model, x) for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
-        scores[name] = compare(chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place))
+        scores[name] = compare(
+            chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place)
+        )
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
                 chains.x[finite_chains(chains.x)],
@@ -141,7 +147,9 @@ def evaluate(
     return scores
 
 
-def draw_samples(model: Trained, num: int, steps: int | None, seed: int, progress: bool) -> dict[str, ChainResult]:
+def draw_samples(
+    model: Trained, num: int, steps: int | None, seed: int, progress: bool
+) -> dict[str, ChainResult]:
     samples: dict[str, ChainResult] = {}
     kinds: tuple[tuple[str, Start], ...] = (("fresh", "noise"), ("bank", "bank"))
     for name, start in kinds:
@@ -183,14 +191,21 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
             exact = {"log_z": z.value, "quadrature": asdict(z)}
         else:
             result = judge_density(model.potential, data.log_density, box)
-            exact = {"kl": result.kl, "tv": result.tv, "log_z": result.log_z, "quadrature": asdict(result)}
+            exact = {
+                "kl": result.kl,
+                "tv": result.tv,
+                "log_z": result.log_z,
+                "quadrature": asdict(result),
+            }
     except StanleyError as error:
         return {"kl": None, "tv": None, "log_z": None, "not_settled": str(error)}
     value = nll(model.potential, held_out, exact["log_z"])
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
 
-def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator) -> dict[str, Any]:
+def compare(
+    x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator
+) -> dict[str, Any]:
     """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
     finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
@@ -209,7 +224,9 @@ def compare(x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator
         modes = data.modes.to(x)
         scores["modes"] = asdict(mode_coverage(finite, modes, data.mode_radius))
     elif isinstance(spec, Rings):
-        scores["modes"] = asdict(coverage(finite, nearest_ring(spec.radii, 3 * spec.std), len(spec.radii)))
+        scores["modes"] = asdict(
+            coverage(finite, nearest_ring(spec.radii, 3 * spec.std), len(spec.radii))
+        )
     return scores
 
 
@@ -235,7 +252,9 @@ def compare_features(
         return {}
     (fd, kd), name = score_names(features), features.name
     seen = in_chunks(features, x, CHUNK)
-    of_samples = FeatureStatistics.empty(name, seen.shape[1], reference.statistics.mean.device).update(seen)
+    of_samples = FeatureStatistics.empty(
+        name, seen.shape[1], reference.statistics.mean.device
+    ).update(seen)
     found: dict[str, Any] = {fd: frechet(of_samples, reference.statistics)}
     if extrapolate:
         found[f"{fd}_limit"] = frechet_limit(seen, reference.statistics, generator=generator)
@@ -243,7 +262,9 @@ def compare_features(
         if result.caution:
             warnings.warn(result.caution, stacklevel=2)
     if kid and min(len(seen), len(reference.rows)) >= 3:
-        found[kd] = kernel_distance(seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator)
+        found[kd] = kernel_distance(
+            seen, reference.rows[: max(KERNEL_ROWS, len(seen))], generator=generator
+        )
     real = reference.rows[: len(seen)]  # as many as samples: only equal numbers compare
     if neighbours and len(real) > NEAREST:
         found[f"prdc_{name}"] = prdc(real, seen[: len(real)], NEAREST)
@@ -290,7 +311,9 @@ def keep_for_plots(
     fresh = samples["fresh"].draws
     assert fresh is not None
     arrays["draws"] = fresh[:, :64].flatten(2)[:, :, :4].cpu().numpy()  # 64 chains, 4 coordinates
-    arrays["data"] = data.test[:256].cpu().numpy() if model.is_image else data.test[:2000].cpu().numpy()
+    arrays["data"] = (
+        data.test[:256].cpu().numpy() if model.is_image else data.test[:2000].cpu().numpy()
+    )
     if model.event_shape == (2,):
         box = 1.25 * float(data.test.abs().max())
         arrays["box"] = np.array(box)

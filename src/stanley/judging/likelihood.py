@@ -58,7 +58,9 @@ def held_out_likelihood(
     generator = stream(seed, "annealing", device=model.noise.mean.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps
-    start = model.starts(min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator)
+    start = model.starts(
+        min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator
+    )
     potential = in_float32(model.potential)  # Metropolis tests and log Z compare values of U
     x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
     reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
@@ -72,9 +74,17 @@ def held_out_likelihood(
         generator=generator,
         target_samples=x,
     )
-    asked = {"step": model.step, "weights": weights, "seed": seed, "chains": chains, "levels": levels, "rows": rows}
+    asked = {
+        "step": model.step,
+        "weights": weights,
+        "seed": seed,
+        "chains": chains,
+        "levels": levels,
+        "rows": rows,
+    }
     found = {
-        "asked": asked | {"steps_per_level": steps_per_level, "model_steps": steps, "sampler": to_dict(kernel)},
+        "asked": asked
+        | {"steps_per_level": steps_per_level, "model_steps": steps, "sampler": to_dict(kernel)},
         "step": model.step,
         "weights": weights,
         "seed": seed,
@@ -100,17 +110,27 @@ def annealing_kernel(model: Trained) -> Sampler:
     return with_step_size(MALA(1.0), float(own.step_size))
 
 
-def of_held_out(model: Trained, rows: Tensor, bracket: Bracket, generator: torch.Generator) -> dict[str, Any]:
+def of_held_out(
+    model: Trained, rows: Tensor, bracket: Bracket, generator: torch.Generator
+) -> dict[str, Any]:
     """Images in bits per dimension, vectors in nats; from the lower and the upper end of the bracket."""
     potential = in_float32(model.potential)
     if model.is_image:
         return asdict(bits_per_dimension(potential, rows, bracket, generator=generator)) | {
             "unit": "bits per dimension"
         }
-    u = in_chunks(lambda part: values(potential, part.to(generator.device).float()), rows, CHUNK).double()
+    u = in_chunks(
+        lambda part: values(potential, part.to(generator.device).float()), rows, CHUNK
+    ).double()
     mean, error = float(u.mean()), float(u.std()) / len(u) ** 0.5
     upper = None if bracket.upper is None else mean + bracket.upper
-    return {"lower": mean + bracket.lower, "upper": upper, "standard_error": error, "n": len(u), "unit": "nats"}
+    return {
+        "lower": mean + bracket.lower,
+        "upper": upper,
+        "standard_error": error,
+        "n": len(u),
+        "unit": "nats",
+    }
 
 
 def described(one: Any) -> dict[str, Any]:

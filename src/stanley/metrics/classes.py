@@ -31,14 +31,28 @@ def class_score(probabilities: Tensor, splits: int = 10) -> ClassScore:
 
     probabilities (n, K): rows sum to 1. In float64; 0·log 0 = 0.
     """
-    require(probabilities.ndim == 2, f"probabilities have shape {tuple(probabilities.shape)}, must be (n, classes)")
+    require(
+        probabilities.ndim == 2,
+        f"probabilities have shape {tuple(probabilities.shape)}, must be (n, classes)",
+    )
     n, num_classes = probabilities.shape
-    require(1 <= splits <= n, f"splits is {splits}, must be 1 to {n}, the number of samples; 10 is usual")
+    require(
+        1 <= splits <= n,
+        f"splits is {splits}, must be 1 to {n}, the number of samples; 10 is usual",
+    )
     p = probabilities.detach().double()
     worst = float((p.sum(1) - 1).abs().max())
-    require(worst <= 1e-3, f"probabilities sum to 1 up to {worst:.3g}, limit 0.001; apply a softmax first")
-    require(bool((p >= 0).all()), f"a probability is {float(p.min()):.3g}, must be >= 0; apply a softmax first")
-    scores = torch.stack([_score(p[i * n // splits : (i + 1) * n // splits]) for i in range(splits)])
+    require(
+        worst <= 1e-3,
+        f"probabilities sum to 1 up to {worst:.3g}, limit 0.001; apply a softmax first",
+    )
+    require(
+        bool((p >= 0).all()),
+        f"a probability is {float(p.min()):.3g}, must be >= 0; apply a softmax first",
+    )
+    scores = torch.stack(
+        [_score(p[i * n // splits : (i + 1) * n // splits]) for i in range(splits)]
+    )
     return ClassScore(float(scores.mean()), float(scores.std(correction=0)), splits, num_classes, n)
 
 

@@ -37,7 +37,9 @@ class Coverage:
     kl_uniform: float | None
 
 
-def mode_coverage(samples: Tensor, modes: Tensor, radius: float, hit_fraction: float = 0.1) -> Coverage:
+def mode_coverage(
+    samples: Tensor, modes: Tensor, radius: float, hit_fraction: float = 0.1
+) -> Coverage:
     """Coverage of point modes (K, *event): a sample belongs to its nearest mode if it is within `radius`."""
     require(
         samples.shape[1:] == modes.shape[1:],
@@ -46,14 +48,21 @@ def mode_coverage(samples: Tensor, modes: Tensor, radius: float, hit_fraction: f
     return coverage(samples, nearest_mode(modes, radius), len(modes), hit_fraction)
 
 
-def coverage(samples: Tensor, assign: Assign, num_modes: int, hit_fraction: float = 0.1) -> Coverage:
+def coverage(
+    samples: Tensor, assign: Assign, num_modes: int, hit_fraction: float = 0.1
+) -> Coverage:
     """Coverage of any partition: `assign` names the mode of each sample, or -1."""
     require(len(samples) >= 1, "there are 0 samples; coverage needs at least 1")
     require(num_modes >= 1, f"num_modes is {num_modes}, must be >= 1")
-    require(0 < hit_fraction <= 1, f"hit_fraction is {hit_fraction}, must be in (0, 1]; 0.1 is usual")
+    require(
+        0 < hit_fraction <= 1, f"hit_fraction is {hit_fraction}, must be in (0, 1]; 0.1 is usual"
+    )
     labels = assign(samples)
     low, high = int(labels.min()), int(labels.max())
-    require(low >= -1 and high < num_modes, f"assign gave labels {low}..{high}, must be -1..{num_modes - 1}")
+    require(
+        low >= -1 and high < num_modes,
+        f"assign gave labels {low}..{high}, must be -1..{num_modes - 1}",
+    )
     n, counts = len(samples), torch.bincount(labels[labels >= 0], minlength=num_modes).cpu()
     assigned = int(counts.sum())
     p = counts[counts > 0].double() / max(assigned, 1)
@@ -71,7 +80,9 @@ def coverage(samples: Tensor, assign: Assign, num_modes: int, hit_fraction: floa
 
 def nearest_mode(modes: Tensor, radius: float) -> Assign:
     """The nearest of the modes (K, *event) in Euclidean distance, -1 beyond `radius`."""
-    require(radius > 0, f"radius is {radius}, must be > 0; 3 standard deviations of a mode is usual")
+    require(
+        radius > 0, f"radius is {radius}, must be > 0; 3 standard deviations of a mode is usual"
+    )
 
     def assign(samples: Tensor) -> Tensor:
         centres = modes.to(samples.device, torch.float64).flatten(1)

@@ -100,5 +100,7 @@ def _jackknife(own: Tensor, other: Tensor, m: int) -> float:
     and once the second.
     """
     n = len(own)
-    without = (own.sum() - 2 * own) / ((n - 1) * (n - 2)) - 2 * (other.sum() - other) / ((n - 1) * m)
+    without = (own.sum() - 2 * own) / ((n - 1) * (n - 2)) - 2 * (other.sum() - other) / (
+        (n - 1) * m
+    )
     return float((n - 1) / n * (without - without.mean()).square().sum())

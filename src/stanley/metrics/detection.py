@@ -80,9 +80,15 @@ def fpr_at_95(score_in: Tensor, score_out: Tensor) -> float:
 
 def checked(score_in: Tensor, score_out: Tensor) -> tuple[Tensor, Tensor]:
     for name, score in (("score_in", score_in), ("score_out", score_out)):
-        require(score.ndim == 1 and len(score) >= 2, f"{name} has shape {tuple(score.shape)}, must be (n,), n >= 2")
+        require(
+            score.ndim == 1 and len(score) >= 2,
+            f"{name} has shape {tuple(score.shape)}, must be (n,), n >= 2",
+        )
         lost = int(score.isnan().sum())
-        require(lost == 0, f"{lost} of {len(score)} scores in {name} are NaN; leave those points out and count them")
+        require(
+            lost == 0,
+            f"{lost} of {len(score)} scores in {name} are NaN; leave those points out and count them",
+        )
     return score_in.detach().double(), score_out.detach().double()
 
 
@@ -96,7 +102,9 @@ def average_precision(positive: Tensor, negative: Tensor) -> float:
 
 def _at_least(thresholds: Tensor, scores: Tensor) -> Tensor:
     """How many scores are >= each threshold."""
-    return (len(scores) - torch.searchsorted(scores.sort().values, thresholds.contiguous())).double()
+    return (
+        len(scores) - torch.searchsorted(scores.sort().values, thresholds.contiguous())
+    ).double()
 
 
 def _placements(a: Tensor, b: Tensor) -> Tensor:
@@ -127,7 +135,10 @@ def synthetic_out_sets(images: Tensor, generator: Generator) -> dict[str, Tensor
     All are taken to the centres of 8-bit cells, so that no score can tell them from images by their grid.
     """
     shape = tuple(images.shape)
-    require(len(shape) == 4 and shape[0] >= 2, f"images have shape {shape}, must be (n, C, H, W) with n >= 2")
+    require(
+        len(shape) == 4 and shape[0] >= 2,
+        f"images have shape {shape}, must be (n, C, H, W) with n >= 2",
+    )
     n, c, h, w = shape
     place = {"generator": generator, "device": generator.device}
     uniform = lambda *size: (2 * torch.rand(size, **place) - 1).to(images)  # noqa: E731

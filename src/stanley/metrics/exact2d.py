@@ -103,7 +103,9 @@ def log_z(
         if _settled(values, rel_tol):
             return LogZ(values[-1], R, n, border, error)
         if _even(GROW * n) > max_cells:
-            raise StanleyError(_unsettled(f"log Z = {values[-1]:.6g}", error, R, n, border, rel_tol))
+            raise StanleyError(
+                _unsettled(f"log Z = {values[-1]:.6g}", error, R, n, border, rel_tol)
+            )
         n = _even(GROW * n)
 
 
@@ -126,7 +128,9 @@ def judge_density(
     data = partial(_on_cells, _as_float64(log_density), torch.device("cpu"))
 
     R = _confine(data, start, START_CELLS, limit, "the data density")
-    n = _resolve_data(data, R, _first_of_three(START_CELLS * R / start, max_cells), rel_tol, max_cells)
+    n = _resolve_data(
+        data, R, _first_of_three(START_CELLS * R / start, max_cells), rel_tol, max_cells
+    )
     wide = _confine(evaluate.minus_potential, R, START_CELLS, limit, "exp(-U)")
     n, R = _first_of_three(n * wide / R, max_cells), wide
 
@@ -154,7 +158,9 @@ def kl(log_density: LogDensity, potential: Energy, start_box: float | None = Non
     return judge_density(potential, log_density, start_box).kl
 
 
-def total_variation(log_density: LogDensity, potential: Energy, start_box: float | None = None) -> float:
+def total_variation(
+    log_density: LogDensity, potential: Energy, start_box: float | None = None
+) -> float:
     """½ ∫ |p - q|, q = exp(-U)/Z; see `judge_density`."""
     return judge_density(potential, log_density, start_box).tv
 
@@ -183,7 +189,11 @@ class _Evaluator:
 
     @classmethod
     def of(cls, potential: Energy) -> _Evaluator:
-        tensors = (t for network in networks_in(potential) for t in (*network.parameters(), *network.buffers()))
+        tensors = (
+            t
+            for network in networks_in(potential)
+            for t in (*network.parameters(), *network.buffers())
+        )
         device = next((t.device for t in tensors), torch.device("cpu"))
         return cls(_as_float64(potential, device), device)
 
@@ -197,7 +207,9 @@ class _Evaluator:
 def _as_float64(f: Energy, device: torch.device | None = None) -> Energy:
     """f of float64 points: with float64 copies of its networks and nothing rounded, or, where a function inside it
     takes float32 points alone, f of those."""
-    exact = rewrapped(in_float32(f), lambda u: copy.deepcopy(u).double() if isinstance(u, nn.Module) else u)
+    exact = rewrapped(
+        in_float32(f), lambda u: copy.deepcopy(u).double() if isinstance(u, nn.Module) else u
+    )
     if isinstance(exact, nn.Module):
         return exact
     probe = torch.full((1, 2), 0.5, dtype=torch.float64, device=device)
@@ -260,7 +272,9 @@ def _even(n: float) -> int:
     return 2 * math.ceil(n / 2 - 1e-9)
 
 
-def _confine(log_f: Callable[[float, int], Tensor], R: float, n: int, max_box: float, name: str) -> float:
+def _confine(
+    log_f: Callable[[float, int], Tensor], R: float, n: int, max_box: float, name: str
+) -> float:
     """The first half-width R, 5R/4, ... whose border holds a negligible share of ∫ f, on an n × n grid."""
     require(R > 0, f"box is {R:g}, must be > 0: the half-width of the square to integrate over")
     while True:
@@ -276,7 +290,9 @@ def _confine(log_f: Callable[[float, int], Tensor], R: float, n: int, max_box: f
         R *= GROW_BOX
 
 
-def _resolve_data(data: Callable[[float, int], Tensor], R: float, n: int, rel_tol: float, max_cells: int) -> int:
+def _resolve_data(
+    data: Callable[[float, int], Tensor], R: float, n: int, rel_tol: float, max_cells: int
+) -> int:
     """The first n, 3n/2, ... on which ∫ p = 1 within rel_tol; the finest one if it is within 1e-5 there."""
     while True:
         log_p = data(R, n)

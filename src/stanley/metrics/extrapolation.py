@@ -58,14 +58,22 @@ def frechet_limit(
 
     Cost: num_sizes decompositions of k × k matrices, seconds each at k = 2048.
     """
-    require(samples.ndim == 2, f"samples have shape {tuple(samples.shape)}, must be features (n, k)")
+    require(
+        samples.ndim == 2, f"samples have shape {tuple(samples.shape)}, must be features (n, k)"
+    )
     n, k = samples.shape
     require(num_sizes >= 2, f"num_sizes is {num_sizes}, must be at least 2; 15 is usual")
     if smallest is None:
         smallest = min(max(n // 10, 2 * k), n // 2)
-    require(2 <= smallest < n, f"smallest is {smallest}, must be 2 to {n - 1}, fewer than the {n} samples")
+    require(
+        2 <= smallest < n,
+        f"smallest is {smallest}, must be 2 to {n - 1}, fewer than the {n} samples",
+    )
     sizes = sorted({int(size) for size in np.linspace(smallest, n, num_sizes)})
-    require(len(sizes) >= 2, f"{n} samples leave {len(sizes)} sizes to extrapolate from, needs 2; draw more")
+    require(
+        len(sizes) >= 2,
+        f"{n} samples leave {len(sizes)} sizes to extrapolate from, needs 2; draw more",
+    )
     distances = []
     for size in sizes:
         rows = torch.randperm(n, generator=generator, device=generator.device)[:size]

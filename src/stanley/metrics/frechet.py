@@ -43,7 +43,10 @@ class PixelFeatures:
     def __call__(self, x: Tensor) -> Tensor:
         if self.size is not None:
             fits = x.ndim == 4 and min(x.shape[2:]) >= self.size
-            require(fits, f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >= size")
+            require(
+                fits,
+                f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >= size",
+            )
             x = adaptive_avg_pool2d(x, self.size)
         return x.flatten(1)
 
@@ -75,14 +78,19 @@ class FeatureStatistics:
                 f = features(x)
             place = "cpu" if f.device.type == "mps" else f.device  # which has no float64
             statistics = (statistics or cls.empty(features.name, f.shape[1], place)).update(f)
-        require(statistics is not None, "there are 0 batches; feature statistics need at least 2 points")
+        require(
+            statistics is not None, "there are 0 batches; feature statistics need at least 2 points"
+        )
         assert statistics is not None
         return statistics
 
     def update(self, f: Tensor) -> FeatureStatistics:
         """These statistics and a batch of features (B, k)."""
         k = self.mean.numel()
-        require(f.ndim == 2 and f.shape[1] == k, f"features have shape {tuple(f.shape)}, must be (B, {k})")
+        require(
+            f.ndim == 2 and f.shape[1] == k,
+            f"features have shape {tuple(f.shape)}, must be (B, {k})",
+        )
         f = f.detach().to(self.mean.device, torch.float64)
         bad = int((~finite_chains(f)).sum())
         require(
@@ -102,7 +110,11 @@ class FeatureStatistics:
             return self
         delta = other.mean.to(self.mean) - self.mean
         mean = self.mean + delta * (other.n / n)
-        scatter = self.scatter + other.scatter.to(self.mean) + torch.outer(delta, delta) * (self.n * other.n / n)
+        scatter = (
+            self.scatter
+            + other.scatter.to(self.mean)
+            + torch.outer(delta, delta) * (self.n * other.n / n)
+        )
         return FeatureStatistics(self.feature, n, mean, scatter)
 
     @property
@@ -153,10 +165,15 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
     tr (C₁^½ C₂ C₁^½)^½ is the sum of the singular values of C₁^½ C₂^½: the eigenvalues of C₁^½ C₂ C₁^½ are
     their squares, and the root of a zero eigenvalue that rounding made 1e-16 would be 1e-8.
     """
-    mu1, cov1, mu2, cov2 = (torch.as_tensor(a).to(mu1.device, torch.float64) for a in (mu1, cov1, mu2, cov2))
+    mu1, cov1, mu2, cov2 = (
+        torch.as_tensor(a).to(mu1.device, torch.float64) for a in (mu1, cov1, mu2, cov2)
+    )
     k = mu1.numel()
     shapes = [tuple(a.shape) for a in (mu1, cov1, mu2, cov2)]
-    require(shapes == [(k,), (k, k)] * 2, f"shapes {shapes}, must be (k,), (k, k), (k,), (k, k) with one k")
+    require(
+        shapes == [(k,), (k, k)] * 2,
+        f"shapes {shapes}, must be (k,), (k, k), (k,), (k, k) with one k",
+    )
     cross = torch.linalg.svdvals(_root(cov1, "cov1") @ _root(cov2, "cov2")).sum()
     return float((mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2 * cross)
 
@@ -164,10 +181,16 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
 def _root(cov: Tensor, name: str) -> Tensor:
     """C^½ of a symmetric positive semi-definite matrix; eigenvalues negative by rounding count as 0."""
     gap, scale = float((cov - cov.T).abs().max()), float(cov.abs().max())
-    require(gap <= 1e-6 * scale, f"{name} differs from its transpose by {gap:.3g}, limit {1e-6 * scale:.3g}")
+    require(
+        gap <= 1e-6 * scale,
+        f"{name} differs from its transpose by {gap:.3g}, limit {1e-6 * scale:.3g}",
+    )
     eigenvalues, vectors = torch.linalg.eigh(cov)
     low, limit = float(eigenvalues.min()), -1e-6 * float(eigenvalues.abs().max())
-    require(low >= limit, f"{name} has eigenvalue {low:.3g}, limit {limit:.3g}; a covariance has none below 0")
+    require(
+        low >= limit,
+        f"{name} has eigenvalue {low:.3g}, limit {limit:.3g}; a covariance has none below 0",
+    )
     return (vectors * eigenvalues.clamp_min(0).sqrt()) @ vectors.T
 
 

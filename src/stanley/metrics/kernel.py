@@ -53,7 +53,11 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | None = None) -> MMD2:
 
 
 def mmd_test(
-    x: Tensor, y: Tensor, num_permutations: int, generator: Generator, bandwidth: float | None = None
+    x: Tensor,
+    y: Tensor,
+    num_permutations: int,
+    generator: Generator,
+    bandwidth: float | None = None,
 ) -> MMDTest:
     """Permutation test of "x and y have one law", for independent rows.
 
@@ -61,7 +65,10 @@ def mmd_test(
     given, is the median distance of 2000 pooled points drawn without regard to which sample they are from, so
     that P(p <= α) <= α holds exactly. Rows of one Markov chain are not independent: thin first.
     """
-    require(num_permutations >= 1, f"num_permutations is {num_permutations}, must be >= 1; 999 gives p >= 0.001")
+    require(
+        num_permutations >= 1,
+        f"num_permutations is {num_permutations}, must be >= 1; 999 gives p >= 0.001",
+    )
     x, y = _rows(x, y)
     pool, N = torch.cat([x, y]), len(x) + len(y)
 
@@ -83,7 +90,10 @@ def mmd_test(
 
 def _statistic(pool: Tensor, of_x: Tensor, bandwidth: float) -> Tensor:
     """MMD² of each split of the pool: of_x (N, P) holds 1 for the rows of x, 0 for those of y. -> (P,)"""
-    require(bandwidth > 0, f"bandwidth is {bandwidth:g}, must be > 0; most points coincide, so state one")
+    require(
+        bandwidth > 0,
+        f"bandwidth is {bandwidth:g}, must be > 0; most points coincide, so state one",
+    )
     of_y = 1 - of_x
     xx, xy, yy = (of_x.new_zeros(of_x.shape[1]) for _ in range(3))
     for rows, K in _kernel_rows(pool, bandwidth):
@@ -99,7 +109,9 @@ def _kernel_rows(pool: Tensor, bandwidth: float) -> Iterator[tuple[slice, Tensor
     for start in range(0, len(pool), CHUNK):
         rows = slice(start, min(start + CHUNK, len(pool)))
         K = torch.exp(-torch.cdist(pool[rows], pool).square() / (2 * bandwidth**2))
-        K[torch.arange(len(K)), torch.arange(rows.start, rows.stop)] = 1.0  # exactly, whatever cdist rounds to
+        K[torch.arange(len(K)), torch.arange(rows.start, rows.stop)] = (
+            1.0  # exactly, whatever cdist rounds to
+        )
         yield rows, K
 
 
@@ -113,9 +125,15 @@ def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         f"x has points of shape {tuple(x.shape[1:])}, y of {tuple(y.shape[1:])}; compare points of one shape",
     )
     fewest = min(len(x), len(y))
-    require(fewest >= 2, f"a sample has {fewest} points, the unbiased MMD² needs at least 2 in each")
+    require(
+        fewest >= 2, f"a sample has {fewest} points, the unbiased MMD² needs at least 2 in each"
+    )
     x, y = x.detach().flatten(1).double(), y.detach().flatten(1).double()
     bad = int((~finite_chains(x)).sum() + (~finite_chains(y)).sum())
-    require(bad == 0, f"{bad} points are not finite; report them as diverged chains, do not score them")
-    centre = torch.cat([x, y]).mean(0)  # distances stay; far from the origin `cdist` would round them away
+    require(
+        bad == 0, f"{bad} points are not finite; report them as diverged chains, do not score them"
+    )
+    centre = torch.cat([x, y]).mean(
+        0
+    )  # distances stay; far from the origin `cdist` would round them away
     return x - centre, y - centre

@@ -47,7 +47,13 @@ class GaussianReference:
         require(low > 0, f"std has an entry {low:g}, must be > 0; 1 is a start")
 
     def draw(self, num: int, generator: Generator) -> Tensor:
-        noise = torch.randn(num, *self.mean.shape, generator=generator, dtype=self.mean.dtype, device=generator.device)
+        noise = torch.randn(
+            num,
+            *self.mean.shape,
+            generator=generator,
+            dtype=self.mean.dtype,
+            device=generator.device,
+        )
         return self.mean + self.std * noise
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
@@ -73,7 +79,9 @@ class UniformReference:
         require(self.low < self.high, f"the box is [{self.low}, {self.high}], must have low < high")
 
     def draw(self, num: int, generator: Generator) -> Tensor:
-        u = torch.rand(num, *self.event_shape, generator=generator, dtype=self.dtype, device=generator.device)
+        u = torch.rand(
+            num, *self.event_shape, generator=generator, dtype=self.dtype, device=generator.device
+        )
         return self.low + (self.high - self.low) * u
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -144,9 +152,7 @@ class Bracket:
         """Whether log Z is known to `limit` nats, in words."""
         f, r = self.forward, self.reverse
         if r is None:
-            return (
-                f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound: give samples of the target"
-            )
+            return f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound: give samples of the target"
         low, high = sorted((f.log_z, r.log_z))
         told = f"log Z in [{low:.4g}, {high:.4g}]"
         width, error = r.log_z - f.log_z, math.hypot(f.standard_error, r.standard_error)
@@ -170,7 +176,10 @@ class Bracket:
 
 def annealing_schedule(num_levels: int, sharpness: float = 4.0) -> list[float]:
     """β_k = (σ(δ(2k/K - 1)) - σ(-δ)) / (σ(δ) - σ(-δ)), k = 0 … K: dense at both ends. Wu et al. (2017), section 4."""
-    require(num_levels >= 1, f"num_levels is {num_levels}, must be at least 1; a thousand is usual for images")
+    require(
+        num_levels >= 1,
+        f"num_levels is {num_levels}, must be at least 1; a thousand is usual for images",
+    )
     k = torch.linspace(-1, 1, num_levels + 1, dtype=torch.float64)
     s = torch.sigmoid(sharpness * k)
     betas = (s - s[0]) / (s[-1] - s[0])
@@ -247,7 +256,9 @@ class Path:
 
     def difference(self, x: Tensor) -> Tensor:
         """U₀(x) - U(x) in float64: (B,)."""
-        return in_chunks(self.reference, x, CHUNK).double() - values(self.potential, x, CHUNK).double()
+        return (
+            in_chunks(self.reference, x, CHUNK).double() - values(self.potential, x, CHUNK).double()
+        )
 
     def move(self, sampler: Sampler, k: int, x: Tensor) -> tuple[Tensor, float]:
         between = Between(self.reference, self.potential, self.betas[k])
@@ -290,7 +301,10 @@ def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
 def require_invariant(sampler: Sampler) -> None:
     """Annealing needs a kernel that keeps exp(-U_β) and is the same for every chain, whatever the others do."""
     name = type(sampler).__name__
-    require(is_adjusted(sampler), f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC")
+    require(
+        is_adjusted(sampler),
+        f"annealing needs a Metropolis-adjusted sampler, got {name}; use MALA or HMC",
+    )
     require(
         not has_quantile(sampler),
         f"{name} has a quantile threshold, which depends on all chains; give the threshold as a number",
@@ -329,7 +343,10 @@ def bits_per_dimension(
     bytes (Theis et al. 2016, section 3.1), up to the bracket. One draw of u an image.
     Not true: that a density which reaches beyond [-1, 1) is at an advantage: the mass there is lost to it.
     """
-    require(images.dtype == torch.uint8, f"images have type {images.dtype}, must be uint8: bits are those of bytes")
+    require(
+        images.dtype == torch.uint8,
+        f"images have type {images.dtype}, must be uint8: bits are those of bytes",
+    )
     require(len(images) >= 2, f"there are {len(images)} images, must be at least 2")
     d = math.prod(images.shape[1:])
 

@@ -12,7 +12,9 @@ WINDOW, SIGMA = 11, 1.5  # pixels
 K1, K2 = 0.01, 0.03
 
 
-def psnr(x: Tensor, truth: Tensor, *, data_range: float = 2.0, where: Tensor | None = None) -> Tensor:
+def psnr(
+    x: Tensor, truth: Tensor, *, data_range: float = 2.0, where: Tensor | None = None
+) -> Tensor:
     """10·log₁₀(L² / mean (x - truth)²) in decibels, for each image: (N, *event) -> (N,); ∞ where they are equal.
 
     L is `data_range`, 2 for images in [-1, 1]. `where`, bool (H, W), restricts the mean to these pixels: an inpainted

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,12 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
+from stanley.files import write_atomic
 from stanley.models.trained import Trained
 from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.streams import stream
 
-BATCHES = (1, 2, 5)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
+BATCHES = (
+    1,
+    2,
+    5,
+)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
 TOLERANCE = 1e-4  # of the size of E: float32 sums in another order
 
 
@@ -46,31 +51,39 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
-    require(path.suffix in kinds, f"--out {path} ends in {path.suffix!r}, must end in .pt2 or .onnx")
-    require(path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first")
+    require(
+        path.suffix in kinds, f"--out {path} ends in {path.suffix!r}, must end in .pt2 or .onnx"
+    )
+    require(
+        path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first"
+    )
     place = model.noise.mean.device
-    require(place.type == "cpu", f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'")
+    require(
+        place.type == "cpu",
+        f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'",
+    )
     energy = model.energy
     points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]
-    made_of = {"step": model.step, "weights": model.weights, "energy": checkpoint.checksum(energy.state_dict(), {})}
-    meta = json.dumps({"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
-            part = Path(scratch) / path.name
-            run, checked_with = kinds[path.suffix](energy, points[1], part, meta)
-            with torch.no_grad():
-                expected = torch.cat([energy(x) for x in points])
-                got = torch.cat([run(x) for x in points])
-            difference, scale = float((got - expected).abs().max()), float(expected.abs().max())
-            require(
-                difference <= TOLERANCE * scale,
-                f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g}, limit "
-                f"{TOLERANCE * scale:.3g}; nothing was written",
-            )
-            keep_another(path, made_of)
-            part.replace(path)
-    except OSError as error:
-        raise StanleyError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+    made_of = {
+        "step": model.step,
+        "weights": model.weights,
+        "energy": checkpoint.checksum(energy.state_dict(), {}),
+    }
+    meta = json.dumps(
+        {"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of
+    )
+    content, run, checked_with = kinds[path.suffix](energy, points[1], meta)
+    with torch.no_grad():
+        expected = torch.cat([energy(x) for x in points])
+        got = torch.cat([run(x) for x in points])
+    difference, scale = float((got - expected).abs().max()), float(expected.abs().max())
+    require(
+        difference <= TOLERANCE * scale,
+        f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g}, limit "
+        f"{TOLERANCE * scale:.3g}; nothing was written",
+    )
+    keep_another(path, made_of)
+    write_atomic(path, content)
     return Exported(path, difference, scale, len(expected), checked_with)
 
 
@@ -89,7 +102,9 @@ def read_meta(path: Path) -> dict[str, Any]:
     """What was written beside the graph; older files lack the step and the checksum."""
     if path.suffix == ".pt2":
         with zipfile.ZipFile(path) as archive:
-            name = next((n for n in archive.namelist() if n.endswith("extra/stanley")), "extra/stanley")
+            name = next(
+                (n for n in archive.namelist() if n.endswith("extra/stanley")), "extra/stanley"
+            )
             meta = json.loads(archive.read(name))
     else:
         import onnx
@@ -102,20 +117,33 @@ def read_meta(path: Path) -> dict[str, Any]:
     return {"step": "unknown", "weights": "unknown", "energy": "unknown"} | meta
 
 
-def to_pt2(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
+Made = tuple[bytes, Callable[[Tensor], Tensor], str]  # a file, what runs it, and with what
+
+
+def to_pt2(energy: nn.Module, x: Tensor, meta: str) -> Made:
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about tensors that share memory
-        program = torch.export.export(energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
-        torch.export.save(program, path, extra_files={"stanley": meta})
-    return torch.export.load(path).module(), f"torch.export {torch.__version__}"
+        program = torch.export.export(
+            energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+        )
+        torch.export.save(program, file, extra_files={"stanley": meta})
+    content = file.getvalue()
+    return (
+        content,
+        torch.export.load(io.BytesIO(content)).module(),
+        f"torch.export {torch.__version__}",
+    )
 
 
-def to_onnx(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callable[[Tensor], Tensor], str]:
+def to_onnx(energy: nn.Module, x: Tensor, meta: str) -> Made:
     try:
         import onnx
         import onnxscript  # noqa: F401, torch.onnx needs it
     except ImportError as error:
-        raise StanleyError(f"ONNX needs {error.name}; pip install 'stanley[onnx]', or export to .pt2") from error
+        raise StanleyError(
+            f"ONNX needs {error.name}; pip install 'stanley[onnx]', or export to .pt2"
+        ) from error
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)  # it warns of libraries that are not needed here
@@ -137,11 +165,11 @@ def to_onnx(energy: nn.Module, x: Tensor, path: Path, meta: str) -> tuple[Callab
     model = program.model_proto
     model.metadata_props.add(key="stanley", value=meta)
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
-    return onnx_runner(path)
+    content = model.SerializeToString()
+    return content, *onnx_runner(content)
 
 
-def onnx_runner(path: Path) -> tuple[Callable[[Tensor], Tensor], str]:
+def onnx_runner(content: bytes) -> tuple[Callable[[Tensor], Tensor], str]:
     """onnxruntime where it is installed, else ONNX's own reference evaluator, slow and exact to the standard."""
     try:
         import onnxruntime
@@ -149,9 +177,9 @@ def onnx_runner(path: Path) -> tuple[Callable[[Tensor], Tensor], str]:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        session: Any = ReferenceEvaluator(str(path))
+        session: Any = ReferenceEvaluator(onnx.load_from_string(content))
         name = f"the reference evaluator of onnx {onnx.__version__}"
     else:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         name = f"onnxruntime {onnxruntime.__version__}"
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), name

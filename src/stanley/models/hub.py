@@ -38,13 +38,17 @@ def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None)
     folder = Path(out)
     require(not folder.exists() or folder.is_dir(), f"{folder} is no folder; choose another --out")
     with hub_errors(f"cannot pull {repo}"):
-        paths = {name: Path(hub.hf_hub_download(repo, name, revision=revision)) for name in (MODEL, CARD)}
+        paths = {
+            name: Path(hub.hf_hub_download(repo, name, revision=revision)) for name in (MODEL, CARD)
+        }
     read_packed(paths[MODEL].parent)  # both are files of one snapshot
     try:
         contents = {name: path.read_bytes() for name, path in paths.items()}
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"cannot make {folder}: {error.strerror or error}; choose another --out") from error
+        raise StanleyError(
+            f"cannot make {folder}: {error.strerror or error}; choose another --out"
+        ) from error
     another = [folder / name for name in contents if other_content(folder / name, contents[name])]
     if another:
         keep_former([folder / name for name in contents], f"not the model of {repo}")
@@ -61,7 +65,9 @@ def huggingface_hub() -> Any:
     try:
         import huggingface_hub as hub
     except ImportError as error:
-        raise StanleyError("push and pull need huggingface_hub; pip install 'stanley[hub]'") from error
+        raise StanleyError(
+            "push and pull need huggingface_hub; pip install 'stanley[hub]'"
+        ) from error
     return hub
 
 
@@ -70,9 +76,13 @@ def hub_errors(what: str) -> Iterator[None]:
     """Whatever goes wrong between here and the hub, in one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    http = [kind for kind in HfHubHTTPError.__bases__ if kind is not Exception]  # of whichever client it uses
+    http = [
+        kind for kind in HfHubHTTPError.__bases__ if kind is not Exception
+    ]  # of whichever client it uses
     try:
         yield
     except (OSError, HFValidationError, *http) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise StanleyError(f"{what}: {reason[:300]}; see that the name is OWNER/NAME, and hf auth login") from error
+        raise StanleyError(
+            f"{what}: {reason[:300]}; see that the name is OWNER/NAME, and hf auth login"
+        ) from error

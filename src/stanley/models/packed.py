@@ -24,9 +24,13 @@ def is_packed(folder: str | os.PathLike[str]) -> bool:
 def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored in."""
     path = Path(folder) / MODEL
-    require(path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}")
+    require(
+        path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}"
+    )
     saved = checkpoint.load(path)
     holds = saved.meta.get("holds", "training")
-    require(holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack")
+    require(
+        holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack"
+    )
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in saved.tensors.items()}
     return Checkpoint(tensors, saved.meta, path)

@@ -35,7 +35,9 @@ PRETRAINED: dict[str, str] = {
     "cifar10": "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations",
 }
 
-GRADIENT_LOSS = 0.01  # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
+GRADIENT_LOSS = (
+    0.01  # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
+)
 POINTS = 64  # chains and fresh starts, each, at which the loss is measured
 
 
@@ -61,20 +63,35 @@ def pack(
     """
     require(bank >= 0, f"bank is {bank}, must not be negative; 0 keeps no chains")
     source = run.path if isinstance(run, RunDirectory) else Path(run)
-    require(not is_packed(source), f"{source} is packed already; give the run directory, or copy the folder")
+    require(
+        not is_packed(source),
+        f"{source} is packed already; give the run directory, or copy the folder",
+    )
     model = load(source, device="cpu")
     saved = checkpoint.newest(RunDirectory(source).checkpoints)
     assert saved is not None
     energy, weights = rounded_energy(model.energy)
     loss = rounding_loss(model, energy)
     if not loss["gradient"] <= GRADIENT_LOSS:  # also where float16 overflows
-        energy, weights, loss = model.energy, model.energy.state_dict(), loss | {"gradient": 0.0, "potential": 0.0}
+        energy, weights, loss = (
+            model.energy,
+            model.energy.state_dict(),
+            loss | {"gradient": 0.0, "potential": 0.0},
+        )
     chains = first_chains(model.bank, bank, saved.meta["step_size"] * saved.meta["slowdown"])
     tensors = {f"average.{name}": t.contiguous() for name, t in weights.items()}
-    tensors |= {"bank.positions": chains, "noise.mean": model.noise.mean, "noise.std": model.noise.std}
-    stored = next((str(t.dtype) for t in weights.values() if t.is_floating_point()), "torch.float32")
+    tensors |= {
+        "bank.positions": chains,
+        "noise.mean": model.noise.mean,
+        "noise.std": model.noise.std,
+    }
+    stored = next(
+        (str(t.dtype) for t in weights.values() if t.is_floating_point()), "torch.float32"
+    )
     scores = read_scores(RunDirectory(source))
-    meta = {key: saved.meta[key] for key in ("step", "step_size", "slowdown", "event_shape", "is_image")} | {
+    meta = {
+        key: saved.meta[key] for key in ("step", "step_size", "slowdown", "event_shape", "is_image")
+    } | {
         "holds": "model",
         "format": checkpoint.FORMAT,
         "config": saved.meta["config"] | {"data": without_paths(saved.meta["config"]["data"])},
@@ -93,12 +110,18 @@ def pack(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+        raise StanleyError(
+            f"cannot make {folder}: {error.strerror}; choose another --out"
+        ) from error
     is_run = (folder / "config.json").exists()
-    require(not is_run, f"{folder} is a run directory; choose an empty or a new --out for the model")
+    require(
+        not is_run, f"{folder} is a run directory; choose an empty or a new --out for the model"
+    )
     keep_another(folder, meta, chains)
     write_atomic(folder / MODEL, content)
-    write_atomic(folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode())
+    write_atomic(
+        folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode()
+    )
     same_energy(load(folder, device="cpu"), energy, chains)
     return folder
 
@@ -123,7 +146,9 @@ def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     """The energy with its weights rounded to float16, and these; what is no float stays as it is."""
     weights = {n: t.half() if t.is_floating_point() else t for n, t in energy.state_dict().items()}
     other = copy.deepcopy(energy)
-    other.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in weights.items()})
+    other.load_state_dict(
+        {n: t.float() if t.is_floating_point() else t for n, t in weights.items()}
+    )
     return other, weights
 
 
@@ -150,7 +175,10 @@ def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
 def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
-    header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checkpoint.checksum(tensors, meta)}
+    header = {
+        "stanley": json.dumps(meta, sort_keys=True),
+        "checksum": checkpoint.checksum(tensors, meta),
+    }
     return save(tensors, metadata=header)
 
 
@@ -158,7 +186,10 @@ def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
     """What was written is read back and gives the same numbers."""
     x = torch.cat([chains.float()[:4], packed.noise.draw(4, stream(0, "points read back"))])
     ours, theirs = energy(x), packed.energy(x)
-    require(torch.equal(ours, theirs), f"{packed.path} was written, but its energies differ from the run's")
+    require(
+        torch.equal(ours, theirs),
+        f"{packed.path} was written, but its energies differ from the run's",
+    )
 
 
 def read_scores(directory: RunDirectory) -> dict[str, Any]:
@@ -175,7 +206,9 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     config, stored = meta["config"], meta["weights"]
     shape = "×".join(map(str, meta["event_shape"]))
     parameters = sum(t.numel() for name, t in tensors.items() if name.startswith("average."))
-    data = {k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")}
+    data = {
+        k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")
+    }
     lines = [
         "---",
         "license: apache-2.0",
@@ -209,7 +242,10 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         "## Metrics",
         "",
-        *(score_lines(meta["scores"]) or ["None: the run was not evaluated at this step before it was packed."]),
+        *(
+            score_lines(meta["scores"])
+            or ["None: the run was not evaluated at this step before it was packed."]
+        ),
         "",
         "## Limits",
         "",
@@ -229,13 +265,24 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     lines = [f"* KL(data‖model) {scores['kl']:.4f} nats, exact"] if "kl" in scores else []
     for name in ("fresh", "bank"):
         part, chains = scores.get(name, {}), scores.get("chains", {}).get(name, {})
-        told = [told_score(key, m) for key, m in part.items() if isinstance(m, dict) and m.get("value") is not None]
+        told = [told_score(key, m) for key, m in part.items() if is_score(m)]
         if told:
             lines.append(
                 f"* {name}, {chains.get('steps')} steps from {chains.get('start')}: {'; '.join(told)}; "
                 f"{part.get('nonfinite', 0)} of {part.get('n')} not finite"
             )
     return lines
+
+
+def is_score(part: Any) -> bool:
+    """A number with its spread, and not a count or what an edited file has in its place."""
+    number = (int, float)
+    return (
+        isinstance(part, dict)
+        and isinstance(part.get("value"), number)
+        and isinstance(part.get("standard_error", 0.0), number)
+        and isinstance(part.get("feature", ""), str)
+    )
 
 
 def told_score(key: str, score: dict[str, Any]) -> str:
@@ -247,4 +294,6 @@ def told_score(key: str, score: dict[str, Any]) -> str:
 
 
 def plain(part: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items())
+    return ", ".join(
+        f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items()
+    )

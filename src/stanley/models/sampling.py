@@ -115,6 +115,8 @@ def sample_trained(
     progress: bool = False,
 ) -> Samples:
     """`Trained.sample`, with the points that its chains start from beside it: no warm-up, the run's own step size."""
-    chains = model.sample(num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=progress)
+    chains = model.sample(
+        num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=progress
+    )
     x0 = model.starts(num, start, model.stream(seed, start))  # the draw of the chains above
     return Samples(Ready(model.sampler, x0, "the run"), chains)

@@ -73,7 +73,10 @@ class Trained:
         require(num >= 1, f"num is {num}, must be at least 1")
         if start == "noise":
             return self.noise.draw(num, generator)
-        require(len(self.bank) > 0, f"{self.path} keeps no bank (start={self.config.start!r}); use start noise")
+        require(
+            len(self.bank) > 0,
+            f"{self.path} keeps no bank (start={self.config.start!r}); use start noise",
+        )
         require(
             num <= len(self.bank),
             f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
@@ -115,7 +118,9 @@ class Trained:
         )
 
 
-def trained_sampler(config: TrainConfig, step_size: float, potential: Potential, bank: Tensor) -> AnySampler:
+def trained_sampler(
+    config: TrainConfig, step_size: float, potential: Potential, bank: Tensor
+) -> AnySampler:
     """The sampler that the energy was trained with: its last step size, and its threshold.
 
     A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh noise, where |∇U|
@@ -134,7 +139,10 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
         return model
     data: Any = model.config.data
     name = next((name for name in ("root", "path") if hasattr(data, name)), None)
-    require(name is not None, f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out")
+    require(
+        name is not None,
+        f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out",
+    )
     moved = replace(model.config, data=replace(data, **{str(name): place}))
     return replace(model, config=moved, elsewhere=None)
 
@@ -143,8 +151,8 @@ def data_of(model: Trained) -> Dataset:
     """The data that the model was trained on, read again; they must still have its shape."""
     require(
         model.elsewhere is None,
-        f"{model.path} comes from elsewhere, so that its data ({model.elsewhere}) are not read; say where they are with "
-        "--data.path or --data.root",
+        f"{model.path} comes from elsewhere, so that its data ({model.elsewhere}) are not read; "
+        "say where they are with --data.path or --data.root",
     )
     data = model.config.data.load()
     require(
@@ -160,13 +168,21 @@ def held_out_images(model: Trained, limit: int) -> Tensor:
     return centre(data_of(model).test[:limit]).to(model.noise.mean.device)
 
 
-def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "average", device: str = "auto") -> Trained:
+def load(
+    run: str | os.PathLike[str] | RunDirectory,
+    *,
+    weights: Weights = "average",
+    device: str = "auto",
+) -> Trained:
     """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average' (EMA) or 'raw'."""
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)
     path = Path(run.path if isinstance(run, RunDirectory) else run)
     if is_packed(path):
-        require(weights == "average", f"{path} is packed and holds averaged weights only; leave weights out")
+        require(
+            weights == "average",
+            f"{path} is packed and holds averaged weights only; leave weights out",
+        )
         saved = read_packed(path)
         data = saved.meta["config"].get("data")
     else:
@@ -175,8 +191,13 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
         require(newest is not None, f"{path} holds no checkpoint yet; train it first")
         assert newest is not None
         saved = newest
-        data = directory.read_config().get("data", saved.meta["config"].get("data"))  # where they lie now, if moved
-    require(isinstance(data, dict), f"{path}: its data are {data!r}, not fields; restore its config.json")
+        data = directory.read_config().get(
+            "data", saved.meta["config"].get("data")
+        )  # where they lie now, if moved
+    require(
+        isinstance(data, dict),
+        f"{path}: its data are {data!r}, not fields; restore its config.json",
+    )
     elsewhere = None
     if is_packed(path) or not is_signed(path, data):
         elsewhere = next(iter(paths_of(data).values()), None)
@@ -184,14 +205,21 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
     data = data | ({"download": False} if "download" in data else {})  # that is for training alone
     config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
     part = saved.part("energy" if weights == "raw" else "average")
-    with torch.device("meta"):  # before anything is filled: a file that is small must not ask for much
+    with torch.device(
+        "meta"
+    ):  # before anything is filled: a file that is small must not ask for much
         checkpoint.require_fit(energy_of(config, saved), part, saved.path)
     energy = energy_of(config, saved)
     checkpoint.restore_weights(energy, part, saved.path)
     noise = StartNoise(
-        saved.tensors["noise.mean"].to(place), saved.tensors["noise.std"].to(place), saved.meta["is_image"]
+        saved.tensors["noise.mean"].to(place),
+        saved.tensors["noise.std"].to(place),
+        saved.meta["is_image"],
     )
-    energy, bank = energy.to(place).eval().requires_grad_(False), saved.tensors["bank.positions"].to(place)
+    energy, bank = (
+        energy.to(place).eval().requires_grad_(False),
+        saved.tensors["bank.positions"].to(place),
+    )
     step_size = saved.meta["step_size"] * saved.meta["slowdown"]
     return Trained(
         config=config,
@@ -209,5 +237,8 @@ def load(run: str | os.PathLike[str] | RunDirectory, *, weights: Weights = "aver
 def energy_of(config: TrainConfig, saved: checkpoint.Checkpoint) -> nn.Module:
     """The network of the configuration for the points of the checkpoint, its weights not yet those of the file."""
     return build_energy(
-        config.network, tuple(saved.meta["event_shape"]), seed=config.seed, reference_std=config.reference_std
+        config.network,
+        tuple(saved.meta["event_shape"]),
+        seed=config.seed,
+        reference_std=config.reference_std,
     )

@@ -10,5 +10,6 @@ MOST_LAYERS = 1_000
 
 def require_size(name: str, value: int, most: int) -> None:
     require(
-        1 <= value <= most, f"network.{name} is {value}, but must be at least 1 and at most {most:,}"
+        1 <= value <= most,
+        f"network.{name} is {value}, but must be at least 1 and at most {most:,}",
     )

@@ -9,7 +9,14 @@ from stanley.plots.curves import learning_curves
 from stanley.plots.density import Panel, densities, energy_landscape, samples_over_density
 from stanley.plots.energies import energy_histograms
 from stanley.plots.figures import save
-from stanley.plots.images import chain_film, image_grid, labelled_grids, picture_table, tile, write_grid_png
+from stanley.plots.images import (
+    chain_film,
+    image_grid,
+    labelled_grids,
+    picture_table,
+    tile,
+    write_grid_png,
+)
 from stanley.plots.mixing import mixing
 from stanley.plots.path import energy_path
 from stanley.plots.theory import bias_dots, drift_curve, ray_growth

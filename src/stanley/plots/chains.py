@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_COORDINATES = 4
 
 
-def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None) -> Figure:
+def chain_traces(
+    draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None
+) -> Figure:
     """One row per coordinate: the draws (num_kept, B, *event) of some chains, all chains as a histogram.
 
     coordinates  indices into the flattened event; up to four, evenly spread, when left out.
@@ -68,20 +70,28 @@ def chain_traces(draws: Array, max_chains: int = 8, coordinates: Sequence[int] |
         dress(side)
         pooled = x[:, :, j].ravel()
         share, edges = np.histogram(pooled, bins=40)
-        side.stairs(share / len(pooled), edges, orientation="horizontal", fill=True, color=MUTED, alpha=0.45)
+        side.stairs(
+            share / len(pooled), edges, orientation="horizontal", fill=True, color=MUTED, alpha=0.45
+        )
         side.set_xlim(left=0)
         side.set_xticks([])
         side.tick_params(labelleft=False)
         side.grid(False)
-    shown = f"{len(lines)} of {chains:,} chains" if len(lines) < chains else _plural(chains, "chain")
-    axes[0][0].set_title(f"Traces of {shown}", loc="left", fontsize=TITLE, color=INK, fontweight="bold")
+    shown = (
+        f"{len(lines)} of {chains:,} chains" if len(lines) < chains else _plural(chains, "chain")
+    )
+    axes[0][0].set_title(
+        f"Traces of {shown}", loc="left", fontsize=TITLE, color=INK, fontweight="bold"
+    )
     axes[0][1].set_title("all draws", loc="left", fontsize=LABEL, color=MUTED)
     axes[-1][0].set_xlabel("kept draw", fontsize=LABEL, color=INK)
     axes[-1][1].set_xlabel("share", fontsize=LABEL, color=INK)
     return figure
 
 
-def autocorrelation(draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None) -> Figure:
+def autocorrelation(
+    draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None
+) -> Figure:
     """ρ(t) of chosen coordinates: the mean over chains as a line, the middle half of the chains as a band.
 
     Mean and variance are pooled over chains (`autocorrelation_by_chain`): the band at lag 0 is the chains' share of
@@ -96,7 +106,11 @@ def autocorrelation(draws: Array, max_lag: int | None = None, coordinates: Seque
 
     figure = new_figure(9.6 if len(chosen) > 1 else 6.4, 0.7 + 2.2 * ((len(chosen) + 1) // 2))
     columns = min(2, len(chosen))
-    axes = figure.subplots((len(chosen) + 1) // 2, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    axes = (
+        figure.subplots((len(chosen) + 1) // 2, columns, sharex=True, sharey=True, squeeze=False)
+        .ravel()
+        .tolist()
+    )
     drawn = rho[np.isfinite(rho)]
     for k, ax in enumerate(axes):
         if k >= len(chosen):
@@ -146,7 +160,10 @@ def _draws(draws: Array, least: int) -> np.ndarray:
         f"draws have shape {x.shape}, must be (num_kept, B, *event) with num_kept >= {least}",
     )
     lost = int((~np.isfinite(x)).sum())
-    require(not lost, f"draws hold {lost:,} values that are not finite; leave out the chains that diverged")
+    require(
+        not lost,
+        f"draws hold {lost:,} values that are not finite; leave out the chains that diverged",
+    )
     return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
 

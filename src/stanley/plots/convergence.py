@@ -17,7 +17,9 @@ LEVEL = 0.25  # of total variation, the usual definition of a mixing time
 LOWEST = 1e-3  # the axis ends here or at the least positive value, whichever is larger
 
 
-def tv_curve(curves: Mapping[str, Sequence[Any]], title: str = "Total variation to equilibrium, at most") -> Figure:
+def tv_curve(
+    curves: Mapping[str, Sequence[Any]], title: str = "Total variation to equilibrium, at most"
+) -> Figure:
     """Bounds on the total variation against the step, on a log axis, one line per sampler.
 
     curves  name -> (times (T,), value (T,), standard error (T,), valid), as `Meeting.total_variation()` returns it
@@ -28,7 +30,9 @@ def tv_curve(curves: Mapping[str, Sequence[Any]], title: str = "Total variation 
     """
     from matplotlib.ticker import FuncFormatter, StrMethodFormatter
 
-    require(len(curves) > 0, 'no curves to draw: give at least one, {"MALA": meeting.total_variation()}')
+    require(
+        len(curves) > 0, 'no curves to draw: give at least one, {"MALA": meeting.total_variation()}'
+    )
     drawn = {name: _curve(curve, name) for name, curve in curves.items()}
     positive = np.concatenate([value[value > 0] for _, value, _, _ in drawn.values()])
     require(len(positive) > 0, "no curve has a positive value; ask for earlier times")
@@ -43,22 +47,45 @@ def tv_curve(curves: Mapping[str, Sequence[Any]], title: str = "Total variation 
         colour, shown = CYCLE[k % len(CYCLE)], np.where(value > 0, value, np.nan)
         if valid:
             low = np.maximum(value - 2 * error, bottom / 10)
-            ax.fill_between(times, low, value + 2 * error, where=value > 0, color=colour, alpha=0.2, linewidth=0)
+            ax.fill_between(
+                times, low, value + 2 * error, where=value > 0, color=colour, alpha=0.2, linewidth=0
+            )
         label = name if valid else f"{name}: not all pairs met, no bound"
         style = "-" if valid else (0, (3, 2))
-        ax.plot(times, shown, color=colour, linewidth=1.7, linestyle=style, label=label, marker=_marker(shown))
+        ax.plot(
+            times,
+            shown,
+            color=colour,
+            linewidth=1.7,
+            linestyle=style,
+            label=label,
+            marker=_marker(shown),
+        )
     ax.axhline(1, color=MUTED, linewidth=0.8)
     ax.axhline(LEVEL, color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
     last = max(float(times.max()) for times, _, _, _ in drawn.values())
     ax.set_xlim(0, last or 1)
     ax.set_ylim(bottom, top)
     ax.annotate(
-        "above 1: no information", (1, 1), (-4, 4), ("axes fraction", "data"), "offset points", **_small("right")
+        "above 1: no information",
+        (1, 1),
+        (-4, 4),
+        ("axes fraction", "data"),
+        "offset points",
+        **_small("right"),
     )
-    ax.annotate("0.25", (1, LEVEL), (-4, 3), ("axes fraction", "data"), "offset points", **_small("right"))
+    ax.annotate(
+        "0.25", (1, LEVEL), (-4, 3), ("axes fraction", "data"), "offset points", **_small("right")
+    )
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.legend(frameon=False, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(3, len(drawn)))
+    ax.legend(
+        frameon=False,
+        fontsize=SMALL,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+        ncols=min(3, len(drawn)),
+    )
     if not all(valid for *_, valid in drawn.values()):
         for text, (*_, valid) in zip(ax.get_legend().get_texts(), drawn.values(), strict=True):  # type: ignore[union-attr]
             text.set_color(MUTED if valid else VERMILION)

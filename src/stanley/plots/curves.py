@@ -52,7 +52,9 @@ class Series:
         try:
             step, value = (np.array([row[i] for row in rows], dtype=np.float64) for i in (0, 1))
         except (TypeError, ValueError) as error:
-            raise StanleyError(f"records: {key!r} holds something that is not a number ({error})") from error
+            raise StanleyError(
+                f"records: {key!r} holds something that is not a number ({error})"
+            ) from error
         finite = np.isfinite(value)
         order = np.argsort(step[finite], kind="stable")
         return cls(step[finite][order], value[finite][order], int((~finite).sum()))
@@ -118,10 +120,15 @@ def learning_curves(
         axes[4],
         "Gradient norms",
         "norm (log scale)",
-        [("∇E, parameters", series["grad_norm"], BLUE), ("∇U, chains", series["chain_grad_norm"], VERMILION)],
+        [
+            ("∇E, parameters", series["grad_norm"], BLUE),
+            ("∇U, chains", series["chain_grad_norm"], VERMILION),
+        ],
         log=True,
     )
-    _lines(axes[5], "Spread of the bank", "median distance (data sd)", [("", series["spread"], GREEN)])
+    _lines(
+        axes[5], "Spread of the bank", "median distance (data sd)", [("", series["spread"], GREEN)]
+    )
 
     steps = [float(r["step"]) for r in records]
     for ax in axes:
@@ -151,7 +158,9 @@ def _gap(ax: Axes, gap: Series) -> None:
     return None
 
 
-def _lines(ax: Axes, title: str, ylabel: str, lines: list[tuple[str, Series, str]], log: bool = False) -> None:
+def _lines(
+    ax: Axes, title: str, ylabel: str, lines: list[tuple[str, Series, str]], log: bool = False
+) -> None:
     if log:
         ax.set_yscale("log")
     dress(ax, title, ylabel=ylabel)
@@ -204,7 +213,9 @@ def _scale(ax: Axes, scale: Series) -> None:
     return _note(ax, [scale])
 
 
-def _draw(ax: Axes, series: Series, colour: str, label: str | None = None, faint: bool = False) -> None:
+def _draw(
+    ax: Axes, series: Series, colour: str, label: str | None = None, faint: bool = False
+) -> None:
     band = decimate(series.step, series.value)
     if not band.exact:
         alpha = 0.22
@@ -253,8 +264,13 @@ def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
         margin = 0.05 * (near.max() - near.min())
         bottom, top = near.min() - margin, near.max() + margin
         for series in drawn:
-            for edge, marker, out in ((top, "^", series.value > top), (bottom, "v", series.value < bottom)):
-                if out.any():  # an empty unclipped line has an infinite extent, which breaks the layout
+            for edge, marker, out in (
+                (top, "^", series.value > top),
+                (bottom, "v", series.value < bottom),
+            ):
+                if (
+                    out.any()
+                ):  # an empty unclipped line has an infinite extent, which breaks the layout
                     at = series.step[out]
                     at = at[np.linspace(0, len(at) - 1, min(len(at), 60)).astype(int)]
                     style = {"color": VERMILION, "markersize": 5, "clip_on": False, "zorder": 5}
@@ -292,17 +308,30 @@ def _absent(ax: Axes, *series: Series) -> None:
     ax.set_yticks([])
     ax.grid(False)
     text = f"no finite value among {lost:,}" if lost else "not recorded"
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=TITLE, color=MUTED)
+    ax.text(
+        0.5,
+        0.5,
+        text,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        fontsize=TITLE,
+        color=MUTED,
+    )
 
 
 def _finish(ax: Axes, first: float, last: float, events: Sequence[Record]) -> None:
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     for event in events:
-        ax.axvline(float(event["step"]), color=PURPLE, linewidth=1.1, linestyle=(0, (1, 1.5)), zorder=1.5)
+        ax.axvline(
+            float(event["step"]), color=PURPLE, linewidth=1.1, linestyle=(0, (1, 1.5)), zorder=1.5
+        )
     margin = 0.02 * (last - first) or 0.5
     ax.set_xlim(first - margin, last + margin)
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1))
+    ax.xaxis.set_major_locator(
+        MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1)
+    )
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.tick_params(labelbottom=True)
     ax.set_xlabel("training step", fontsize=LABEL)
@@ -312,15 +341,23 @@ def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
     parts = [f"{n:,} record{'s' if n > 1 else ''} to step {last:,.0f}"]
     if rate := series["learning_rate"]:
         ends = [number(float(f"{v:.3g}")) for v in (rate.value[0], rate.value[-1])]
-        parts.append("learning rate " + (ends[0] if ends[0] == ends[1] else f"{ends[0]} → {ends[1]}"))
+        parts.append(
+            "learning rate " + (ends[0] if ends[0] == ends[1] else f"{ends[0]} → {ends[1]}")
+        )
     if bad := series["nonfinite"]:
         steps = int((bad.value > 0).sum())
-        parts.append(f"{bad.value.sum():,.0f} non-finite chains in {steps:,} steps" if steps else "every chain finite")
+        parts.append(
+            f"{bad.value.sum():,.0f} non-finite chains in {steps:,} steps"
+            if steps
+            else "every chain finite"
+        )
     return joined(parts)
 
 
 def _event_list(events: Sequence[Record], shown: int = 4) -> str:
     ordered = sorted(events, key=lambda event: float(event["step"]))
-    told = dict.fromkeys(f"step {float(e['step']):,.0f}: {e.get('reason') or 'no reason given'}" for e in ordered)
+    told = dict.fromkeys(
+        f"step {float(e['step']):,.0f}: {e.get('reason') or 'no reason given'}" for e in ordered
+    )
     more = f" · and {len(told) - shown} more" if len(told) > shown else ""
     return "\n".join(textwrap.wrap(f"Dotted: {joined([*told][:shown])}{more}", 190))

@@ -50,7 +50,9 @@ def _stretches(step: np.ndarray) -> list[tuple[int, int]]:
         return []
     spacing = np.diff(step)
     moved = spacing[spacing > 0]
-    breaks = np.flatnonzero(spacing > GAP * np.median(moved)) + 1 if len(moved) else np.empty(0, int)
+    breaks = (
+        np.flatnonzero(spacing > GAP * np.median(moved)) + 1 if len(moved) else np.empty(0, int)
+    )
     edges = [0, *breaks.tolist(), len(step)]
     return list(itertools.pairwise(edges))
 
@@ -60,11 +62,15 @@ def _bin(step: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:  # (n,)
     parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
     at = np.array([step[p].mean() for p in parts])
     at[0], at[-1] = step[0], step[-1]
-    low, middle, high = (np.array([f(value[p]) for p in parts]) for f in (np.min, np.median, np.max))
+    low, middle, high = (
+        np.array([f(value[p]) for p in parts]) for f in (np.min, np.median, np.max)
+    )
     return np.stack([at, low, middle, high])
 
 
-def running_median(step: np.ndarray, value: np.ndarray, points: int = 400) -> tuple[np.ndarray, np.ndarray, int]:
+def running_median(
+    step: np.ndarray, value: np.ndarray, points: int = 400
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Medians over a window of about 1/40 of the run: steps (m,), medians (m,) and the odd window length.
 
     Centred; at the ends of the run, and of a hole as `decimate` sees it, the window is cut to what exists,

@@ -59,13 +59,20 @@ def densities(panels: Sequence[Panel]) -> Figure:
     require(len(panels) > 0, "no panels to draw: give at least one Panel")
     box = _box(panels[0].box)
     for p in panels:
-        require(p.box == box, f"panel {p.title!r} has box {p.box}, the first has {box}; use one box for all")
+        require(
+            p.box == box,
+            f"panel {p.title!r} has box {p.box}, the first has {box}; use one box for all",
+        )
         require(
             p.density is not None or p.samples is not None,
             f"panel {p.title!r} has neither a density nor samples; give one",
         )
-    grids = [None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels]
-    points = [None if p.samples is None else _points(p.samples, f"samples of {p.title!r}") for p in panels]
+    grids = [
+        None if p.density is None else _grid(p.density, f"density of {p.title!r}") for p in panels
+    ]
+    points = [
+        None if p.samples is None else _points(p.samples, f"samples of {p.title!r}") for p in panels
+    ]
     noted = any(p.note for p in panels)
     shown = [g for g in grids if g is not None]
     top = float(np.max(shown[0])) if shown else 0.0
@@ -99,12 +106,16 @@ def densities(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _fractions(place: tuple[float, ...], width: float, height: float) -> tuple[float, float, float, float]:
+def _fractions(
+    place: tuple[float, ...], width: float, height: float
+) -> tuple[float, float, float, float]:
     x, y, w, h = place
     return x / width, y / height, w / width, h / height
 
 
-def samples_over_density(samples: Array, density_grid: Array, box: float, title: str = "") -> Figure:
+def samples_over_density(
+    samples: Array, density_grid: Array, box: float, title: str = ""
+) -> Figure:
     """Samples (N, 2) as points over a density (n, n) in grey."""
     box, grid, points = _box(box), _grid(density_grid, "density_grid"), _points(samples, "samples")
     figure = new_figure(5.2, 5.0)
@@ -112,7 +123,15 @@ def samples_over_density(samples: Array, density_grid: Array, box: float, title:
     _frame(ax, box)
     _head(ax, Panel(title, samples=points), False)
     extent = (-box, box, -box, box)
-    ax.imshow(grid, origin="lower", extent=extent, cmap="Greys", vmin=0, vmax=2.2 * grid.max() or 1.0, zorder=0)
+    ax.imshow(
+        grid,
+        origin="lower",
+        extent=extent,
+        cmap="Greys",
+        vmin=0,
+        vmax=2.2 * grid.max() or 1.0,
+        zorder=0,
+    )
     _scatter(ax, points, box, None)
     return figure
 
@@ -146,8 +165,12 @@ def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
     image = ax.imshow(energy, origin="lower", extent=extent, cmap=f"{COLOURS}_r", norm=norm)
     levels = np.unique([float(f"{top * (k / 7) ** 2:.2g}") for k in range(1, 7)])
     if highest > levels[0]:
-        ax.contour(*_centres(box, energy), energy, levels=levels, colors="white", linewidths=0.5, alpha=0.7)
-    _colour_bar(image, figure.add_subplot(mesh[0, 1]), "energy E − min E", highest > top, [0.0, *levels])
+        ax.contour(
+            *_centres(box, energy), energy, levels=levels, colors="white", linewidths=0.5, alpha=0.7
+        )
+    _colour_bar(
+        image, figure.add_subplot(mesh[0, 1]), "energy E − min E", highest > top, [0.0, *levels]
+    )
     return figure
 
 
@@ -166,14 +189,24 @@ def _paint(ax: Axes, grid: np.ndarray, box: float, top: float) -> ScalarMappable
 def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | None) -> None:
     if density is not None and density.max() > density.min():
         levels = np.array([0.1, 0.4, 0.8]) * density.max()
-        ax.contour(*_centres(box, density), density, levels=levels, colors="#BDBDBD", linewidths=0.6)
+        ax.contour(
+            *_centres(box, density), density, levels=levels, colors="#BDBDBD", linewidths=0.6
+        )
     inside = (np.abs(points) <= box).all(axis=1)  # NaN compares false: it counts as outside
     drawn = points[inside]
     if len(drawn) > MAX_POINTS:
         drawn = drawn[np.linspace(0, len(drawn) - 1, MAX_POINTS).astype(int)]
-    size, alpha = (8.0, 0.8) if len(drawn) <= 400 else (4.0, 0.7) if len(drawn) <= 1500 else (3.0, 0.55)
-    ax.scatter(drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3)
-    count = f"{len(drawn):,} of {len(points):,} samples" if len(drawn) < inside.sum() else f"{len(points):,} samples"
+    size, alpha = (
+        (8.0, 0.8) if len(drawn) <= 400 else (4.0, 0.7) if len(drawn) <= 1500 else (3.0, 0.55)
+    )
+    ax.scatter(
+        drawn[:, 0], drawn[:, 1], s=size, color=VERMILION, alpha=alpha, linewidths=0, zorder=3
+    )
+    count = (
+        f"{len(drawn):,} of {len(points):,} samples"
+        if len(drawn) < inside.sum()
+        else f"{len(points):,} samples"
+    )
     outside = int((~inside).sum())
     text = joined([count, f"{outside:,} outside the box" if outside else ""])
     _above(ax, text, 3, SMALL, VERMILION if outside else MUTED)
@@ -219,7 +252,11 @@ def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None
 
 
 def _colour_bar(
-    image: ScalarMappable, cell: Axes, label: str, beyond: bool, ticks: Sequence[float] | None = None
+    image: ScalarMappable,
+    cell: Axes,
+    label: str,
+    beyond: bool,
+    ticks: Sequence[float] | None = None,
 ) -> None:
     bar = cell.get_figure().colorbar(image, cax=cell, extend="max" if beyond else "neither")  # type: ignore[union-attr]
     if ticks is not None:
@@ -237,7 +274,9 @@ def _centres(box: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _box(box: float) -> float:
-    require(np.isfinite(box) and box > 0, f"box is {box}, must be > 0: the figure shows [-box, box]²")
+    require(
+        np.isfinite(box) and box > 0, f"box is {box}, must be > 0: the figure shows [-box, box]²"
+    )
     return float(box)
 
 
@@ -256,7 +295,10 @@ def _grid(grid: Array, name: str) -> np.ndarray:
         np.isfinite(array).all(),
         f"{name} has values that are not finite; check the network's weights for NaN",
     )
-    require(array.min() >= 0, f"{name} has a value {array.min():g} < 0; give the density, not its logarithm")
+    require(
+        array.min() >= 0,
+        f"{name} has a value {array.min():g} < 0; give the density, not its logarithm",
+    )
     return array
 
 

@@ -29,9 +29,17 @@ def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
     draws = found.draws[:, ~found.summary.nonfinite]
     s, u = found.summary, found.summary_u
     of_u = (float(u.rhat), float(u.ess_bulk), float(u.ess_tail))
-    drawn = {"mixing": mixing(s.rhat, s.ess_bulk, s.ess_tail, of_u)} if s.rhat.isfinite().any() else {}
+    drawn = (
+        {"mixing": mixing(s.rhat, s.ess_bulk, s.ess_tail, of_u)} if s.rhat.isfinite().any() else {}
+    )
     if draws.shape[1]:
-        worst = s.rhat.flatten().nan_to_num(0.0).argsort(descending=True, stable=True)[:4].sort().values.tolist()
+        worst = (
+            s.rhat.flatten()
+            .nan_to_num(0.0)
+            .argsort(descending=True, stable=True)[:4]
+            .sort()
+            .values.tolist()
+        )
         drawn |= {
             "traces": chain_traces(draws, coordinates=worst),
             "autocorrelation": autocorrelation(draws, coordinates=worst),
@@ -43,10 +51,15 @@ def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
     if found.growth is not None:
         drawn["growth"] = ray_growth(found.growth.radii, found.growth.radial, found.growth.cosine)
     if found.drift is not None:
-        drawn["drift"] = drift_curve(found.drift.radius, found.drift.log_ratio, found.drift.relative_error)
+        drawn["drift"] = drift_curve(
+            found.drift.radius, found.drift.log_ratio, found.drift.relative_error
+        )
     if found.bias is not None:
         drawn["bias"] = bias_dots(
-            {name: (c.difference, c.standard_error, c.limit) for name, c in found.bias.functions.items()}
+            {
+                name: (c.difference, c.standard_error, c.limit)
+                for name, c in found.bias.functions.items()
+            }
         )
     for name in NAMES:
         if name not in drawn:

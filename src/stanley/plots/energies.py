@@ -46,7 +46,9 @@ def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") ->
 
     figure = new_figure(7.6, 0.75 + 1.3 * len(groups))
     axes = np.atleast_1d(figure.subplots(len(groups), 1, sharex=True, sharey=True)).tolist()
-    shares = {name: np.histogram(v[np.isfinite(v)], edges)[0] / len(v) for name, v in groups.items()}
+    shares = {
+        name: np.histogram(v[np.isfinite(v)], edges)[0] / len(v) for name, v in groups.items()
+    }
     first = next(iter(groups))
     for k, (ax, (name, value)) in enumerate(zip(axes, groups.items(), strict=True)):
         colour = CYCLE[k % len(CYCLE)]

@@ -30,7 +30,14 @@ DPI = 130
 MAX_BYTES = 500_000
 
 #: Okabe & Ito (2008), told apart by readers with any common colour vision.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000", "#8C8C8C")
 INK, MUTED, GRID = "#222222", "#6B6B6B", "#E4E4E4"
 
@@ -60,11 +67,16 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 def png_path(path: str | os.PathLike[str]) -> Path:
     """The path, its folder made; an error in one line when it does not name a PNG that can be written."""
     path = Path(path)
-    require(path.suffix.lower() == ".png", f"cannot write {path}: figures are PNG files; end the name in .png")
+    require(
+        path.suffix.lower() == ".png",
+        f"cannot write {path}: figures are PNG files; end the name in .png",
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StanleyError(f"cannot create {path.parent}: {error.strerror or error}; choose another folder") from error
+        raise StanleyError(
+            f"cannot create {path.parent}: {error.strerror or error}; choose another folder"
+        ) from error
     return path
 
 
@@ -123,7 +135,12 @@ def dress(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None
 def number(value: float) -> str:
     """Six significant digits at most, with a true minus sign."""
     value = 0.0 if abs(value) < 1e-12 else value
-    return f"{value:,.6g}".replace("-", "−").replace("e+0", "e").replace("e+", "e").replace("e−0", "e−")
+    return (
+        f"{value:,.6g}".replace("-", "−")
+        .replace("e+0", "e")
+        .replace("e+", "e")
+        .replace("e−0", "e−")
+    )
 
 
 def key_above(ax: Axes, columns: int = 4) -> None:

@@ -44,7 +44,9 @@ def labelled_grids(groups: Sequence[tuple[str, Array]], columns: int | None = No
     return _grids(groups, columns, counted=True)
 
 
-def chain_film(states: Array, steps: Sequence[int], title: str | None = None, names: Sequence[str] = ()) -> Figure:
+def chain_film(
+    states: Array, steps: Sequence[int], title: str | None = None, names: Sequence[str] = ()
+) -> Figure:
     """Chains along time: uint8 states (T, B, C, H, W), one row a chain, one column a step, each under its number.
 
     `names` are put in front of the rows where given. Short-run chains and long ones in one picture: whether the steady
@@ -55,11 +57,18 @@ def chain_film(states: Array, steps: Sequence[int], title: str | None = None, na
         x.ndim == 5 and len(steps) == len(x) and x.shape[1] >= 1,
         f"states have shape {x.shape} and there are {len(steps)} steps, must be (T, B, C, H, W) with one step each",
     )
-    require(len(names) in (0, x.shape[1]), f"{len(names)} names for {x.shape[1]} chains; give one a chain, or none")
-    return picture_table(x.swapaxes(0, 1), [f"{step:,}" for step in steps], names, title or "after … steps")
+    require(
+        len(names) in (0, x.shape[1]),
+        f"{len(names)} names for {x.shape[1]} chains; give one a chain, or none",
+    )
+    return picture_table(
+        x.swapaxes(0, 1), [f"{step:,}" for step in steps], names, title or "after … steps"
+    )
 
 
-def picture_table(images: Array, columns: Sequence[str], rows: Sequence[str] = (), title: str = "") -> Figure:
+def picture_table(
+    images: Array, columns: Sequence[str], rows: Sequence[str] = (), title: str = ""
+) -> Figure:
     """uint8 images (R, K, C, H, W) as R rows of K pictures, each column under its label."""
     x = to_numpy(images)
     require(
@@ -75,31 +84,54 @@ def picture_table(images: Array, columns: Sequence[str], rows: Sequence[str] = (
     width = max(picture.shape[1] + side, 9 * len(title)) + 2 * MARGIN
     height = picture.shape[0] + top + MARGIN
     figure = new_figure((width + 1e-3) / DPI, (height + 1e-3) / DPI, layout=None)
-    figure.text(MARGIN / width, 1 - HEAD / 2 / height, title, fontsize=TITLE, color=INK, fontweight="bold", va="center")
+    figure.text(
+        MARGIN / width,
+        1 - HEAD / 2 / height,
+        title,
+        fontsize=TITLE,
+        color=INK,
+        fontweight="bold",
+        va="center",
+    )
     left = MARGIN + side
     ax = figure.add_axes(
-        (left / width, MARGIN / height, picture.shape[1] / width, picture.shape[0] / height), frame_on=False
+        (left / width, MARGIN / height, picture.shape[1] / width, picture.shape[0] / height),
+        frame_on=False,
     )
-    ax.imshow(picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest")
+    ax.imshow(
+        picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest"
+    )
     ax.set_axis_off()
     ax.set_aspect("auto")
     for j, label in enumerate(columns):
         at = left + j * (w * scale + SPACE) + w * scale / 2
-        figure.text(at / width, 1 - (top - 8) / height, label, fontsize=SMALL, color=MUTED, ha="center", va="center")
+        figure.text(
+            at / width,
+            1 - (top - 8) / height,
+            label,
+            fontsize=SMALL,
+            color=MUTED,
+            ha="center",
+            va="center",
+        )
     for i, label in enumerate(rows):
         at = MARGIN + picture.shape[0] - i * (h * scale + SPACE) - h * scale / 2
         figure.text(MARGIN / width, at / height, label, fontsize=SMALL, color=MUTED, va="center")
     return figure
 
 
-def write_grid_png(images: Array, path: str | os.PathLike[str], columns: int | None = None, scale: int = 1) -> Path:
+def write_grid_png(
+    images: Array, path: str | os.PathLike[str], columns: int | None = None, scale: int = 1
+) -> Path:
     """The grid alone as a PNG, without axes or loss; written atomically."""
     from PIL import Image
 
     path = png_path(path)
     grid = tile(images, columns, scale)
     buffer = io.BytesIO()
-    Image.fromarray(grid[..., 0] if grid.shape[2] == 1 else grid).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(grid[..., 0] if grid.shape[2] == 1 else grid).save(
+        buffer, format="PNG", optimize=True
+    )
     write_atomic(path, buffer.getvalue())
     return path
 
@@ -123,8 +155,12 @@ def tile(images: Array, columns: int | None = None, scale: int = 1) -> np.ndarra
     return picture
 
 
-def _grids(groups: Sequence[tuple[str, Array]], columns: int | None, counted: bool = False) -> Figure:
-    checked = [(label, _checked(x, f"images of {label!r}" if label else "images")) for label, x in groups]
+def _grids(
+    groups: Sequence[tuple[str, Array]], columns: int | None, counted: bool = False
+) -> Figure:
+    checked = [
+        (label, _checked(x, f"images of {label!r}" if label else "images")) for label, x in groups
+    ]
     side = max(max(x.shape[2:]) for _, x in checked)
     scale = max(1, round(52 / side))
     pictures = [tile(x, columns, scale) for _, x in checked]
@@ -142,13 +178,18 @@ def _grids(groups: Sequence[tuple[str, Array]], columns: int | None, counted: bo
     for (label, _), picture, taken, count in zip(checked, pictures, widths, counts, strict=True):
         h, w = picture.shape[:2]
         ax = figure.add_axes(
-            (left / width, (height - MARGIN - head - h) / height, w / width, h / height), frame_on=False
+            (left / width, (height - MARGIN - head - h) / height, w / width, h / height),
+            frame_on=False,
         )
-        ax.imshow(picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest")
+        ax.imshow(
+            picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest"
+        )
         ax.set_axis_off()
         ax.set_aspect("auto")
         at = 1 - (MARGIN + head / 2) / height
-        text = figure.text(left / width, at, label, fontsize=TITLE, color=INK, fontweight="bold", va="center")
+        text = figure.text(
+            left / width, at, label, fontsize=TITLE, color=INK, fontweight="bold", va="center"
+        )
         if counted:
             ax.annotate(
                 count,

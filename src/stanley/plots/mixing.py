@@ -30,7 +30,10 @@ DOTS = 60  # coordinates that are drawn one by one; more are sorted into a curve
 
 
 def mixing(
-    rhat: Array, ess_bulk: Array, ess_tail: Array, potential: tuple[float, float, float] | None = None
+    rhat: Array,
+    ess_bulk: Array,
+    ess_tail: Array,
+    potential: tuple[float, float, float] | None = None,
 ) -> Figure:
     """R̂ on the left, bulk and tail ESS on the right, (*event) each; limits 1.01 and 400 as dotted lines.
 
@@ -67,7 +70,9 @@ def mixing(
     right.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
     right.yaxis.set_minor_formatter(NullFormatter())
     low, high = right.get_ylim()
-    right.set_ylim(min(low, 10 ** np.floor(np.log10(low))), max(high, 10 ** np.ceil(np.log10(high))))
+    right.set_ylim(
+        min(low, 10 ** np.floor(np.log10(low))), max(high, 10 ** np.ceil(np.log10(high)))
+    )
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         key_above(ax)
@@ -90,5 +95,12 @@ def _values(ax: Axes, values: np.ndarray, label: str, colour: str, *, worst: boo
 def _limit(ax: Axes, value: float, text: str) -> None:
     ax.axhline(value, color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
     ax.annotate(
-        text, (1, value), (-2, 2), ("axes fraction", "data"), "offset points", ha="right", fontsize=SMALL, color=MUTED
+        text,
+        (1, value),
+        (-2, 2),
+        ("axes fraction", "data"),
+        "offset points",
+        ha="right",
+        fontsize=SMALL,
+        color=MUTED,
     )

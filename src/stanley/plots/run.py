@@ -37,14 +37,20 @@ def plot_run(run: RunDirectory) -> list[Path]:
     if kept.exists():
         arrays = kept_arrays(kept)
         names = [n for n in ("data", "held_out", "fresh", "bank") if f"energy_{n}" in arrays]
-        drawn["energies"] = energy_histograms({n.replace("_", " "): arrays[f"energy_{n}"] for n in names})
+        drawn["energies"] = energy_histograms(
+            {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
+        )
         drawn["traces"] = chain_traces(arrays["draws"])
         drawn["autocorrelation"] = autocorrelation(arrays["draws"])
         if "model_density" in arrays:
             drawn |= plane(arrays)
         if arrays["data"].dtype == np.uint8:
             drawn["samples"] = labelled_grids(
-                [(LABELS[n], images(arrays, n)) for n in LABELS if n == "data" or f"samples_{n}" in arrays]
+                [
+                    (LABELS[n], images(arrays, n))
+                    for n in LABELS
+                    if n == "data" or f"samples_{n}" in arrays
+                ]
             )
     return [save(figure, run.plots / f"{name}.png") for name, figure in drawn.items()]
 

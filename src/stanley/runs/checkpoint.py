@@ -97,8 +97,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     require(type(version) is int, f"{path} is corrupt: its header states no format")
     if version > FORMAT:
         raise NewerFormatError(
-            f"{path} has format {version}, but this version of stanley reads formats up to "
-            f"{FORMAT}; update stanley"
+            f"{path} has format {version}, but this version of stanley reads formats up to {FORMAT}; update stanley"
         )
     require(good, f"{path} is corrupt: its checksum does not match")
     found = Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
@@ -120,8 +119,7 @@ def require_trained(found: Checkpoint) -> None:
         event = tuple(t.shape[1:] if name.startswith("bank") and t.ndim else t.shape)
         require(
             t.is_floating_point() and t.ndim == len(shape) + name.startswith("bank"),
-            f"{found.path}: {name!r} is {t.dtype} {tuple(t.shape)}, not points of shape {shape}; "
-            "restore the file",
+            f"{found.path}: {name!r} is {t.dtype} {tuple(t.shape)}, not points of shape {shape}; restore the file",
         )
         require(
             event == shape,

@@ -108,7 +108,10 @@ def adapt(
     target = own if target_acceptance is None else target_acceptance
     require(0 < target < 1, f"target_acceptance is {target}, must lie between 0 and 1")
     known = (None, "draws", "gradients", "both")
-    require(precondition in known, f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'")
+    require(
+        precondition in known,
+        f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'",
+    )
     check_request(x0, num_steps, generator, None)
     check_precision(sampler, potential)
     check_event(potential, x0)
@@ -116,7 +119,12 @@ def adapt(
         precondition is None or num_steps >= 20,
         f"num_steps is {num_steps}, must be at least 20 with precondition; a few hundred are usual",
     )
-    x, *windows = x0, *split(num_steps, WINDOWS if precondition else (0.5, 0.5) if has_quantile(sampler) else (1.0,))
+    x, *windows = (
+        x0,
+        *split(
+            num_steps, WINDOWS if precondition else (0.5, 0.5) if has_quantile(sampler) else (1.0,)
+        ),
+    )
     for n, steps in enumerate(windows, 1):
         if n == len(windows) and has_quantile(sampler):
             sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
@@ -128,12 +136,21 @@ def adapt(
 
 def split(num_steps: int, shares: tuple[float, ...]) -> list[int]:
     """Windows of at least one step that add up to num_steps; the last takes what rounding leaves."""
-    windows = [max(1, int(share * num_steps)) for share in shares[:-1]] if num_steps >= len(shares) else []
+    windows = (
+        [max(1, int(share * num_steps)) for share in shares[:-1]]
+        if num_steps >= len(shares)
+        else []
+    )
     return [*windows, num_steps - sum(windows)]
 
 
 def tune(
-    sampler: S, potential: Energy, x: Tensor, num_steps: int, target: float, generator: torch.Generator
+    sampler: S,
+    potential: Energy,
+    x: Tensor,
+    num_steps: int,
+    target: float,
+    generator: torch.Generator,
 ) -> tuple[S, Tensor, Moments]:
     """One window of dual averaging: the sampler with h̄, where the chains ended, what their second half looked like."""
     first = float(sampler.step_size)
@@ -166,7 +183,9 @@ class Moments:
         x = torch.where(finite, state.x - self.centre, 0.0)
         self.count = self.count + finite.sum(0)
         self.first, self.second = self.first + x.sum(0), self.second + (x**2).sum(0)
-        self.steepness = self.steepness + torch.where(finite, state.grad.to(self.exact) ** 2, 0.0).sum(0)
+        self.steepness = self.steepness + torch.where(
+            finite, state.grad.to(self.exact) ** 2, 0.0
+        ).sum(0)
 
     def scale(self, kind: Precondition) -> Tensor:
         variance = self.second / self.count - (self.first / self.count) ** 2
@@ -182,7 +201,11 @@ class Moments:
                 f"adapt: precondition={kind!r}, but {bad} of {value.numel()} coordinates {what}; "
                 "give it more chains or steps, another precondition, or None",
             )
-        square = {"draws": variance, "gradients": 1 / steepness, "both": (variance / steepness).sqrt()}[kind]
+        square = {
+            "draws": variance,
+            "gradients": 1 / steepness,
+            "both": (variance / steepness).sqrt(),
+        }[kind]
         return square.sqrt().to(self.type)
 
 
@@ -232,7 +255,9 @@ class RobbinsMonro:
         """The next h of `sampler`, whose own step size is the largest allowed."""
         own = traits_of(sampler).target_acceptance
         target = own if self.target_acceptance is None else self.target_acceptance
-        return min(float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target)))
+        return min(
+            float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target))
+        )
 
 
 def mean_acceptance(acceptance: Tensor | None, potential: Tensor) -> float:

@@ -20,7 +20,9 @@ from stanley.types import Energy
 if TYPE_CHECKING:
     Adjustable = Proposal  # anything with propose and log_ratio, also one defined elsewhere
 else:
-    Adjustable = Langevin | Stanley | ClippedLangevin | TamedLangevin  # what a configuration file can name
+    Adjustable = (
+        Langevin | Stanley | ClippedLangevin | TamedLangevin
+    )  # what a configuration file can name
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Adjusted:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return self.proposal.init(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, move, info = self.proposal.propose(potential, state, generator)
         log_ratio = self.proposal.log_ratio(potential, state, candidate, move)
         if info.num_gradients is not None:  # a proposal that counts, not knowing of its log-ratio

@@ -50,9 +50,13 @@ class AMALA:
         state = evaluate(potential, x)
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, "sample"))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, noise, info = self.propose(potential, state, generator)
-        return metropolis(state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info)
+        return metropolis(
+            state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info
+        )
 
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
@@ -61,10 +65,14 @@ class AMALA:
         drift = -gamma * state.grad
         xi, zeta = normal_like(state.x, generator), normal_like(gamma, generator)
         noise = h**0.5 * (self.epsilon**0.5 * xi + drift * zeta)
-        candidate = evaluate(potential, state.x + h / 2 * drift + noise)._replace(threshold=state.threshold)
+        candidate = evaluate(potential, state.x + h / 2 * drift + noise)._replace(
+            threshold=state.threshold
+        )
         return candidate, noise, StepInfo(scale=gamma.flatten(1).mean(1))
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y), q(x→·) = N(x + (h/2)·D(x), h·(εI + D(x)D(x)ᵀ))."""
         there, back = -self.scale(state) * state.grad, -self.scale(candidate) * candidate.grad
         reverse = state.x - candidate.x - self.step_size / 2 * back

@@ -47,9 +47,13 @@ class Barker:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, move, info = self.propose(potential, state, generator)
-        return metropolis(state, candidate, self.log_ratio(potential, state, candidate, move), generator, info)
+        return metropolis(
+            state, candidate, self.log_ratio(potential, state, candidate, move), generator, info
+        )
 
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
@@ -59,6 +63,8 @@ class Barker:
         move = torch.where(coin < torch.sigmoid(-z * state.grad), z, -z)  # w = b⊙z
         return evaluate(potential, state.x + move), move, StepInfo()
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """q(x→y) = Π_i 2·N(w_i; 0, h)·σ(-w_i·∂_iU(x)), and on the way back w changes sign: the normals cancel."""
         return per_chain(logsigmoid(move * candidate.grad) - logsigmoid(-move * state.grad))

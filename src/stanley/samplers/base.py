@@ -51,7 +51,9 @@ class ChainState(NamedTuple):
     grad: Tensor  # (B, *event)        ∇U(x)
     threshold: Tensor | None = None  # 0-d, STANLEY's th, resolved when the run starts
     scale: Tensor | None = None  # γ, only where it is frozen for the whole run
-    memory: Any = None  # what else a sampler carries from step to step (momentum, second moments, replicas)
+    memory: Any = (
+        None  # what else a sampler carries from step to step (momentum, second moments, replicas)
+    )
 
 
 class StepInfo(NamedTuple):
@@ -62,7 +64,9 @@ class StepInfo(NamedTuple):
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
     num_gradients: int | None = None  # per chain, where it is not what the sampler's traits state
     num_potentials: int | None = None  # likewise, evaluations of U without its gradient
-    swap_acceptance: Tensor | None = None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
+    swap_acceptance: Tensor | None = (
+        None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
+    )
 
 
 class Law(NamedTuple):
@@ -81,7 +85,9 @@ class Sampler(Protocol):
 
     def init(self, potential: Energy, x: Tensor) -> ChainState: ...
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]: ...
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]: ...
 
 
 class Proposal(Sampler, Protocol):
@@ -91,7 +97,9 @@ class Proposal(Sampler, Protocol):
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Any, StepInfo]: ...
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Any) -> Tensor: ...
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Any
+    ) -> Tensor: ...
 
 
 @runtime_checkable
@@ -121,7 +129,9 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
 @torch.no_grad()
 def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
     """U(x) without its gradient, for at most `at_most` points at a time, or fewer where U asks for it: (B,)."""
-    parts = [check_shape(part(x[rows]), x[rows]) for part, rows in chunks(potential, len(x), at_most)]
+    parts = [
+        check_shape(part(x[rows]), x[rows]) for part, rows in chunks(potential, len(x), at_most)
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -158,7 +168,9 @@ def hessian_vector_of(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
     return product.detach()
 
 
-def chunks(potential: Energy, num: int, at_most: int | None = None) -> Iterator[tuple[Energy, slice]]:
+def chunks(
+    potential: Energy, num: int, at_most: int | None = None
+) -> Iterator[tuple[Energy, slice]]:
     """The rows of `num` chains in turn, each with the potential of those rows: at most `at_most` at a time, or fewer
     where the potential is `types.Chunked`; all at once where neither says anything."""
     size = min(filter(None, (chunk_size_of(potential), at_most)), default=num)
@@ -204,7 +216,11 @@ def number_like(value: float, x: Tensor) -> Tensor:
 
 
 def metropolis(
-    state: ChainState, candidate: ChainState, log_ratio: Tensor, generator: torch.Generator, info: StepInfo
+    state: ChainState,
+    candidate: ChainState,
+    log_ratio: Tensor,
+    generator: torch.Generator,
+    info: StepInfo,
 ) -> tuple[ChainState, StepInfo]:
     """Accept y with probability min(1, α), log α = U(x) - U(y) + log q(y→x) - log q(x→y), chain by chain.
 

@@ -8,9 +8,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
+from stanley.samplers.base import (
+    ChainState,
+    Law,
+    StepInfo,
+    evaluate,
+    number_like,
+    per_chain,
+    require_positive,
+)
 from stanley.samplers.noise import normal_like
-from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.scale import (
+    Quantile,
+    Scope,
+    check_scope,
+    check_threshold,
+    resolve_threshold,
+    scale,
+)
 from stanley.types import Energy
 
 
@@ -37,7 +52,9 @@ class ClippedLangevin:
         state = evaluate(potential, x)
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, self.scope))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -50,7 +67,9 @@ class ClippedLangevin:
         candidate = evaluate(potential, x)._replace(threshold=state.threshold)
         return candidate, noise, StepInfo(scale=gamma.flatten(1).mean(1))
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y) = ½|ξ|² - |x - y + (h/2)·γ(y)⊙∇U(y)|² / 2h."""
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * self.scale(candidate) * candidate.grad

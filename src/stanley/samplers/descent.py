@@ -35,5 +35,7 @@ class GradientDescent:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         return evaluate(potential, state.x - self.step_size / 2 * state.grad), StepInfo()

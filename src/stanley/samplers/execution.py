@@ -98,8 +98,14 @@ def lookup(
             raise
         except Exception as error:  # the compiler's, the tracer's or the user's: eager does without
             known = isinstance(error, NotTraceable)
-            CACHE[key] = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-            warnings.warn(f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=5)
+            CACHE[key] = (
+                str(error)
+                if known
+                else f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            )
+            warnings.warn(
+                f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=5
+            )
         while len(CACHE) > KEPT:
             CACHE.popitem(last=False)
     CACHE.move_to_end(key)
@@ -115,7 +121,9 @@ def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any,
     """
     kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
     leaves, structure = pytree.tree_flatten(state)
-    like = tuple((tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves)
+    like = tuple(
+        (tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves
+    )
     training = tuple(network.training for network in networks_in(potential))
     return kind, potential, training, structure, like
 
@@ -153,7 +161,9 @@ class Traced:
         return step
 
 
-def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator) -> Traced:
+def trace(
+    rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
+) -> Traced:
     """Run the step to see what it draws and returns, and again as tensor operations; the generator is put back."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -168,14 +178,20 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     leaves, structure = pytree.tree_flatten(result)
     old, old_structure = pytree.tree_flatten(state)
     new, new_structure = pytree.tree_flatten(result[0])
-    if old_structure != new_structure or [isinstance(v, Tensor) for v in old] != [isinstance(v, Tensor) for v in new]:
+    if old_structure != new_structure or [isinstance(v, Tensor) for v in old] != [
+        isinstance(v, Tensor) for v in new
+    ]:
         raise NewMemory
     if any(not isinstance(a, Tensor) and a != b for a, b in zip(old, new, strict=True)):
-        raise NotTraceable(f"{type(sampler).__name__} carries a number of its own from step to step")
+        raise NotTraceable(
+            f"{type(sampler).__name__} carries a number of its own from step to step"
+        )
 
     def step(*inputs: Tensor) -> list[Tensor]:
         held = iter(inputs)
-        again = pytree.tree_unflatten([next(held) if isinstance(v, Tensor) else v for v in old], old_structure)
+        again = pytree.tree_unflatten(
+            [next(held) if isinstance(v, Tensor) else v for v in old], old_structure
+        )
         kernel = with_tensor_step_size(sampler, next(held))
         return tensors_of(kernel.step(potential, again, Tape(held)))  # type: ignore[arg-type]
 
@@ -191,7 +207,12 @@ def trace(rung: str, sampler: Sampler, potential: Energy, state: ChainState, gen
     if rung == "graph":
         run = captured(graph, inputs)
     run(*inputs)  # compiles now, so that a failure is seen here
-    return Traced(run, recorder.draws, structure, {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)})
+    return Traced(
+        run,
+        recorder.draws,
+        structure,
+        {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)},
+    )
 
 
 @contextmanager
@@ -209,12 +230,16 @@ def compiled(graph: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
     return torch.compile(graph, fullgraph=True, dynamic=False)
 
 
-def captured(graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]) -> Callable[..., list[Tensor]]:
+def captured(
+    graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]
+) -> Callable[..., list[Tensor]]:
     """The graph with static inputs: a replay copies the inputs in, launches once, and copies the outputs out."""
     static = [v.clone() for v in inputs]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # warm up outside the capture: libraries allocate their workspaces
+    with torch.cuda.stream(
+        side
+    ):  # warm up outside the capture: libraries allocate their workspaces
         for _ in range(3):
             graph(*static)
     torch.cuda.current_stream().wait_stream(side)

@@ -65,7 +65,9 @@ class HMC:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         num, momentum = self.length(generator), normal_like(state.x, generator)
         candidate, end = leapfrog(potential, state, momentum, self.step_size, num)
         log_ratio = per_chain(momentum**2 - end**2) / 2
@@ -75,7 +77,11 @@ class HMC:
         """The number of leapfrog steps of one trajectory."""
         if not self.jitter:
             return self.num_leapfrog
-        return int(torch.randint(1, 2 * self.num_leapfrog, (), generator=generator, device=generator.device))
+        return int(
+            torch.randint(
+                1, 2 * self.num_leapfrog, (), generator=generator, device=generator.device
+            )
+        )
 
 
 def leapfrog(

@@ -8,7 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
+from stanley.samplers.base import (
+    ChainState,
+    Law,
+    StepInfo,
+    evaluate,
+    number_like,
+    per_chain,
+    require_positive,
+)
 from stanley.samplers.noise import normal_like
 from stanley.types import Energy
 
@@ -32,7 +40,9 @@ class Langevin:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -43,7 +53,9 @@ class Langevin:
         x = self.mean(state) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo()
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y) = ½|ξ|² - |x - y + (h/2)·∇U(y)|² / 2h; the normalisers cancel."""
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * candidate.grad

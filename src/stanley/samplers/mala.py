@@ -45,7 +45,9 @@ class MALA:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, noise, info = self.propose(potential, state, generator)
         log_ratio = self.log_ratio(potential, state, candidate, noise)
         return metropolis(state, candidate, log_ratio, generator, info)
@@ -57,7 +59,9 @@ class MALA:
         x = self.mean(state) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo()
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y) = ½|ξ|² - |x - y + (h/2)·∇U(y)|² / 2h; the normalisers cancel."""
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * candidate.grad

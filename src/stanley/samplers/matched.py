@@ -11,7 +11,14 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, require_positive
 from stanley.samplers.noise import normal_like
-from stanley.samplers.scale import Quantile, Scope, check_scope, check_threshold, resolve_threshold, scale
+from stanley.samplers.scale import (
+    Quantile,
+    Scope,
+    check_scope,
+    check_threshold,
+    resolve_threshold,
+    scale,
+)
 from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
@@ -33,7 +40,9 @@ class MatchedLangevin:
 
     traits: ClassVar[Traits] = Traits(
         independent_chains=False,
-        not_adjustable=("its noise depends on all chains at once, so one chain's move has no density of its own"),
+        not_adjustable=(
+            "its noise depends on all chains at once, so one chain's move has no density of its own"
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -45,7 +54,9 @@ class MatchedLangevin:
         state = evaluate(potential, x)
         return state._replace(threshold=resolve_threshold(self.threshold, state.grad, self.scope))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         gamma = self.scale(state)
         law = self.law_at(state, gamma)
         x = law.mean + law.variance**0.5 * normal_like(state.x, generator)

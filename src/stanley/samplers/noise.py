@@ -26,10 +26,14 @@ class Draw(NamedTuple):
 
     def draw(self, generator: torch.Generator) -> Tensor:
         if self.kind == "normal":
-            return torch.randn(self.shape, generator=generator, dtype=self.dtype, device=self.device)
+            return torch.randn(
+                self.shape, generator=generator, dtype=self.dtype, device=self.device
+            )
         if self.kind == "uniform":
             return torch.rand(self.shape, generator=generator, dtype=self.dtype, device=self.device)
-        return torch.randint(0, 2, self.shape, generator=generator, device=self.device).to(self.dtype)
+        return torch.randint(0, 2, self.shape, generator=generator, device=self.device).to(
+            self.dtype
+        )
 
 
 class Recorder:
@@ -63,11 +67,15 @@ def uniform_like(x: Tensor, generator: torch.Generator) -> Tensor:
     return take("uniform", x, tuple(x.shape), generator)
 
 
-def signs_like(x: Tensor, generator: torch.Generator, shape: tuple[int, ...] | None = None) -> Tensor:
+def signs_like(
+    x: Tensor, generator: torch.Generator, shape: tuple[int, ...] | None = None
+) -> Tensor:
     """±1 with equal chances, of the type and device of x, and of its shape unless given."""
     return 2 * take("bits", x, tuple(x.shape) if shape is None else shape, generator) - 1
 
 
-def take(kind: Kind, x: Tensor, shape: tuple[int, ...], generator: torch.Generator | Recorder | Tape) -> Tensor:
+def take(
+    kind: Kind, x: Tensor, shape: tuple[int, ...], generator: torch.Generator | Recorder | Tape
+) -> Tensor:
     draw = Draw(kind, shape, x.dtype, x.device)
     return draw.draw(generator) if isinstance(generator, torch.Generator) else generator.take(draw)

@@ -65,9 +65,13 @@ class Preconditioned:
             "the shape of one point",
         )
         s = self.scale.to(x)
-        return outer(self.sampler.init(Stretched(potential, s), x.detach() / s), x.detach().clone(), s)
+        return outer(
+            self.sampler.init(Stretched(potential, s), x.detach() / s), x.detach().clone(), s
+        )
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         s, before = self.scale.to(state.x), state.memory
         after, info = self.sampler.step(Stretched(potential, s), before, generator)
         x = torch.where(after.x == before.x, state.x, s * after.x)  # what stayed keeps its bits

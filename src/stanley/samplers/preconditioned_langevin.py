@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, hessian_vector, require_positive
+from stanley.samplers.base import (
+    ChainState,
+    Law,
+    StepInfo,
+    evaluate,
+    hessian_vector,
+    require_positive,
+)
 from stanley.samplers.noise import normal_like, signs_like
 from stanley.samplers.stanley import refuse_kinked
 from stanley.samplers.traits import Traits
@@ -55,7 +62,10 @@ class PreconditionedLangevin:
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size, epsilon=self.epsilon)
-        require(0 <= self.beta < 1, f"PreconditionedLangevin: beta is {self.beta}, must lie in [0, 1); 0.99 is usual")
+        require(
+            0 <= self.beta < 1,
+            f"PreconditionedLangevin: beta is {self.beta}, must lie in [0, 1); 0.99 is usual",
+        )
         known = ("none", "drift")
         require(
             self.correction in known,
@@ -79,11 +89,17 @@ class PreconditionedLangevin:
             refuse_kinked(potential, state, instead="correction='none'")
         return state._replace(memory=SecondMoment(torch.zeros_like(state.x), 0))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         moment = self.remember(state)
         law = self.law(potential, state, self.signs(state.x, generator), moment)
-        candidate = evaluate(potential, law.mean + law.variance.sqrt() * normal_like(state.x, generator))
-        return candidate._replace(memory=moment), StepInfo(scale=self.metric(moment).flatten(1).mean(1))
+        candidate = evaluate(
+            potential, law.mean + law.variance.sqrt() * normal_like(state.x, generator)
+        )
+        return candidate._replace(memory=moment), StepInfo(
+            scale=self.metric(moment).flatten(1).mean(1)
+        )
 
     def law(
         self,
@@ -107,13 +123,17 @@ class PreconditionedLangevin:
 
     def corrected(self, moment: SecondMoment) -> Tensor:
         """V̂."""
-        return moment.value / (1 - self.beta**moment.steps) if self.bias_correction else moment.value
+        return (
+            moment.value / (1 - self.beta**moment.steps) if self.bias_correction else moment.value
+        )
 
     def metric(self, moment: SecondMoment) -> Tensor:
         """G = 1/(ε + √V̂)."""
         return 1 / (self.epsilon + self.corrected(moment).sqrt())
 
-    def divergence(self, potential: Energy, state: ChainState, moment: SecondMoment, signs: Tensor) -> Tensor:
+    def divergence(
+        self, potential: Energy, state: ChainState, moment: SecondMoment, signs: Tensor
+    ) -> Tensor:
         """Γ_i = ∂G_i/∂x_i = -G_i²·∂√V̂_i/∂x_i,  ∂√V̂_i/∂x_i = w·g_i·H_ii/√V̂_i;  0 where V̂_i = 0, a kink of G."""
         weight = (1 - self.beta) / (1 - self.beta**moment.steps if self.bias_correction else 1)
         root = self.corrected(moment).sqrt()

@@ -53,9 +53,13 @@ class RandomWalk:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate_only(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, noise, info = self.propose(potential, state, generator)
-        return metropolis(state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info)
+        return metropolis(
+            state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info
+        )
 
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
@@ -64,7 +68,9 @@ class RandomWalk:
         candidate = evaluate_only(potential, state.x + self.step_size**0.5 * noise)
         return candidate, noise, StepInfo()
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """0: the way back is as likely as the way there."""
         return per_chain(state.x.new_zeros(len(state.x), 1))
 

@@ -98,18 +98,26 @@ class ReplicaExchange:
         cold, *hot = (self.at(t).init(tempered(potential, t), x) for t in self.temperatures)
         return cold._replace(memory=Replicas(cold.memory, tuple(hot), 0))
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         own, hot, rounds = state.memory
         t, ladder, infos = self.temperatures, [state._replace(memory=own), *hot], []
         for r in range(len(t)):
             ladder[r], info = self.at(t[r]).step(tempered(potential, t[r]), ladder[r], generator)
             infos.append(info)
-        swaps = [torch.full_like(state.potential[0], torch.nan)] * (len(t) - 1)  # NaN: not tried in this round
+        swaps = [torch.full_like(state.potential[0], torch.nan)] * (
+            len(t) - 1
+        )  # NaN: not tried in this round
         for i in range(rounds % 2, len(t) - 1, 2):
-            ladder[i], ladder[i + 1], acceptance = swap(ladder[i], ladder[i + 1], t[i], t[i + 1], generator)
+            ladder[i], ladder[i + 1], acceptance = swap(
+                ladder[i], ladder[i + 1], t[i], t[i + 1], generator
+            )
             swaps[i] = acceptance.mean().to(swaps[i])
         cold, *hot = ladder
-        return cold._replace(memory=Replicas(cold.memory, tuple(hot), rounds + 1)), infos[0]._replace(
+        return cold._replace(memory=Replicas(cold.memory, tuple(hot), rounds + 1)), infos[
+            0
+        ]._replace(
             num_gradients=total([info.num_gradients for info in infos]),
             num_potentials=total([info.num_potentials for info in infos]),
             swap_acceptance=torch.stack(swaps) if swaps else None,

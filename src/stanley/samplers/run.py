@@ -21,16 +21,22 @@ from stanley.types import Energy, in_float32, layers, rounded
 class ChainInfo:
     """What happened to B chains over a run. Means are over the steps of the run."""
 
-    acceptance: Tensor  # (B,)   mean probability of accepting; 1 where nothing is rejected by design
+    acceptance: (
+        Tensor  # (B,)   mean probability of accepting; 1 where nothing is rejected by design
+    )
     step_scale: Tensor  # (B,)   mean γ over steps and event; 1 for isotropic samplers
     grad_norm: Tensor  # (B,)    mean |∇U|₂ at the states the steps led to; NaN where no gradient is computed
     invalid: Tensor  # (B,)      proposals rejected because log α was NaN or infinite
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
     potential: Tensor  # (B,)    U at the last positions
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
-    num_gradients: int  # per chain, the start's and the steps' (not drift's one check of the Hessian)
+    num_gradients: (
+        int  # per chain, the start's and the steps' (not drift's one check of the Hessian)
+    )
     num_potentials: int = 0  # per chain, evaluations of U without its gradient
-    swap_acceptance: Tensor | None = None  # (R - 1,) mean over the swaps tried between neighbours; NaN if none was
+    swap_acceptance: Tensor | None = (
+        None  # (R - 1,) mean over the swaps tried between neighbours; NaN if none was
+    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ def run_chains(
     return ChainResult(state.x, draws, totals.summary(state, num_steps), before)
 
 
-def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_every: int | None) -> None:
+def check_request(
+    x0: Tensor, num_steps: int, generator: torch.Generator, keep_every: int | None
+) -> None:
     require(num_steps >= 1, f"num_steps is {num_steps}, must be at least 1")
     require(
         keep_every is None or 1 <= keep_every <= num_steps,
@@ -98,7 +106,9 @@ def check_request(x0: Tensor, num_steps: int, generator: torch.Generator, keep_e
         f"x0 has shape {tuple(x0.shape)}, must be (chains, *event) with at least one chain; "
         "a single chain in d dimensions is (1, d)",
     )
-    require(x0.is_floating_point(), f"x0 has type {x0.dtype}, must be floating point; use x0.float()")
+    require(
+        x0.is_floating_point(), f"x0 has type {x0.dtype}, must be floating point; use x0.float()"
+    )
     if generator.device.type != x0.device.type:
         raise StanleyError(
             f"the generator is on {generator.device} and x0 on {x0.device}; use torch.Generator({str(x0.device)!r})"
@@ -163,7 +173,9 @@ class Totals:
         self.num_gradients += self.cost.gradients if gradients is None else gradients
         self.num_potentials += self.cost.potentials if potentials is None else potentials
         if info.swap_acceptance is not None:
-            tried = ~info.swap_acceptance.isnan()  # a pair of temperatures takes part in every other round
+            tried = (
+                ~info.swap_acceptance.isnan()
+            )  # a pair of temperatures takes part in every other round
             rates = info.swap_acceptance.where(tried, 0.0)
             self.swaps = rates if self.swaps is None else self.swaps + rates
             self.swap_rounds = self.swap_rounds + tried
@@ -175,7 +187,9 @@ class Totals:
             self.invalid = self.invalid + info.invalid
 
     def note(self, steps: int) -> str:
-        return f"acceptance {float(self.acceptance.mean()) / steps:.2f}" if self.has_acceptance else ""
+        return (
+            f"acceptance {float(self.acceptance.mean()) / steps:.2f}" if self.has_acceptance else ""
+        )
 
     def summary(self, state: ChainState, num_steps: int) -> ChainInfo:
         finite = finite_chains(state.x) & state.potential.isfinite()

@@ -25,7 +25,9 @@ class Quantile:
 
     def __post_init__(self) -> None:
         q = self.quantile
-        require(0 < q < 1, f"threshold quantile is {q}, must lie between 0 and 1; 0.9 is a good start")
+        require(
+            0 < q < 1, f"threshold quantile is {q}, must lie between 0 and 1; 0.9 is a good start"
+        )
 
 
 def magnitude(grad: Tensor, scope: Scope) -> Tensor:
@@ -62,7 +64,10 @@ def scale(grad: Tensor, threshold: Tensor, scope: Scope, floor: float = 0.0) -> 
 
 def check_scope(sampler: object, scope: str) -> None:
     known = ("element", "pixel", "sample")
-    require(scope in known, f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}")
+    require(
+        scope in known,
+        f"{type(sampler).__name__}: scope is {scope!r}, must be one of {', '.join(known)}",
+    )
 
 
 def check_threshold(sampler: object, threshold: float | Quantile) -> None:

@@ -67,13 +67,18 @@ class Stanley:
         require_positive(self, step_size=self.step_size)
         check_threshold(self, self.threshold)
         check_scope(self, self.scope)
-        require(0 <= self.floor <= 1, f"Stanley: floor is {self.floor}, must lie in [0, 1]; 0 means none")
+        require(
+            0 <= self.floor <= 1,
+            f"Stanley: floor is {self.floor}, must lie in [0, 1]; 0 means none",
+        )
         for name, known in (
             ("refresh", ("step", "start", "lagged")),
             ("correction", ("none", "drift", "midpoint")),
         ):
             value = getattr(self, name)
-            require(value in known, f"Stanley: {name} is {value!r}, must be one of {', '.join(known)}")
+            require(
+                value in known, f"Stanley: {name} is {value!r}, must be one of {', '.join(known)}"
+            )
         require(
             self.correction == "none" or self.refresh == "step",
             f"Stanley: correction={self.correction!r} is for γ that follows the chain; with "
@@ -86,7 +91,11 @@ class Stanley:
         kept = f"refresh={self.refresh!r} keeps γ from the start of a run; use refresh='step'"
         return Traits(  # also of a value that is about to be refused: its message asks for the unit of h
             independent_chains=self.refresh != "lagged",
-            gradients=3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1,
+            gradients=3
+            if self.correction == "drift"
+            else 2
+            if self.correction == "midpoint"
+            else 1,
             log_ratio_gradients=2 if self.correction == "drift" else 0,
             not_markov=None if self.refresh == "step" else kept,
             not_adjustable=midpoint if self.correction == "midpoint" else None,
@@ -103,7 +112,9 @@ class Stanley:
             return state._replace(scale=of_another_chain(self.scale(state), state.grad))
         return state
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -120,7 +131,9 @@ class Stanley:
         info = StepInfo(scale=gamma.flatten(1).mean(1))
         return candidate._replace(threshold=state.threshold, scale=state.scale), law, info
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Law) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Law
+    ) -> Tensor:
         """log N(x; μ(y), hγ(y)) - log N(y; μ(x), hγ(x)), the draft's (17) with the ratio the right way up.
 
         The reverse move uses the same random signs, so that a random drift is an auxiliary variable, drawn
@@ -151,7 +164,9 @@ class Stanley:
         shape = tuple(x.shape) if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])
         return signs_like(x, generator, shape)
 
-    def divergence(self, potential: Energy, state: ChainState, gamma: Tensor, signs: Tensor | None) -> Tensor:
+    def divergence(
+        self, potential: Energy, state: ChainState, gamma: Tensor, signs: Tensor | None
+    ) -> Tensor:
         """Γ = ½∇·γ with H = ∇²U, where th < |g| and γ is above its floor; 0 elsewhere.
 
         element  Γ_i = -½γ_i·H_ii/g_i            H_ii     ≈ v_i (Hv)_i,        v_i = ±1
@@ -177,7 +192,10 @@ class Stanley:
 
 def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
     """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
-    require(len(gamma) > 1, "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2")
+    require(
+        len(gamma) > 1,
+        "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2",
+    )
     order = torch.arange(len(gamma), device=gamma.device)
     finite = finite_chains(grad)
     donors = order[finite]
@@ -186,10 +204,14 @@ def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
     return gamma[source]
 
 
-def refuse_kinked(potential: Energy, state: ChainState, instead: str = "correction='midpoint'") -> None:
+def refuse_kinked(
+    potential: Energy, state: ChainState, instead: str = "correction='midpoint'"
+) -> None:
     """correction='drift' needs second derivatives that are not zero almost everywhere."""
     name = piecewise_linear(potential)
-    if name is None and bool((hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()):
+    if name is None and bool(
+        (hessian_vector(potential, state.x, state.grad) == 0).all() & (state.grad != 0).any()
+    ):
         name = "a potential whose Hessian is exactly zero at every chain"
     if name is not None:
         raise StanleyError(

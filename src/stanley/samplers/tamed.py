@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, Law, StepInfo, evaluate, number_like, per_chain, require_positive
+from stanley.samplers.base import (
+    ChainState,
+    Law,
+    StepInfo,
+    evaluate,
+    number_like,
+    per_chain,
+    require_positive,
+)
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import magnitude
 from stanley.types import Energy
@@ -41,7 +49,9 @@ class TamedLangevin:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         candidate, _, info = self.propose(potential, state, generator)
         return candidate, info
 
@@ -53,7 +63,9 @@ class TamedLangevin:
         x = self.mean(state, taming) + h**0.5 * noise
         return evaluate(potential, x), noise, StepInfo(scale=taming.flatten(1).mean(1))
 
-    def log_ratio(self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor) -> Tensor:
+    def log_ratio(
+        self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
+    ) -> Tensor:
         """log q(y→x) - log q(x→y) = ½|ξ|² - |x - y + (h/2)·G(y)|² / 2h; the normalisers cancel."""
         h, noise = self.step_size, move
         back = state.x - candidate.x + h / 2 * self.taming(candidate) * candidate.grad

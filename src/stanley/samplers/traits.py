@@ -91,7 +91,9 @@ def has_quantile(sampler: Sampler) -> bool:
 
 def replace_inside(sampler: Any, **fields: float) -> Any:
     inner = wrapped_by(sampler)
-    return replace(sampler, **(fields if inner is None else {inner[0]: replace_inside(inner[1], **fields)}))
+    return replace(
+        sampler, **(fields if inner is None else {inner[0]: replace_inside(inner[1], **fields)})
+    )
 
 
 def innermost(sampler: Sampler) -> Sampler:
@@ -102,4 +104,11 @@ def innermost(sampler: Sampler) -> Sampler:
 
 def wrapped_by(sampler: Sampler) -> tuple[str, Sampler] | None:
     """The field that holds another sampler, and that sampler."""
-    return next(((name, getattr(sampler, name)) for name in ("proposal", "sampler") if hasattr(sampler, name)), None)
+    return next(
+        (
+            (name, getattr(sampler, name))
+            for name in ("proposal", "sampler")
+            if hasattr(sampler, name)
+        ),
+        None,
+    )

@@ -61,7 +61,9 @@ class Underdamped:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         return evaluate(potential, x)
 
-    def step(self, potential: Energy, state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
         dt, keep = self.step_size, math.e ** (-self.friction * self.step_size)  # Δt, c
         p = normal_like(state.x, generator) if state.memory is None else state.memory
         p = p - dt / 2 * state.grad

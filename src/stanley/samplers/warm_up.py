@@ -72,13 +72,18 @@ def warm_up(
     )
     x, step_size_from = x0, f"the sampler itself, after {num_steps} steps of warm-up"
     if tune:
-        require(num_steps >= 1, "warm-up is 0 steps, and the step size is to be found: give steps, or a step size")
+        require(
+            num_steps >= 1,
+            "warm-up is 0 steps, and the step size is to be found: give steps, or a step size",
+        )
         exact = in_float32(potential)  # the twin's Metropolis test compares values of U
         found, x = adapt(twin, exact, x0, num_steps, generator=generator, precondition=precondition)
         if twin is sampler:
             return Ready(found, x, f"adapt, {num_steps} steps")
         sampler = found.proposal  # type: ignore[attr-defined]  # Adjusted's
-        step_size_from = f"adapt of its adjusted twin, {num_steps} steps, then {num_steps} of its own"
+        step_size_from = (
+            f"adapt of its adjusted twin, {num_steps} steps, then {num_steps} of its own"
+        )
     if num_steps:
         x = run_chains(sampler, potential, x, num_steps, generator=generator).x
         lost = int((~finite_chains(x)).sum())
@@ -96,4 +101,6 @@ def adjusted_twin(sampler: Sampler) -> Sampler:
     try:
         return Adjusted(sampler)  # type: ignore[arg-type]  # checked there
     except StanleyError as error:
-        raise StanleyError(f"no step size was given, and none can be found: {error}; give a step size") from None
+        raise StanleyError(
+            f"no step size was given, and none can be found: {error}; give a step size"
+        ) from None

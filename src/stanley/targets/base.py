@@ -49,7 +49,9 @@ class Target(ABC):
         return self.variance + self.mean.square()
 
     @abstractmethod
-    def _draw(self, n: int, generator: Generator) -> Tensor:  # (n, d) float64 on the generator's device
+    def _draw(
+        self, n: int, generator: Generator
+    ) -> Tensor:  # (n, d) float64 on the generator's device
         ...
 
     def sample(self, n: int, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -59,13 +61,18 @@ class Target(ABC):
 
     def log_density(self, x: Tensor) -> Tensor:  # (B, d) -> (B,)
         """log p(x) = -U(x) - log Z."""
-        require(self.log_z is not None, f"log Z of {type(self).__name__} is not known; use the potential U itself")
+        require(
+            self.log_z is not None,
+            f"log Z of {type(self).__name__} is not known; use the potential U itself",
+        )
         return -self(x) - self.log_z  # type: ignore[operator]
 
     def to(self: TargetT, device: torch.device | str) -> TargetT:
         """The same target with its tensors on a device, so that a call copies nothing from the host."""
         held = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        moved = {name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)}
+        moved = {
+            name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)  # type: ignore[type-var]
 
 

@@ -36,7 +36,9 @@ class Density:
 
     def initial(self, n: int, generator: torch.Generator) -> Tensor:
         """n independent starts (n, *event)."""
-        noise = torch.randn(n, *self.event_shape, generator=generator, dtype=self.dtype, device=self.device)
+        noise = torch.randn(
+            n, *self.event_shape, generator=generator, dtype=self.dtype, device=self.device
+        )
         return self.start_std * noise
 
 
@@ -59,7 +61,10 @@ def find(
     The function is tried on two starts. Raises StanleyError for an unknown name, a module or function that cannot be
     imported, a shape that is missing or of no use, and whatever the function itself raises.
     """
-    require(start_std > 0, f"start_std is {start_std}, must be > 0; the width of the law that chains start from")
+    require(
+        start_std > 0,
+        f"start_std is {start_std}, must be > 0; the width of the law that chains start from",
+    )
     place = torch.device(device)
     if ":" in name:
         potential = imported(name)
@@ -70,10 +75,15 @@ def find(
             "give it, for example --shape 10 or --shape 3,32,32",
         )
     else:
-        require(not name.endswith(".py"), f"target {name!r} names no function; give {name}:FUNCTION")
+        require(
+            not name.endswith(".py"), f"target {name!r} names no function; give {name}:FUNCTION"
+        )
         known = [*TARGETS, "module:function"]
         require(name in TARGETS, f"unknown target {name!r}: {did_you_mean(name, known)}")
-        require(shape is None, f"shape is {shape}, but target {name!r} has a shape of its own; leave it out")
+        require(
+            shape is None,
+            f"shape is {shape}, but target {name!r} has a shape of its own; leave it out",
+        )
         potential = named(name)
         event = potential.event_shape
     if isinstance(potential, nn.Module | Target):
@@ -101,14 +111,18 @@ def imported(name: str) -> Callable[..., Any]:
         raise
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a user's module does when it is imported, sys.exit() too
+    except (
+        BaseException
+    ) as error:  # whatever a user's module does when it is imported, sys.exit() too
         raise StanleyError(f"cannot import {where}: {in_one_line(error)}") from error
     FILES.add(getattr(module, "__file__", None) or where)
     try:
         found = getattr(module, attribute)
     except AttributeError:
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise StanleyError(f"{where} has no {attribute!r}: {did_you_mean(attribute, public)}") from None
+        raise StanleyError(
+            f"{where} has no {attribute!r}: {did_you_mean(attribute, public)}"
+        ) from None
     require(
         callable(found) and not isinstance(found, type),
         f"{name} is {f'the class {attribute}, make an instance of it' if isinstance(found, type) else 'no function'}"

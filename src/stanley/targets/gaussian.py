@@ -28,7 +28,10 @@ class Gaussian(Target):
         precision = torch.as_tensor(self.precision, dtype=torch.float64)
         if precision.ndim == 1:
             low = float(precision.min())
-            require(low > 0, f"precision has an entry {low}, must be > 0; give 1/variance of each coordinate")
+            require(
+                low > 0,
+                f"precision has an entry {low}, must be > 0; give 1/variance of each coordinate",
+            )
         else:
             precision = symmetric(precision, "precision")
             cholesky(precision, "precision")
@@ -47,8 +50,14 @@ class Gaussian(Target):
     def from_std(cls, std: Tensor, location: Tensor | None = None) -> Gaussian:
         """σ (d,): independent coordinates, P = diag(1/σ²)."""
         std = torch.as_tensor(std, dtype=torch.float64)
-        require(std.ndim == 1, f"std has shape {tuple(std.shape)}, must be (d,); use torch.full((d,), σ)")
-        require((std > 0).all(), f"std has an entry {float(std.min())}, must be > 0; drop constant coordinates")
+        require(
+            std.ndim == 1,
+            f"std has shape {tuple(std.shape)}, must be (d,); use torch.full((d,), σ)",
+        )
+        require(
+            (std > 0).all(),
+            f"std has an entry {float(std.min())}, must be > 0; drop constant coordinates",
+        )
         return cls(std**-2, location)
 
     @property
@@ -63,7 +72,9 @@ class Gaussian(Target):
     @cached_property
     def log_z(self) -> float:  # type: ignore[override]
         P = self.precision
-        log_det = P.log().sum() if P.ndim == 1 else 2 * torch.linalg.cholesky(P).diagonal().log().sum()
+        log_det = (
+            P.log().sum() if P.ndim == 1 else 2 * torch.linalg.cholesky(P).diagonal().log().sum()
+        )
         return 0.5 * (P.shape[0] * LOG_2PI - float(log_det))
 
     @property
@@ -78,7 +89,9 @@ class Gaussian(Target):
     @property
     def covariance(self) -> Tensor:  # (d, d)
         P = self.precision
-        return torch.diag(1 / P) if P.ndim == 1 else torch.cholesky_inverse(torch.linalg.cholesky(P))
+        return (
+            torch.diag(1 / P) if P.ndim == 1 else torch.cholesky_inverse(torch.linalg.cholesky(P))
+        )
 
     def _draw(self, n: int, generator: Generator) -> Tensor:
         z = normal(n, self.event_shape[0], generator)
@@ -103,15 +116,29 @@ class Mixture(Target):
 
     def __post_init__(self) -> None:
         means = torch.as_tensor(self.means, dtype=torch.float64)
-        require(means.ndim == 2, f"means has shape {tuple(means.shape)}, must be (K, d); add the missing axis")
+        require(
+            means.ndim == 2,
+            f"means has shape {tuple(means.shape)}, must be (K, d); add the missing axis",
+        )
         K = means.shape[0]
         std = torch.as_tensor(self.std, dtype=torch.float64, device=means.device)
-        require(std.shape in ((), (K,)), f"std has shape {tuple(std.shape)}, must be a number or ({K},)")
-        require((std > 0).all(), f"std has an entry {float(std.min())}, must be > 0; a point mass has no density")
+        require(
+            std.shape in ((), (K,)), f"std has shape {tuple(std.shape)}, must be a number or ({K},)"
+        )
+        require(
+            (std > 0).all(),
+            f"std has an entry {float(std.min())}, must be > 0; a point mass has no density",
+        )
         weights = torch.ones(K) if self.weights is None else self.weights
         weights = torch.as_tensor(weights, dtype=torch.float64, device=means.device)
-        require(weights.shape == (K,), f"weights has shape {tuple(weights.shape)}, must be ({K},), one a mean")
-        require((weights > 0).all(), f"weights has an entry {float(weights.min())}, must be > 0; drop that mean")
+        require(
+            weights.shape == (K,),
+            f"weights has shape {tuple(weights.shape)}, must be ({K},), one a mean",
+        )
+        require(
+            (weights > 0).all(),
+            f"weights has an entry {float(weights.min())}, must be > 0; drop that mean",
+        )
         object.__setattr__(self, "means", means)
         object.__setattr__(self, "std", std.expand(K).clone())
         object.__setattr__(self, "weights", weights / weights.sum())
@@ -130,7 +157,9 @@ class Mixture(Target):
         w, m, s = (part.to(x) for part in self._parts)
         d = x.shape[-1]
         square = (x[:, None] - m).square().sum(-1)  # (B, K)
-        return -torch.logsumexp(w.log() - square / (2 * s**2) - d * s.log() - d / 2 * LOG_2PI, dim=1)
+        return -torch.logsumexp(
+            w.log() - square / (2 * s**2) - d * s.log() - d / 2 * LOG_2PI, dim=1
+        )
 
     @property
     def log_z(self) -> float:
@@ -157,7 +186,10 @@ def location_of(location: Tensor | None, d: int, like: Tensor) -> Tensor:
     if location is None:
         return like.new_zeros(d)
     location = torch.as_tensor(location, dtype=like.dtype, device=like.device)
-    require(location.shape == (d,), f"location has shape {tuple(location.shape)}, must be ({d},) as the precision")
+    require(
+        location.shape == (d,),
+        f"location has shape {tuple(location.shape)}, must be ({d},) as the precision",
+    )
     return location
 
 
@@ -166,12 +198,18 @@ def symmetric(matrix: Tensor, name: str) -> Tensor:
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
     require(square, f"{name} has shape {tuple(matrix.shape)}, must be (d, d)")
     gap, limit = float((matrix - matrix.T).abs().max()), 1e-6 * float(matrix.abs().max())
-    require(gap <= limit, f"{name} differs from its transpose by {gap:.3g}, limit {limit:.3g}; pass (A + A.T) / 2")
+    require(
+        gap <= limit,
+        f"{name} differs from its transpose by {gap:.3g}, limit {limit:.3g}; pass (A + A.T) / 2",
+    )
     return (matrix + matrix.T) / 2
 
 
 def cholesky(matrix: Tensor, name: str) -> Tensor:
     L, info = torch.linalg.cholesky_ex(matrix)
     low = float(torch.linalg.eigvalsh(matrix).min()) if int(info) else 1.0
-    require(not int(info), f"{name} has smallest eigenvalue {low:.3g}, must be > 0; add a small multiple of I")
+    require(
+        not int(info),
+        f"{name} has smallest eigenvalue {low:.3g}, must be > 0; add a small multiple of I",
+    )
     return L

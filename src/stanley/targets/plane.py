@@ -28,10 +28,17 @@ class Rings(Target):
     def __post_init__(self) -> None:
         require(len(self.radii) >= 1, "radii is empty; give at least one radius")
         require(min(self.radii) >= 0, f"radii has an entry {min(self.radii)}, must be >= 0")
-        require(self.std > 0, f"std is {self.std}, must be > 0; a ring without width has no density")
+        require(
+            self.std > 0, f"std is {self.std}, must be > 0; a ring without width has no density"
+        )
         K, weights = len(self.radii), self.weights or (1.0,) * len(self.radii)
-        require(len(weights) == K, f"weights has {len(weights)} entries, radii has {K}; give one weight a ring")
-        require(min(weights) > 0, f"weights has an entry {min(weights)}, must be > 0; drop that ring")
+        require(
+            len(weights) == K,
+            f"weights has {len(weights)} entries, radii has {K}; give one weight a ring",
+        )
+        require(
+            min(weights) > 0, f"weights has an entry {min(weights)}, must be > 0; drop that ring"
+        )
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -46,7 +53,10 @@ class Rings(Target):
     def __call__(self, x: Tensor) -> Tensor:
         r = torch.linalg.vector_norm(x, dim=-1)
         terms = [
-            math.log(w) + torch.logaddexp(-0.5 * ((r - r_k) / self.std) ** 2, -0.5 * ((r + r_k) / self.std) ** 2)
+            math.log(w)
+            + torch.logaddexp(
+                -0.5 * ((r - r_k) / self.std) ** 2, -0.5 * ((r + r_k) / self.std) ** 2
+            )
             for w, r_k in zip(self.shares, self.radii, strict=True)
         ]
         log_radial = torch.logsumexp(torch.stack(terms), dim=0) - math.log(self.std) - LOG_2PI / 2
@@ -62,7 +72,9 @@ class Rings(Target):
 
     @property
     def variance(self) -> Tensor:
-        half = sum(w * (r_k**2 + self.std**2) / 2 for w, r_k in zip(self.shares, self.radii, strict=True))
+        half = sum(
+            w * (r_k**2 + self.std**2) / 2 for w, r_k in zip(self.shares, self.radii, strict=True)
+        )
         return torch.full((2,), half, dtype=torch.float64)
 
     def _draw(self, n: int, generator: Generator) -> Tensor:

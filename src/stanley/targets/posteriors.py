@@ -32,13 +32,17 @@ class LogisticRegression(Target):
     def __post_init__(self) -> None:
         design = torch.as_tensor(self.design, dtype=torch.float64)
         labels = torch.as_tensor(self.labels, device=design.device)
-        require(design.ndim == 2, f"design has shape {tuple(design.shape)}, must be (N, d), a row an observation")
+        require(
+            design.ndim == 2,
+            f"design has shape {tuple(design.shape)}, must be (N, d), a row an observation",
+        )
         require(
             labels.shape == design.shape[:1],
             f"labels has shape {tuple(labels.shape)}, must be ({len(design)},), one a row of the design",
         )
         require(
-            ((labels == 0) | (labels == 1)).all(), "labels has entries that are neither 0 nor 1; recode the classes"
+            ((labels == 0) | (labels == 1)).all(),
+            "labels has entries that are neither 0 nor 1; recode the classes",
         )
         require(self.prior_std > 0, f"prior_std is {self.prior_std}, must be > 0")
         object.__setattr__(self, "design", design)
@@ -46,7 +50,13 @@ class LogisticRegression(Target):
 
     @classmethod
     def synthetic(
-        cls, num: int = 1000, d: int = 25, *, correlation: float = 0.5, seed: int = 0, prior_std: float = 1.0
+        cls,
+        num: int = 1000,
+        d: int = 25,
+        *,
+        correlation: float = 0.5,
+        seed: int = 0,
+        prior_std: float = 1.0,
     ) -> LogisticRegression:
         """Made data with the shape of German credit, 1000 × (24 + intercept): d - 1 Gaussian columns with
         correlation ρ^|i-j|, an intercept, and labels drawn from the model at a w drawn from the prior."""
@@ -55,7 +65,9 @@ class LogisticRegression(Target):
         g = data_stream(seed)
         lag = torch.arange(d - 1, dtype=torch.float64)
         L = torch.linalg.cholesky(correlation ** (lag[:, None] - lag).abs())
-        design = torch.cat([normal(num, d - 1, g) @ L.T, torch.ones(num, 1, dtype=torch.float64)], dim=1)
+        design = torch.cat(
+            [normal(num, d - 1, g) @ L.T, torch.ones(num, 1, dtype=torch.float64)], dim=1
+        )
         w = prior_std * normal(d, 1, g)[:, 0]
         labels = torch.rand(num, generator=g, dtype=torch.float64) < torch.sigmoid(design @ w)
         return cls(design, labels, prior_std)
@@ -81,7 +93,9 @@ class LogisticRegression(Target):
         return None
 
     def _draw(self, n: int, generator: Generator) -> Tensor:
-        raise StanleyError("LogisticRegression has no independent samples; run an adjusted sampler, such as HMC")
+        raise StanleyError(
+            "LogisticRegression has no independent samples; run an adjusted sampler, such as HMC"
+        )
 
 
 @dataclass(frozen=True)
@@ -120,18 +134,24 @@ class EightSchools(Target):
         s = self._spread(log_tau)
         y = np.array(self.effects)
         a, b = (1 / s).sum(1), (y / s).sum(1)
-        fit = -0.5 * (np.log(s).sum(1) + np.log1p(25 * a) + (y**2 / s).sum(1) - 25 * b**2 / (1 + 25 * a))
+        fit = -0.5 * (
+            np.log(s).sum(1) + np.log1p(25 * a) + (y**2 / s).sum(1) - 25 * b**2 / (1 + 25 * a)
+        )
         log_p = fit + log_tau - np.logaddexp(0, 2 * log_tau - math.log(25))
         top = log_p.max()
         p = np.exp(log_p - top)
-        gaussians = 4.5 * LOG_2PI + np.log(self.errors).sum() + math.log(5)  # ∫ over μ and θ̃ of exp(-½ squares)
+        gaussians = (
+            4.5 * LOG_2PI + np.log(self.errors).sum() + math.log(5)
+        )  # ∫ over μ and θ̃ of exp(-½ squares)
         return log_tau, p / p.sum(), float(top + math.log(step * p.sum()) + gaussians)
 
     def _spread(self, log_tau: np.ndarray) -> np.ndarray:
         """σ_j² + τ²: (n, 8)."""
         return np.array(self.errors) ** 2 + np.exp(2 * log_tau)[:, None]
 
-    def _given(self, log_tau: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _given(
+        self, log_tau: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """μ | τ ~ N(m, v);   θ̃_j | μ, τ ~ N(k_j (y_j - μ), u_j),   k = τ/(σ² + τ²), u = σ²/(σ² + τ²)."""
         s, y = self._spread(log_tau), np.array(self.effects)
         v = 1 / (1 / 25 + (1 / s).sum(1))
@@ -162,7 +182,11 @@ class EightSchools(Target):
 
     def _draw(self, n: int, generator: Generator) -> Tensor:
         line, p, _ = self._line
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
+        uniform = (
+            torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
+            .cpu()
+            .numpy()
+        )
         log_tau = np.interp(uniform, np.cumsum(p) - p / 2, line)
         m, v, y, k, u = self._given(log_tau)
         z = normal(n, 9, generator).cpu().numpy()

@@ -30,7 +30,10 @@ class DoubleWell(Target):
 
     def __post_init__(self) -> None:
         require(self.d >= 1, f"d is {self.d}, must be >= 1")
-        require(self.barrier > 0, f"barrier is {self.barrier}, must be > 0; at 0 the density has no finite mass")
+        require(
+            self.barrier > 0,
+            f"barrier is {self.barrier}, must be > 0; at 0 the density has no finite mass",
+        )
 
     @property
     def event_shape(self) -> tuple[int, ...]:

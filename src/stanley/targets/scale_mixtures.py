@@ -33,7 +33,11 @@ class Funnel(Target):
 
     def __call__(self, x: Tensor) -> Tensor:
         v, rest = x[:, 0], x[:, 1:]
-        return v**2 / (2 * self.std**2) + 0.5 * (-v).exp() * rest.square().sum(-1) + (self.d - 1) / 2 * v
+        return (
+            v**2 / (2 * self.std**2)
+            + 0.5 * (-v).exp() * rest.square().sum(-1)
+            + (self.d - 1) / 2 * v
+        )
 
     @property
     def log_z(self) -> float:
@@ -76,12 +80,19 @@ class StudentT(Target):
         return (self.d,)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (self.dof + self.d) / 2 * torch.log1p(x.square().sum(-1) / (self.dof * self.scale**2))
+        return (
+            (self.dof + self.d) / 2 * torch.log1p(x.square().sum(-1) / (self.dof * self.scale**2))
+        )
 
     @property
     def log_z(self) -> float:
         nu, d, s = self.dof, self.d, self.scale
-        return math.lgamma(nu / 2) - math.lgamma((nu + d) / 2) + d / 2 * math.log(nu * math.pi) + d * math.log(s)
+        return (
+            math.lgamma(nu / 2)
+            - math.lgamma((nu + d) / 2)
+            + d / 2 * math.log(nu * math.pi)
+            + d * math.log(s)
+        )
 
     @property
     def mean(self) -> Tensor | None:

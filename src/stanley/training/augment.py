@@ -78,7 +78,9 @@ class Augment:
             f"augment.colour is {self.colour}, but the images have {channels} channel(s), not 3; use augment.colour 0",
         )
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    def __call__(
+        self, x: Tensor, generator: torch.Generator
+    ) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         """Random numbers are drawn for chance, flip, shift, zoom and colour, in this order, and
         only for what is switched on.
         """
@@ -92,12 +94,16 @@ class Augment:
             y = torch.where(uniform(1, 1, 1) < 0.5, y.flip(-1), y)
         if self.shift > 0:
             span = 2 * self.shift + 1
-            offsets = torch.randint(span, (len(x), 2), generator=generator, device=x.device) - self.shift
+            offsets = (
+                torch.randint(span, (len(x), 2), generator=generator, device=x.device) - self.shift
+            )
             y = shifted(y, offsets)
         if self.zoom > 0:
             y = zoomed(y, 1 - self.zoom * uniform(), 2 * uniform(2) - 1)
         if self.colour > 0:
-            saturation, contrast, brightness = (self.colour * (2 * uniform(3, 1, 1, 1) - 1)).unbind(1)
+            saturation, contrast, brightness = (self.colour * (2 * uniform(3, 1, 1, 1) - 1)).unbind(
+                1
+            )
             grey = y.mean(1, keepdim=True)
             y = grey + (1 + saturation) * (y - grey)
             mean = y.mean((1, 2, 3), keepdim=True)
@@ -124,5 +130,9 @@ def zoomed(x: Tensor, side: Tensor, position: Tensor) -> Tensor:
     """
     window = torch.diag_embed(side[:, None].expand(-1, 2))  # (B, 2, 2)
     centre = (1 - side[:, None]) * position
-    grid = functional.affine_grid(torch.cat([window, centre[:, :, None]], 2), list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(
+        torch.cat([window, centre[:, :, None]], 2), list(x.shape), align_corners=False
+    )
+    return functional.grid_sample(
+        x, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )

@@ -200,7 +200,9 @@ class TrainConfig:
         Whatever compares values of U instead of following its gradient takes it through `types.in_float32`.
         """
         seen = Bf16(energy) if self.precision == "bf16" else energy
-        return Potential(seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature)
+        return Potential(
+            seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature
+        )
 
     def chain_steps_at(self, step: int) -> int:
         """K in iteration `step` = 0, 1, …"""

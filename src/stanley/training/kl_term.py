@@ -59,5 +59,7 @@ def why_no_gradient(sampler: AnySampler) -> str | None:
     if not isinstance(sampler, Gaussian):
         return "it is no Gaussian move that the gradient at one point and a fixed ξ determine"
     if traits.gradients > 1:
-        return f"it takes {traits.gradients} gradients, and only that of its start is differentiated"
+        return (
+            f"it takes {traits.gradients} gradients, and only that of its start is differentiated"
+        )
     return traits.not_markov or traits.not_adjustable

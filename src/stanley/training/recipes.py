@@ -109,7 +109,9 @@ MNIST_CONVERGENT = replace(
 )
 
 
-def as_published(data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int) -> TrainConfig:
+def as_published(
+    data: CIFAR10 | Flowers102, lr: float, threshold: float, chain_steps: int
+) -> TrainConfig:
     """The draft's setting for images: noise ε = 0.01, th in units of its F, so th_U = 2·th/ε²."""
     return TrainConfig(
         data=data,
@@ -205,7 +207,10 @@ ABOUT: dict[str, str] = {
     "rings-as-published": "rings with the STANLEY draft's constants and a network of our choice",
     "cifar10-as-published": "CIFAR-10 with the STANLEY draft's constants; needs a GPU",
     "flowers102-as-published": "Flowers-102 with the STANLEY draft's constants; needs a GPU",
-    **{f"cifar10-{name}": f"CIFAR-10 in the image experiment, with {name}; needs a GPU" for name in COMPARED},
+    **{
+        f"cifar10-{name}": f"CIFAR-10 in the image experiment, with {name}; needs a GPU"
+        for name in COMPARED
+    },
     **{
         f"flowers102-{name}": f"Flowers-102 in the image experiment, with {name}; needs a GPU"
         for name in list(COMPARED)[:5]

@@ -39,7 +39,9 @@ class TrainState:
             config.augment.check(data)
         # sharded weights lie elsewhere in every iteration, so no graph may hold them
         self.execution: Execution = "eager" if parallel == "fsdp" else execution
-        energy = build_energy(config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std)
+        energy = build_energy(
+            config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std
+        )
         self.world = world
         self.energy = energy.to(world.device)  # what chains run on
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
@@ -72,7 +74,9 @@ class TrainState:
             | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
         tensors = {
-            f"{part}.{name}": unsharded(tensor) for part, named in parts.items() for name, tensor in named.items()
+            f"{part}.{name}": unsharded(tensor)
+            for part, named in parts.items()
+            for name, tensor in named.items()
         }
         meta = {
             "step": self.step,
@@ -119,9 +123,13 @@ class TrainState:
         self.bank.positions.copy_(self.world.part(saved.tensors["bank.positions"]))
         self.data_generator.set_state(saved.tensors["generator.data"])
         if saved.ranks == self.world.size:
-            self.chain_generator.set_state(saved.tensors[f"generator.{chain_name(self.world.rank)}"])
+            self.chain_generator.set_state(
+                saved.tensors[f"generator.{chain_name(self.world.rank)}"]
+            )
         else:
-            self.chain_generator = chain_stream(saved.meta["config"]["seed"], self.world, saved.step)
+            self.chain_generator = chain_stream(
+                saved.meta["config"]["seed"], self.world, saved.step
+            )
         self.step = saved.step
         self.step_size = saved.meta["step_size"]
         self.rollbacks = saved.meta["rollbacks"]
@@ -130,9 +138,7 @@ class TrainState:
 
 def chain_stream(seed: int, world: World, step: int = 0) -> torch.Generator:
     """For the chains of one rank, in a new run or one that resumes at `step` on other ranks."""
-    return stream(
-        seed, "chains of training", world.rank, world.size, step, device=world.device
-    )
+    return stream(seed, "chains of training", world.rank, world.size, step, device=world.device)
 
 
 def chain_name(rank: int) -> str:

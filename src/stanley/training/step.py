@@ -150,7 +150,9 @@ def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Neg
     with frozen(state.energy):
         potential = config.potential(state.energy)
         chain_steps = config.chain_steps_at(state.step)
-        chains = run_chains(sampler, potential, x0, chain_steps, generator=generator, execution=state.execution)
+        chains = run_chains(
+            sampler, potential, x0, chain_steps, generator=generator, execution=state.execution
+        )
     lost = chains.info.nonfinite
     if config.free_stuck > 0:
         lost = lost | (chains.info.acceptance < config.free_stuck)
@@ -215,7 +217,9 @@ def measure(state: TrainState, result: StepResult) -> Measured:
     return Measured(known, tuple(ratios), above / below.clamp(min=1))
 
 
-def to_records(config: TrainConfig, measured: list[Measured], seconds: float, device: torch.device) -> list[Record]:
+def to_records(
+    config: TrainConfig, measured: list[Measured], seconds: float, device: torch.device
+) -> list[Record]:
     """The records of some steps that took `seconds` together, brought to the host in one transfer.
 
     A number that is not finite becomes None, and so does the acceptance of a sampler that accepts

@@ -19,7 +19,10 @@ PAST = 400  # records that say what is usual
 FEWEST = 200  # of them, before anything is judged
 RECENT = 20  # records in which …
 SWINGS = 3  # … so many swings are a collapse
-GAP, GRADIENT = 8.0, 4.0  # a swing: |gap| and |∇_θ L| are both more than so many times their medians
+GAP, GRADIENT = (
+    8.0,
+    4.0,
+)  # a swing: |gap| and |∇_θ L| are both more than so many times their medians
 
 
 class Watch:
@@ -49,7 +52,10 @@ class Watch:
         before = sum(self.swings)
         usual_gap = usual_gradient = 0.0
         if len(self.gaps) >= FEWEST:
-            usual_gap, usual_gradient = float(np.median(self.gaps)), float(np.median(self.gradients))
+            usual_gap, usual_gradient = (
+                float(np.median(self.gaps)),
+                float(np.median(self.gradients)),
+            )
         swings = gap > GAP * usual_gap > 0 and gradient > GRADIENT * usual_gradient > 0
         self.swings.append(swings)
         self.gaps.append(gap)

@@ -41,7 +41,10 @@ class Clamped:
             f"points of shape {event}",
         )
         unknown = int(self.mask.sum())
-        require(unknown > 0, "mask marks nothing as unknown: there is nothing to fill in; mark some pixels")
+        require(
+            unknown > 0,
+            "mask marks nothing as unknown: there is nothing to fill in; mark some pixels",
+        )
         require(
             unknown < self.mask.numel(),
             f"mask marks all {unknown} as unknown: nothing is known of the point; use stanley sample, or mark fewer",
@@ -108,7 +111,9 @@ def inpaint(
     """
     per_image = chains_per_image(images, x0)
     clamped = Clamped(potential, row_per_chain(images, per_image), mask)
-    chains = run_chains(sampler, clamped, clamped.take(x0), num_steps, generator=generator, progress=progress)
+    chains = run_chains(
+        sampler, clamped, clamped.take(x0), num_steps, generator=generator, progress=progress
+    )
     x = clamped.put(chains.x).reshape(len(images), per_image, *images.shape[1:])
     return Inpainted(x, chains.info)
 
@@ -116,7 +121,10 @@ def inpaint(
 def chains_per_image(images: Tensor, x0: Tensor) -> int:
     """How many of the starts belong to each image."""
     require(
-        len(images) >= 1 and len(x0) >= 1 and len(x0) % len(images) == 0 and x0.shape[1:] == images.shape[1:],
+        len(images) >= 1
+        and len(x0) >= 1
+        and len(x0) % len(images) == 0
+        and x0.shape[1:] == images.shape[1:],
         f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, must be the same number of chains "
         "for each image, image by image",
     )

@@ -33,7 +33,9 @@ class Path:
 
 
 @torch.no_grad()
-def string(potential: Energy, a: Tensor, b: Tensor, num_points: int, num_steps: int, step_size: float) -> Path:
+def string(
+    potential: Energy, a: Tensor, b: Tensor, num_points: int, num_steps: int, step_size: float
+) -> Path:
     """The simplified string method: from the straight line x_k = a + (k/P)·(b - a), k = 0..P, repeat
 
         1.  x_k ← x_k - (h/2)·∇U(x_k)                                for 0 < k < P; the ends stay
@@ -50,12 +52,23 @@ def string(potential: Energy, a: Tensor, b: Tensor, num_points: int, num_steps: 
     num_points   P + 1, ends included
     step_size    h, as a sampler's
     """
-    require(a.shape == b.shape, f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}, must be the same")
-    require(num_points >= 3, f"num_points is {num_points}, must be at least 3: two ends and one between them")
+    require(
+        a.shape == b.shape,
+        f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}, must be the same",
+    )
+    require(
+        num_points >= 3,
+        f"num_points is {num_points}, must be at least 3: two ends and one between them",
+    )
     require(num_steps >= 0, f"num_steps is {num_steps}, must not be negative")
     require(step_size > 0, f"step_size is {step_size}, must be > 0; it is that of a sampler")
-    require(bool((a != b).any()), "the two ends are the same point: there is nothing between them; give two")
-    share = torch.linspace(0, 1, num_points, dtype=a.dtype, device=a.device).view(-1, *[1] * a.dim())
+    require(
+        bool((a != b).any()),
+        "the two ends are the same point: there is nothing between them; give two",
+    )
+    share = torch.linspace(0, 1, num_points, dtype=a.dtype, device=a.device).view(
+        -1, *[1] * a.dim()
+    )
     x = torch.lerp(a.expand(num_points, *a.shape), b.expand(num_points, *b.shape), share)
     x[0], x[-1] = a, b
     straight, moved = values(potential, x), 0.0
@@ -79,7 +92,9 @@ def equally_spaced(x: Tensor) -> Tensor:
     wanted = torch.linspace(0, 1, len(x), dtype=length.dtype, device=x.device) * length[-1]
     right = torch.searchsorted(length, wanted).clamp(1, len(x) - 1)
     before, after = length[right - 1], length[right]
-    share = ((wanted - before) / (after - before)).nan_to_num(0.0)[:, None]  # two points in one place: any share
+    share = ((wanted - before) / (after - before)).nan_to_num(0.0)[
+        :, None
+    ]  # two points in one place: any share
     new = torch.lerp(flat[right - 1], flat[right], share).to(x).reshape(x.shape)
     new[0], new[-1] = x[0], x[-1]
     return new

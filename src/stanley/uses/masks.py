@@ -13,7 +13,10 @@ HALVES = ("left-half", "right-half", "top-half", "bottom-half")
 def box_mask(left: int, top: int, width: int, height: int, shape: tuple[int, int]) -> Tensor:
     """The rectangle of width × height pixels whose top left pixel is (left, top), counted from 0."""
     rows, columns = shape
-    require(width >= 1 and height >= 1, f"mask box is {width}×{height} pixels wide and high, must be at least 1×1")
+    require(
+        width >= 1 and height >= 1,
+        f"mask box is {width}×{height} pixels wide and high, must be at least 1×1",
+    )
     inside = left >= 0 and top >= 0 and left + width <= columns and top + height <= rows
     require(
         inside,

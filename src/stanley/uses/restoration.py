@@ -19,7 +19,10 @@ def restoration_scores(
     scores: dict[str, dict[str, Any]] = {}
     large = min(truth.shape[-2:]) >= WINDOW
     for name, x in estimates.items():
-        scores[name] = {"psnr": spread(psnr(x, truth, where=where)), "ssim": spread(ssim(x, truth)) if large else None}
+        scores[name] = {
+            "psnr": spread(psnr(x, truth, where=where)),
+            "ssim": spread(ssim(x, truth)) if large else None,
+        }
     return scores
 
 

@@ -49,14 +49,19 @@ class Outside:
     detection: dict[str, Detection]  # for each score, against `inside`; empty without
 
 
-def outside(potential: Energy, x: Tensor, held_out: Tensor | None = None, inside: Tensor | None = None) -> Outside:
+def outside(
+    potential: Energy, x: Tensor, held_out: Tensor | None = None, inside: Tensor | None = None
+) -> Outside:
     """How far outside points (N, *event) lie.
 
     held_out   data that the energy was not trained on, among which the energies are ranked
     inside     what counts as inside when the points are told from it; may be `held_out` itself
     """
     fewest = None if inside is None else min(len(x), len(inside))
-    require(fewest is None or fewest >= 2, f"{fewest} point on one side, AUROC needs 2 on each; give more")
+    require(
+        fewest is None or fewest >= 2,
+        f"{fewest} point on one side, AUROC needs 2 on each; give more",
+    )
     of_x = score(potential, x)
     of_held_out = None if held_out is None else score(potential, held_out)
     same = inside is held_out

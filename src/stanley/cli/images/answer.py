@@ -41,14 +41,20 @@ class Answer:
         make_folder(self.folder)
         make_room(self.record, self.asked, beside=answer_files(self.folder, self.name))
 
-    def report(self, result: dict[str, Any], files: list[Path], lines: list[str], as_json: bool) -> None:
+    def report(
+        self, result: dict[str, Any], files: list[Path], lines: list[str], as_json: bool
+    ) -> None:
         """Write the record and say what was found and written."""
         from stanley.cli.wording import json_ready
 
         value = json_ready({"asked": self.asked} | result)
         write_json(self.record, value)
         files = [*files, self.record]
-        show(value | {"files": [str(f) for f in files]}, as_json, [*lines, *(f"wrote {f}" for f in files)])
+        show(
+            value | {"files": [str(f) for f in files]},
+            as_json,
+            [*lines, *(f"wrote {f}" for f in files)],
+        )
 
 
 def made_from(model: Trained) -> dict[str, Any]:
@@ -67,7 +73,9 @@ def drawn(draws: Tensor) -> dict[str, Tensor]:
     return {f"draw {k + 1}": draws[:, k] for k in range(min(4, draws.shape[1]))}
 
 
-def restoration(model: Trained, asked: dict[str, Any], steps: int, seed: int, folder: Path) -> Answer:
+def restoration(
+    model: Trained, asked: dict[str, Any], steps: int, seed: int, folder: Path
+) -> Answer:
     """The answer to an inpainting or a denoising, with a name that says of what."""
     use, images = asked["use"], asked["images"]
     noise = f"{'flow' if asked.get('flow') else 'noise'}-{asked.get('noise')}"
@@ -109,7 +117,8 @@ def report_restoration(
         lines.append(f"the picture shows the first {SHOWN} of {num} images, the arrays all")
     for estimate, row in (scores or {}).items():
         parts = [
-            f"{label} {value['mean']:.3f}{unit}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")
+            f"{label} {value['mean']:.3f}{unit}"
+            + ("" if value["sd"] is None else f" ± {value['sd']:.3f} (sd)")
             for label, value, unit in ((psnr, row["psnr"], " dB"), ("SSIM", row["ssim"], ""))
             if value is not None and value["mean"] is not None
         ]

@@ -12,7 +12,8 @@ from stanley.cli.flags import Device, Json, Seed, WarmUp, Whole
 from stanley.cli.images.answer import Answer, made_from, sampler_numbers
 from stanley.cli.images.request import model_of, prepare, split_words
 from stanley.cli.names import file_name, folder_for
-from stanley.errors import StanleyError, require
+from stanley.cli.values import number
+from stanley.errors import require
 
 
 def compose(
@@ -24,17 +25,25 @@ def compose(
             help="Runs on points of one shape, and flags of the sampler as for stanley sample.",
         ),
     ],
-    weights: Annotated[str | None, Parameter(help="A number for each run, such as 1,0.5. [default: all 1]")] = None,
+    weights: Annotated[
+        str | None, Parameter(help="A number for each run, such as 1,0.5. [default: all 1]")
+    ] = None,
     num: Annotated[Whole, Parameter(help="Number of chains, each of which gives one sample.")] = 64,
     steps: Annotated[
-        Whole | None, Parameter(help="Chain steps. [default: the most that any of the runs takes from noise]")
+        Whole | None,
+        Parameter(help="Chain steps. [default: the most that any of the runs takes from noise]"),
     ] = None,
     warm_up: WarmUp = 500,
     pretrained: Annotated[
-        str | None, Parameter(help="A model that comes with the library, put before the runs: mnist or cifar10.")
+        str | None,
+        Parameter(
+            help="A model that comes with the library, put before the runs: mnist or cifar10."
+        ),
     ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, Parameter(help="Folder to write to. [default: composed/RUN1-RUN2]")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Folder to write to. [default: composed/RUN1-RUN2]")
+    ] = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -55,13 +64,18 @@ def compose(
     from stanley.uses.composition import require_same_shape
 
     names, fields = split_words(words)
-    require(len(names) + (pretrained is not None) >= 2, "give two runs or more to compose: stanley compose RUN1 RUN2")
+    require(
+        len(names) + (pretrained is not None) >= 2,
+        "give two runs or more to compose: stanley compose RUN1 RUN2",
+    )
     models = [model_of(None, pretrained, None, device)] if pretrained is not None else []
     models += [model_of(Path(name), None, None, device) for name in names]
     called = ([pretrained] if pretrained is not None else []) + names
     require_same_shape([(name, m.event_shape) for name, m in zip(called, models, strict=True)])
     numbers = [] if weights is None else [number(w.strip()) for w in weights.split(",")]
-    require(None not in numbers, f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5")
+    require(
+        None not in numbers, f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5"
+    )
     given = tuple(float(n or 0) for n in numbers)
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
@@ -69,23 +83,41 @@ def compose(
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, is_adjusted(first.sampler) and not fields
     if not sizes and not tune:
-        model = replace(first, sampler=sampler_of_sum([m.sampler for m in models], potential.weights))
+        model = replace(
+            first, sampler=sampler_of_sum([m.sampler for m in models], potential.weights)
+        )
     ready, asked_sampler = prepare(
-        model, fields, potential, first.starts(num, "noise", generator), warm_up, generator, tune=tune
+        model,
+        fields,
+        potential,
+        first.starts(num, "noise", generator),
+        warm_up,
+        generator,
+        tune=tune,
     )
     steps = max(m.default_steps("noise") for m in models) if steps is None else steps
     parts = [made_from(m) | {"weight": w} for m, w in zip(models, potential.weights, strict=True)]
-    asked = {"use": "compose", "parts": parts, "num": num, "steps": steps, "seed": seed} | asked_sampler
+    asked = {
+        "use": "compose",
+        "parts": parts,
+        "num": num,
+        "steps": steps,
+        "seed": seed,
+    } | asked_sampler
     parts_named = "-".join(file_name(Path(c).name) for c in called)
     folder = out or folder_for("composed", parts_named, None)
     name = f"compose-{parts_named}-n{num}-seed{seed}"
     answer = Answer(folder, name, asked)
     fitting = potential_for(ready.sampler, potential)
-    chains = run_chains(ready.sampler, fitting, ready.x, steps, generator=generator, progress=sys.stderr.isatty())
+    chains = run_chains(
+        ready.sampler, fitting, ready.x, steps, generator=generator, progress=sys.stderr.isatty()
+    )
     answer.make_room()
     files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
     lost = int(chains.info.nonfinite.sum())
     lines = [how_it_went(ready, chains.info)]
     if lost:
-        lines.append(f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted one")
+        lines.append(
+            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted one"
+        )
     answer.report(sampler_numbers(ready, chains.info), files, lines, json_)

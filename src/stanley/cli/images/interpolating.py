@@ -16,13 +16,18 @@ def interpolate(
     *words: Annotated[
         str,
         Parameter(
-            name="RUN A B", allow_leading_hyphen=True, help="A run, and the two pictures at the ends of the path."
+            name="RUN A B",
+            allow_leading_hyphen=True,
+            help="A run, and the two pictures at the ends of the path.",
         ),
     ],
-    points: Annotated[Whole, Parameter(help="Number of images on the path, both ends included.")] = 9,
+    points: Annotated[
+        Whole, Parameter(help="Number of images on the path, both ends included.")
+    ] = 9,
     steps: Annotated[Whole, Parameter(help="Number of relaxation steps.")] = 200,
     step_size: Annotated[
-        Real | None, Parameter(help="Step size h of x - (h/2)∇U. [default: that of the run's sampler]")
+        Real | None,
+        Parameter(help="Step size h of x - (h/2)∇U. [default: that of the run's sampler]"),
     ] = None,
     resize: Resize = False,
     pretrained: Pretrained = None,
@@ -43,22 +48,36 @@ def interpolate(
     from stanley.types import in_float32
     from stanley.uses import string
 
-    refuse_flags(words, "interpolate", "goes between two picture files, without a sampler, by steps of --step-size")
+    refuse_flags(
+        words,
+        "interpolate",
+        "goes between two picture files, without a sampler, by steps of --step-size",
+    )
     model, (a, b), _ = request(words, ("A.png", "B.png"), pretrained, None, weights, device)
-    require(a is not None and b is not None and a.is_file() and b.is_file(), f"{a} and {b}: give two picture files")
+    require(
+        a is not None and b is not None and a.is_file() and b.is_file(),
+        f"{a} and {b}: give two picture files",
+    )
     (x_a, from_a, _), (x_b, from_b, _) = (images_of(model, end, None, resize) for end in (a, b))
     h = float(model.sampler.step_size) if step_size is None else step_size
     found = string(in_float32(model.potential), x_a[0], x_b[0], points, steps, h)
     ends = {"from": from_a["images"][0], "to": from_b["images"][0]}
     sums = {"from_sha256": from_a["sha256"], "to_sha256": from_b["sha256"]}
-    asked = made_from(model) | {"use": "interpolate", "points": points, "steps": steps, "step_size": h} | ends | sums
+    asked = (
+        made_from(model)
+        | {"use": "interpolate", "points": points, "steps": steps, "step_size": h}
+        | ends
+        | sums
+    )
     folder = out or home(model, pretrained, "interpolated")
     name = f"interpolate-{a.stem}-{b.stem}" if a and b else "interpolate"
     answer = Answer(folder, name, asked)
     answer.make_room()
     share = torch.linspace(0, 1, points, device=x_a.device).view(-1, 1, 1, 1)
     rows = torch.stack([found.points, torch.lerp(x_a, x_b, share)])
-    table = picture_table(to_bytes(rows).cpu().numpy(), [f"{s:.2f}" for s in share.flatten()], ("relaxed", "straight"))
+    table = picture_table(
+        to_bytes(rows).cpu().numpy(), [f"{s:.2f}" for s in share.flatten()], ("relaxed", "straight")
+    )
     files = [
         write_array(found.points, folder, name),
         save(table, folder / f"{name}.png"),

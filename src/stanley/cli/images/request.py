@@ -24,15 +24,23 @@ if TYPE_CHECKING:
 NAMED = 10  # skipped files that a warning names
 
 
-def model_of(run: Path | None, pretrained: str | None, weights: Weights | None, device: str) -> Trained:
+def model_of(
+    run: Path | None, pretrained: str | None, weights: Weights | None, device: str
+) -> Trained:
     """A run's newest checkpoint, or a shipped model; one of the two."""
     from stanley.models.trained import load
 
-    require(run is None or pretrained is None, f"both a run ({run}) and --pretrained {pretrained} are given; give one")
+    require(
+        run is None or pretrained is None,
+        f"both a run ({run}) and --pretrained {pretrained} are given; give one",
+    )
     if pretrained is not None:
         from stanley.models.packing import pretrained as shipped
 
-        require(weights is None, f"--weights {weights} changes nothing here: only a run has averaged and raw weights")
+        require(
+            weights is None,
+            f"--weights {weights} changes nothing here: only a run has averaged and raw weights",
+        )
         return shipped(pretrained, device=device)
     require(run is not None, "give a run directory, or --pretrained NAME")
     assert run is not None
@@ -58,7 +66,10 @@ def refuse_flags(words: Sequence[str], command: str, why: str) -> None:
 
     flags = split_words(words)[1]
     flag = flags[0].partition("=")[0] if flags else ""
-    require(not flags, f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its flags)")
+    require(
+        not flags,
+        f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its flags)",
+    )
 
 
 def request(
@@ -101,9 +112,16 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
     if held_out is not None:
         require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
         require(not resize, "--resize changes nothing for --held-out images; leave it out")
-        x, names, skipped = held_out_images(model, held_out), [f"held-out {k}" for k in range(held_out)], []
+        x, names, skipped = (
+            held_out_images(model, held_out),
+            [f"held-out {k}" for k in range(held_out)],
+            [],
+        )
         sizes = frozenset()
-        require(len(x) == held_out, f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer")
+        require(
+            len(x) == held_out,
+            f"--held-out is {held_out}, the data hold {len(x)} held-out images; ask for fewer",
+        )
     else:
         assert source is not None
         found = read_pictures(source, model.event_shape, resize=resize)

@@ -45,12 +45,18 @@ def inpaint(
     ],
     held_out: HeldOut = None,
     num: PerImage = None,
-    start: Annotated[Literal["noise", "bank"], Parameter(help="What the chains start from under the mask.")] = "noise",
+    start: Annotated[
+        Literal["noise", "bank"], Parameter(help="What the chains start from under the mask.")
+    ] = "noise",
     steps: Steps = None,
     warm_up: WarmUp = 500,
     damaged: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="The pixels under the mask are damaged: compute no scores."),
+        Parameter(
+            negative="",
+            show_default=False,
+            help="The pixels under the mask are damaged: compute no scores.",
+        ),
     ] = False,
     resize: Resize = False,
     pretrained: Pretrained = None,
@@ -73,7 +79,9 @@ def inpaint(
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
-    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
+    model, (source,), fields = request(
+        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+    )
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
@@ -81,7 +89,12 @@ def inpaint(
     x0 = model.starts(num * len(images), start, generator)
     clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
     ready, asked_sampler = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
-    asked = {"use": "inpaint", "mask": mask, "unknown_pixels": int(unknown.sum()), "chains_per_image": num}
+    asked = {
+        "use": "inpaint",
+        "mask": mask,
+        "unknown_pixels": int(unknown.sum()),
+        "chains_per_image": num,
+    }
     asked["start"] = start
     folder = out or home(model, pretrained, "inpainted")
     answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
@@ -116,7 +129,10 @@ def denoise(
         ),
     ],
     noise: Annotated[
-        Real, Parameter(help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels.")
+        Real,
+        Parameter(
+            help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels."
+        ),
     ],
     clean: Annotated[
         bool,
@@ -128,7 +144,11 @@ def denoise(
     ] = False,
     flow: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Go down to a mode of the posterior instead of sampling it."),
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Go down to a mode of the posterior instead of sampling it.",
+        ),
     ] = False,
     held_out: HeldOut = None,
     num: PerImage = None,
@@ -156,20 +176,42 @@ def denoise(
     from stanley.uses import Noisy, restoration_scores
     from stanley.uses import denoise as clean_up
 
-    require(not flow or num in (None, 1), f"--flow draws nothing: its {num} chains would be one; leave out --num")
-    model, (source,), fields = request(words, ("IMAGE",), pretrained, held_out, weights, device, data_root)
-    num, steps = (1 if flow else 4) if num is None else num, model.default_steps("noise") if steps is None else steps
+    require(
+        not flow or num in (None, 1),
+        f"--flow draws nothing: its {num} chains would be one; leave out --num",
+    )
+    model, (source,), fields = request(
+        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+    )
+    num, steps = (
+        (1 if flow else 4) if num is None else num,
+        model.default_steps("noise") if steps is None else steps,
+    )
     images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
     generator = stream(seed, "denoise", device=images.device)
-    y = images + noise * torch.randn(images.shape, generator=generator, device=images.device) if clean else images
+    y = (
+        images + noise * torch.randn(images.shape, generator=generator, device=images.device)
+        if clean
+        else images
+    )
     posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
-    ready, asked_sampler = prepare(model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator)
+    ready, asked_sampler = prepare(
+        model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator
+    )
     if flow:
         from dataclasses import replace
 
-        ready = replace(ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed)
-    asked = {"use": "denoise", "noise": noise, "noise_added": clean, "flow": flow, "chains_per_image": num}
+        ready = replace(
+            ready, sampler=GradientDescent(float(ready.sampler.step_size)), x=posterior.observed
+        )
+    asked = {
+        "use": "denoise",
+        "noise": noise,
+        "noise_added": clean,
+        "flow": flow,
+        "chains_per_image": num,
+    }
     folder = out or home(model, pretrained, "denoised")
     answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
     restored = clean_up(
@@ -184,8 +226,12 @@ def denoise(
     )
     scores = None
     if clean:
-        estimates = {"noisy": y, "mean": restored.mean} | ({} if flow else {"draw": restored.draws[:, 0]})
+        estimates = {"noisy": y, "mean": restored.mean} | (
+            {} if flow else {"draw": restored.draws[:, 0]}
+        )
         scores = restoration_scores(estimates, images)
-    columns = {"noisy": y} | ({"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws))
+    columns = {"noisy": y} | (
+        {"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws)
+    )
     columns |= {"truth": images} if clean else {}
     report_restoration(answer, ready, restored, columns, scores, json_, "PSNR")

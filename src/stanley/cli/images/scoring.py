@@ -12,8 +12,8 @@ from cyclopts import Parameter
 
 from stanley.cli.flags import DataRoot, Device, Json, Pretrained, Resize, WeightsOfRun
 from stanley.cli.images.answer import Answer, made_from
-from stanley.cli.printable import cell
 from stanley.cli.images.request import home, images_of, refuse_flags, request
+from stanley.cli.printable import cell
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
@@ -24,10 +24,16 @@ HELD_OUT = 2000  # images of the run, at most, among which percentiles are
 
 def ood(
     *words: Annotated[
-        str, Parameter(name="RUN FOLDER", allow_leading_hyphen=True, help="A run, and a picture or a folder of them.")
+        str,
+        Parameter(
+            name="RUN FOLDER",
+            allow_leading_hyphen=True,
+            help="A run, and a picture or a folder of them.",
+        ),
     ],
     out: Annotated[
-        Path | None, Parameter(help="CSV file to write. [default: RUN/ood/FOLDER.csv, or ood/NAME/FOLDER.csv]")
+        Path | None,
+        Parameter(help="CSV file to write. [default: RUN/ood/FOLDER.csv, or ood/NAME/FOLDER.csv]"),
     ] = None,
     against: Annotated[
         str | None,
@@ -68,19 +74,29 @@ def ood(
         require(against != "held-out", f"--against held-out: {error}")
         data = model.config.data
         missing = getattr(data, "root", "") is None
-        why = f"the model's {data.kind} data are not at hand; pass --data.root DIR" if missing else str(error)
+        why = (
+            f"the model's {data.kind} data are not at hand; pass --data.root DIR"
+            if missing
+            else str(error)
+        )
     if against == "held-out":
         inside = held_out
     elif against is not None:
         inside, inside_origin, _ = images_of(model, Path(against), None, resize)
     found = outside(in_float32(model.potential), images, held_out, inside)
 
-    answer = Answer(out.parent, out.stem, made_from(model) | {"use": "ood", "against": against} | origin)
+    answer = Answer(
+        out.parent, out.stem, made_from(model) | {"use": "ood", "against": against} | origin
+    )
     answer.make_room()
     write_atomic(out, table_of(origin["images"], found).encode())
     groups = {"held-out": found.held_out, source.name: found.scores}
     if inside_origin is not None:
-        groups = {"held-out": found.held_out, Path(str(against)).name: found.inside, source.name: found.scores}
+        groups = {
+            "held-out": found.held_out,
+            Path(str(against)).name: found.inside,
+            source.name: found.scores,
+        }
     energies = {name: scores.energy.cpu() for name, scores in groups.items() if scores is not None}
     files = [out, save(energy_histograms(energies, label="U = E/T"), out.with_suffix(".png"))]
 
@@ -93,7 +109,9 @@ def ood(
     if found.detection:
         lines.append(f"outside: {source.name}, inside: {against}; high scores mean outside")
     for score, numbers in found.detection.items():
-        lines.append(f"{score:<10} " + "   ".join(f"{k} {v:.4g}" for k, v in asdict(numbers).items()))
+        lines.append(
+            f"{score:<10} " + "   ".join(f"{k} {v:.4g}" for k, v in asdict(numbers).items())
+        )
     answer.report(result, files, lines, json_)
 
 
