@@ -1,11 +1,13 @@
-"""What each piece of a training recipe does on its own: MNIST at 14×14, one option changed at a time.
+"""What each piece of a training recipe does on its own: MNIST at 14×14, one option changed at a
+time.
 
     python benchmarks/ablation.py --data-root DIR --seeds 2 --json benchmarks/ablation.json
 
-Every row is the base with one change, trained by the same number of iterations, so not by the same time: seconds are
-given. Score: Fréchet distance to 10,000 training images in 8×8 pixels (not FID) of `--num` chains, in float32, averaged
-weights: `fresh` after 10·K steps from noise, `long` after `--long` steps from noise, `bank` the bank as it is.
-`floor` is the score of as many held-out images. A run that diverges is counted, not replaced.
+Every row is the base with one change, trained by the same number of iterations, so not by the same
+time: seconds are given. Score: Fréchet distance to 10,000 training images in 8×8 pixels (not FID)
+of `--num` chains, in float32, averaged weights: `fresh` after 10·K steps from noise, `long` after
+`--long` steps from noise, `bank` the bank as it is. `floor` is the score of as many held-out
+images. A run that diverges is counted, not replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +27,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stanley import Augment, ConvNet, Growth, Langevin, ResNet, Stanley, StanleyError, TrainConfig, load, recipe, train
+from stanley import (
+    Augment,
+    ConvNet,
+    Growth,
+    Langevin,
+    ResNet,
+    Stanley,
+    StanleyError,
+    TrainConfig,
+    load,
+    recipe,
+    train,
+)
 from stanley.data import MNIST, centre
 from stanley.metrics import FeatureStatistics, PixelFeatures, frechet
 from stanley.samplers import MALA, RobbinsMonro
@@ -86,7 +100,11 @@ def changes(config: TrainConfig) -> dict[str, dict[str, Any]]:
 
 def distance(x: Tensor, data: FeatureStatistics) -> float | None:
     x = x[x.flatten(1).isfinite().all(1)]
-    return round(frechet(FeatureStatistics.of(x.split(1000), FEATURES), data).value, 3) if len(x) > 64 else None
+    return (
+        round(frechet(FeatureStatistics.of(x.split(1000), FEATURES), data).value, 3)
+        if len(x) > 64
+        else None
+    )
 
 
 def score(config: TrainConfig, data: FeatureStatistics, num: int, long: int) -> dict[str, Any]:
@@ -96,7 +114,8 @@ def score(config: TrainConfig, data: FeatureStatistics, num: int, long: int) -> 
         try:
             run = train(config, Path(folder) / "run", device="cpu")
         except StanleyError as error:
-            return {"failure": ":".join(str(error).split(":")[:2])}  # what happened, without the advice
+            # what happened, without the advice
+            return {"failure": ":".join(str(error).split(":")[:2])}
         row["cpu_seconds"] = round(time.process_time() - began, 1)
         model = load(run, device="cpu")
         fresh = model.sample(num, steps=model.default_steps("noise"), start="noise", seed=1).x
@@ -108,14 +127,20 @@ def score(config: TrainConfig, data: FeatureStatistics, num: int, long: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--num", type=int, default=256)
-    parser.add_argument("--long", type=int, default=0, help="steps of long chains; 0 leaves them out")
+    parser.add_argument(
+        "--long", type=int, default=0, help="steps of long chains; 0 leaves them out"
+    )
     parser.add_argument("--only", nargs="+", help="names of rows")
-    parser.add_argument("--json", type=Path, required=True, help="record; rows that it holds are not run again")
+    parser.add_argument(
+        "--json", type=Path, required=True, help="record; rows that it holds are not run again"
+    )
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -125,12 +150,16 @@ def main() -> None:
     data = FeatureStatistics.of([centre(loaded.train[:10_000])], FEATURES)
     setting = {"steps": arguments.steps, "num": arguments.num, "long": arguments.long}
     setting |= {"floor": distance(centre(loaded.test[: arguments.num]), data)}
-    setting |= {"machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}, 1 thread"}
+    setting |= {
+        "machine": f"{platform.machine()}, {platform.system()}, torch {torch.__version__}, 1 thread"
+    }
     record: dict[str, Any] = {"setting": setting, "rows": []}
     if arguments.json.exists():
         record = json.loads(arguments.json.read_text())
         if record["setting"] != setting:
-            sys.exit(f"{arguments.json} holds another setting, {record['setting']}; name another file")
+            sys.exit(
+                f"{arguments.json} holds another setting, {record['setting']}; name another file"
+            )
     done = {(row["change"], row["seed"]) for row in record["rows"]}
     named = changes(config)
     for seed in range(arguments.seeds):
@@ -138,7 +167,9 @@ def main() -> None:
             if (name, seed) in done:
                 continue
             row = {"change": name, "seed": seed}
-            row |= score(replace(config, seed=seed, **named[name]), data, arguments.num, arguments.long)
+            row |= score(
+                replace(config, seed=seed, **named[name]), data, arguments.num, arguments.long
+            )
             print(row, file=sys.stderr)
             record["rows"].append(row)
             arguments.json.write_text(json.dumps(record, indent=1) + "\n")
@@ -147,17 +178,28 @@ def main() -> None:
 
 def table(record: dict[str, Any]) -> str:
     """Mean of the seeds and half their range, as Markdown."""
-    scores = [name for name in ("fresh", "long", "bank") if any(name in row for row in record["rows"])]
-    lines = ["| change | seeds | " + " | ".join(scores) + " | CPU s |", "|---" * (len(scores) + 3) + "|"]
+    scores = [
+        name for name in ("fresh", "long", "bank") if any(name in row for row in record["rows"])
+    ]
+    lines = [
+        "| change | seeds | " + " | ".join(scores) + " | CPU s |",
+        "|---" * (len(scores) + 3) + "|",
+    ]
     for name in dict.fromkeys(row["change"] for row in record["rows"]):
         rows = [row for row in record["rows"] if row["change"] == name]
         good = [row for row in rows if "failure" not in row]
-        cells = [name, f"{len(rows)}" + (f", {len(rows) - len(good)} diverged" if len(good) < len(rows) else "")]
+        cells = [
+            name,
+            f"{len(rows)}"
+            + (f", {len(rows) - len(good)} diverged" if len(good) < len(rows) else ""),
+        ]
         for score_name in scores:
             found = [row[score_name] for row in good if row.get(score_name) is not None]
             half = (max(found) - min(found)) / 2 if found else 0
             cells.append(f"{statistics.mean(found):.2f} ± {half:.2f}" if found else "–")
-        cells.append(f"{statistics.mean([row['cpu_seconds'] for row in good]):.0f}" if good else "–")
+        cells.append(
+            f"{statistics.mean([row['cpu_seconds'] for row in good]):.0f}" if good else "–"
+        )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

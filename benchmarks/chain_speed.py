@@ -1,14 +1,19 @@
-"""What one chain step costs, as ratios of interleaved runs: here, in other libraries, and the floor below both.
+"""What one chain step costs, as ratios of interleaved runs: here, in other libraries, and the floor
+below both.
 
-    make bench                                              # prints the tables, keeps runs/chain_speed.json
+    make bench                                              # prints the tables, keeps
+                                                            runs/chain_speed.json
     python benchmarks/chain_speed.py --json FILE --quick    # fewer cases; keeps the numbers
 
-floor       network forward and torch.autograd.grad to the input, nothing else: what no eager sampler can beat
-script      the loop of common training scripts: E.sum().backward() with the weights' gradients left on
-Each round times every contender once, in a shuffled order, in CPU seconds of this process; a ratio is the median over
-rounds of contender / floor of the same round, with its quartiles. Peers (the `bench` extra) are timed where they are
-installed, at the same number of gradients. Compilation is timed apart: before each case every contender makes one chain
-of the length that is timed. blackjax runs the same weights in jax, all steps in one program.
+floor       network forward and torch.autograd.grad to the input, nothing else: what no eager
+            sampler can beat
+script      the loop of common training scripts: E.sum().backward() with the weights' gradients left
+            on
+Each round times every contender once, in a shuffled order, in CPU seconds of this process; a ratio
+is the median over rounds of contender / floor of the same round, with its quartiles. Peers (the
+`bench` extra) are timed where they are installed, at the same number of gradients. Compilation is
+timed apart: before each case every contender makes one chain of the length that is timed. blackjax
+runs the same weights in jax, all steps in one program.
 """
 
 from __future__ import annotations
@@ -71,7 +76,9 @@ def script(energy: Any, x0: Tensor, gradients: int) -> None:
 def chains(sampler: Any, execution: str = "eager") -> Run:
     def run(energy: Any, x0: Tensor, gradients: int) -> None:
         generator = torch.Generator().manual_seed(0)
-        stanley.run_chains(sampler, energy, x0, gradients - 1, generator=generator, execution=execution)
+        stanley.run_chains(
+            sampler, energy, x0, gradients - 1, generator=generator, execution=execution
+        )
 
     return run
 
@@ -133,7 +140,9 @@ def peers() -> dict[str, Run]:
             return jax.jit(lambda x, keys: jax.lax.scan(step, x, keys)[0])
 
         def with_blackjax(energy: Any, x0: Tensor, gradients: int) -> None:
-            program = programs.get(id(energy)) or programs.setdefault(id(energy), program_of(energy))
+            program = programs.get(id(energy)) or programs.setdefault(
+                id(energy), program_of(energy)
+            )
             keys = jax.random.split(jax.random.key(0), gradients)
             program(jax.numpy.asarray(x0.numpy()), keys).block_until_ready()
 
@@ -144,7 +153,9 @@ def peers() -> dict[str, Run]:
 
 
 def in_jax(energy: Any) -> Callable[[Any], Any]:
-    """The same network with the same weights in jax: linear layers and SiLU, one after the other."""
+    """The same network with the same weights in jax: linear layers and SiLU,
+    one after the other.
+    """
     import jax
 
     def array(t: Tensor) -> Any:
@@ -187,7 +198,8 @@ def ratios(names: list[str], rounds: int) -> list[dict[str, Any]]:
         (energy, x0), (*_, gradients, share) = built(case), CASES[case]
         runs, first = contenders(), {}
         if x0.dim() > 2:
-            runs.pop("blackjax SGLD", None)  # convolutions in a compiled loop: 51 times the floor on a CPU
+            # convolutions in a compiled loop: 51 times the floor on a CPU
+            runs.pop("blackjax SGLD", None)
         for name, run in runs.items():  # warm up; the first compiled step compiles
             began = time.perf_counter()
             run(energy, x0, gradients)
@@ -197,9 +209,21 @@ def ratios(names: list[str], rounds: int) -> list[dict[str, Any]]:
             for name in random.sample(list(runs), len(runs)):
                 times[name].append(timed(runs[name], energy, x0, gradients))
         for name, found in times.items():
-            low, median, high = statistics.quantiles([t / b for t, b in zip(found, times["floor"], strict=True)])
-            row = {"case": case, "run": name, "ratio": median, "q1": low, "q3": high, "rounds": len(found)}
-            row |= {"ms_per_gradient": 1e3 * statistics.median(found) / gradients, "first_call_s": first[name]}
+            low, median, high = statistics.quantiles(
+                [t / b for t, b in zip(found, times["floor"], strict=True)]
+            )
+            row = {
+                "case": case,
+                "run": name,
+                "ratio": median,
+                "q1": low,
+                "q3": high,
+                "rounds": len(found),
+            }
+            row |= {
+                "ms_per_gradient": 1e3 * statistics.median(found) / gradients,
+                "first_call_s": first[name],
+            }
             rows.append(row)
             show(row)
         print()
@@ -209,27 +233,42 @@ def ratios(names: list[str], rounds: int) -> list[dict[str, Any]]:
 def show(row: dict[str, Any]) -> None:
     spread = f"{row['ratio']:.2f} ({row['q1']:.2f}-{row['q3']:.2f})"
     first = f"   first call {row['first_call_s']:.0f} s" if "compiled" in row["run"] else ""
-    print(f"{row['case']:<24}{row['run']:<22}{row['ms_per_gradient']:>9.3f}{spread:>22}{first}", flush=True)
+    print(
+        f"{row['case']:<24}{row['run']:<22}{row['ms_per_gradient']:>9.3f}{spread:>22}{first}",
+        flush=True,
+    )
 
 
 CHAINS = """
 import sys, time, torch, stanley
 from stanley.device import peak_memory
 width, chains, steps, chunk = map(int, sys.argv[1:])
-energy = stanley.networks.build_energy(stanley.ConvNet(width=width), (3, 32, 32), seed=0).requires_grad_(False)
+network = stanley.ConvNet(width=width)
+energy = stanley.networks.build_energy(network, (3, 32, 32), seed=0).requires_grad_(False)
 x = torch.rand(chains, 3, 32, 32) * 2 - 1
 potential = stanley.Chunked(energy, chunk) if chunk else energy
 began = time.process_time()
-stanley.run_chains(stanley.Langevin(1e-4), potential, x, steps, generator=torch.Generator().manual_seed(0))
+generator = torch.Generator().manual_seed(0)
+stanley.run_chains(stanley.Langevin(1e-4), potential, x, steps, generator=generator)
 print(time.process_time() - began, peak_memory(x.device))
 """
 
 
 def growth() -> list[dict[str, float]]:
-    """CPU seconds and peak resident MiB of a process of its own: against K, chains, width, and in chunks."""
+    """CPU seconds and peak resident MiB of a process of its own: against K, chains, width,
+    and in chunks.
+    """
     found = []
     base = {"width": 32, "chains": 64, "steps": 10, "chunk": 0}
-    changes = [{}, {"steps": 1}, {"steps": 50}, {"chains": 16}, {"chains": 256}, {"width": 16}, {"width": 64}]
+    changes = [
+        {},
+        {"steps": 1},
+        {"steps": 50},
+        {"chains": 16},
+        {"chains": 256},
+        {"width": 16},
+        {"width": 64},
+    ]
     changes += [{"chains": 256, "chunk": 64}, {"chains": 256, "chunk": 16}]
     for change in changes:
         case = base | change
@@ -251,15 +290,19 @@ CHUNKS = {
 
 
 def in_chunks(rounds: int = 6) -> list[dict[str, Any]]:
-    """Langevin with its gradients taken for some chains at a time, and with weights in plain order of memory: median
-    ratio to the floor of the same round."""
+    """Langevin with its gradients taken for some chains at a time, and with weights in plain order
+    of memory: median ratio to the floor of the same round."""
     found = []
     for case, sizes in CHUNKS.items():
         (energy, x0), gradients = built(case), CASES[case][3]
-        potentials = {"floor": energy, "all": energy} | {str(n): stanley.Chunked(energy, n) for n in sizes}
+        potentials = {"floor": energy, "all": energy} | {
+            str(n): stanley.Chunked(energy, n) for n in sizes
+        }
         if x0.dim() > 2:
             potentials["plain"] = copy.deepcopy(energy).to(memory_format=torch.contiguous_format)
-        runs = {name: floor if name == "floor" else chains(stanley.Langevin(H)) for name in potentials}
+        runs = {
+            name: floor if name == "floor" else chains(stanley.Langevin(H)) for name in potentials
+        }
         for name, run in runs.items():
             run(potentials[name], x0, 2)  # warm up
         times: dict[str, list[float]] = {name: [] for name in runs}
@@ -274,8 +317,12 @@ def in_chunks(rounds: int = 6) -> list[dict[str, Any]]:
 
 
 def training(iterations: int = 3) -> dict[str, float]:
-    """CPU seconds an iteration of the published CIFAR-10 setting, K = 50 and batch 100, on made images."""
-    images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    """CPU seconds an iteration of the published CIFAR-10 setting, K = 50 and batch 100,
+    on made images.
+    """
+    images = torch.randint(
+        0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     config = replace(stanley.recipe("cifar10"), chain_steps=50, batch=100, bank_size=1000)
     data = Dataset(train=images, test=images[:100], flip=True)
     state = TrainState(config, data, World())
@@ -291,7 +338,10 @@ def machine() -> str:
     """The processor's name where the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    cpu = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     return f"{cpu} ({platform.machine()}, {platform.system()})"
 
 
@@ -299,7 +349,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="the small cases alone")
-    parser.add_argument("--chunks", action="store_true", help="gradients in chunks, and plain memory order, alone")
+    parser.add_argument(
+        "--chunks", action="store_true", help="gradients in chunks, and plain memory order, alone"
+    )
     parser.add_argument("--json", help="keep the numbers in this file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -314,11 +366,16 @@ def main() -> None:
     }
     print(f"torch {report['torch']}, {report['threads']} thread(s), {report['machine']}\n")
     print(f"{'case':<24}{'run':<22}{'ms/step':>9}{'/ floor (quartiles)':>22}")
-    report["rows"] = ratios([c for c in CASES if not arguments.quick or c in QUICK], arguments.rounds)
+    report["rows"] = ratios(
+        [c for c in CASES if not arguments.quick or c in QUICK], arguments.rounds
+    )
     if not arguments.quick:
         report["growth"] = growth()
         report["training"] = training()
-        print(f"\ncifar10 as published (K = 50, batch 100): {report['training']['seconds']:.1f} s an iteration")
+        print(
+            f"\ncifar10 as published (K = 50, batch 100): {report['training']['seconds']:.1f} s an"
+            " iteration"
+        )
     if arguments.json:
         Path(arguments.json).parent.mkdir(parents=True, exist_ok=True)
         Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")

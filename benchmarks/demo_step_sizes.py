@@ -2,8 +2,9 @@
 
     python benchmarks/demo_step_sizes.py --jobs 2 > benchmarks/demo_step_sizes.json
 
-Every sampler, every step size of one grid, the same seeds, the demonstration's own budget; score: exact
-KL(data‖model). A run that diverges is a row with a null. The tuning seeds are not the demonstration's seed 0.
+Every sampler, every step size of one grid, the same seeds, the demonstration's own budget; score:
+exact KL(data‖model). A run that diverges is a row with a null. The tuning seeds are not the
+demonstration's seed 0.
 """
 
 from __future__ import annotations
@@ -59,7 +60,12 @@ def main() -> None:
     jobs = [(name, h, seed) for seed in SEEDS for h in GRID for name in SAMPLERS]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(score, jobs))
-    print(json.dumps({"steps": STEPS, "machine": f"{platform.machine()}, {platform.system()}", "rows": rows}, indent=1))
+    print(
+        json.dumps(
+            {"steps": STEPS, "machine": f"{platform.machine()}, {platform.system()}", "rows": rows},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

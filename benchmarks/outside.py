@@ -1,11 +1,13 @@
-"""Does an energy know what it was not trained on? AUROC, AUPR and FPR95 of energy and gradient norm, set by set.
+"""Does an energy know what it was not trained on? AUROC, AUPR and FPR95 of energy and gradient
+norm, set by set.
 
-    python benchmarks/outside.py --pretrained mnist --root DIR [--arrays letters=FILE.npz:x …] [--json FILE]
-    python benchmarks/outside.py --run RUN
+    python benchmarks/outside.py --pretrained mnist --root DIR [--arrays letters=FILE.npz:x …]
+    [--json FILE] python benchmarks/outside.py --run RUN
 
-Inside are held-out images of the model's data; outside are synthetic sets made of them (noise, constant, two images in
-one, pixels permuted), their mirror images upside down and their negatives, and any arrays (n, H, W) or (n, H, W, C) of
-bytes that are named. A high score means outside. n of each, and the standard error of AUROC (DeLong).
+Inside are held-out images of the model's data; outside are synthetic sets made of them (noise,
+constant, two images in one, pixels permuted), their mirror images upside down and their negatives,
+and any arrays (n, H, W) or (n, H, W, C) of bytes that are named. A high score means outside. n of
+each, and the standard error of AUROC (DeLong).
 """
 
 from __future__ import annotations
@@ -22,7 +24,12 @@ from torch import Tensor
 
 import stanley
 from stanley.data import centre
-from stanley.metrics.detection import energy_score, gradient_score, judge_detection, synthetic_out_sets
+from stanley.metrics.detection import (
+    energy_score,
+    gradient_score,
+    judge_detection,
+    synthetic_out_sets,
+)
 from stanley.models.packing import pretrained
 
 
@@ -33,7 +40,9 @@ def array(text: str, shape: tuple[int, ...], num: int) -> tuple[str, Tensor]:
     images = torch.from_numpy(np.load(path)[key][:num])
     images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
     if tuple(images.shape[1:]) != shape:
-        raise SystemExit(f"{name} has images of shape {tuple(images.shape[1:])}, the model knows {shape}")
+        raise SystemExit(
+            f"{name} has images of shape {tuple(images.shape[1:])}, the model knows {shape}"
+        )
     return name, centre(images)
 
 
@@ -48,7 +57,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.pretrained is None) == (arguments.run is None):
         raise SystemExit("give --pretrained NAME or --run RUN")
-    model = pretrained(arguments.pretrained) if arguments.pretrained else stanley.load(arguments.run)
+    model = (
+        pretrained(arguments.pretrained) if arguments.pretrained else stanley.load(arguments.run)
+    )
     data: Any = model.config.data
     if arguments.root:
         data = replace(data, root=arguments.root)
@@ -59,7 +70,9 @@ def main() -> None:
 
     scores = {"energy": energy_score, "gradient norm": gradient_score}
     rows: list[dict[str, Any]] = []
-    print("| outside | n | " + " | ".join(f"{kind}: AUROC | AUPR | FPR95" for kind in scores) + " |")
+    print(
+        "| outside | n | " + " | ".join(f"{kind}: AUROC | AUPR | FPR95" for kind in scores) + " |"
+    )
     print("|---|---|" + "---|" * 3 * len(scores))
     of_inside = {kind: score(model.potential, inside) for kind, score in scores.items()}
     for name, x in outside.items():
@@ -67,11 +80,20 @@ def main() -> None:
         for kind, score in scores.items():
             found = judge_detection(of_inside[kind], score(model.potential, x))
             rows.append({"outside": name, "score": kind} | asdict(found))
-            cells.append(f"{found.auroc:.3f} ± {found.auroc_error:.3f} | {found.aupr_out:.3f} | {found.fpr95:.3f}")
+            cells.append(
+                f"{found.auroc:.3f} ± {found.auroc_error:.3f} | {found.aupr_out:.3f} |"
+                f" {found.fpr95:.3f}"
+            )
         print(f"| {name} | {len(x)} | " + " | ".join(cells) + " |", flush=True)
     if arguments.json:
-        report = {"model": str(arguments.pretrained or arguments.run), "step": model.step, "n_inside": len(inside)}
-        arguments.json.write_text(json.dumps(report | {"torch": torch.__version__, "rows": rows}, indent=1) + "\n")
+        report = {
+            "model": str(arguments.pretrained or arguments.run),
+            "step": model.step,
+            "n_inside": len(inside),
+        }
+        arguments.json.write_text(
+            json.dumps(report | {"torch": torch.__version__, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,36 +1,54 @@
-"""Rings and a mixture in the plane: one budget, one network, and every sampler in its turn to train it; exact scores.
+"""Rings and a mixture in the plane: one budget, one network, and every sampler in its turn to train
+it; exact scores.
 
-    python benchmarks/paper_toys.py                      # runs what the record lacks; stop and go on at any time
+    python benchmarks/paper_toys.py                      # runs what the record lacks; stop and go
+                                                         on at any time
     python benchmarks/paper_toys.py --target rings --only Langevin MALA --seeds 3
-    python benchmarks/paper_toys.py --network leaky-relu # the network of the published presets, all samplers tuned anew
+    python benchmarks/paper_toys.py --network leaky-relu # the network of the published presets, all
+    samplers tuned anew
     python benchmarks/paper_toys.py --sensitivity        # step size × threshold
-    python benchmarks/paper_toys.py --again 1            # reruns reported stacks: must be the same numbers
-    python benchmarks/paper_toys.py --library            # the loop below against stanley.train, step for step
+    python benchmarks/paper_toys.py --again 1            # reruns reported stacks: must be the same
+    numbers
+    python benchmarks/paper_toys.py --library            # the loop below against stanley.train,
+    step for step
     python benchmarks/paper_toys_report.py               # the tables and figures of docs/results.md
 
-Stacks  Networks this small cost their bookkeeping, not their arithmetic, so runs of one sampler are trained side by
-    side: S networks as one batch of matrix products, S·B chains, and h and th a column where runs differ in them. Runs
-    share no weights, data order or chain; they share a stream of random numbers, and with it a stack is what can be
-    rerun. Loss, update, bank, average and limits are those of `stanley.train`: `--library` holds a stack of one to it.
-    Two samplers look across chains: noise-matched Langevin takes its γ̄ over the whole stack (of one h and th), and
-    the last chain of a run borrows its lagged γ from the next run.
-Targets  the rings of the recipe; four Gaussians 5.3 sd apart, so that chains can cross between them: nothing restarts.
-Budget  ITERATIONS of BATCH chains, GRADIENTS gradient evaluations a chain in each, its start included: 6 Langevin
-    steps, 3 midpoint steps (two gradients each), 2 trajectories of 3 leapfrog steps. A random walk takes no gradients;
-    an evaluation of U alone counts as half of one, as in benchmarks/samplers.py, so it makes 13 steps. The update of
-    the weights is the same for all and not counted.
-Same for all  the first weights and the order of the data (by seed), network, optimiser, bank; no adapted step size.
-Tuning  every sampler tries STEP_SIZES (for HMC ε = √h) at full length on seed TUNE_SEED, which is not reported. The
-    best exact KL wins; where all diverge, the one that did so last. Where there is a threshold, each of THRESHOLDS, in
-    units of |∇U|: 1 is the draft's (1.02 in them). `--sensitivity` says what others would have done.
-As published  the draft's constants (h, th, T, learning rate, leaky ReLU of a guessed size), nothing tuned: with its
-    K = 100 the budget is 89 iterations; besides with the K of the others, and with Langevin in STANLEY's place.
-Scores  of the averaged weights: KL(data‖model) and total variation by quadrature; MMD² with one bandwidth for all of
-    samples against held-out data (`data`) and against exact draws from the model's own density (`model`: the gap
-    between what the chains deliver and what the energy says). `fresh` chains start from noise and make CALLS training
-    calls of K steps, a frozen γ anew at each as in training; `bank` is the bank.
-A run that training would stop (|gap| over GAP_LIMIT, chains that leave the data, a number that is not finite) is a row
-with "failure": "diverged"; one whose energy has no finite Z within ±MAX_BOX, "no finite Z". All are counted.
+Stacks  Networks this small cost their bookkeeping, not their arithmetic, so runs of one sampler are
+        trained side by
+    side: S networks as one batch of matrix products, S·B chains, and h and th a column where runs
+    differ in them. Runs share no weights, data order or chain; they share a stream of random
+    numbers, and with it a stack is what can be rerun. Loss, update, bank, average and limits are
+    those of `stanley.train`: `--library` holds a stack of one to it. Two samplers look across
+    chains: noise-matched Langevin takes its γ̄ over the whole stack (of one h and th), and the last
+    chain of a run borrows its lagged γ from the next run.
+Targets  the rings of the recipe; four Gaussians 5.3 sd apart, so that chains can cross between
+         them: nothing restarts.
+Budget  ITERATIONS of BATCH chains, GRADIENTS gradient evaluations a chain in each, its start
+        included: 6 Langevin
+    steps, 3 midpoint steps (two gradients each), 2 trajectories of 3 leapfrog steps. A random walk
+    takes no gradients; an evaluation of U alone counts as half of one, as in
+    benchmarks/samplers.py, so it makes 13 steps. The update of the weights is the same for all and
+    not counted.
+Same for all  the first weights and the order of the data (by seed), network, optimiser, bank; no
+              adapted step size.
+Tuning  every sampler tries STEP_SIZES (for HMC ε = √h) at full length on seed TUNE_SEED, which is
+        not reported. The
+    best exact KL wins; where all diverge, the one that did so last. Where there is a threshold,
+    each of THRESHOLDS, in units of |∇U|: 1 is the draft's (1.02 in them). `--sensitivity` says what
+    others would have done.
+As published  the draft's constants (h, th, T, learning rate, leaky ReLU of a guessed size), nothing
+              tuned: with its
+    K = 100 the budget is 89 iterations; besides with the K of the others, and with Langevin in
+    STANLEY's place.
+Scores  of the averaged weights: KL(data‖model) and total variation by quadrature; MMD² with one
+        bandwidth for all of
+    samples against held-out data (`data`) and against exact draws from the model's own density
+    (`model`: the gap between what the chains deliver and what the energy says). `fresh` chains
+    start from noise and make CALLS training calls of K steps, a frozen γ anew at each as in
+    training; `bank` is the bank.
+A run that training would stop (|gap| over GAP_LIMIT, chains that leave the data, a number that is
+not finite) is a row with "failure": "diverged"; one whose energy has no finite Z within ±MAX_BOX,
+"no finite Z". All are counted.
 """
 
 from __future__ import annotations
@@ -80,7 +98,9 @@ BOX = {"rings": 5.0, "gmm": 3.2}  # of pictures
 
 @dataclass(frozen=True)
 class Method:
-    """A sampler given h and th, and how many of its steps cost GRADIENTS evaluations together with the start's."""
+    """A sampler given h and th, and how many of its steps cost GRADIENTS evaluations together with
+    the start's.
+    """
 
     build: Callable[[Any, Any], Any]
     chain_steps: int = GRADIENTS - 1
@@ -88,7 +108,9 @@ class Method:
     alone: bool = False  # one h and th for a stack
 
 
-def stanley(scope: str, refresh: str = "step", correction: str = "none") -> Callable[[Any, Any], Stanley]:
+def stanley(
+    scope: str, refresh: str = "step", correction: str = "none"
+) -> Callable[[Any, Any], Stanley]:
     return lambda h, th: Stanley(h, th, scope, refresh, correction)  # type: ignore[arg-type]
 
 
@@ -96,11 +118,17 @@ METHODS: dict[str, Method] = {
     "Langevin": Method(lambda h, th: Langevin(h)),
     "STANLEY element": Method(stanley("element"), threshold=True),
     "STANLEY sample": Method(stanley("sample"), threshold=True),
-    "adjusted STANLEY element": Method(lambda h, th: Adjusted(stanley("element")(h, th)), threshold=True),
-    "adjusted STANLEY sample": Method(lambda h, th: Adjusted(stanley("sample")(h, th)), threshold=True),
+    "adjusted STANLEY element": Method(
+        lambda h, th: Adjusted(stanley("element")(h, th)), threshold=True
+    ),
+    "adjusted STANLEY sample": Method(
+        lambda h, th: Adjusted(stanley("sample")(h, th)), threshold=True
+    ),
     "MALA": Method(lambda h, th: MALA(h)),
     "clipped Langevin": Method(lambda h, th: ClippedLangevin(h, th), threshold=True),
-    "noise-matched Langevin": Method(lambda h, th: MatchedLangevin(h, th), threshold=True, alone=True),
+    "noise-matched Langevin": Method(
+        lambda h, th: MatchedLangevin(h, th), threshold=True, alone=True
+    ),
     "STANLEY element, midpoint": Method(stanley("element", "step", "midpoint"), 3, threshold=True),
     "STANLEY element, start": Method(stanley("element", "start"), threshold=True),
     "STANLEY element, lagged": Method(stanley("element", "lagged"), threshold=True),
@@ -147,7 +175,9 @@ def config_of(job: Job) -> TrainConfig:
     if job.method in PUBLISHED:
         config = replace(preset, data=TARGETS[job.target], seed=run.seed, bank_size=BANK)
         if job.method == PUBLISHED[0]:
-            return replace(config, steps=round(job.iterations * BATCH * GRADIENTS / (preset.batch * 101)))
+            return replace(
+                config, steps=round(job.iterations * BATCH * GRADIENTS / (preset.batch * 101))
+            )
         if job.method == PUBLISHED[2]:
             config = replace(config, sampler=Langevin(run.step_size))
         return replace(config, steps=job.iterations, batch=BATCH, chain_steps=GRADIENTS - 1)
@@ -169,7 +199,9 @@ def config_of(job: Job) -> TrainConfig:
 
 
 def sampler_of(job: Job, config: TrainConfig, rows: int) -> Any:
-    """The sampler with a column of h and th where the runs differ in them, `rows` chains for each."""
+    """The sampler with a column of h and th where the runs differ in them,
+    `rows` chains for each.
+    """
     if len({(run.step_size, run.threshold) for run in job.runs}) == 1:
         return config.sampler
 
@@ -181,7 +213,9 @@ def sampler_of(job: Job, config: TrainConfig, rows: int) -> Any:
 
 
 class Stack(nn.Module):
-    """S energies of one shape, (S·B, 2) -> (S·B,), rows of run s together; weights (S, fan in, fan out)."""
+    """S energies of one shape, (S·B, 2) -> (S·B,), rows of run s together; weights (S, fan in,
+    fan out).
+    """
 
     def __init__(self, config: TrainConfig, seeds: Sequence[int]) -> None:
         super().__init__()
@@ -190,8 +224,12 @@ class Stack(nn.Module):
         self.template = [energies[0]]  # in a list: not a part of this module
         self.phi = nn.SiLU() if config.network.activation == "silu" else nn.LeakyReLU(0.2)  # type: ignore[union-attr]
         layers = list(zip(*linear, strict=True))
-        self.weight = nn.ParameterList(torch.stack([m.weight.T for m in layer]).detach().clone() for layer in layers)
-        self.bias = nn.ParameterList(torch.stack([m.bias[None] for m in layer]).detach().clone() for layer in layers)
+        self.weight = nn.ParameterList(
+            torch.stack([m.weight.T for m in layer]).detach().clone() for layer in layers
+        )
+        self.bias = nn.ParameterList(
+            torch.stack([m.bias[None] for m in layer]).detach().clone() for layer in layers
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.view(len(self.weight[0]), -1, 2)
@@ -246,9 +284,12 @@ def train_stack(job: Job) -> Trained:
     for step in range(config.steps):
         x_pos = torch.cat([positive_batch(data.train, B, order) for order in orders])
         slots, x0 = zip(*[bank.draw(B, generator) for bank in banks], strict=True)
-        torch.rand(S * B, generator=generator), noise.draw(S * B, generator)  # restarts: none, but the same stream
+        # restarts: none, but the same stream
+        torch.rand(S * B, generator=generator), noise.draw(S * B, generator)
         stack.requires_grad_(False)
-        chains = run_chains(sampler, potential, torch.cat(x0), config.chain_steps, generator=generator)
+        chains = run_chains(
+            sampler, potential, torch.cat(x0), config.chain_steps, generator=generator
+        )
         stack.requires_grad_(True)
         kept = restart(chains.x, chains.info.nonfinite, noise, generator).view(S, B, 2)
         for s, bank in enumerate(banks):
@@ -258,7 +299,9 @@ def train_stack(job: Job) -> Trained:
         optimizer.zero_grad(set_to_none=True)
         gap.sum().backward()
         for group in optimizer.param_groups:
-            group["lr"] = config.optimizer.lr * schedule(step, config.steps, config.warmup, config.decay)
+            group["lr"] = config.optimizer.lr * schedule(
+                step, config.steps, config.warmup, config.decay
+            )
         optimizer.step()
         update_average(average, stack, config.ema, step)
 
@@ -266,7 +309,9 @@ def train_stack(job: Job) -> Trained:
         watch(rows, step + 1, gap.detach(), chains.x.view(S, B, 2), noise, config)
         heal(rows, step + 1, stack, average, banks, job, noise, generator)
         if step + 1 in quarters:
-            for row, numbers in zip(rows, scale_statistics(sampler, potential, torch.cat(x0), S, config), strict=True):
+            for row, numbers in zip(
+                rows, scale_statistics(sampler, potential, torch.cat(x0), S, config), strict=True
+            ):
                 row.setdefault("quarters", []).append({"step": step + 1} | numbers)
     for row, acceptance, gamma in zip(rows, *(sums / config.steps).tolist(), strict=True):
         if row["failure"] is None:
@@ -277,16 +322,25 @@ def train_stack(job: Job) -> Trained:
 
 
 def watch(
-    rows: list[dict[str, Any]], step: int, gap: Tensor, x: Tensor, noise: StartNoise, config: TrainConfig
+    rows: list[dict[str, Any]],
+    step: int,
+    gap: Tensor,
+    x: Tensor,
+    noise: StartNoise,
+    config: TrainConfig,
 ) -> None:
-    """The limits of training: |gap|, the median chain's distance from the data, numbers that are not finite."""
+    """The limits of training: |gap|, the median chain's distance from the data,
+    numbers that are not finite.
+    """
     for row, g, chains in zip(rows, gap.tolist(), x, strict=True):
         if row["failure"] is None:
             spread = float(noise.spread(chains))
             finite = math.isfinite(g) and math.isfinite(spread)
             row["largest_gap"] = max(row["largest_gap"], abs(g)) if finite else row["largest_gap"]
             if not finite or abs(g) > config.gap_limit or spread > config.spread_limit:
-                reason = "not finite" if not finite else "gap" if abs(g) > config.gap_limit else "spread"
+                reason = (
+                    "not finite" if not finite else "gap" if abs(g) > config.gap_limit else "spread"
+                )
                 row |= {"failure": "diverged", "at": step, "reason": reason}
 
 
@@ -301,9 +355,13 @@ def heal(
     noise: StartNoise,
     generator: torch.Generator,
 ) -> None:
-    """A run that is over gets harmless weights and chains, so that γ̄ and lagged γ of its neighbours stay theirs."""
+    """A run that is over gets harmless weights and chains, so that γ̄ and lagged γ of its
+    neighbours stay theirs.
+    """
     for s, row in enumerate(rows):
-        if row["failure"] and (row["at"] == step or not all(bool(w[s].isfinite().all()) for w in stack.weight)):
+        if row["failure"] and (
+            row["at"] == step or not all(bool(w[s].isfinite().all()) for w in stack.weight)
+        ):
             for p in (*stack.parameters(), *average.parameters()):
                 p[s] = 0.01 * torch.nan_to_num(p[s]).clamp(-1, 1)
             banks[s].positions.copy_(noise.draw(len(banks[s].positions), generator))
@@ -313,7 +371,9 @@ def heal(
 def scale_statistics(
     sampler: Any, potential: Potential, x: Tensor, S: int, config: TrainConfig
 ) -> list[dict[str, float]]:
-    """For STANLEY, at this moment and for each run: mean γ and share of γ = 1 along one training call of K steps."""
+    """For STANLEY, at this moment and for each run: mean γ and share of γ = 1 along one training
+    call of K steps.
+    """
     proposal = getattr(sampler, "proposal", sampler)
     if not isinstance(proposal, Stanley):
         return [{}] * S
@@ -328,28 +388,43 @@ def scale_statistics(
 
 
 def judge(job: Job, result: Trained) -> None:
-    """Exact scores of every run that was not stopped, into its row; sample scores where the job asks for them."""
+    """Exact scores of every run that was not stopped, into its row;
+    sample scores where the job asks for them.
+    """
     rows, config = result.rows, result.config
     for s, row in enumerate(rows):
         if row["failure"] is None:
             potential = Potential(result.average.energy(s), config.temperature)
             try:
-                exact = judge_density(potential, config.data.log_density, rel_tol=1e-3, max_box=MAX_BOX)  # type: ignore[union-attr]
+                exact = judge_density(
+                    potential, config.data.log_density, rel_tol=1e-3, max_box=MAX_BOX
+                )  # type: ignore[union-attr]
                 row |= {"kl": exact.kl, "tv": exact.tv, "kl_error": exact.error_estimate}
             except StanleyError as error:
-                row |= {"failure": "no finite Z", "at": config.steps, "reason": str(error).split(";")[0]}
+                row |= {
+                    "failure": "no finite Z",
+                    "at": config.steps,
+                    "reason": str(error).split(";")[0],
+                }
     if job.samples:
         sample_scores(job, result)
 
 
 def sample_scores(job: Job, result: Trained) -> None:
-    """MMD² of fresh chains and of the bank, against held-out data and against exact draws from the model."""
+    """MMD² of fresh chains and of the bank, against held-out data and against exact draws from the
+    model.
+    """
     config, S = result.config, len(job.runs)
     generator = torch.Generator().manual_seed(2 * job.runs[0].seed + 1)
-    x, potential = result.noise.draw(S * CHAINS, generator), Potential(result.average, config.temperature)
+    x, potential = (
+        result.noise.draw(S * CHAINS, generator),
+        Potential(result.average, config.temperature),
+    )
     lost = torch.zeros(S)
     for _ in range(CALLS):
-        chains = run_chains(sampler_of(job, config, CHAINS), potential, x, config.chain_steps, generator=generator)
+        chains = run_chains(
+            sampler_of(job, config, CHAINS), potential, x, config.chain_steps, generator=generator
+        )
         x = restart(chains.x, chains.info.nonfinite, result.noise, generator)
         lost += chains.info.nonfinite.view(S, CHAINS).sum(1)
     result.fresh = x.view(S, CHAINS, 2)
@@ -359,14 +434,18 @@ def sample_scores(job: Job, result: Trained) -> None:
         row["cost"] = cost
         if row["failure"] is None:
             row["lost"] = int(lost[s])
-            exact = exact_draws(Potential(result.average.energy(s), config.temperature), CHAINS, generator)
+            exact = exact_draws(
+                Potential(result.average.energy(s), config.temperature), CHAINS, generator
+            )
             row["mmd2_exact_data"] = mmd2(exact, data, BANDWIDTH).value
             for name, points in (("fresh", result.fresh[s]), ("bank", result.banks[s].positions)):
                 row[f"mmd2_{name}_data"] = mmd2(points, data, BANDWIDTH).value
                 row[f"mmd2_{name}_model"] = mmd2(points, exact, BANDWIDTH).value
 
 
-def exact_draws(potential: Potential, n: int, generator: torch.Generator, box: float = 8.0, cells: int = 400) -> Tensor:
+def exact_draws(
+    potential: Potential, n: int, generator: torch.Generator, box: float = 8.0, cells: int = 400
+) -> Tensor:
     """n draws from exp(-U)/Z on ±box: a cell by its probability, then a uniform point in it."""
     density, width = density_on_grid(potential, box, cells), 2 * box / cells
     cell = torch.multinomial(density.flatten(), n, replacement=True, generator=generator)
@@ -381,8 +460,15 @@ def carry_out(job: Job) -> tuple[list[dict[str, Any]], Trained]:
     seconds = (time.process_time() - began) / len(job.runs)
     rows = [row | {"cpu_seconds": round(seconds, 2)} for row in result.rows]
     for run, row in zip(job.runs, rows, strict=True):
-        what = f"KL {row['kl']:.4f}" if row["failure"] is None else f"{row['failure']} at {row['at']} ({row['reason']})"
-        print(f"{job.target} {job.method} {tuple(asdict(run).values())} {what} {seconds:.1f} s", file=sys.stderr)
+        what = (
+            f"KL {row['kl']:.4f}"
+            if row["failure"] is None
+            else f"{row['failure']} at {row['at']} ({row['reason']})"
+        )
+        print(
+            f"{job.target} {job.method} {tuple(asdict(run).values())} {what} {seconds:.1f} s",
+            file=sys.stderr,
+        )
     return rows, result
 
 
@@ -403,7 +489,10 @@ def keep_picture(job: Job, result: Trained) -> Path:
 
 def picture(job: Job) -> Path:
     network = "" if job.network == "silu" else f"-{job.network}"
-    return Path("runs/paper_toys") / f"{job.target}{network}-{label(job).replace(', ', '-').replace(' ', '-')}.npz"
+    return (
+        Path("runs/paper_toys")
+        / f"{job.target}{network}-{label(job).replace(', ', '-').replace(' ', '-')}.npz"
+    )
 
 
 def label(job: Job) -> str:
@@ -422,9 +511,21 @@ def tuning_jobs(target: str, name: str, network: str = "silu") -> list[Job]:
 
 def chosen(record: Record, target: str, name: str, network: str) -> list[Run]:
     """The tuning run that won at each threshold, the best of them first."""
-    tried = [pair for job in tuning_jobs(target, name, network) for pair in zip(job.runs, record[job], strict=True)]
-    ranked = [run for run, _ in sorted(tried, key=lambda pair: (pair[1].get("kl", math.inf), -pair[1].get("at", 0)))]
-    return [next(r for r in ranked if r.threshold == th) for th in dict.fromkeys(r.threshold for r in ranked)]
+    tried = [
+        pair
+        for job in tuning_jobs(target, name, network)
+        for pair in zip(job.runs, record[job], strict=True)
+    ]
+    ranked = [
+        run
+        for run, _ in sorted(
+            tried, key=lambda pair: (pair[1].get("kl", math.inf), -pair[1].get("at", 0))
+        )
+    ]
+    return [
+        next(r for r in ranked if r.threshold == th)
+        for th in dict.fromkeys(r.threshold for r in ranked)
+    ]
 
 
 def plan(record: Record, target: str, name: str, settings: argparse.Namespace) -> Iterator[Job]:
@@ -443,7 +544,9 @@ def plan(record: Record, target: str, name: str, settings: argparse.Namespace) -
 def sensitivity_jobs(target: str, name: str) -> Iterator[Job]:
     if name in SENSITIVE:
         for seed in SENSITIVITY_SEEDS:
-            yield Job(target, name, tuple(Run(seed, h, th) for th in SENSITIVITY for h in STEP_SIZES))
+            yield Job(
+                target, name, tuple(Run(seed, h, th) for th in SENSITIVITY for h in STEP_SIZES)
+            )
 
 
 def read(path: Path) -> Record:
@@ -461,17 +564,24 @@ def append(path: Path, job: Job, rows: list[dict[str, Any]]) -> None:
 
 
 def rerun(record: Record, num: int) -> None:
-    """The first reported stacks once more: what is not the recorded number, but for the time, and by how much."""
+    """The first reported stacks once more: what is not the recorded number, but for the time,
+    and by how much.
+    """
     for job in [job for job in record if job.samples][:num]:
         rows, _ = carry_out(job)
         for run, old, new in zip(job.runs, record[job], rows, strict=True):
-            off = [f"{k}: {v}, now {new.get(k)}" for k, v in old.items() if k != "cpu_seconds" and v != new.get(k)]
+            off = [
+                f"{k}: {v}, now {new.get(k)}"
+                for k, v in old.items()
+                if k != "cpu_seconds" and v != new.get(k)
+            ]
             print(f"{job.target} {job.method} {run}: {'; '.join(off) or 'the same'}")
 
 
 def against_library(names: Sequence[str], iterations: int = 120) -> None:
-    """A stack of one against `stanley.train` on the same configuration: the largest difference of any weight. And the
-    energies and gradients of a stack of three against its networks one by one."""
+    """A stack of one against `stanley.train` on the same configuration: the largest difference of
+    any weight. And the energies and gradients of a stack of three against its networks one by
+    one."""
     from stanley.models.trained import load
     from stanley.training.loop import train
 
@@ -480,38 +590,61 @@ def against_library(names: Sequence[str], iterations: int = 120) -> None:
     alone = torch.cat([stack.energy(s)(rows) for s, rows in enumerate(x.view(3, BATCH, 2))])
     slopes = [torch.autograd.grad(energy.sum(), x)[0] for energy in (stack(x), alone)]
     off = (float((stack(x) - alone).abs().max()), float((slopes[0] - slopes[1]).abs().max()))
-    print(f"stack of three against its networks: energies off by {off[0]:.1e}, gradients by {off[1]:.1e}")
+    print(
+        f"stack of three against its networks: energies off by {off[0]:.1e}, gradients by"
+        f" {off[1]:.1e}"
+    )
 
     for name in [name for name in names if name in METHODS]:
-        job = Job("rings", name, (Run(0, 0.02, 1.0 if METHODS[name].threshold else None),), iterations)
+        job = Job(
+            "rings", name, (Run(0, 0.02, 1.0 if METHODS[name].threshold else None),), iterations
+        )
         ours = train_stack(job)
         with tempfile.TemporaryDirectory() as folder:
             theirs = load(train(config_of(job), Path(folder) / "run", device="cpu"), device="cpu")
         pairs = zip(ours.average.energy(0).parameters(), theirs.energy.parameters(), strict=True)
         start = build_energy(NETWORKS["silu"], (2,), seed=0).parameters()
-        moved = max(float((b - c).abs().max()) for b, c in zip(theirs.energy.parameters(), start, strict=True))
+        moved = max(
+            float((b - c).abs().max())
+            for b, c in zip(theirs.energy.parameters(), start, strict=True)
+        )
         off = max(float((a - b).abs().max()) for a, b in pairs)
         chains = float((ours.banks[0].positions - theirs.bank).abs().max())
-        print(f"{name:<28} weights off by {off:.1e}, moved by {moved:.1e}; chains off by {chains:.1e}")
+        print(
+            f"{name:<28} weights off by {off:.1e}, moved by {moved:.1e}; chains off by {chains:.1e}"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     everything = (*ORDER[:8], *PUBLISHED, *ORDER[8:])
     parser.add_argument("--target", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--only", nargs="+", choices=everything, metavar="METHOD")
     parser.add_argument("--network", default="silu", choices=NETWORKS, help="by its activation")
     parser.add_argument("--seeds", type=int, default=5, help="how many reported seeds")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the reported; not 0: a table of their own")
-    parser.add_argument("--every-threshold", action="store_true", help="report the best of each, not of all alone")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="of the reported; not 0: a table of their own"
+    )
+    parser.add_argument(
+        "--every-threshold", action="store_true", help="report the best of each, not of all alone"
+    )
     parser.add_argument("--sensitivity", action="store_true", help="step size × threshold instead")
-    parser.add_argument("--again", type=int, metavar="N", help="rerun the first N reported stacks and compare")
-    parser.add_argument("--library", action="store_true", help="compare the loop with stanley.train")
+    parser.add_argument(
+        "--again", type=int, metavar="N", help="rerun the first N reported stacks and compare"
+    )
+    parser.add_argument(
+        "--library", action="store_true", help="compare the loop with stanley.train"
+    )
     parser.add_argument("--record", type=Path, default=RECORD)
     settings = parser.parse_args()
     names = settings.only or (everything if settings.network == "silu" else ORDER)
     if settings.network != "silu" and (settings.sensitivity or set(names) & {*PUBLISHED}):
-        parser.error(f"--network {settings.network}: presets have a network of their own; --sensitivity is with silu")
+        parser.error(
+            f"--network {settings.network}: presets have a network of their own; --sensitivity is"
+            " with silu"
+        )
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -522,7 +655,11 @@ def main() -> None:
         against_library(names)
     else:
         for name, target in product(names, settings.target):
-            jobs = sensitivity_jobs(target, name) if settings.sensitivity else plan(record, target, name, settings)
+            jobs = (
+                sensitivity_jobs(target, name)
+                if settings.sensitivity
+                else plan(record, target, name, settings)
+            )
             for job in jobs:
                 if job not in record:
                     record[job], result = carry_out(job)

@@ -1,10 +1,13 @@
 """Tables and figures of docs/results.md from the record of benchmarks/paper_toys.py.
 
-    python benchmarks/paper_toys_report.py               # tables to the terminal, docs/images/toys-*.png
+    python benchmarks/paper_toys_report.py               # tables to the terminal,
+                                                         docs/images/toys-*.png
     python benchmarks/paper_toys_report.py --tables      # the tables alone
-    python benchmarks/paper_toys_report.py --network leaky-relu     # of its runs, with the figure of KL
+    python benchmarks/paper_toys_report.py --network leaky-relu     # of its runs, with the figure
+    of KL
 
-Densities and chains of the figure are kept under runs/ by the benchmark; what is not there is trained once more.
+Densities and chains of the figure are kept under runs/ by the benchmark; what is not there is
+trained once more.
 """
 
 from __future__ import annotations
@@ -48,12 +51,26 @@ from paper_toys import (
 from stanley.metrics import density_on_grid
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-SCORES = ("kl", "tv", "mmd2_exact_data", "mmd2_fresh_data", "mmd2_bank_data", "mmd2_fresh_model", "mmd2_bank_model")
+SCORES = (
+    "kl",
+    "tv",
+    "mmd2_exact_data",
+    "mmd2_fresh_data",
+    "mmd2_bank_data",
+    "mmd2_fresh_model",
+    "mmd2_bank_model",
+)
 
 
-def reported_rows(record: Record, target: str, first: int = 0) -> dict[str, tuple[Job, list[dict[str, Any]]]]:
-    """By method, best mean KL first, those without a survivor last; of the runs whose seeds begin at `first`."""
-    jobs = [job for job in record if job.target == target and job.samples and job.runs[0].seed == first]
+def reported_rows(
+    record: Record, target: str, first: int = 0
+) -> dict[str, tuple[Job, list[dict[str, Any]]]]:
+    """By method, best mean KL first, those without a survivor last;
+    of the runs whose seeds begin at `first`.
+    """
+    jobs = [
+        job for job in record if job.target == target and job.samples and job.runs[0].seed == first
+    ]
     found = {label(job): (job, record[job]) for job in jobs}
 
     def rank(name: str) -> float:
@@ -80,10 +97,18 @@ def tables(record: Record, network: str) -> None:
     for first, target in product(seeds, TARGETS):
         found = reported_rows(record, target, first)
         if found:
-            floor = [row["mmd2_exact_data"] for _, rows in found.values() for row in rows if row["failure"] is None]
+            floor = [
+                row["mmd2_exact_data"]
+                for _, rows in found.values()
+                for row in rows
+                if row["failure"] is None
+            ]
             ran = sum(len(rows) for _, rows in found.values())
             print(f"\n{target}, seeds from {first}; n = {ran} runs, {len(floor)} survived\n")
-            head = "failed | KL, nats | TV | exact, data | fresh, data | bank, data | fresh, model | bank, model"
+            head = (
+                "failed | KL, nats | TV | exact, data | fresh, data | bank, data | fresh, model |"
+                " bank, model"
+            )
             print(f"| sampler | h | {head} |\n|{'---|' * 10}")
             for name, (job, rows) in found.items():
                 h, edge = job.runs[0].step_size, ""
@@ -97,34 +122,60 @@ def tables(record: Record, network: str) -> None:
         if not reported_rows(record, target):
             continue
         print(f"\nTuning, {target}, seed {TUNE_SEED}: KL, or the iteration of the failure\n")
-        print("| sampler | " + " | ".join(f"h = {h:g}" for h in STEP_SIZES) + f" |\n|{'---|' * (1 + len(STEP_SIZES))}")
+        print(
+            "| sampler | "
+            + " | ".join(f"h = {h:g}" for h in STEP_SIZES)
+            + f" |\n|{'---|' * (1 + len(STEP_SIZES))}"
+        )
         for name in METHODS:
             for th in THRESHOLDS if METHODS[name].threshold else (None,):
-                jobs = [job for job in tuning_jobs(target, name, network) if job.runs[0].threshold == th]
+                jobs = [
+                    job for job in tuning_jobs(target, name, network) if job.runs[0].threshold == th
+                ]
                 if all(job in record for job in jobs):
                     cells = [outcome(row) for job in jobs for row in record[job]]
                     print(f"| {label(jobs[0])} | {' | '.join(cells)} |")
-    print("\nγ: mean over the run; share of γ = 1 at a quarter, half, three quarters and the end of it\n")
+    print(
+        "\nγ: mean over the run; share of γ = 1 at a quarter, half, three quarters and the end of"
+        " it\n"
+    )
     print(f"| | target | mean γ | share at full step |\n|{'---|' * 4}")
     for target in TARGETS:
         for name, (_, rows) in reported_rows(record, target).items():
-            whole = [row for row in rows if row["failure"] is None and "full" in row.get("quarters", [{}])[0]]
+            whole = [
+                row
+                for row in rows
+                if row["failure"] is None and "full" in row.get("quarters", [{}])[0]
+            ]
             if whole:
-                shares = [statistics.fmean(row["quarters"][k]["full"] for row in whole) for k in range(4)]
+                shares = [
+                    statistics.fmean(row["quarters"][k]["full"] for row in whole) for k in range(4)
+                ]
                 gammas = spread([row["gamma"] for row in whole], digits=2)
-                print(f"| {name} | {target} | {gammas} | {', '.join(f'{share:.2f}' for share in shares)} |")
+                print(
+                    f"| {name} | {target} | {gammas} |"
+                    f" {', '.join(f'{share:.2f}' for share in shares)} |"
+                )
     for target, name in product(TARGETS, SENSITIVE):
         jobs = [job for job in sensitivity_jobs(target, name) if job in record]
         if jobs:
             print(f"\nSensitivity, {target}, {name}, seed {SENSITIVITY_SEEDS[0]}: KL\n")
-            print("| th | " + " | ".join(f"h = {h:g}" for h in STEP_SIZES) + f" |\n|{'---|' * (1 + len(STEP_SIZES))}")
+            print(
+                "| th | "
+                + " | ".join(f"h = {h:g}" for h in STEP_SIZES)
+                + f" |\n|{'---|' * (1 + len(STEP_SIZES))}"
+            )
             for th in SENSITIVITY:
-                cells = [" / ".join(outcome(row) for row in at(record, jobs, h, th)) for h in STEP_SIZES]
+                cells = [
+                    " / ".join(outcome(row) for row in at(record, jobs, h, th)) for h in STEP_SIZES
+                ]
                 print(f"| {th:g} | {' | '.join(cells)} |")
 
 
 def outcome(row: dict[str, Any]) -> str:
-    """KL, or the iteration at which the run diverged; "no Z": it reached its end, and no Z is finite."""
+    """KL, or the iteration at which the run diverged; "no Z": it reached its end,
+    and no Z is finite.
+    """
     if row["failure"] is None:
         return f"{row['kl']:.2f}"
     return f"div. {row['at']}" if row["failure"] == "diverged" else "no Z"
@@ -141,7 +192,9 @@ def draw(record: Record) -> None:
 
     made = [save(kl_figure(record), IMAGES / "toys-kl.png")]
     judged = [target for target in TARGETS if reported_rows(record, target)]
-    made += [save(density_figure(record, target), IMAGES / f"toys-{target}.png") for target in judged]
+    made += [
+        save(density_figure(record, target), IMAGES / f"toys-{target}.png") for target in judged
+    ]
     if any(job in record for name in SENSITIVE for job in sensitivity_jobs("rings", name)):
         made.append(save(sensitivity_figure(record, "rings"), IMAGES / "toys-sensitivity.png"))
     print("\n".join(map(str, made)))
@@ -165,23 +218,43 @@ def kl_figure(record: Record) -> Any:
             kls, lost = values(rows, "kl"), sum(row["failure"] is not None for row in rows)
             if kls:
                 mean, sd = statistics.fmean(kls), statistics.stdev(kls) if len(kls) > 1 else 0.0
-                ax.plot([max(mean - sd, low), mean + sd], [y, y], color=colour, linewidth=5, alpha=0.25)
+                ax.plot(
+                    [max(mean - sd, low), mean + sd], [y, y], color=colour, linewidth=5, alpha=0.25
+                )
                 ax.plot(mean, y, "|", color=colour, markersize=10, markeredgewidth=2)
                 ax.plot(kls, [y] * len(kls), "o", color=colour, markersize=3.5, alpha=0.8)
             if lost:
-                ax.annotate(f"{lost} of {len(rows)} failed", (high, y), (-2, 0), textcoords="offset points",
-                            ha="right", va="center", fontsize=SMALL, color=INK)  # fmt: skip
+                ax.annotate(
+                    f"{lost} of {len(rows)} failed",
+                    (high, y),
+                    (-2, 0),
+                    textcoords="offset points",
+                    ha="right",
+                    va="center",
+                    fontsize=SMALL,
+                    color=INK,
+                )
         ax.set_xlim(low, high)
         ax.set_ylim(down - 0.5, -0.5)
         ax.set_yticks(range(len(found)), list(found))
-        marks = (0.2, 0.3, 0.5, 1, 2, 5, 10) if high < 100 * low else (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+        marks = (
+            (0.2, 0.3, 0.5, 1, 2, 5, 10)
+            if high < 100 * low
+            else (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+        )
         ticks = [tick for tick in marks if low < tick < high]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
     return figure
 
 
-MAIN = ("Langevin", "STANLEY element", "STANLEY element, lagged", "MALA", "adjusted STANLEY element")
+MAIN = (
+    "Langevin",
+    "STANLEY element",
+    "STANLEY element, lagged",
+    "MALA",
+    "adjusted STANLEY element",
+)
 
 
 def density_figure(record: Record, target: str) -> Any:
@@ -192,7 +265,8 @@ def density_figure(record: Record, target: str) -> Any:
     truth = density_on_grid(lambda x: -law.log_density(x), box, GRID)
     panels = [Panel("truth", truth, law.load().test[:CHAINS], box, "data")]
     for name in MAIN:
-        for job, rows in [pair for pair in found.values() if pair[0].method == name][:1]:  # the better threshold
+        # the better threshold
+        for job, rows in [pair for pair in found.values() if pair[0].method == name][:1]:
             path = picture(job) if picture(job).exists() else keep_picture(job, carry_out(job)[1])
             with np.load(path) as kept:
                 if "density" in kept:
@@ -201,7 +275,9 @@ def density_figure(record: Record, target: str) -> Any:
                         .replace("adjusted STANLEY", "adjusted S.")
                         .replace("STANLEY element, l", "S. element, l")
                     )
-                    panels.append(Panel(title, kept["density"], kept["fresh"], box, f"KL {rows[0]['kl']:.3f}"))
+                    panels.append(
+                        Panel(title, kept["density"], kept["fresh"], box, f"KL {rows[0]['kl']:.3f}")
+                    )
     return densities(panels)
 
 
@@ -218,13 +294,20 @@ def sensitivity_figure(record: Record, target: str) -> Any:
         cells = [[at(record, jobs, h, th) for h in STEP_SIZES] for th in SENSITIVITY]
         kls = [[values(rows, "kl") for rows in line] for line in cells]
         means = np.array([[statistics.fmean(kl) if kl else np.nan for kl in line] for line in kls])
-        ax.imshow(np.log(means), cmap="viridis_r", vmin=math.log(0.2), vmax=math.log(3), aspect="auto")
+        ax.imshow(
+            np.log(means), cmap="viridis_r", vmin=math.log(0.2), vmax=math.log(3), aspect="auto"
+        )
         for i, j in product(range(len(SENSITIVITY)), range(len(STEP_SIZES))):
             lost = len(cells[i][j]) - len(kls[i][j])
             failed = f"{lost} of {len(cells[i][j])} failed" if len(cells[i][j]) > 1 else "failed"
             text = "\n".join([f"{means[i, j]:.2f}"] * bool(kls[i][j]) + [failed] * bool(lost))
             ax.annotate(
-                text, (j, i), ha="center", va="center", fontsize=SMALL, color="white" if means[i, j] > 0.6 else INK
+                text,
+                (j, i),
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+                color="white" if means[i, j] > 0.6 else INK,
             )
         ax.set_xticks(range(len(STEP_SIZES)), [f"{h:g}" for h in STEP_SIZES])
         ax.set_yticks(range(len(SENSITIVITY)), [f"{th:g}" for th in SENSITIVITY])
@@ -232,14 +315,18 @@ def sensitivity_figure(record: Record, target: str) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--network", default="silu", choices=NETWORKS)
     parser.add_argument("--tables", action="store_true", help="no figures")
     settings = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    record = {job: rows for job, rows in read(settings.record).items() if job.network == settings.network}
+    record = {
+        job: rows for job, rows in read(settings.record).items() if job.network == settings.network
+    }
     tables(record, settings.network)
     if not settings.tables and settings.network == "silu":
         draw(record)

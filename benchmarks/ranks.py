@@ -1,11 +1,13 @@
-"""What a training step costs: with chains, K and width in one process, and what speaking costs on several.
+"""What a training step costs: with chains, K and width in one process, and what speaking costs on
+several.
 
     python benchmarks/ranks.py                                              growth, in one process
-    torchrun --nproc-per-node 2 benchmarks/ranks.py                         share of the time that is communication
+    torchrun --nproc-per-node 2 benchmarks/ranks.py                         share of the time that
+    is communication
 
-Every number is a ratio of interleaved runs in the same process. On several processes each rank alternates between
-training alone on its share of the batch and training together; all ranks do the same at the same time, so that cores
-shared by several ranks weigh on both.
+Every number is a ratio of interleaved runs in the same process. On several processes each rank
+alternates between training alone on its share of the batch and training together; all ranks do the
+same at the same time, so that cores shared by several ranks weigh on both.
 """
 
 from __future__ import annotations
@@ -30,14 +32,20 @@ from stanley.training.step import measure, train_step
 
 
 def pixels() -> Dataset:
-    images = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (1000, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return Dataset(images, images[:10])
 
 
 def cases() -> dict[str, tuple[TrainConfig, Dataset, int]]:
     """Configuration, data, and steps per turn."""
-    rings = replace(recipe("rings"), network=MLP(width=128, depth=3), batch=256, chain_steps=10, bank_size=1024)
-    images = replace(recipe("cifar10"), network=ConvNet(width=8), batch=16, chain_steps=5, bank_size=64)
+    rings = replace(
+        recipe("rings"), network=MLP(width=128, depth=3), batch=256, chain_steps=10, bank_size=1024
+    )
+    images = replace(
+        recipe("cifar10"), network=ConvNet(width=8), batch=16, chain_steps=5, bank_size=64
+    )
     return {"MLP, rings": (rings, Rings().load(), 10), "ConvNet, 3×32×32": (images, pixels(), 2)}
 
 
@@ -49,7 +57,11 @@ def turn(config: TrainConfig, state: TrainState, data: Dataset, steps: int) -> f
 
 
 def ratios(
-    a: tuple[TrainConfig, TrainState], b: tuple[TrainConfig, TrainState], data: Dataset, steps: int, turns: int
+    a: tuple[TrainConfig, TrainState],
+    b: tuple[TrainConfig, TrainState],
+    data: Dataset,
+    steps: int,
+    turns: int,
 ) -> tuple[list[float], float]:
     """time of a / time of b, turn by turn; median seconds of a."""
     for config, state in (a, b):
@@ -73,31 +85,45 @@ def growth(turns: int) -> None:
             "chain_steps, K": replace(config, chain_steps=2 * config.chain_steps),
             "network.width": replace(config, network=network),
         }.items():
-            values, seconds = ratios((larger, TrainState(larger, data, World())), base, data, steps, turns)
+            values, seconds = ratios(
+                (larger, TrainState(larger, data, World())), base, data, steps, turns
+            )
             print(told(f"{name}: {what}", values, seconds), flush=True)
 
 
 def communication(turns: int) -> None:
     with joined("cpu") as world:
         if world.first:
-            print(f"{'together / alone on the same share':<44} ratio   (quartiles)       step, together")
+            print(
+                f"{'together / alone on the same share':<44} ratio   (quartiles)       step,"
+                " together"
+            )
         for name, (config, data, steps) in cases().items():
-            alone = replace(config, batch=config.batch // world.size, bank_size=config.bank_size // world.size)
+            alone = replace(
+                config, batch=config.batch // world.size, bank_size=config.bank_size // world.size
+            )
             together = config, TrainState(config, data, world)
-            values, seconds = ratios(together, (alone, TrainState(alone, data, World())), data, steps, turns)
+            values, seconds = ratios(
+                together, (alone, TrainState(alone, data, World())), data, steps, turns
+            )
             weights = sum(p.numel() for p in together[1].energy.parameters())
             if world.first:
                 print(told(f"{name}, {weights:,} weights", values, seconds), flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--turns", type=int, default=20)
     turns = parser.parse_args().turns
     torch.set_num_threads(1)
     ranks = this_process().size
     if this_process().rank == 0:
-        print(f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, {ranks} processes, n {turns}")
+        print(
+            f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, {ranks}"
+            f" processes, n {turns}"
+        )
     if ranks == 1:
         growth(turns)
     else:

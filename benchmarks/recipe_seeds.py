@@ -1,9 +1,11 @@
 """Whether the default recipes in the plane ever diverge, and how far they get, over 20 seeds.
 
-    python benchmarks/recipe_seeds.py --seeds 20 --steps 2000 --jobs 2 > benchmarks/recipe_seeds.json
+    python benchmarks/recipe_seeds.py --seeds 20 --steps 2000 --jobs 2 >
+    benchmarks/recipe_seeds.json
 
-`--steps` shortens each run together with its learning-rate schedule, whose peak stays the recipe's: a divergence
-shows where the rate is high. Score: exact KL(data‖model) in nats, and the largest |gap| that was seen.
+`--steps` shortens each run together with its learning-rate schedule, whose peak stays the recipe's:
+a divergence shows where the rate is high. Score: exact KL(data‖model) in nats, and the largest
+|gap| that was seen.
 """
 
 from __future__ import annotations
@@ -60,7 +62,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
 
-    jobs = [(name, seed, arguments.steps) for seed in range(arguments.seeds) for name in arguments.recipes]
+    jobs = [
+        (name, seed, arguments.steps)
+        for seed in range(arguments.seeds)
+        for name in arguments.recipes
+    ]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(score, jobs))
     summary = {}
@@ -69,9 +75,18 @@ def main() -> None:
         failed = sum(row["kl"] is None for row in rows if row["recipe"] == name)
         summary[name] = {"n": len(found), "failed": failed}
         if found:
-            summary[name] |= {"median_kl": statistics.median(found), "min": min(found), "max": max(found)}
+            summary[name] |= {
+                "median_kl": statistics.median(found),
+                "min": min(found),
+                "max": max(found),
+            }
     machine = f"{platform.machine()}, {platform.system()}, 1 thread a run"
-    print(json.dumps({"steps": arguments.steps, "machine": machine, "summary": summary, "rows": rows}, indent=1))
+    print(
+        json.dumps(
+            {"steps": arguments.steps, "machine": machine, "summary": summary, "rows": rows},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,32 +1,47 @@
-"""Samplers against targets: gradient evaluations to a small error, and effective draws per gradient evaluation.
+"""Samplers against targets: gradient evaluations to a small error, and effective draws per gradient
+evaluation.
 
-    python benchmarks/samplers.py --out benchmarks/samplers.json       # measures, saves after every target
-    python benchmarks/samplers.py --draw benchmarks/samplers.json      # prints the tables, draws the figure
+    python benchmarks/samplers.py --out benchmarks/samplers.json       # measures, saves after every
+    target
+    python benchmarks/samplers.py --draw benchmarks/samplers.json      # prints the tables, draws
+    the figure
 
-Test functions  f = (y, y²) of every coordinate, y = x except for the funnel, where y = (v, x_i e^{-v/2}): the second
-    moment of its x_i is carried by rare draws. E f and Var f are exact or from 2,000,000 exact draws; for logistic
-    regression from importance sampling about its mode, checked against preconditioned HMC.
-Error  b²(t) = max over f of (Ê_t f - E f)² / Var f. Ê_t averages over the chains of a group and over the second half
-    of the steps so far, (t/2, t]: squared bias while the start is remembered, variance afterwards. The same
-    normalised error of second moments, and the limit 0.01 (as accurate as 100 independent draws), is what
-    Hoffman & Sountsov (2022) and Robnik, De Luca, Silverstein & Seljak (2023) report.
-Gradients to 0.01  what a chain had spent, its start included, when b² fell below 0.01 to stay there to the end of the
+Test functions  f = (y, y²) of every coordinate, y = x except for the funnel, where y = (v, x_i
+                e^{-v/2}): the second
+    moment of its x_i is carried by rare draws. E f and Var f are exact or from 2,000,000 exact
+    draws; for logistic regression from importance sampling about its mode, checked against
+    preconditioned HMC.
+Error  b²(t) = max over f of (Ê_t f - E f)² / Var f. Ê_t averages over the chains of a group and
+       over the second half
+    of the steps so far, (t/2, t]: squared bias while the start is remembered, variance afterwards.
+    The same normalised error of second moments, and the limit 0.01 (as accurate as 100 independent
+    draws), is what Hoffman & Sountsov (2022) and Robnik, De Luca, Silverstein & Seljak (2023)
+    report.
+Gradients to 0.01  what a chain had spent, its start included, when b² fell below 0.01 to stay there
+                   to the end of the
     run, which is three times as long or the budget. Warm-up and pilots are not in it.
-Start  x ~ N(2, 2²) in every coordinate of every target: off the centre, or a symmetric target would be right by the
+Start  x ~ N(2, 2²) in every coordinate of every target: off the centre, or a symmetric target would
+       be right by the
     symmetry of its start, and wider than all targets but v of the funnel and the ring.
-Cost  an evaluation of U without its gradient is half a gradient evaluation: the backward pass to the input alone
+Cost  an evaluation of U without its gradient is half a gradient evaluation: the backward pass to
+      the input alone
     costs about what the forward pass does. Replicas at every temperature count.
-Tuning  `adapt`, 300 steps from the same start for everyone, its own target acceptance. A sampler with a second
-    hyper-parameter tries up to three values of it, each adapted and then judged by effective draws per gradient;
-    the winner is adapted once more with other random numbers, and that is what is measured. "+ scale" adapts
-    precondition='both' besides ('draws' for a random walk, which has no gradients).
-Effective draws  the smallest bulk ESS over all f, from where the adaptation ended, per 1,000 gradients; over 1,000
-    gradients a chain, and at least 64 draws. It is never much below one a chain, so 1 means: not resolved. Pilots
-    run 500, those of HMC 3,072 for every L.
-Groups  `--seeds` groups of chains that share nothing but the tuned sampler; ± is the sd over groups. Tuning is
+Tuning  `adapt`, 300 steps from the same start for everyone, its own target acceptance. A sampler
+        with a second
+    hyper-parameter tries up to three values of it, each adapted and then judged by effective draws
+    per gradient; the winner is adapted once more with other random numbers, and that is what is
+    measured. "+ scale" adapts precondition='both' besides ('draws' for a random walk, which has no
+    gradients).
+Effective draws  the smallest bulk ESS over all f, from where the adaptation ended, per 1,000
+                 gradients; over 1,000
+    gradients a chain, and at least 64 draws. It is never much below one a chain, so 1 means: not
+    resolved. Pilots run 500, those of HMC 3,072 for every L.
+Groups  `--seeds` groups of chains that share nothing but the tuned sampler; ± is the sd over
+        groups. Tuning is
     therefore not in the spread; `pilot_step_size` and `step_size` show how much two tunings differ.
 Independent draws, one for the price of a gradient, are the floor; no tuning, no start.
-Unadjusted rows have the step size and threshold of their adjusted twins; their b² ends at their bias.
+Unadjusted rows have the step size and threshold of their adjusted twins; their b² ends at their
+bias.
 """
 
 from __future__ import annotations
@@ -45,7 +60,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor
 
-from stanley import AMALA, HMC, MALA, Adjusted, Barker, Langevin, Quantile, RandomWalk, ReplicaExchange, Stanley
+from stanley import (
+    AMALA,
+    HMC,
+    MALA,
+    Adjusted,
+    Barker,
+    Langevin,
+    Quantile,
+    RandomWalk,
+    ReplicaExchange,
+    Stanley,
+)
 from stanley.diagnostics import ess_bulk
 from stanley.errors import StanleyError
 from stanley.samplers import (
@@ -90,7 +116,9 @@ CONTENDERS: dict[str, list[Any]] = {
     "Barker": [Barker(0.1)],
     "HMC": [HMC(0.1, num) for num in (3, 12, 48)],
     "AMALA": [AMALA(0.1, q) for q in QUANTILES],
-    "Adjusted(TamedLangevin)": [Adjusted(TamedLangevin(0.1, scope)) for scope in ("sample", "element")],  # type: ignore[arg-type]
+    "Adjusted(TamedLangevin)": [
+        Adjusted(TamedLangevin(0.1, scope)) for scope in ("sample", "element")
+    ],  # type: ignore[arg-type]
     "Adjusted(ClippedLangevin)": [Adjusted(ClippedLangevin(0.1, q)) for q in QUANTILES],
     "Adjusted(Stanley element)": [Adjusted(Stanley(0.1, q)) for q in QUANTILES],
     "Adjusted(Stanley sample)": [Adjusted(Stanley(0.1, q, "sample")) for q in QUANTILES],
@@ -135,7 +163,9 @@ class Independent:
     def init(self, potential: Any, x: Tensor) -> ChainState:
         return self.step(potential, ChainState(x, x[:, 0], x), Generator().manual_seed(0))[0]
 
-    def step(self, potential: Any, state: ChainState, generator: Generator) -> tuple[ChainState, StepInfo]:
+    def step(
+        self, potential: Any, state: ChainState, generator: Generator
+    ) -> tuple[ChainState, StepInfo]:
         return state._replace(x=self.target.sample(len(state.x), generator)), StepInfo()
 
 
@@ -159,7 +189,9 @@ def case_of(name: str, draws: int) -> Case:
 
 
 def by_importance(target: LogisticRegression, draws: int) -> tuple[Tensor, Tensor]:
-    """E f and Var f with weights exp(-U)/q, q a Student t of 10 degrees of freedom about the mode, Hessian as U's."""
+    """E f and Var f with weights exp(-U)/q, q a Student t of 10 degrees of freedom about the mode,
+    Hessian as U's.
+    """
     mode = torch.zeros(1, *target.event_shape, dtype=torch.float64)
     for _ in range(30):  # Newton
         gradient = torch.autograd.functional.jacobian(lambda w: target(w).sum(), mode)[0]
@@ -179,22 +211,37 @@ def by_importance(target: LogisticRegression, draws: int) -> tuple[Tensor, Tenso
 
 
 def gap_to_hmc(case: Case) -> float:
-    """Largest |Ê f - E f| / sd f, Ê over 128,000 draws of preconditioned HMC, a second way to the moments."""
+    """Largest |Ê f - E f| / sd f, Ê over 128,000 draws of preconditioned HMC,
+    a second way to the moments.
+    """
     sampler, x = tuned(HMC(0.1, 8), case, scaled=True, chains=256, seed=4000)
-    draws = run_chains(sampler, case.target, x, 500, generator=Generator().manual_seed(4001), keep_every=1).draws
+    draws = run_chains(
+        sampler, case.target, x, 500, generator=Generator().manual_seed(4001), keep_every=1
+    ).draws
     assert draws is not None
-    return float(((case.functions(draws).mean((0, 1)) - case.mean).abs() / case.variance.sqrt()).max())
+    return float(
+        ((case.functions(draws).mean((0, 1)) - case.mean).abs() / case.variance.sqrt()).max()
+    )
 
 
 def start(case: Case, chains: int, seed: int) -> Tensor:
     """x ~ N(2, 2²)."""
-    return 2 + 2 * torch.randn(chains, *case.target.event_shape, generator=Generator().manual_seed(seed))
+    return 2 + 2 * torch.randn(
+        chains, *case.target.event_shape, generator=Generator().manual_seed(seed)
+    )
 
 
 def tuned(candidate: Any, case: Case, scaled: bool, chains: int, seed: int) -> tuple[Any, Tensor]:
     how = ("draws" if isinstance(candidate, RandomWalk) else "both") if scaled else None
     generator = Generator().manual_seed(seed)
-    return adapt(candidate, case.target, start(case, chains, seed), WARM_UP, generator=generator, precondition=how)  # type: ignore[call-overload]
+    return adapt(
+        candidate,
+        case.target,
+        start(case, chains, seed),
+        WARM_UP,
+        generator=generator,
+        precondition=how,
+    )  # type: ignore[call-overload]
 
 
 def price(info: Any) -> float:
@@ -204,11 +251,15 @@ def price(info: Any) -> float:
 def efficiency(
     sampler: Any, case: Case, x: Tensor, groups: int, gradients: float, seed: int
 ) -> tuple[list[float], float]:
-    """Smallest bulk ESS over all f per chain and 1,000 gradients, group by group; and the acceptance."""
+    """Smallest bulk ESS over all f per chain and 1,000 gradients, group by group;
+    and the acceptance.
+    """
     generator = Generator().manual_seed(seed)
     each = price(run_chains(sampler, case.target, x, 20, generator=generator).info) / 20
     steps = max(LEAST_DRAWS, round(gradients / each))
-    out = run_chains(sampler, case.target, x, steps, generator=generator, keep_every=max(1, steps // 500))
+    out = run_chains(
+        sampler, case.target, x, steps, generator=generator, keep_every=max(1, steps // 500)
+    )
     assert out.draws is not None
     found = []
     for draws in out.draws.chunk(groups, 1):
@@ -217,25 +268,39 @@ def efficiency(
     return found, float(out.info.acceptance.mean())
 
 
-def pilot(candidates: list[Any], case: Case, scaled: bool, chains: int) -> tuple[int, list[dict[str, Any]]]:
+def pilot(
+    candidates: list[Any], case: Case, scaled: bool, chains: int
+) -> tuple[int, list[dict[str, Any]]]:
     """The candidate with the most effective draws per gradient, and what each of them scored."""
     rows: list[dict[str, Any]] = []
     longest = LEAST_DRAWS * max(getattr(candidate, "num_leapfrog", 1) for candidate in candidates)
-    gradients = max(ESS_GRADIENTS / 2, longest)  # the same for all: an ESS is never much below 1 a chain
+    # the same for all: an ESS is never much below 1 a chain
+    gradients = max(ESS_GRADIENTS / 2, longest)
     for candidate in candidates:
         try:
             sampler, x = tuned(candidate, case, scaled, chains, seed=1000)
             (score,), _ = efficiency(sampler, case, x, 1, gradients, seed=1001)
-            rows.append({"settings": describe(sampler), "step_size": float(sampler.step_size), "ess": score})
+            rows.append(
+                {"settings": describe(sampler), "step_size": float(sampler.step_size), "ess": score}
+            )
         except StanleyError as error:
-            rows.append({"settings": describe(candidate), "step_size": None, "ess": math.nan, "failure": str(error)})
+            rows.append(
+                {
+                    "settings": describe(candidate),
+                    "step_size": None,
+                    "ess": math.nan,
+                    "failure": str(error),
+                }
+            )
     scores = [row["ess"] if row["ess"] == row["ess"] else -1.0 for row in rows]
     return scores.index(max(scores)), rows
 
 
 @torch.no_grad()
 def converge(sampler: Any, case: Case, x0: Tensor, groups: int, budget: float) -> dict[str, Any]:
-    """Gradients until b² stays below the limit, for each group of chains; None where it does not within the budget."""
+    """Gradients until b² stays below the limit, for each group of chains;
+    None where it does not within the budget.
+    """
     generator = Generator().manual_seed(2000)
     state = sampler.init(case.target, x0)
     cost = traits_of(sampler)
@@ -264,7 +329,9 @@ def converge(sampler: Any, case: Case, x0: Tensor, groups: int, budget: float) -
         check = min(1.3 * check, budget)
     reached = [cost if finite and cost < math.inf else None for cost in last]
     final = [float(b) if math.isfinite(b) else None for b in b2[-1]]
-    trace = [[round(cost, 1), *(float(f"{b:.3g}") for b in b2[costs.index(cost)])] for cost in checked]
+    trace = [
+        [round(cost, 1), *(float(f"{b:.3g}") for b in b2[costs.index(cost)])] for cost in checked
+    ]
     return {
         "gradients": reached,
         "final_b2": final,
@@ -284,7 +351,9 @@ def squared_error(means: Tensor, case: Case) -> Tensor:
 
 
 def last_above(b2: Tensor, costs: list[float]) -> float:
-    """What had been spent at the first step after which b² is below the limit to the end; ∞ if it is not at the end."""
+    """What had been spent at the first step after which b² is below the limit to the end;
+    ∞ if it is not at the end.
+    """
     above = (~(b2 < LIMIT)).nonzero()
     index = int(above[-1]) + 1 if len(above) else 0
     return costs[index] if index < len(costs) else math.inf
@@ -312,7 +381,11 @@ def twin(sampler: Any) -> Any:
 
 
 def describe(sampler: Any) -> str:
-    return f"Preconditioned({describe(sampler.sampler)})" if isinstance(sampler, Preconditioned) else repr(sampler)
+    return (
+        f"Preconditioned({describe(sampler.sampler)})"
+        if isinstance(sampler, Preconditioned)
+        else repr(sampler)
+    )
 
 
 def measure(column: str, names: list[str], settings: argparse.Namespace) -> list[dict[str, Any]]:
@@ -331,21 +404,35 @@ def measure(column: str, names: list[str], settings: argparse.Namespace) -> list
         began, row = time.process_time(), {"target": column, "sampler": label}
         candidates = CONTENDERS[label]
         try:
-            best, pilots = pilot(candidates, case, scaled, tuning) if len(candidates) > 1 else (0, [])
+            best, pilots = (
+                pilot(candidates, case, scaled, tuning) if len(candidates) > 1 else (0, [])
+            )
             sampler, x = tuned(candidates[best], case, scaled, tuning, seed=1002)
             ess, acceptance = efficiency(sampler, case, x, groups, ESS_GRADIENTS, seed=1003)
         except StanleyError as error:
             rows.append(row | {"failure": str(error)})
             continue
-        row |= {"settings": describe(sampler), "step_size": float(sampler.step_size), "acceptance": acceptance}
+        row |= {
+            "settings": describe(sampler),
+            "step_size": float(sampler.step_size),
+            "acceptance": acceptance,
+        }
         row |= {"pilots": pilots, "pilot_step_size": pilots[best]["step_size"] if pilots else None}
-        row |= {"ess_per_1000": ess, "time_per_gradient": slowness(sampler, mala, case, x0[: settings.chains])}
+        row |= {
+            "ess_per_1000": ess,
+            "time_per_gradient": slowness(sampler, mala, case, x0[: settings.chains]),
+        }
         row |= converge(sampler, case, x0, groups, settings.budget)
         rows.append(row | {"seconds": round(time.process_time() - began, 1)})
         report(rows[-1])
         if label in TWINS:
             free = twin(sampler)
-            row = {"target": column, "sampler": TWINS[label], "settings": describe(free), "step_size": row["step_size"]}
+            row = {
+                "target": column,
+                "sampler": TWINS[label],
+                "settings": describe(free),
+                "step_size": row["step_size"],
+            }
             row |= {"time_per_gradient": slowness(free, mala, case, x0[: settings.chains])}
             rows.append(row | converge(free, case, x0, groups, settings.budget))
             report(rows[-1])
@@ -355,15 +442,29 @@ def measure(column: str, names: list[str], settings: argparse.Namespace) -> list
 def report(row: dict[str, Any]) -> None:
     ess = [f"{e:.3g}" for e in row.get("ess_per_1000", [])]
     final = [f"{b:.2g}" for b in row["final_b2"] if b is not None]
-    found = row["target"], row["sampler"], row["settings"], row.get("acceptance"), row["gradients"], final, ess
+    found = (
+        row["target"],
+        row["sampler"],
+        row["settings"],
+        row.get("acceptance"),
+        row["gradients"],
+        final,
+        ess,
+    )
     print(*found, row["time_per_gradient"], row.get("seconds"), file=sys.stderr, flush=True)
 
 
 def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{model}, {torch.get_num_threads()} thread, torch {torch.__version__}, {platform.system()}, float32"
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
+    return (
+        f"{model}, {torch.get_num_threads()} thread, torch {torch.__version__},"
+        f" {platform.system()}, float32"
+    )
 
 
 def draw(result: dict[str, Any]) -> None:
@@ -372,13 +473,22 @@ def draw(result: dict[str, Any]) -> None:
     columns = [c for c in COLUMNS if any(key[0] == c for key in cells)]
     labels = [n for n in (FLOOR, *CONTENDERS, *TWINS.values()) if any(key[1] == n for key in cells)]
     for title, cell in (
-        (f"Thousands of gradients to b² < {result['limit']}, mean ± sd of {result['seeds']} groups", thousands),
+        (
+            (
+                f"Thousands of gradients to b² < {result['limit']}, mean ± sd of {result['seeds']}"
+                " groups"
+            ),
+            thousands,
+        ),
         ("Effective draws per 1,000 gradients, worst test function, mean ± sd", effective),
         ("Effective draws per second, MALA = 1", per_second),
     ):
         print(f"\n{title}\n\n| sampler | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
         for label in labels:
-            print(f"| {shown(label)} | {' | '.join(cell(cells, column, label) for column in columns)} |")
+            print(
+                f"| {shown(label)} |"
+                f" {' | '.join(cell(cells, column, label) for column in columns)} |"
+            )
     figure(cells, columns, labels, result["budget"])
 
 
@@ -441,7 +551,9 @@ def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -
     key.set_axis_off()
 
     def mark(colour: str, marker: str, text: str, **more: Any) -> Line2D:
-        return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=6, label=text, **more)
+        return Line2D(
+            [], [], color=colour, marker=marker, linestyle="none", markersize=6, label=text, **more
+        )
 
     entries = [
         mark(VERMILION, "o", "adjusted STANLEY\n(mean and sd over groups)"),
@@ -452,13 +564,22 @@ def figure(cells: Cells, columns: list[str], labels: list[str], budget: float) -
         mark(INK, "$∞$", "diverged"),
     ]
     key.legend(
-        handles=entries, loc="center left", frameon=False, fontsize=LABEL, labelcolor=INK, borderaxespad=0
+        handles=entries,
+        loc="center left",
+        frameon=False,
+        fontsize=LABEL,
+        labelcolor=INK,
+        borderaxespad=0,
     ).set_in_layout(False)
-    sheet.suptitle("Gradient evaluations per chain until b² < 0.01", fontsize=12, color=INK, x=0.01, ha="left")
+    sheet.suptitle(
+        "Gradient evaluations per chain until b² < 0.01", fontsize=12, color=INK, x=0.01, ha="left"
+    )
     print(f"\n{save(sheet, FIGURE)}")
 
 
-def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float, first: bool) -> None:
+def panel(
+    ax: Axes, cells: Cells, column: str, labels: list[str], budget: float, first: bool
+) -> None:
     from stanley.plots.figures import BLUE, INK, MUTED, VERMILION, dress
 
     ax.set_xscale("log")
@@ -469,7 +590,9 @@ def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float,
         if row is None or "failure" in row:
             continue
         free = label in TWINS.values()
-        colour = INK if label == FLOOR else MUTED if free else VERMILION if "Stanley" in label else BLUE
+        colour = (
+            INK if label == FLOOR else MUTED if free else VERMILION if "Stanley" in label else BLUE
+        )
         reached = [g for g in row["gradients"] if g is not None]
         if row["diverged"]:
             ax.plot(edge, y, marker="$∞$", color=colour, markersize=8)
@@ -477,12 +600,26 @@ def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float,
             ax.plot(edge, y, "x", color=colour, markersize=5.5)
             ax.plot(reached, [y] * len(reached), ".", color=colour, markersize=4)
             if reached:
-                ax.annotate(f"{len(reached)}", (edge, y), (-9, 0), textcoords="offset points", va="center", fontsize=7)
+                ax.annotate(
+                    f"{len(reached)}",
+                    (edge, y),
+                    (-9, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                )
         else:
             mean, sd = statistics.mean(reached), statistics.stdev(reached)
             low = max(mean - sd, mean / 4)  # the axis is logarithmic
             ax.plot([low, mean + sd], [y, y], color=colour, linewidth=1.4)
-            ax.plot(mean, y, "o", color=colour, markersize=5.5, markerfacecolor="white" if free else colour)
+            ax.plot(
+                mean,
+                y,
+                "o",
+                color=colour,
+                markersize=5.5,
+                markerfacecolor="white" if free else colour,
+            )
     ax.axvline(1.15 * budget, color="#B5B5B5", linewidth=0.8, linestyle=":")
     ax.set_xlim(10, 2.4 * budget)
     ax.set_ylim(len(labels) - 0.5, -0.5)
@@ -490,16 +627,26 @@ def panel(ax: Axes, cells: Cells, column: str, labels: list[str], budget: float,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", default=COLUMNS[:-2], choices=COLUMNS, metavar="TARGET")
-    parser.add_argument("--samplers", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="SAMPLER")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--targets", nargs="+", default=COLUMNS[:-2], choices=COLUMNS, metavar="TARGET"
+    )
+    parser.add_argument(
+        "--samplers", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="SAMPLER"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="groups of chains")
     parser.add_argument("--chains", type=int, default=64, help="in a group")
     parser.add_argument("--budget", type=int, default=5_000, help="gradient evaluations of a chain")
     parser.add_argument("--exact-draws", type=int, default=2_000_000)
-    parser.add_argument("--quick", action="store_true", help="two targets, three samplers: whether it runs at all")
     parser.add_argument(
-        "--out", default="benchmarks/samplers.json", help="written after every target; its other rows are kept"
+        "--quick", action="store_true", help="two targets, three samplers: whether it runs at all"
+    )
+    parser.add_argument(
+        "--out",
+        default="benchmarks/samplers.json",
+        help="written after every target; its other rows are kept",
     )
     parser.add_argument("--draw", metavar="JSON", help="tables and figure of what was measured")
     settings = parser.parse_args()
@@ -507,17 +654,32 @@ def main() -> None:
         draw(json.loads(Path(settings.draw).read_text()))
         return
     if settings.quick:
-        settings.targets, settings.seeds, settings.budget, settings.exact_draws = COLUMNS[:2], 2, 1000, 20_000
+        settings.targets, settings.seeds, settings.budget, settings.exact_draws = (
+            COLUMNS[:2],
+            2,
+            1000,
+            20_000,
+        )
         settings.samplers = ["MALA", "RandomWalk", "Adjusted(Stanley element)"]
     names = [label for label in CONTENDERS if label in settings.samplers]
     kept = ("seeds", "chains", "budget", "exact_draws")
-    result = {"command": "python benchmarks/samplers.py", "machine": machine(), "warm_up": WARM_UP, "limit": LIMIT}
+    result = {
+        "command": "python benchmarks/samplers.py",
+        "machine": machine(),
+        "warm_up": WARM_UP,
+        "limit": LIMIT,
+    }
     result |= {key: getattr(settings, key) for key in kept} | {"rows": []}
     out = Path(settings.out)
-    if out.exists() and all((old := json.loads(out.read_text())).get(key) == result[key] for key in kept):
+    if out.exists() and all(
+        (old := json.loads(out.read_text())).get(key) == result[key] for key in kept
+    ):
         result = old
     for column in settings.targets:
-        rows = {(row["target"], row["sampler"]): row for row in result["rows"] + measure(column, names, settings)}
+        rows = {
+            (row["target"], row["sampler"]): row
+            for row in result["rows"] + measure(column, names, settings)
+        }
         result["rows"] = list(rows.values())
         if column == "logistic":
             result["logistic_reference_gap"] = gap_to_hmc(case_of(column, settings.exact_draws))

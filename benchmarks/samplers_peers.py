@@ -1,21 +1,24 @@
-"""The same samplers in other libraries: do they accept as often and get as close, and what does a gradient cost there.
+"""The same samplers in other libraries: do they accept as often and get as close, and what does a
+gradient cost there.
 
     python benchmarks/samplers_peers.py --out benchmarks/samplers_peers.json
 
-torchebm, ebmkit and blackjax (the `bench` extra) where they are installed; those that are not are named. One step
-size for everyone, adapted here, in each library's own convention: h is the variance of the noise in this library,
-torchebm, ebmkit and blackjax write x - ε·∇U + √(2ε)·ξ, so ε = h/2; the leapfrog ε is the same in all. HMC runs
-without jitter, which the others do not have. Everyone starts where the adaptation ended and spends 500 gradients a
-chain; b² as in `samplers.py`, at the end. Acceptance is the share of steps that moved. Langevin takes a tenth of MALA's
-step size.
+torchebm, ebmkit and blackjax (the `bench` extra) where they are installed; those that are not are
+named. One step size for everyone, adapted here, in each library's own convention: h is the variance
+of the noise in this library, torchebm, ebmkit and blackjax write x - ε·∇U + √(2ε)·ξ, so ε = h/2;
+the leapfrog ε is the same in all. HMC runs without jitter, which the others do not have. Everyone
+starts where the adaptation ended and spends 500 gradients a chain; b² as in `samplers.py`, at the
+end. Acceptance is the share of steps that moved. Langevin takes a tenth of MALA's step size.
 
-Gradients are counted where the energy is called, per chain and step, so that a library that computes the gradient of
-the state anew shows as 2 for MALA. Time is CPU time per step, as a ratio to this library, median of interleaved
-rounds in one process; blackjax is compiled, one program for all steps, and timed after compilation.
+Gradients are counted where the energy is called, per chain and step, so that a library that
+computes the gradient of the state anew shows as 2 for MALA. Time is CPU time per step, as a ratio
+to this library, median of interleaved rounds in one process; blackjax is compiled, one program for
+all steps, and timed after compilation.
 
-NUTS of blackjax, the usual reference outside this library, runs on seven targets with step size and diagonal
-mass matrix of its own window adaptation (500 steps of one chain), in chains that start and are judged as in
-`samplers.py`. Its cost is the mean number of leapfrog steps over chains; warm-up is not in it.
+NUTS of blackjax, the usual reference outside this library, runs on seven targets with step size and
+diagonal mass matrix of its own window adaptation (500 steps of one chain), in chains that start and
+are judged as in `samplers.py`. Its cost is the mean number of leapfrog steps over chains; warm-up
+is not in it.
 """
 
 from __future__ import annotations
@@ -58,10 +61,16 @@ class Counted:
 
 
 def ours(method: str, energy: Any, step: float) -> Run:
-    sampler = {"Langevin": Langevin(step), "MALA": MALA(step), "HMC": HMC(step, LEAPFROGS, jitter=False)}[method]
+    sampler = {
+        "Langevin": Langevin(step),
+        "MALA": MALA(step),
+        "HMC": HMC(step, LEAPFROGS, jitter=False),
+    }[method]
 
     def run(x0: Tensor, steps: int, seed: int) -> Tensor:
-        draws = run_chains(sampler, energy, x0, steps, generator=Generator().manual_seed(seed), keep_every=1).draws
+        draws = run_chains(
+            sampler, energy, x0, steps, generator=Generator().manual_seed(seed), keep_every=1
+        ).draws
         assert draws is not None
         return draws
 
@@ -100,7 +109,9 @@ def torchebm(method: str, energy: Any, step: float) -> Run | None:
 
     def run(x0: Tensor, steps: int, seed: int) -> Tensor:
         generator = Generator().manual_seed(seed)
-        return sampler.sample(x=x0, n_steps=steps, return_trajectory=True, generator=generator).transpose(0, 1)
+        return sampler.sample(
+            x=x0, n_steps=steps, return_trajectory=True, generator=generator
+        ).transpose(0, 1)
 
     return run
 
@@ -111,7 +122,10 @@ def log_density(column: str, target: Any) -> Callable[[Any], Any]:
     import jax.numpy as jnp
 
     if isinstance(target, LogisticRegression):
-        design, sign = jnp.asarray(target.design.numpy()), jnp.asarray(2 * target.labels.numpy() - 1)
+        design, sign = (
+            jnp.asarray(target.design.numpy()),
+            jnp.asarray(2 * target.labels.numpy() - 1),
+        )
         design, sign, s = design.astype("float32"), sign.astype("float32"), target.prior_std
         return lambda w: jax.nn.log_sigmoid(sign * (design @ w)).sum() - (w @ w) / (2 * s**2)
     if column == "banana":
@@ -128,7 +142,9 @@ def log_density(column: str, target: Any) -> Callable[[Any], Any]:
         return lambda x: (x - jnp.exp(x)).sum()
     if column == "funnel":
         s, d = target.std, target.d
-        return lambda x: -(x[0] ** 2) / (2 * s**2) - jnp.exp(-x[0]) * (x[1:] @ x[1:]) / 2 - (d - 1) / 2 * x[0]
+        return lambda x: (
+            -(x[0] ** 2) / (2 * s**2) - jnp.exp(-x[0]) * (x[1:] @ x[1:]) / 2 - (d - 1) / 2 * x[0]
+        )
     if column == "ring-mixture":
         means, std = jnp.asarray(target.means.numpy()).astype("float32"), float(target.std[0])
         return lambda x: jax.nn.logsumexp(-((x - means) ** 2).sum(1) / (2 * std**2))
@@ -153,7 +169,9 @@ def blackjax_kernel(method: str, logdensity: Any, step: float, dimension: int) -
 
 
 def compiled(init: Any, kernel: Any) -> Callable[[Tensor, int, int], tuple[Tensor, Tensor | None]]:
-    """All steps of all chains in one program: draws, and the leapfrog steps of each draw where the kernel has them."""
+    """All steps of all chains in one program: draws, and the leapfrog steps of each draw where the
+    kernel has them.
+    """
     from functools import partial
 
     import jax
@@ -164,26 +182,35 @@ def compiled(init: Any, kernel: Any) -> Callable[[Tensor, int, int], tuple[Tenso
     def program(x0: Any, steps: int, key: Any) -> Any:
         def step(states: Any, key: Any) -> Any:
             states, info = jax.vmap(kernel)(jax.random.split(key, len(x0)), states)
-            return states, (getattr(states, "position", states), getattr(info, "num_integration_steps", None))
+            return states, (
+                getattr(states, "position", states),
+                getattr(info, "num_integration_steps", None),
+            )
 
         return jax.lax.scan(step, jax.vmap(init)(x0), jax.random.split(key, steps))[1]
 
     def run(x0: Tensor, steps: int, seed: int) -> tuple[Tensor, Tensor | None]:
         x, spent = program(jnp.asarray(x0.numpy()), steps, jax.random.key(seed))
-        return torch.from_numpy(np.array(x)), None if spent is None else torch.from_numpy(np.array(spent))
+        return torch.from_numpy(np.array(x)), None if spent is None else torch.from_numpy(
+            np.array(spent)
+        )
 
     return run
 
 
 def blackjax(method: str, column: str, case: Case, step: float) -> Run:
-    run = compiled(*blackjax_kernel(method, log_density(column, case.target), step, *case.target.event_shape))
+    run = compiled(
+        *blackjax_kernel(method, log_density(column, case.target), step, *case.target.event_shape)
+    )
     return lambda x0, steps, seed: run(x0, steps, seed)[0]
 
 
 def runs_of(
     method: str, column: str, case: Case, step: float, absent: set[str]
 ) -> dict[str, tuple[Run, Counted | None]]:
-    """Each library's run of a method, and the counter of its energy; torch libraries share nothing but the target."""
+    """Each library's run of a method, and the counter of its energy;
+    torch libraries share nothing but the target.
+    """
     found: dict[str, tuple[Run, Counted | None]] = {}
     for name, build in {"stanley": ours, "ebmkit": ebmkit, "torchebm": torchebm}.items():
         if name not in absent:
@@ -218,11 +245,25 @@ def compare(column: str, absent: set[str]) -> list[dict[str, Any]]:
         for name, (_, energy) in runs.items():
             accepted, b2 = zip(*found[name], strict=True)
             ratio = [t / own for t, own in zip(times[name], times["stanley"], strict=True)]
-            row = {"target": column, "method": method, "library": name, "step_size": sizes[method], "steps": steps}
-            row |= {"moved": mean_sd(accepted), "b2": mean_sd(b2), "time": statistics.median(ratio), "times": ratio}
+            row = {
+                "target": column,
+                "method": method,
+                "library": name,
+                "step_size": sizes[method],
+                "steps": steps,
+            }
+            row |= {
+                "moved": mean_sd(accepted),
+                "b2": mean_sd(b2),
+                "time": statistics.median(ratio),
+                "times": ratio,
+            }
             if energy is not None:
                 calls = (ROUNDS + 1) * steps
-                row |= {"gradients": energy.gradients / calls, "potentials": energy.potentials / calls}
+                row |= {
+                    "gradients": energy.gradients / calls,
+                    "potentials": energy.potentials / calls,
+                }
             rows.append(row)
             print(*row.values(), file=sys.stderr, flush=True)
     return rows
@@ -230,7 +271,12 @@ def compare(column: str, absent: set[str]) -> list[dict[str, Any]]:
 
 def judged(draws: Tensor, x0: Tensor, case: Case) -> tuple[float, float]:
     """Share of steps that moved, and b² over the second half of the run."""
-    moved = (torch.cat([x0[None], draws])[1:] != torch.cat([x0[None], draws])[:-1]).any(-1).double().mean()
+    moved = (
+        (torch.cat([x0[None], draws])[1:] != torch.cat([x0[None], draws])[:-1])
+        .any(-1)
+        .double()
+        .mean()
+    )
     means = case.functions(draws).mean(1, keepdim=True)
     return float(moved), float(squared_error(means, case)[-1, 0])
 
@@ -240,7 +286,9 @@ def mean_sd(values: Any) -> list[float]:
 
 
 def nuts(column: str, chains: int, budget: float) -> dict[str, Any]:
-    """Gradients to b² < 0.01 by blackjax's NUTS, with the start, the stopping rule and the groups of `samplers.py`."""
+    """Gradients to b² < 0.01 by blackjax's NUTS, with the start,
+    the stopping rule and the groups of `samplers.py`.
+    """
     import blackjax
     import jax
     import jax.numpy as jnp
@@ -248,9 +296,14 @@ def nuts(column: str, chains: int, budget: float) -> dict[str, Any]:
     case = case_of(column, 200_000)
     density = log_density(column, case.target)
     first = jnp.asarray(start(case, 1, seed=1002)[0].numpy())
-    warmed, _ = blackjax.window_adaptation(blackjax.nuts, density).run(jax.random.key(0), first, 500)
+    warmed, _ = blackjax.window_adaptation(blackjax.nuts, density).run(
+        jax.random.key(0), first, 500
+    )
     algorithm = blackjax.nuts(density, **warmed.parameters)
-    run, x0 = compiled(algorithm.init, algorithm.step), torch.cat([start(case, chains, s) for s in range(GROUPS)])
+    run, x0 = (
+        compiled(algorithm.init, algorithm.step),
+        torch.cat([start(case, chains, s) for s in range(GROUPS)]),
+    )
     for steps in (64, 256, 1024):
         draws, spent = run(x0, steps, 1)
         assert spent is not None
@@ -260,8 +313,17 @@ def nuts(column: str, chains: int, budget: float) -> dict[str, Any]:
         if costs[-1] >= min(budget, 3 * max(last)):
             break
     reached = [cost if cost <= budget else None for cost in last]
-    row = {"target": column, "sampler": "NUTS (blackjax)", "step_size": float(warmed.parameters["step_size"])}
-    row |= {"gradients": reached, "final_b2": b2[-1].tolist(), "ran": costs[-1], "draws": len(draws)}
+    row = {
+        "target": column,
+        "sampler": "NUTS (blackjax)",
+        "step_size": float(warmed.parameters["step_size"]),
+    }
+    row |= {
+        "gradients": reached,
+        "final_b2": b2[-1].tolist(),
+        "ran": costs[-1],
+        "draws": len(draws),
+    }
     print(*row.values(), file=sys.stderr, flush=True)
     return row
 
@@ -277,17 +339,33 @@ def missing() -> set[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS, metavar="TARGET")
     parser.add_argument("--nuts", nargs="*", default=NUTS, metavar="TARGET")
-    parser.add_argument("--budget", type=int, default=5_000, help="gradient evaluations of a chain of NUTS")
+    parser.add_argument(
+        "--budget", type=int, default=5_000, help="gradient evaluations of a chain of NUTS"
+    )
     parser.add_argument("--out", default="benchmarks/samplers_peers.json")
     settings = parser.parse_args()
     absent = missing()
     print(f"absent: {', '.join(sorted(absent)) or 'none'}", file=sys.stderr)
-    versions = {name: version(name) for name in ("torchebm", "ebmkit", "blackjax") if name not in absent}
-    result = {"command": "python benchmarks/samplers_peers.py", "machine": machine(), "versions": versions}
-    result |= {"chains": CHAINS, "rounds": ROUNDS, "gradients": GRADIENTS, "budget": settings.budget, "limit": LIMIT}
+    versions = {
+        name: version(name) for name in ("torchebm", "ebmkit", "blackjax") if name not in absent
+    }
+    result = {
+        "command": "python benchmarks/samplers_peers.py",
+        "machine": machine(),
+        "versions": versions,
+    }
+    result |= {
+        "chains": CHAINS,
+        "rounds": ROUNDS,
+        "gradients": GRADIENTS,
+        "budget": settings.budget,
+        "limit": LIMIT,
+    }
     result |= {"rows": [], "nuts": []}
     for column in settings.targets:
         result["rows"] += compare(column, absent)

@@ -21,7 +21,15 @@ import stanley
 from stanley.data import centre, to_bytes
 from stanley.models.packing import pretrained
 from stanley.models.trained import Start, with_data_at
-from stanley.plots import Panel, chain_film, densities, energy_histograms, energy_path, picture_table, save
+from stanley.plots import (
+    Panel,
+    chain_film,
+    densities,
+    energy_histograms,
+    energy_path,
+    picture_table,
+    save,
+)
 from stanley.uses import (
     Composed,
     box_mask,
@@ -45,7 +53,9 @@ def discs(folder: Path, n: int = 200, size: int = 16) -> stanley.Folder:
     for k in range(n):
         top, left, radius = *rng.uniform(5, size - 5, 2), rng.uniform(2, 4)
         inside = np.hypot(rows - top, columns - left) - radius
-        Image.fromarray((255 / (1 + np.exp(2 * inside))).astype(np.uint8)).save(folder / f"{k:03d}.png")
+        Image.fromarray((255 / (1 + np.exp(2 * inside))).astype(np.uint8)).save(
+            folder / f"{k:03d}.png"
+        )
     return stanley.Folder(path=str(folder), size=size, channels=1)
 
 
@@ -109,18 +119,31 @@ def denoising(model: stanley.Trained, x: Tensor, out: Path) -> dict:
 
 
 def interpolation(model: stanley.Trained, x: Tensor, out: Path) -> dict:
-    paths = [string(model.potential, x[k], x[k + 1], 9, 200, float(model.sampler.step_size)) for k in (0, 2)]
+    paths = [
+        string(model.potential, x[k], x[k + 1], 9, 200, float(model.sampler.step_size))
+        for k in (0, 2)
+    ]
     share = torch.linspace(0, 1, 9, device=x.device).view(-1, 1, 1, 1)
-    rows = [r for k, path in zip((0, 2), paths, strict=True) for r in (path.points, torch.lerp(x[k], x[k + 1], share))]
+    rows = [
+        r
+        for k, path in zip((0, 2), paths, strict=True)
+        for r in (path.points, torch.lerp(x[k], x[k + 1], share))
+    ]
     labels = [f"{s:.2f}" for s in share.flatten()]
-    save(picture_table(pictures(torch.stack(rows)), labels, ["relaxed", "straight"] * 2), out / "interpolation.png")
+    save(
+        picture_table(pictures(torch.stack(rows)), labels, ["relaxed", "straight"] * 2),
+        out / "interpolation.png",
+    )
     save(energy_path(paths[0].energy, paths[0].straight), out / "interpolation-energy.png")
-    return {"barrier": [p.barrier for p in paths], "barrier_straight": [p.straight_barrier for p in paths]}
+    return {
+        "barrier": [p.barrier for p in paths],
+        "barrier_straight": [p.straight_barrier for p in paths],
+    }
 
 
 def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
     """Whether the steady state is still an image."""
-    generator = torch.Generator(model.noise.mean.device).manual_seed(2)
+    generator = torch.Generator(model.device).manual_seed(2)
     kinds: tuple[Start, ...] = ("noise", "noise", "noise", "bank", "bank", "bank")
     x = torch.cat([model.starts(1, kind, generator) for kind in kinds])
     states, at = [x], [0]
@@ -130,7 +153,9 @@ def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
         at.append(n)
     save(chain_film(np.stack([pictures(s) for s in states]), at, names=kinds), out / "long-run.png")
     halves = {"noise": slice(0, 3), "bank": slice(3, 6)}
-    return {"steps": at} | {k: [float(model.energy(s[rows]).median()) for s in states] for k, rows in halves.items()}
+    return {"steps": at} | {
+        k: [float(model.energy(s[rows]).median()) for s in states] for k, rows in halves.items()
+    }
 
 
 def outside(model: stanley.Trained, x: Tensor, out: Path) -> dict:
@@ -148,7 +173,9 @@ def outside(model: stanley.Trained, x: Tensor, out: Path) -> dict:
 
 
 def composition(out: Path) -> None:
-    """In the plane, where the product can be drawn: a ring of Gaussians, a band, and what both agree on."""
+    """In the plane, where the product can be drawn: a ring of Gaussians, a band,
+    and what both agree on.
+    """
     angle = torch.arange(8) * torch.pi / 4
     ring = stanley.targets.Mixture(2 * torch.stack([angle.cos(), angle.sin()], 1), 0.4)
     band = stanley.targets.Gaussian.from_std(torch.tensor([3.0, 0.7]))
@@ -158,16 +185,22 @@ def composition(out: Path) -> None:
     x = stanley.run_chains(stanley.MALA(0.15), both, x0, 500, generator=generator).x
     panels = []
     drawn = (ring.sample(400, generator), band.sample(400, generator), x)
-    for name, u, points in zip(("p₁", "p₂", "p₁·p₂ and 400 chains"), (ring, band, both), drawn, strict=True):
-        panels.append(Panel(name, stanley.metrics.density_on_grid(u, 4.0, 200).numpy(), points.numpy(), 4.0))
+    for name, u, points in zip(
+        ("p₁", "p₂", "p₁·p₂ and 400 chains"), (ring, band, both), drawn, strict=True
+    ):
+        panels.append(
+            Panel(name, stanley.metrics.density_on_grid(u, 4.0, 200).numpy(), points.numpy(), 4.0)
+        )
     save(densities(panels), out / "composition.png")
 
 
-def main(out: Path, model: stanley.Trained | None = None, num: int = 8, long_steps: int = 2000) -> dict:
+def main(
+    out: Path, model: stanley.Trained | None = None, num: int = 8, long_steps: int = 2000
+) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     if model is None:
         model, long_steps = tiny_run(out), 100
-    x = centre(model.config.data.load().test[:num]).to(model.noise.mean.device)
+    x = centre(model.config.data.load().test[:num]).to(model.device)
     numbers = {
         "n": len(x),
         "step": model.step,
@@ -185,10 +218,16 @@ def main(out: Path, model: stanley.Trained | None = None, num: int = 8, long_ste
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", nargs="?", type=Path, default=Path("runs/uses"))
     parser.add_argument("run", nargs="?", metavar="RUN")
-    parser.add_argument("--pretrained", metavar="NAME", help="a model that comes with the library, in the place of RUN")
+    parser.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="a model that comes with the library, in the place of RUN",
+    )
     parser.add_argument("--data.root", dest="root", metavar="DIR", help="where its data lie")
     asked = parser.parse_args()
     if asked.pretrained and not asked.root:

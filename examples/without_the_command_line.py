@@ -31,7 +31,10 @@ def main(out: Path, steps: int = 300) -> dict:
     )
     run = stanley.train(config, out / "run")  # the same call again resumes
     scores = stanley.evaluate(run, num=500, steps=200)
-    print(f"held-out NLL {scores['nll_held_out']['value']:.3f} nats, n = {scores['nll_held_out']['n']}")
+    print(
+        f"held-out NLL {scores['nll_held_out']['value']:.3f} nats, n ="
+        f" {scores['nll_held_out']['n']}"
+    )
 
     model = stanley.load(run)
     fresh = model.sample(500, steps=200, seed=1)

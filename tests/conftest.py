@@ -27,9 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if (
-        config.option.seed is None
-    ):  # worker processes are handed the options of the one that started them
+    # worker processes are handed the options of the one that started them
+    if config.option.seed is None:
         config.option.seed = secrets.randbelow(2**31)
 
 

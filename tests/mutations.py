@@ -1,12 +1,14 @@
-"""Whether the tests notice: deliberate breakages of the mathematics, one at a time, each of which a test must catch.
+"""Whether the tests notice: deliberate breakages of the mathematics, one at a time, each of which a
+test must catch.
 
     python tests/mutations.py [--only SUBSTRING] [--jobs 2] [--list]
 
-A copy of src and tests is broken, never the tree itself. First the named test files run on the untouched copy and must
-pass, else a failure would say nothing. Then each mutation replaces one piece of text, and its test files must fail.
-Caught means that a test failed, or that it ran beyond the time limit; a module that no longer imports, or a name or a
-type that does not fit, is no breakage of the mathematics and counts as missed. Not true: that what is caught was caught
-for the right reason, nor that a suite which catches all of these catches every error.
+A copy of src and tests is broken, never the tree itself. First the named test files run on the
+untouched copy and must pass, else a failure would say nothing. Then each mutation replaces one
+piece of text, and its test files must fail. Caught means that a test failed, or that it ran beyond
+the time limit; a module that no longer imports, or a name or a type that does not fit, is no
+breakage of the mathematics and counts as missed. Not true: that what is caught was caught for the
+right reason, nor that a suite which catches all of these catches every error.
 """
 
 from __future__ import annotations
@@ -35,16 +37,18 @@ CRASHES = (
     "UnboundLocalError",
 )
 SAID = "said.txt"
-#: Processes forked from one that has loaded torch already, which saves half of the time; started afresh on Windows.
+#: Processes forked from one that has loaded torch already, which saves half of the time; started
+#: afresh on Windows.
 WARM = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-LEAST_LIMIT = (
-    60.0  # seconds; a mutation may take so long, or five times what its untouched tests took
-)
+# seconds; a mutation may take so long, or five times what its untouched tests took
+LEAST_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """One breakage: `old` occurs exactly once in the file, and `tests` must fail where `new` stands instead."""
+    """One breakage: `old` occurs exactly once in the file, and `tests` must fail where `new` stands
+    instead.
+    """
 
     name: str
     file: str  # in src/stanley
@@ -57,7 +61,8 @@ class Mutation:
         found = text.count(self.old)
         if found != 1 or self.old == self.new:
             sys.exit(
-                f"stale mutation {self.name!r}: {self.old!r} occurs {found} times in {self.file}, must be once"
+                f"stale mutation {self.name!r}: {self.old!r} occurs {found} times in {self.file},"
+                " must be once"
             )
         return text.replace(self.old, self.new)
 
@@ -169,7 +174,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/test_langevin.py",
         (
             "uniform noise of the right variance",
-            "return torch.randn(self.shape, generator=generator, dtype=self.dtype, device=self.device)",
+            "return torch.randn(\n                self.shape, generator=generator, dtype=self.dtype, device=self.device\n            )",
             "return 12**0.5 * (torch.rand(self.shape, generator=generator, dtype=self.dtype) - 0.5)",
         ),
     ),
@@ -268,7 +273,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "energy in wrapped_in(potential):",
             "energy in wrapped_in(potential)[:1]:",
         ),
-        ("the largest chunk", "return min((layer", "return max((layer"),
+        ("the largest chunk", "return min(\n        (layer", "return max(\n        (layer"),
         (
             "bfloat16 left in",
             "return rewrapped(potential, lambda u: u.energy if",
@@ -511,7 +516,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("lagged γ is the chain's own", "donors.roll(-1)", "donors"),
         ("lagged γ from a lost chain", "finite = finite_chains(grad)", "finite = order >= 0"),
-        ("a gradient of the drift not counted", "gradients=3 if", "gradients=2 if"),
+        (
+            "a gradient of the drift not counted",
+            "                3 if self.correction",
+            "                2 if self.correction",
+        ),
     ),
     *breakages(
         "samplers/stanley.py",
@@ -637,10 +646,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("one step too many", "for _ in range(num)", "for _ in range(num + 1)"),
         (
             "jitter up to the mean only",
-            "torch.randint(1, 2 * self.num_leapfrog,",
-            "torch.randint(1, self.num_leapfrog + 1,",
+            "1, 2 * self.num_leapfrog, (), generator",
+            "1, self.num_leapfrog + 1, (), generator",
         ),
-        ("jitter from 0", "torch.randint(1, 2", "torch.randint(0, 2"),
+        (
+            "jitter from 0",
+            "                1, 2 * self.num_leapfrog, ()",
+            "                0, 2 * self.num_leapfrog, ()",
+        ),
         ("jitter the wrong way round", "if not self.jitter:", "if self.jitter:"),
         ("jitter from the global generator", "(), generator=generator, device", "(), device"),
     ),
@@ -905,11 +918,15 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("steepness for its inverse", '"gradients": 1 / steepness', '"gradients": steepness'),
         (
             "variance over steepness without √",
-            "(variance / steepness).sqrt()}",
-            "variance / steepness}",
+            '"both": (variance / steepness).sqrt()',
+            '"both": variance / steepness',
         ),
         ("variance for the width", "square.sqrt().to(self.type)", "square.to(self.type)"),
-        ("search goes on from the last h", "with_step_size(plain(sampler), 1.0)", "plain(sampler)"),
+        (
+            "search goes on from the last h",
+            "with_step_size(without_preconditioner(sampler), 1.0)",
+            "plain(sampler)",
+        ),
         (
             "quantile resolved at the start",
             "n == len(windows) and has_quantile",
@@ -918,8 +935,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("Robbins-Monro the wrong way", "(acceptance - target)", "(target - acceptance)"),
         (
             "Robbins-Monro without bound",
-            "min(float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target)))",
-            "step_size * math.exp(self.rate * (acceptance - target))",
+            "return min(\n            float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target))\n        )",
+            "return step_size * math.exp(self.rate * (acceptance - target))",
         ),
         ("Robbins-Monro at twice the rate", "math.exp(self.rate *", "math.exp(2 * self.rate *"),
     ),
@@ -964,10 +981,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("τ off by two", "return -1 + 2 *", "return 1 + 2 *"),
         (
             "error over ESS, not √ESS",
-            "pooled_sd(x) / effective(halves(x)).sqrt()",
-            "pooled_sd(x) / effective(halves(x))",
+            "pooled_sd(x) / effective(half_chains(x)).sqrt()",
+            "pooled_sd(x) / effective(half_chains(x))",
         ),
-        ("error of the sd without its half", "/ variance).sqrt() / 2", "/ variance).sqrt()"),
+        (
+            "error of the sd without its half",
+            "/ variance\n        ).sqrt() / 2",
+            "/ variance\n        ).sqrt()",
+        ),
         ("super-chains agree within", "(among + within).mean(1)", "within.mean(1)"),
         (
             "divisor n - t",
@@ -1036,8 +1057,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "diagnostics/test_ergodicity.py",
         (
             "cosine over |∇U|²",
-            "dim=1, dtype=widest_float(grad.device)))",
-            "dim=1, dtype=widest_float(grad.device)) ** 2)",
+            "dim=1, dtype=widest_float(grad.device))\n        )",
+            "dim=1, dtype=widest_float(grad.device)) ** 2\n        )",
         ),
         ("growth the wrong way up", "(last / first).log()", "(first / last).log()"),
     ),
@@ -1398,7 +1419,9 @@ def run_tests(folder: Path, tests: Sequence[str], limit: float | None = None) ->
 
 
 def pytest_in(folder: Path, tests: Sequence[str]) -> None:
-    """pytest in a process of its own, with proof that the copy is what it imports; what it says goes to a file."""
+    """pytest in a process of its own, with proof that the copy is what it imports;
+    what it says goes to a file.
+    """
     os.chdir(folder)
     said = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
@@ -1446,7 +1469,8 @@ def main() -> int:
         return 0
     if not chosen or asked.jobs < 1:
         sys.exit(
-            f"{len(chosen)} mutations hold {asked.only!r} in their name and jobs is {asked.jobs}: need one of each"
+            f"{len(chosen)} mutations hold {asked.only!r} in their name and jobs is {asked.jobs}:"
+            " need one of each"
         )
     os.environ.update(OMP_NUM_THREADS="1", COLUMNS="999")  # lines of pytest's summary whole
     if sys.platform != "win32":
@@ -1470,10 +1494,12 @@ def main() -> int:
         for test, outcome in control.items():
             if outcome.code != 0:
                 sys.exit(
-                    f"{test} fails on the untouched copy: {outcome.test} {outcome.error}; nothing was tried"
+                    f"{test} fails on the untouched copy: {outcome.test} {outcome.error}; nothing"
+                    " was tried"
                 )
         print(
-            f"control: {len(files)} test files pass  ({sum(o.seconds for o in control.values()):.0f} s)",
+            f"control: {len(files)} test files pass "
+            f" ({sum(o.seconds for o in control.values()):.0f} s)",
             flush=True,
         )
 
@@ -1487,7 +1513,8 @@ def main() -> int:
                 outcome = done.result()
                 caught += outcome.caught
                 print(
-                    f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name}  {outcome.words()}",
+                    f"{'caught' if outcome.caught else 'MISSED'}  {waiting[done].name} "
+                    f" {outcome.words()}",
                     flush=True,
                 )
         except BaseException:  # Ctrl-C or a stale mutation: not the other two hundred first

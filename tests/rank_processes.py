@@ -75,9 +75,8 @@ def run(
         result = function(*arguments)
     except (Exception, KeyboardInterrupt) as error:
         result = error
-    sender.send_bytes(
-        pickle.dumps(result)
-    )  # tensors as bytes, not as shared memory that ends with this process
+    # tensors as bytes, not as shared memory that ends with this process
+    sender.send_bytes(pickle.dumps(result))
 
 
 def free_port() -> int:

@@ -1,6 +1,8 @@
-"""Where the suite's randomness comes from: every test draws from a seed of its own, told when the test fails.
+"""Where the suite's randomness comes from: every test draws from a seed of its own, told when the
+test fails.
 
-`pytest --seed N` runs the same tests on the same draws; without it every run of the suite is a new one.
+`pytest --seed N` runs the same tests on the same draws; without it every run of the suite is a new
+one.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def fresh() -> torch.Generator:
 
 
 def stream(number: int = 0) -> torch.Generator:
-    """The test's generator of this number: the same whenever the test asks for it, another in every test and run."""
+    """The test's generator of this number: the same whenever the test asks for it,
+    another in every test and run.
+    """
     return torch.Generator().manual_seed((CURRENT[0] + number) % 2**63)
 
 

@@ -255,7 +255,9 @@ def test_odd_files(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_a_time_step_is_not_taken_for_a_variance():
-    """HMC's ε is the square root of the h of the same move: the new sampler must be given its own."""
+    """HMC's ε is the square root of the h of the same move: the new sampler must be given its
+    own.
+    """
     config = to_dict(recipe("rings"))
     apply(config, {"sampler.kind": "hmc"})
     with pytest.raises(StanleyError, match="step_size is missing"):

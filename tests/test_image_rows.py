@@ -1,4 +1,6 @@
-"""The rows of the image experiment differ in their sampler alone and cost the same, at full scale and at a core's."""
+"""The rows of the image experiment differ in their sampler alone and cost the same,
+at full scale and at a core's.
+"""
 
 from __future__ import annotations
 

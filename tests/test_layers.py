@@ -1,4 +1,6 @@
-"""What lies inside a potential is seen through every wrapper: networks, precision, chunks, the shape of points."""
+"""What lies inside a potential is seen through every wrapper: networks, precision, chunks,
+the shape of points.
+"""
 
 from __future__ import annotations
 
@@ -179,7 +181,9 @@ def test_annealing_on_bfloat16_is_refused() -> None:
 
 
 def test_exact_numbers_are_those_of_float64_whatever_the_precision_of_the_run() -> None:
-    """log Z of a network in the plane: bfloat16 and chunks inside the potential change no digit of it."""
+    """log Z of a network in the plane: bfloat16 and chunks inside the potential change no digit of
+    it.
+    """
     net = (
         build_energy(MLP(width=8, depth=2), (2,), seed=0, reference_std=1.0)
         .eval()
@@ -190,9 +194,8 @@ def test_exact_numbers_are_those_of_float64_whatever_the_precision_of_the_run() 
     own = Between(GaussianReference(torch.zeros(2, dtype=torch.float64)), Bf16(net), 1.0)
     assert log_z(own).value == pytest.approx(plain, abs=1e-12)
     rough = lambda x: Bf16(net)(x.float()).double()  # noqa: E731
-    assert (
-        abs(log_z(rough, rel_tol=1e-2).value - plain) > 1e-6
-    )  # negative control: in bfloat16 it would be another
+    # negative control: in bfloat16 it would be another
+    assert abs(log_z(rough, rel_tol=1e-2).value - plain) > 1e-6
 
 
 def test_what_wraps_nothing_is_a_layer_alone() -> None:

@@ -14,7 +14,9 @@ from stanley.overwriting import keep_former, make_room, write_answer
 
 
 def test_requests_that_take_turns_have_a_file_each(tmp_path: Path) -> None:
-    """A, A, B, A, C, A: each change of the request keeps what was there, and the newest has the plain name."""
+    """A, A, B, A, C, A: each change of the request keeps what was there,
+    and the newest has the plain name.
+    """
     file = tmp_path / "scores.json"
     before = None
     for turn, num in enumerate((1, 1, 2, 1, 3, 1)):
@@ -22,7 +24,10 @@ def test_requests_that_take_turns_have_a_file_each(tmp_path: Path) -> None:
             warnings.simplefilter("always")
             write_answer(file, {"asked": {"num": num}, "step": 7, "value": turn})
         number = "" if turn == 2 else f"-{turn - 1}"
-        kept_as = f"kept the former answer (num {before}, now {num}) as {tmp_path}/scores-former{number}.json"
+        kept_as = (
+            f"kept the former answer (num {before}, now {num}) as"
+            f" {tmp_path}/scores-former{number}.json"
+        )
         assert [str(w.message) for w in told] == ([] if before in (None, num) else [kept_as])
         before = num
         assert json.loads(file.read_text())["value"] == turn

@@ -1,4 +1,6 @@
-"""The public names, the direction of imports, and every Python block and example that a reader may copy."""
+"""The public names, the direction of imports, and every Python block and example that a reader may
+copy.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "stanley"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-#: From what stands on others to what others stand on; a room may import those of later rows, and its own row.
+#: From what stands on others to what others stand on; a room may import those of later rows, and
+#: its own row.
 LAYERS = [
     "cli __main__",
     "plots",
@@ -56,7 +59,9 @@ def test_names_for_type_checkers_are_the_names_at_run_time():
 
 
 def module_name(path: Path) -> str:
-    """'samplers.base' of src/stanley/samplers/base.py, 'samplers' of its __init__.py, '' of the package's own."""
+    """'samplers.base' of src/stanley/samplers/base.py, 'samplers' of its __init__.py,
+    '' of the package's own.
+    """
     return (
         ".".join(path.relative_to(SOURCE).with_suffix("").parts)
         .removesuffix("__init__")
@@ -113,9 +118,8 @@ def test_no_module_imports_itself_by_way_of_others():
         for own, path in MODULES.items()
         if own
     }
-    for name in sorted(
-        graph
-    ):  # a package's __init__ gathers what its modules offer: they may not import it
+    # a package's __init__ gathers what its modules offer: they may not import it
+    for name in sorted(graph):
         seen, waiting = set(), [name]
         while waiting:
             for other in graph.get(waiting.pop(), set()) - seen - {""}:
@@ -143,12 +147,14 @@ def test_negative_control_every_form_of_import_is_seen(line: str):
 
 
 def test_the_core_imports_nothing_heavy():
-    """A GPU machine without the command-line packages can import all but cli; importing the package costs no torch."""
+    """A GPU machine without the command-line packages can import all but cli;
+    importing the package costs no torch.
+    """
     code = (
-        "import sys, stanley; assert 'torch' not in sys.modules; "
-        "import stanley.training.loop, stanley.judging.evaluate, stanley.training.recipes, stanley.models.hub; "
-        "heavy = {'cyclopts', 'pydantic', 'rich', 'matplotlib', 'pooch', 'yaml', 'PIL'} & set(sys.modules); "
-        "assert not heavy, heavy"
+        "import sys, stanley; assert 'torch' not in sys.modules; import stanley.training.loop,"
+        " stanley.judging.evaluate, stanley.training.recipes, stanley.models.hub; heavy ="
+        " {'cyclopts', 'pydantic', 'rich', 'matplotlib', 'pooch', 'yaml', 'PIL'} &"
+        " set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

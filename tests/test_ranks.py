@@ -1,4 +1,6 @@
-"""Two processes compute what one would: the same data order, gradients and bank; none waits for one that failed."""
+"""Two processes compute what one would: the same data order, gradients and bank;
+none waits for one that failed.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ from tests.conftest import without_time
 from tests.rank_processes import on_ranks
 from tests.training.test_loop import newest, same_state
 
-#: Relative to the largest entry. Sums in another order are off by some units in the last place, 2e-16 in float64 and
-#: 1e-7 in float32; a gradient that is not averaged is off by its own size.
+#: Relative to the largest entry. Sums in another order are off by some units in the last place,
+#: 2e-16 in float64 and 1e-7 in float32; a gradient that is not averaged is off by its own size.
 EXACT, ROUNDING = 1e-12, 1e-6
 
 
@@ -64,7 +66,9 @@ def wrongly_trained(config: TrainConfig, out: Path) -> Path:
 def gradients(
     config: TrainConfig, parallel: Parallel, shape: tuple[int, ...], raw: bool
 ) -> dict[str, Tensor]:
-    """∇_θ L of a whole batch as this rank has it after `backward`, in float64; chains end one step from `before`."""
+    """∇_θ L of a whole batch as this rank has it after `backward`, in float64;
+    chains end one step from `before`.
+    """
     torch.set_default_dtype(torch.float64)
     try:
         with joined("cpu") as world:
@@ -114,7 +118,9 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
 
 
 def restored(config: TrainConfig, out: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """The bank slots of this rank, its chain generator and the data generator, as they are after a restore."""
+    """The bank slots of this rank, its chain generator and the data generator,
+    as they are after a restore.
+    """
     with joined("cpu") as world:
         state = TrainState(config, config.data.load(), world)
         state.restore(newest(RunDirectory(out)))
@@ -194,7 +200,9 @@ class TestGradients:
             assert largest(ours, alone) < EXACT
 
     def test_past_the_wrapper_they_do_not(self, small: TrainConfig) -> None:
-        """Negative control: the loss of the raw energy raises nothing, and leaves each rank with its own gradient."""
+        """Negative control: the loss of the raw energy raises nothing,
+        and leaves each rank with its own gradient.
+        """
         network, shape = CASES["mlp"]
         config = replace(small, network=network)
         alone = gradients(config, "ddp", shape, False)
@@ -204,9 +212,8 @@ class TestGradients:
             > 1000 * ROUNDING
         )
         mean = {name: (first[name] + second[name]) / 2 for name in alone}
-        assert (
-            largest(mean, alone) < EXACT
-        )  # what was left out is the average over the ranks, and only that
+        # what was left out is the average over the ranks, and only that
+        assert largest(mean, alone) < EXACT
 
     @pytest.mark.parametrize("sampler", [Langevin(0.1), Stanley(0.1)], ids=lambda s: s.kind)
     @pytest.mark.parametrize("case", ["convnet", "spectral"])
@@ -233,7 +240,9 @@ class TestWholeRuns:
     def test_without_chain_noise_two_ranks_are_one(
         self, still: TrainConfig, tmp_path: Path, parallel: Parallel
     ) -> None:
-        """Weights, average, data order and records; `spread`, a mean of two medians, is not the median of all."""
+        """Weights, average, data order and records; `spread`, a mean of two medians,
+        is not the median of all.
+        """
         trained(still, tmp_path / "one")
         on_ranks(2, trained, still, tmp_path / "two", parallel)
         assert largest(self.weights(tmp_path / "two"), self.weights(tmp_path / "one")) < ROUNDING
@@ -259,7 +268,9 @@ class TestWholeRuns:
     def test_shards_after_three_steps_are_the_weights_of_ddp(
         self, small: TrainConfig, tmp_path: Path
     ) -> None:
-        """Chains, adaptation, clipping and Adam included: the same ranks draw the same numbers either way."""
+        """Chains, adaptation, clipping and Adam included: the same ranks draw the same numbers
+        either way.
+        """
         config = replace(small, steps=3)
         for parallel in ("ddp", "fsdp"):
             on_ranks(2, trained, config, tmp_path / parallel, parallel)
@@ -304,9 +315,8 @@ class TestResume:
                 )
                 old = [t for name, t in saved.part("generator").items() if name != "data"]
                 assert len(old) == before
-                assert (
-                    len({bytes(t.numpy()) for t in (*old, *chains)}) == before + now
-                )  # no stream twice
+                # no stream twice
+                assert len({bytes(t.numpy()) for t in (*old, *chains)}) == before + now
             assert self.on(size, trained, replace(config, steps=steps), out) == [out] * size
         run = RunDirectory(out)
         assert [r["step"] for r in run.records()] == list(range(1, 13))
@@ -337,7 +347,9 @@ class TestResume:
 
 class TestBank:
     def test_is_drawn_and_kept_in_parts(self, small: TrainConfig, tmp_path: Path) -> None:
-        """One step without restarts: each rank moves batch/2 slots of its own half at most, and not those of a copy."""
+        """One step without restarts: each rank moves batch/2 slots of its own half at most,
+        and not those of a copy.
+        """
         config = replace(small, restart=0.0, steps=1, sampler=Langevin(0.05), adapt=None)
         on_ranks(2, trained, config, tmp_path / "run")
         first, last = (
@@ -530,8 +542,12 @@ def test_torchrun_trains_and_one_process_goes_on(
     ]
     done = subprocess.run(
         [*launch, "-m", "stanley", "train", "rings", "--out", "run", "--steps", "6", *SMALL],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: step 6") == done.stdout.count("\n") - 1 == 1
     with pytest.raises(SystemExit) as end:

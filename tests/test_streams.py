@@ -28,7 +28,9 @@ MAKERS = ("stream", "seed_of", "global_stream")
 
 
 def names_asked_for(code: str) -> list[str]:
-    """What each call of a maker in a module is named after: the words of the name, as they stand."""
+    """What each call of a maker in a module is named after: the words of the name,
+    as they stand.
+    """
     calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
     made = (node for node in calls if isinstance(node.func, ast.Name) and node.func.id in MAKERS)
     return [" ".join(ast.unparse(part) for part in node.args[1:2]) for node in made]
@@ -134,9 +136,8 @@ def test_one_evaluation_asks_for_no_stream_twice(
     evaluate(
         run, num=40, steps=2, seed=5, features=["pixels"], kid=True, extrapolate=True, device="cpu"
     )
-    assert (
-        len(asked) == len(set(asked)) == 6
-    )  # two kinds of samples, each with chains, permutations and features
+    # two kinds of samples, each with chains, permutations and features
+    assert len(asked) == len(set(asked)) == 6
     assert {each[0] for each in asked} == {5}
 
 

@@ -1,4 +1,5 @@
-"""stanley: train energy-based models with MCMC, sample them and any unnormalised density, judge both honestly.
+"""stanley: train energy-based models with MCMC, sample them and any unnormalised density, judge
+both honestly.
 
     run = stanley.train(stanley.recipe("rings"), "runs/rings")      train, or resume what is there
     stanley.evaluate(run)["kl"]                                     exact KL(data‖model), nats
@@ -70,9 +71,12 @@ _HOME = {
     "stanley.training.optim": "SGD Adam",
     "stanley.training.recipes": "recipe",
     "stanley.runs.directory": "RunDirectory",
-    "stanley.samplers": "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin "
-    "GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile RandomWalk "
-    "ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt run_chains",
+    "stanley.samplers": (
+        "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin"
+        " GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile"
+        " RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt"
+        " run_chains"
+    ),
     "stanley.training.config": "Growth TrainConfig",
     "stanley.training.loop": "train",
     "stanley.models.trained": "Trained load",

@@ -9,7 +9,9 @@ from torch import Tensor
 
 
 def in_chunks(f: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
-    """f(x) of an f that treats each row alone, computed for at most `rows` rows at a time: (B, …) -> (B, …)."""
+    """f(x) of an f that treats each row alone, computed for at most `rows` rows at a time: (B,
+    …) -> (B, …).
+    """
     return torch.cat([f(part) for part in x.split(rows)])
 
 

@@ -1,6 +1,7 @@
 """Configurations as plain data: to a dictionary and back, and what changed between two.
 
-The classes are frozen dataclasses that check themselves; pydantic converts and names the wrong field.
+The classes are frozen dataclasses that check themselves; pydantic converts and names the wrong
+field.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ T = TypeVar("T")
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """The configuration as JSON-ready values, each part with its `kind`; JSON has no infinite numbers."""
+    """The configuration as JSON-ready values, each part with its `kind`;
+    JSON has no infinite numbers.
+    """
     assert is_dataclass(config)
     assert not isinstance(config, type)
     values = _plain(asdict(config))
@@ -33,7 +36,9 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """The typed configuration, or a StanleyError that names the field, its value, and what is possible."""
+    """The typed configuration, or a StanleyError that names the field, its value,
+    and what is possible.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -50,8 +55,9 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
 def explain(errors: list[Any]) -> str:
     """One line for the first thing that is wrong.
 
-    A part of the configuration is one of several classes, told apart by `kind`; pydantic reports what each of them
-    would object to. Only the objections of the class that was named matter, or that no class has that name.
+    A part of the configuration is one of several classes, told apart by `kind`; pydantic reports
+    what each of them would object to. Only the objections of the class that was named matter, or
+    that no class has that name.
     """
     others = {
         e["loc"][:-1] for e in errors if e["loc"][-1:] == ("kind",) and e["type"] == "literal_error"
@@ -63,7 +69,10 @@ def explain(errors: list[Any]) -> str:
         )
         members = [e for e in errors if e["loc"][:-2] == part and e["loc"][-1] == "kind"]
         known = [e["ctx"]["expected"].strip("'") for e in members]
-        return f"{field_name((*part, 'kind'))} is {members[0]['input']!r}: {did_you_mean(str(members[0]['input']), known)}"
+        return (
+            f"{field_name((*part, 'kind'))} is {members[0]['input']!r}:"
+            f" {did_you_mean(str(members[0]['input']), known)}"
+        )
     causes = [
         e["ctx"]["error"] for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)
     ]
@@ -127,12 +136,15 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
-    """Each part that could be of several kinds says which it is: nothing is guessed from the fields that are there."""
+    """Each part that could be of several kinds says which it is:
+    nothing is guessed from the fields that are there.
+    """
     for name, part in values.items():
         if isinstance(part, dict) and isinstance(known[name], dict):
             if "kind" in known[name] and "kind" not in part:
                 raise StanleyError(
-                    f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its fields"
+                    f"{prefix}{name}.kind is missing; say which kind of {name} it is, then its"
+                    " fields"
                 )
             require_kinds(known[name], part, f"{prefix}{name}.")
 

@@ -24,7 +24,8 @@ def pick_device(name: str = "auto") -> torch.device:
         gpus = torch.cuda.device_count()
         there = f"{gpus} CUDA device(s) and the CPU" if gpus else "no CUDA device, only the CPU"
         raise StanleyError(
-            f"device {name!r} is not there: torch {torch.__version__} sees {there}; use --device auto or cpu"
+            f"device {name!r} is not there: torch {torch.__version__} sees {there}; use --device"
+            " auto or cpu"
         ) from error
     return device
 

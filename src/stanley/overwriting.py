@@ -1,11 +1,13 @@
-"""One rule for an answer that is there when another is written: it is kept under another name, and that is said.
+"""One rule for an answer that is there when another is written: it is kept under another name, and
+that is said.
 
-An answer is a JSON file, its record, whose "asked" is the request, and the files beside it. The same request again
-replaces its own answer. Any other that is there is renamed, all its files alike: NAME-former.EXT, then
-NAME-former-2.EXT, … So the plain name is that of the newest answer, and nothing is lost.
+An answer is a JSON file, its record, whose "asked" is the request, and the files beside it. The
+same request again replaces its own answer. Any other that is there is renamed, all its files alike:
+NAME-former.EXT, then NAME-former-2.EXT, … So the plain name is that of the newest answer, and
+nothing is lost.
 
-The request is noted in the record before any other file is written; the record is completed last. What a killed
-command left is therefore known for its own by the same command, which replaces it.
+The request is noted in the record before any other file is written; the record is completed last.
+What a killed command left is therefore known for its own by the same command, which replaces it.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def write_answer(path: Path, value: dict[str, Any]) -> None:
 
 
 def keep_former(files: Iterable[Path], why: str) -> None:
-    """Rename the files that are there, the first one first, and warn of it; `why` says what is different now."""
+    """Rename the files that are there, the first one first, and warn of it;
+    `why` says what is different now.
+    """
     there = [file for file in files if file.exists()]
     if not there:
         return

@@ -191,7 +191,8 @@ def own_device(name: str, process: Process, gpu: bool) -> torch.device:
         return device
     require(
         name in ("auto", "cuda"),
-        f"device is {name!r}, but each of the {process.size} processes needs a GPU of its own; use --device cuda",
+        f"device is {name!r}, but each of the {process.size} processes needs a GPU of its own; use"
+        " --device cuda",
     )
     device = pick_device(f"cuda:{process.local_rank}")
     torch.cuda.set_device(device)

@@ -4,14 +4,16 @@ The rule: a purpose has a name, and the stream `stream(seed, *name)` is a genera
 
     seed_of(seed, *name) = the first 63 bits of BLAKE2b(JSON of [seed, *name]),
 
-so that two purposes never share their numbers, and neither do two seeds, two ranks, or two steps where these are part
-of the name. It rests on bytes alone: the same on every platform and with every version of Python and torch. What a
-generator makes of its starting point is torch's: another on a GPU than on a CPU.
+so that two purposes never share their numbers, and neither do two seeds, two ranks, or two steps
+where these are part of the name. It rests on bytes alone: the same on every platform and with every
+version of Python and torch. What a generator makes of its starting point is torch's: another on a
+GPU than on a CPU.
 
-Two things are not drawn by this rule. A resumed run goes on with the states of its generators, which its checkpoint
-holds. And a data set keeps the derivation it has always had, `data_stream`: which points it draws and which of them it
-holds out are part of what an energy was trained on, and a run of an earlier version that is evaluated today must find
-its own held-out points and not some that it has seen.
+Two things are not drawn by this rule. A resumed run goes on with the states of its generators,
+which its checkpoint holds. And a data set keeps the derivation it has always had, `data_stream`:
+which points it draws and which of them it holds out are part of what an energy was trained on, and
+a run of an earlier version that is evaluated today must find its own held-out points and not some
+that it has seen.
 """
 
 from __future__ import annotations
@@ -39,14 +41,16 @@ def seed_of(seed: int, *name: str | int) -> int:
 
 
 def data_stream(seed: int) -> torch.Generator:
-    """The generator that the points of a data set, or their split, are drawn with: it starts at the seed itself."""
+    """The generator that the points of a data set, or their split, are drawn with:
+    it starts at the seed itself.
+    """
     return torch.Generator().manual_seed(seed)
 
 
 @contextmanager
 def global_stream(seed: int, *name: str | int) -> Iterator[None]:
-    """The same for torch's global generator on the CPU, which is the only one that `torch.nn` initialises from; it is
-    put back afterwards, and those of other devices are not touched."""
+    """The same for torch's global generator on the CPU, which is the only one that `torch.nn`
+    initialises from; it is put back afterwards, and those of other devices are not touched."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of(seed, *name))
         yield

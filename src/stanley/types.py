@@ -1,16 +1,18 @@
 """Conventions of the whole library, stated once.
 
-Shapes       B chains or batch rows; `event` is the shape of one point, (d,) or (C, H, W) with images in [-1, 1].
+Shapes       B chains or batch rows; `event` is the shape of one point, (d,) or (C, H, W) with
+             images in [-1, 1].
 Sign         p(x) ∝ exp(-E(x)/T): low energy means likely. A paper's f = -E/T.
-Temperature  applied once, where the energy is handed to the chain. Samplers act on the potential U = E/T,
-             with p ∝ exp(-U), and have no noise knob of their own.
+Temperature  applied once, where the energy is handed to the chain. Samplers act on the potential U
+             = E/T, with p ∝ exp(-U), and have no noise knob of their own.
 Step size    h is the variance of the noise: x' = x - (h/2)·∇U(x) + √h·ξ, ξ ~ N(0, I).
              Many libraries write x - ε·∇U + √(2ε)·ξ: that is h = 2ε.
              Image EBM code writes x - ∂F + ε·ξ: that is U = 2F/ε² and h = ε².
-Wrappers     hold what they wrap as `energy`, or as the tuple `energies` where these are several. Whatever wants to know
-             what lies inside a potential (a network, its precision, the chunks it is taken in) asks `layers`, which
-             sees through every such wrapper, a user's own too. A plain function or a module is a layer like any other.
-             A wrapper that holds a row for each chain has besides `for_rows(rows)`, the wrapper for those chains alone.
+Wrappers     hold what they wrap as `energy`, or as the tuple `energies` where these are several.
+             Whatever wants to know what lies inside a potential (a network, its precision, the
+             chunks it is taken in) asks `layers`, which sees through every such wrapper, a user's
+             own too. A plain function or a module is a layer like any other. A wrapper that holds a
+             row for each chain has besides `for_rows(rows)`, the wrapper for those chains alone.
 """
 
 from __future__ import annotations
@@ -50,11 +52,13 @@ class Potential:
 
 @dataclass(frozen=True)
 class Chunked:
-    """The same energy, whose values and gradients are taken for at most `chunk_size` chains at a time.
+    """The same energy, whose values and gradients are taken for at most `chunk_size` chains at a
+    time.
 
-    The evaluations of `samplers.base` look for it with `chunk_size_of`: activations of that many chains are in memory
-    at once, whatever the number of chains. Positions and noise are those of all chains, so the numbers are the same up
-    to the rounding of kernels of another size; it costs a launch of the network per chunk.
+    The evaluations of `samplers.base` look for it with `chunk_size_of`: activations of that many
+    chains are in memory at once, whatever the number of chains. Positions and noise are those of
+    all chains, so the numbers are the same up to the rounding of kernels of another size; it costs
+    a launch of the network per chunk.
     """
 
     energy: Energy
@@ -63,7 +67,8 @@ class Chunked:
     def __post_init__(self) -> None:
         require(
             isinstance(self.chunk_size, int) and self.chunk_size >= 1,
-            f"chunk_size is {self.chunk_size}, must be a whole number of at least 1; leave it out for no chunks",
+            f"chunk_size is {self.chunk_size}, must be a whole number of at least 1; leave it out"
+            " for no chunks",
         )
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
@@ -72,13 +77,15 @@ class Chunked:
 
 @dataclass(frozen=True)
 class Bf16:
-    """The same energy with its matrix products and convolutions in bfloat16 (`torch.autocast`), U back in float32.
+    """The same energy with its matrix products and convolutions in bfloat16 (`torch.autocast`), U
+    back in float32.
 
-    For unadjusted chains: the gradient is right to about 1 %, at most half the time on hardware that has bfloat16,
-    and several times slower on processors that do not. Positions and noise stay in float32: near 1 the spacing of
-    bfloat16 is 0.0078, wider than the noise of image chains.
-    Not for adjusted chains: a Metropolis test needs differences of U, and U of a few hundred is known to ±1 only.
-    Whatever runs a Metropolis test refuses it unless `force`; `in_float32` takes it off.
+    For unadjusted chains: the gradient is right to about 1 %, at most half the time on hardware
+    that has bfloat16, and several times slower on processors that do not. Positions and noise stay
+    in float32: near 1 the spacing of bfloat16 is 0.0078, wider than the noise of image chains.
+    Not for adjusted chains: a Metropolis test needs differences of U, and U of a few hundred is
+    known to ±1 only. Whatever runs a Metropolis test refuses it unless `force`; `in_float32` takes
+    it off.
     """
 
     energy: Energy
@@ -90,14 +97,18 @@ class Bf16:
 
 
 def layers(potential: Energy) -> Iterator[Energy]:
-    """The potential and every energy inside it, each wrapper before what it wraps; networks are not looked into."""
+    """The potential and every energy inside it, each wrapper before what it wraps;
+    networks are not looked into.
+    """
     yield potential
     for energy in wrapped_in(potential):
         yield from layers(energy)
 
 
 def wrapped_in(potential: Energy) -> tuple[Energy, ...]:
-    """The energies that a wrapper holds; none for a network, a function, or anything else that wraps nothing."""
+    """The energies that a wrapper holds; none for a network, a function,
+    or anything else that wraps nothing.
+    """
     if isinstance(potential, nn.Module):
         return ()
     held: tuple[Any, ...] = (getattr(potential, "energy", None),)
@@ -111,20 +122,23 @@ def holds_several(potential: Energy) -> bool:
 
 
 def rewrapped(potential: E, change: Callable[[Energy], Energy]) -> E:
-    """The potential with `change` made to each of its layers, from the inside out; it is itself left as it is."""
+    """The potential with `change` made to each of its layers, from the inside out;
+    it is itself left as it is.
+    """
     before = wrapped_in(potential)
     after = tuple(rewrapped(energy, change) for energy in before)
     if any(a is not b for a, b in zip(after, before, strict=True)):
         name, value = ("energies", after) if holds_several(potential) else ("energy", after[0])
         potential = copy.copy(potential)
-        object.__setattr__(
-            potential, name, value
-        )  # wrappers are frozen, and this one is ours alone
+        # wrappers are frozen, and this one is ours alone
+        object.__setattr__(potential, name, value)
     return change(potential)  # type: ignore[return-value]  # an energy like the one given
 
 
 def chunk_size_of(potential: Energy) -> int | None:
-    """How many chains the potential takes at a time: the least that a layer asks for, None where none does."""
+    """How many chains the potential takes at a time: the least that a layer asks for,
+    None where none does.
+    """
     return min(
         (layer.chunk_size for layer in layers(potential) if isinstance(layer, Chunked)),
         default=None,
@@ -132,7 +146,9 @@ def chunk_size_of(potential: Energy) -> int | None:
 
 
 def for_rows(potential: E, rows: slice) -> E:
-    """The potential of these chains: a layer that holds a row for each chain (a known image) keeps those rows alone."""
+    """The potential of these chains: a layer that holds a row for each chain
+    (a known image) keeps those rows alone.
+    """
     return rewrapped(potential, lambda u: u.for_rows(rows) if hasattr(u, "for_rows") else u)  # type: ignore[attr-defined]
 
 
@@ -142,9 +158,11 @@ def rounded(potential: Energy) -> bool:
 
 
 def in_float32(potential: E) -> E:
-    """The same potential without `Bf16`, for all that compares values of U rather than follow its gradient.
+    """The same potential without `Bf16`, for all that compares values of U rather than follow its
+    gradient.
 
-    That is a Metropolis test, log Z, KL and total variation, annealing, and scores of what is outside.
+    That is a Metropolis test, log Z, KL and total variation, annealing, and scores of what is
+    outside.
     """
     return rewrapped(potential, lambda u: u.energy if isinstance(u, Bf16) else u)
 

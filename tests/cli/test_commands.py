@@ -39,8 +39,12 @@ TOY = ["--data.num", "2000"]
 def stanley(*arguments: str, cwd: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "stanley", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert check is None or done.returncode == check, done.stderr
     return done
 
@@ -55,14 +59,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_answers_without_torch(tmp_path: Path) -> None:
     """--help of the program and of every command imports neither torch nor numpy nor pydantic."""
     script = (
-        "import sys\nfrom stanley.cli import main\n"
-        "commands = 'train sample diagnose evaluate plot recipes targets demo inpaint denoise compose ood '\n"
-        "commands += 'pack push pull export features'\n"
-        "for words in ([], *([c] for c in commands.split())):\n"
-        "    try: main([*words, '--help'])\n"
-        "    except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "import sys\nfrom stanley.cli import main\ncommands = 'train sample diagnose evaluate plot"
+        " recipes targets demo inpaint denoise compose ood '\ncommands += 'pack push pull export"
+        " features'\nfor words in ([], *([c] for c in commands.split())):\n    try: main([*words,"
+        " '--help'])\n    except SystemExit as end: assert not end.code\nheavy = {'torch', 'numpy',"
+        " 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
@@ -83,7 +84,9 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
 
 
 def test_help_shows_how_a_command_is_called(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is required stands in the usage line; the examples stand last, a line each, and are understood."""
+    """What is required stands in the usage line; the examples stand last, a line each,
+    and are understood.
+    """
     commands = {name for name in app if not name.startswith("-")} - {"features"}
     assert {*commands, "features train"} == set(WORDS) == set(EXAMPLES)
     for name, words in WORDS.items():
@@ -264,7 +267,10 @@ def test_numbers_of_another_request_are_kept(
 
     assert "kept" not in scored(5) + scored(5)
     before = (tmp_path / "a/samples/evaluated.npz").read_bytes()
-    told = "warning: kept the former answer (num 5, now 6) as a/scores-former.json, and evaluated-former.npz\n"
+    told = (
+        "warning: kept the former answer (num 5, now 6) as a/scores-former.json, and"
+        " evaluated-former.npz\n"
+    )
     assert told in scored(6)
     assert kept("scores", "num") == {"scores": 6, "scores-former": 5}
     assert (tmp_path / "a/samples/evaluated-former.npz").read_bytes() == before
@@ -337,9 +343,8 @@ def test_a_command_that_was_killed_while_it_wrote_finds_its_own_files(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "stanley.plots.figures.write_atomic", killed
-        )  # when the array is there and no picture
+        # when the array is there and no picture
+        patch.setattr("stanley.plots.figures.write_atomic", killed)
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 130
@@ -515,9 +520,8 @@ def test_folder_of_images(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     asked = ("evaluate", "../runs/a", "--num", "6", "--steps", "3", "--data.path")
-    assert (
-        "fd_pixels" in stanley(*asked, str(tmp_path), cwd=elsewhere).stdout
-    )  # --data.path . of the run is not here
+    # --data.path . of the run is not here
+    assert "fd_pixels" in stanley(*asked, str(tmp_path), cwd=elsewhere).stdout
     assert "data.path" in stanley(*asked, "gone", cwd=elsewhere, check=2).stderr
     stanley("evaluate", "runs/a", "--num", "6", "--steps", "3", cwd=tmp_path)
     files = stanley("plot", "runs/a", cwd=tmp_path).stdout
@@ -614,7 +618,16 @@ def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
 def test_diagnose_a_density(tmp_path: Path) -> None:
     few = ["--pairs", "20", "--rays", "4", "--copies", "20"]
     done = stanley("diagnose", "--target", "quartic", *QUICK, *few, cwd=tmp_path)
-    for word in ("R̂", "ESS bulk", "chains", "exact moments", "bias", "coupling", "growth", "drift"):
+    for word in (
+        "R̂",
+        "ESS bulk",
+        "chains",
+        "exact moments",
+        "bias",
+        "coupling",
+        "growth",
+        "drift",
+    ):
         assert word in done.stdout
     folder = tmp_path / "diagnosis/quartic"
     figures = {p.stem for p in folder.glob("*.png")}
@@ -625,13 +638,8 @@ def test_diagnose_a_density(tmp_path: Path) -> None:
     )
     assert "has no coupling here" in done.stdout
     figures = {p.stem for p in folder.glob("*.png")}
-    new = {
-        "mixing",
-        "traces",
-        "autocorrelation",
-        "growth",
-        "drift",
-    }  # none of the run before has its plain name
+    # none of the run before has its plain name
+    new = {"mixing", "traces", "autocorrelation", "growth", "drift"}
     former = {"mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias"}
     assert figures == new | {f"{name}-former" for name in former}
     former_answer = json.loads((folder / "diagnosis-former.json").read_text())
@@ -687,7 +695,10 @@ BAD = [
     (["train", "array", "--data.path", "flat.npy"], "flat.npy"),
     (["train", "array", "--data.path", "constant.npy"], "constant"),
     (["train", "array"], "data.path"),
-    (["train", "rings", "--data.label", "3"], "rings data have no labels; those with labels: cifar10, f"),
+    (
+        ["train", "rings", "--data.label", "3"],
+        "rings data have no labels; those with labels: cifar10, f",
+    ),
     (["train", "rings", "--data.kind", "mnistt", "--data.label", "3"], "did you mean 'mnist'"),
     (["sample", "nowhere"], "no such run"),
     (["evaluate", "."], "not a run directory"),
@@ -701,20 +712,26 @@ BAD = [
     (["sample", "--target", "banana", "--sampler", "stanleyy"], "did you mean 'stanley'"),
     (["sample", "--target", "banana", "--samplr", "mala"], "unknown flag --samplr"),
     (["sample", "--target", "banana", "--nums", "4"], "unknown flag --nums: did you mean 'num'?"),
-    (["diagnose", "--target", "banana", "--pair", "4"], "unknown flag --pair: did you mean 'pairs'?"),
+    (
+        ["diagnose", "--target", "banana", "--pair", "4"],
+        "unknown flag --pair: did you mean 'pairs'?",
+    ),
     (["sample", "--target", "banana", "--steps", "0"], "num_steps is 0"),
     (["sample", "--target", "banana", "--num", "0"], "num is 0"),
     (["sample", "--target", "banana", "--sampler", "underdamped"], "none can be found"),
     (["sample", "--target", "banana", "--sampler", "langevin"], "left the finite numbers"),
     (["sample", "--target", "mine:U"], "--shape"),
     (["sample", "--target", "mine:U", "--shape", "two"], "--shape is 'two'"),
-    (["sample", "--target", "mine:steps", "--shape", "2", "--sampler", "mala"], "does not depend on x"),
+    (
+        ["sample", "--target", "mine:steps", "--shape", "2", "--sampler", "mala"],
+        "does not depend on x",
+    ),
     (["diagnose"], "or --target"),
     (["diagnose", "nowhere"], "no such run"),
     (["diagnose", "--target", "banana", "--steps", "3"], "steps is 3"),
     (["diagnose", "--target", "banana", "--num", "1"], "at least 2"),
     (["diagnose", "--target", "banana", "--out", "flat.npy"], "choose another --out"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

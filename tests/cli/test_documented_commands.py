@@ -1,4 +1,6 @@
-"""Every command that a page tells a reader to type is one that the program takes: its name, its flags, their types."""
+"""Every command that a page tells a reader to type is one that the program takes: its name,
+its flags, their types.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,14 @@ from stanley.errors import StanleyError
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = ("stanley", "python", "torchrun", "make")
-PLACEHOLDERS = {
-    "S": "0",
-    "H": "1e-4",
-    "N": "8",
-}  # of numbers; RUN, DIR, IMAGE are paths as they stand
+# of numbers; RUN, DIR, IMAGE are paths as they stand
+PLACEHOLDERS = {"S": "0", "H": "1e-4", "N": "8"}
 
 
 def commands(page: Path) -> list[str]:
-    """Lines of code blocks, fenced or indented, and code in rows of tables; cut at && and at comments."""
+    """Lines of code blocks, fenced or indented, and code in rows of tables;
+    cut at && and at comments.
+    """
     text = page.read_text().replace("\\\n", " ")
     lines = re.findall(r"^ {4}(\S.*)$", text, re.M) + re.findall(
         r"^\|.*`(stanley [^`]+)`", text, re.M

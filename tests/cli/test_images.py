@@ -1,4 +1,6 @@
-"""The commands that use a trained image energy: files, refusals, nothing overwritten by something else."""
+"""The commands that use a trained image energy: files, refusals,
+nothing overwritten by something else.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def grey(seed: int, size: tuple[int, int] = (SIZE, SIZE)) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs a and b on grey images, colour on others, rings in the plane; pictures to use them on."""
+    """Runs a and b on grey images, colour on others, rings in the plane;
+    pictures to use them on.
+    """
     folder = tmp_path_factory.mktemp("images")
     for name, mode in (("grey", "L"), ("rgb", "RGB")):
         (folder / name).mkdir()
@@ -187,7 +191,8 @@ def test_inpaint(place: Path, capsys, tmp_path: Path):
         "sd": None,
     }
     assert set(told["scores"]) == {"mean", "draw", "training_mean"}
-    # the same again is the same; with other steps under the same name all files of the former answer are kept
+    # the same again is the same; with other steps under the same name all files of the former
+    # answer are kept
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert run(capsys, *request)["files"] == told["files"]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -273,9 +278,8 @@ def test_compose(place: Path, capsys, tmp_path: Path):
     )
     told = run(capsys, *base, "--weights", "1,0.5")
     assert [p["weight"] for p in told["asked"]["parts"]] == [1.0, 0.5]
-    assert told["asked"]["sampler"]["step_size"] == pytest.approx(
-        1e-4 / 1.5
-    )  # b's MALA step is another thing
+    # b's MALA step is another thing
+    assert told["asked"]["sampler"]["step_size"] == pytest.approx(1e-4 / 1.5)
     other = run(capsys, "compose", place / "a", place / "c", *base[3:], "--weights", "1,0.5")
     assert other["asked"]["sampler"]["step_size"] == pytest.approx(1 / (1 / 1e-4 + 0.5 / 4e-4))
     assert np.load(told["files"][0]).shape == (4, 1, SIZE, SIZE)
@@ -301,9 +305,8 @@ def test_ood(place: Path, capsys, tmp_path: Path):
     for k, row in enumerate(rows):
         assert float(row["energy"]) == pytest.approx(float(u[k]), rel=1e-4)
         below = float((reference < u[k]).double().mean() + (reference == u[k]).double().mean() / 2)
-        assert float(row["percentile"]) == pytest.approx(
-            100 * below, abs=100 / 8
-        )  # a rounding may turn one tie
+        # a rounding may turn one tie
+        assert float(row["percentile"]) == pytest.approx(100 * below, abs=100 / 8)
     assert len(told["skipped"]) == 1
     assert (told["n_held_out"], told["no_held_out"]) == (8, None)
 
@@ -315,9 +318,8 @@ def test_ood(place: Path, capsys, tmp_path: Path):
         told = run(capsys, "ood", place / "a", place / "mixed", "--out", out, "--against", against)
         assert (told["energy"]["n_in"], told["energy"]["n_out"]) == (len(v), 3)
         won = (u[:, None] > v).double() + (u[:, None] == v).double() / 2  # P(outside is higher)
-        assert told["energy"]["auroc"] == pytest.approx(
-            float(won.mean()), abs=3 / (3 * len(v))
-        )  # ties may turn
+        # ties may turn
+        assert told["energy"]["auroc"] == pytest.approx(float(won.mean()), abs=3 / (3 * len(v)))
 
 
 def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):
@@ -363,7 +365,9 @@ def test_resize_and_colour(place: Path, capsys, tmp_path: Path):
 
 
 def test_a_mask_is_resized_like_its_picture(place: Path, capsys, tmp_path: Path):
-    """The 14 columns in the middle of 15 become 12, each the nearest one: no column is half unknown."""
+    """The 14 columns in the middle of 15 become 12, each the nearest one:
+    no column is half unknown.
+    """
     words = (
         "inpaint",
         place / "a",
@@ -421,9 +425,8 @@ def test_pillows_own_warnings_name_the_file_and_only_files_that_are_used(
 ):
     grey(0).save(tmp_path / "a.tif", compression="tiff_lzw")
     content = (tmp_path / "a.tif").read_bytes()
-    (tmp_path / "b.tif").write_bytes(
-        content[: len(content) // 2]
-    )  # Pillow warns of what it reads of its header
+    # Pillow warns of what it reads of its header
+    (tmp_path / "b.tif").write_bytes(content[: len(content) // 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(read_pictures(tmp_path, (1, SIZE, SIZE)).skipped) == 1
@@ -504,8 +507,10 @@ REFUSED = {
     "all corrupt": (("ood", "a", "corrupt"), "none of 1 pictures can be used: x.jpg: "),
     "all of another size or mode": (
         ("ood", "a", "unfit"),
-        "2 pictures can be used: large.png has 15×14 pixels, the model knows 12×12; rgb.png is in colour (mode RGB), "
-        "the model knows grey images; --resize fits",
+        (
+            "2 pictures can be used: large.png has 15×14 pixels, the model knows 12×12; rgb.png is"
+            " in colour (mode RGB), the model knows grey images; --resize fits"
+        ),
     ),
     "a palette of colours": (("ood", "a", "palette-rgb.png"), "is in colour (mode P)"),
     "a palette of greens": (("ood", "a", "palette-green.png"), "is in colour (mode P)"),

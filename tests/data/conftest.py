@@ -12,7 +12,9 @@ Refused = Callable[..., AbstractContextManager[None]]
 
 @pytest.fixture
 def refused() -> Refused:
-    """`with refused(*parts)`: the block raises StanleyError, its message is one line and names every part."""
+    """`with refused(*parts)`: the block raises StanleyError,
+    its message is one line and names every part.
+    """
 
     @contextmanager
     def check(*parts: object) -> Iterator[None]:

@@ -139,7 +139,9 @@ def test_refused_files(tmp_path: Path, refused) -> None:
 
 
 def test_any_damage_is_told_in_one_line(tmp_path: Path) -> None:
-    """Bytes of a header, and of a compressed archive, changed at random: the array, or one line that names the file."""
+    """Bytes of a header, and of a compressed archive, changed at random: the array,
+    or one line that names the file.
+    """
     plain, packed = tmp_path / "x.npy", tmp_path / "x.npz"
     np.save(plain, VECTORS)
     np.savez_compressed(packed, x=VECTORS)

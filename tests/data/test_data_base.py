@@ -19,7 +19,9 @@ def gen(seed: int = 0) -> torch.Generator:
 
 
 def hoeffding(n: int) -> float:
-    """P(|mean of n draws in [0, 1] - its expectation| > ε) <= 2·exp(-2nε²) = ALPHA; also the DKW bound."""
+    """P(|mean of n draws in [0, 1] - its expectation| > ε) <= 2·exp(-2nε²) = ALPHA;
+    also the DKW bound.
+    """
     return math.sqrt(math.log(2 / ALPHA) / (2 * n))
 
 
@@ -88,7 +90,8 @@ def test_noise_has_the_given_spread() -> None:
     n = 100_000
     data = torch.full((1, 2), 3.0)
     noise = positive_batch(data, n, gen(), noise_std=0.1) - 3
-    # 2n draws: the mean is off by z·σ/√2n, the variance by z·σ²·√(2/2n); z = 4.9 has two-sided rate 1e-6
+    # 2n draws: the mean is off by z·σ/√2n, the variance by z·σ²·√(2/2n); z = 4.9 has two-sided rate
+    # 1e-6
     assert abs(float(noise.mean())) < 4.9 * 0.1 / math.sqrt(2 * n)
     assert abs(float(noise.var()) / 0.01 - 1) < 4.9 * math.sqrt(1 / n)
 

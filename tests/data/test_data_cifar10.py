@@ -84,9 +84,8 @@ def test_the_hand_written_pickle_is_a_pickle() -> None:
         else "numpy._core.multiarray"
     )
     stream = python2_pickle(x).replace(b"numpy.core.multiarray", module.encode())
-    stream = stream.replace(
-        b"K\x00K\x01\x87R", b"\x89\x88\x87R"
-    )  # booleans, which newer numpy asks for
+    # booleans, which newer numpy asks for
+    stream = stream.replace(b"K\x00K\x01\x87R", b"\x89\x88\x87R")
     assert np.array_equal(pickle.loads(stream, encoding="bytes")[b"data"], x)
 
 

@@ -146,9 +146,8 @@ def test_cifar10_downloads_itself(
     data = CIFAR10(root=str(tmp_path / "root"), download=True).load()
     assert data.train.shape == (10, 3, 32, 32)
     (folder / "c.tar.gz").unlink()
-    CIFAR10(
-        root=str(tmp_path / "root"), download=True
-    ).load()  # there already: nothing is asked for
+    # there already: nothing is asked for
+    CIFAR10(root=str(tmp_path / "root"), download=True).load()
 
 
 def test_mnist_downloads_what_is_missing(

@@ -77,7 +77,9 @@ def test_palette_with_a_clear_entry(tmp_path: Path) -> None:
 
 
 def grey_png(bits: int, pixels: list[int], clear: int | None = None, channels: int = 1) -> bytes:
-    """A PNG of one row, written by hand: pixels of `bits` bits, one grey or colour of which is clear."""
+    """A PNG of one row, written by hand: pixels of `bits` bits,
+    one grey or colour of which is clear.
+    """
 
     def part(name: bytes, data: bytes) -> bytes:
         return (
@@ -126,7 +128,9 @@ def grey_tiff(bits: int, photometric: int, pixels: list[int]) -> bytes:
 def test_clear_pixels_of_grey_pngs_are_white_with_any_number_of_bits(
     tmp_path: Path, bits: int
 ) -> None:
-    """In pictures, in training data and in masks: the clear grey is white, all others are what they were."""
+    """In pictures, in training data and in masks: the clear grey is white,
+    all others are what they were.
+    """
     top, file = 2**bits - 1, tmp_path / "x.png"
     clear = 0 if bits == 1 else 1
     file.write_bytes(grey_png(bits, [0, clear, top, clear] * 2, clear))
@@ -180,9 +184,8 @@ def test_crop_is_central_and_averages_areas(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (16, 40), np.uint8)
     Image.fromarray(x).save(tmp_path / "x.png")
     got = read_square(tmp_path / "x.png", 8, 1)[0].astype(float)
-    assert (
-        np.abs(got - x[:, 12:28].reshape(8, 2, 8, 2).mean((1, 3))).max() <= 1
-    )  # Pillow rounds twice
+    # Pillow rounds twice
+    assert np.abs(got - x[:, 12:28].reshape(8, 2, 8, 2).mean((1, 3))).max() <= 1
     Image.fromarray(x.T.copy()).save(tmp_path / "y.png")
     assert np.array_equal(read_square(tmp_path / "y.png", 8, 1)[0], got.T) or (
         np.abs(read_square(tmp_path / "y.png", 8, 1)[0] - got.T).max() <= 1
@@ -199,9 +202,8 @@ def test_area_downsample_keeps_the_mean(size: int) -> None:
     # every pixel of an image has the same total weight; rounding moves each average by ½ at most
     assert float((small.double().mean((2, 3)) - x.double().mean((2, 3))).abs().max()) <= 0.5 + 1e-4
     ramp = torch.arange(28, dtype=torch.uint8).expand(1, 1, 28, 28)
-    exact = (
-        torch.arange(size) + 0.5
-    ) * 28 / size - 0.5  # of a linear ramp, at the centres of the cells
+    # of a linear ramp, at the centres of the cells
+    exact = (torch.arange(size) + 0.5) * 28 / size - 0.5
     assert float((area_downsample(ramp, size)[0, 0, 0] - exact).abs().max()) <= 0.5 + 0.5 + 1e-4
 
 

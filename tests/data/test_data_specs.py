@@ -50,7 +50,8 @@ def test_kind_tells_the_specs_apart() -> None:
 
 @needs_real
 def test_real_cifar10() -> None:
-    # published means and standard deviations of the training set, in units of 1/255, to their digits
+    # published means and standard deviations of the training set, in units of 1/255, to their
+    # digits
     loaded = CIFAR10(root=REAL).load()
     x = loaded.train.float() / 255
     assert x.shape == (50_000, 3, 32, 32)

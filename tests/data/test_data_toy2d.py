@@ -1,7 +1,8 @@
 """Each density is normalised, and the samples follow it.
 
-Samples are compared with the density through the Dvoretzky-Kiefer-Wolfowitz bound: for n independent draws,
-P(sup |F_n - F| > ε) <= 2·exp(-2nε²), so ε = √(ln(2/α)/2n) with false-positive rate α = 1e-6 a comparison.
+Samples are compared with the density through the Dvoretzky-Kiefer-Wolfowitz bound: for n
+independent draws, P(sup |F_n - F| > ε) <= 2·exp(-2nε²), so ε = √(ln(2/α)/2n) with false-positive
+rate α = 1e-6 a comparison.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ ALPHA = 1e-6
 N = 200_000
 LAWS = [
     Rings(),
-    Rings(
-        radii=(0.0, 0.2, 1.0), std=0.3, weights=(1.0, 2.0, 5.0)
-    ),  # folding at the origin matters here
+    # folding at the origin matters here
+    Rings(radii=(0.0, 0.2, 1.0), std=0.3, weights=(1.0, 2.0, 5.0)),
     GMM(),
     GMM(modes=3, radius=1.0, std=0.5),
     Moons(),
@@ -38,7 +38,9 @@ def gen(seed: int = 0) -> torch.Generator:
 
 
 def dkw_gap(sample: Tensor, grid: Tensor, density: Tensor) -> float:
-    """sup |F_n - F| over the grid, F by the trapezoid rule, less the bound: negative means agreement."""
+    """sup |F_n - F| over the grid, F by the trapezoid rule, less the bound:
+    negative means agreement.
+    """
     cdf = torch.cumulative_trapezoid(density, grid)
     empirical = torch.searchsorted(sample.double().sort().values, grid[1:], right=True) / len(
         sample
@@ -53,7 +55,8 @@ def radial_density(law: Rings, r: Tensor) -> Tensor:
 def plane_grid(law: GMM | Moons) -> tuple[Tensor, Tensor, float]:
     """Nodes with spacing σ/2 that reach 10σ beyond the law's skeleton, and exp(log p) on them.
 
-    For a mixture of Gaussians of width σ the trapezoid sum with spacing h is off by 2·exp(-2π²σ²/h²) < 1e-33.
+    For a mixture of Gaussians of width σ the trapezoid sum with spacing h is off by
+    2·exp(-2π²σ²/h²) < 1e-33.
     """
     h = law.std / 2
     reach = 2.5 + 10 * law.std
@@ -146,9 +149,8 @@ def test_moons_quadrature_leaves_rounding_only(std: float) -> None:
     # log p down to -2e4 carries eps·2e4 = 4e-12 a rounding. Where the arc's end dominates, the
     # weight of the last nodes counts too: numpy and scipy differ by 2e-10 in it
     assert float((got - exact).abs().max()) < 1e-9
-    near = torch.cat(
-        [torch.arange(len(x) // 2) < 41] * 2
-    )  # at the centres, where all nodes count alike
+    # at the centres, where all nodes count alike
+    near = torch.cat([torch.arange(len(x) // 2) < 41] * 2)
     assert float((got - exact)[near].abs().max()) < 1e-12
 
 
@@ -157,7 +159,8 @@ def test_float32_agrees_with_float64(law: Rings | GMM | Moons) -> None:
     x = law.sample(2000, gen(1))
     exact, got = law.log_density(x.double()), law.log_density(x)
     assert got.dtype == torch.float32
-    # d²/2σ² with d <= 6σ from a centre within 5 of the origin: d is off by 10·eps, that by 6/σ as much
+    # d²/2σ² with d <= 6σ from a centre within 5 of the origin: d is off by 10·eps, that by 6/σ as
+    # much
     assert float((got - exact).abs().max()) < 60 / law.std * EPS32 + 40 * EPS32
 
 

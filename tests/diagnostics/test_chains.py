@@ -1,6 +1,7 @@
 """R̂, ESS and Monte Carlo errors against ArviZ, and against processes whose values are known.
 
-No seed: every run is a new draw. A Gaussian or χ² bound leaves at most 1e-7 each unless it says otherwise.
+No seed: every run is a new draw. A Gaussian or χ² bound leaves at most 1e-7 each unless it says
+otherwise.
 """
 
 from __future__ import annotations
@@ -158,14 +159,16 @@ def test_ranks_are_all_that_bulk_and_tail_see():
     torch.testing.assert_close(
         chains.normal_scores(increasing(x).permute(2, 1, 0)), scores, rtol=0, atol=0
     )
+    # moments differ
     assert (
         diagnostics.ess_mean(increasing(3 * x)) / diagnostics.ess_mean(x) - 1
-    ).abs().max() > 1e-3  # moments differ
+    ).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("exponent", [-900, -530, 530, 900])
 def test_numbers_follow_the_units_however_small_or_large(exponent):
-    """Multiplied by a power of two, which rounds nothing: the same R̂ and ESS bit for bit, errors in the new unit.
+    """Multiplied by a power of two, which rounds nothing: the same R̂ and ESS bit for bit, errors
+    in the new unit.
 
     Squares of such numbers are 0 or infinite in float64.
     """
@@ -222,10 +225,12 @@ def test_autocorrelation_is_the_definition():
 
 
 def excess(x: np.ndarray, rho: float) -> float:
-    """|ρ̂(t) - (1 - t/n)ρᵗ| at t = 1 … 10 over its standard error (Bartlett; Brockwell & Davis 1991, ex. 7.2.3).
+    """|ρ̂(t) - (1 - t/n)ρᵗ| at t = 1 … 10 over its standard error (Bartlett; Brockwell & Davis
+    1991, ex. 7.2.3).
 
-    1/n [(1 - ρ^2t)(1 + ρ²)/(1 - ρ²) - 2t ρ^2t] for one chain. The pooled mean has variance (1 + ρ)/(1 - ρ)/S, which
-    biases numerator and denominator by no more than that and is allowed for twice.
+    1/n [(1 - ρ^2t)(1 + ρ²)/(1 - ρ²) - 2t ρ^2t] for one chain. The pooled mean has variance (1 +
+    ρ)/(1 - ρ)/S, which biases numerator and denominator by no more than that and is allowed for
+    twice.
     """
     n, num_chains = x.shape
     t = np.arange(11)
@@ -256,7 +261,9 @@ def test_geyer_sums_a_known_autocorrelation_exactly(rho, n):
 
 
 def test_geyer_stops_at_the_first_negative_pair_and_lets_nothing_rise():
-    """Pairs 1.5, 0.5, 0.9 → 0.5, then 0.3 - 0.4 < 0: τ = -1 + 2·(1.5 + 0.5 + 0.5) + 0.3, what follows is not seen."""
+    """Pairs 1.5, 0.5, 0.9 → 0.5, then 0.3 - 0.4 < 0: τ = -1 + 2·(1.5 + 0.5 + 0.5) + 0.3,
+    what follows is not seen.
+    """
     rho = torch.tensor(
         [[1, 0.5, 0.4, 0.1, 0.6, 0.3, 0.3, -0.4, 0.8, 0.8, 0.8, 0.8]], dtype=torch.float64
     )
@@ -269,10 +276,12 @@ def ess_ratio(rho: float) -> float:
 
 @pytest.mark.parametrize("rho", [0.6, -0.3])
 def test_effective_sample_size_of_ar1(rho):
-    """ESS/S = (1 - ρ)/(1 + ρ), within 6 standard errors of τ̂ summed to lag T: √(2(2T + 1)/S) (Sokal 1997, sec. 3).
+    """ESS/S = (1 - ρ)/(1 + ρ), within 6 standard errors of τ̂ summed to lag T: √(2(2T + 1)/S)
+    (Sokal 1997, sec. 3).
 
-    T = 200: the sum goes on past that only if some 80 pairs of pure noise are all positive, 2⁻³⁰ even if they
-    come in correlated threes. A sum cut off early misses less than one standard error of ρ(T).
+    T = 200: the sum goes on past that only if some 80 pairs of pure noise are all positive, 2⁻³⁰
+    even if they come in correlated threes. A sum cut off early misses less than one standard error
+    of ρ(T).
     """
     tolerance = SIGMAS * (2 * 401 / 800_000) ** 0.5
     assert abs(ess_ratio(rho) * (1 + rho) / (1 - rho) - 1) <= tolerance
@@ -280,10 +289,11 @@ def test_effective_sample_size_of_ar1(rho):
 
 
 def test_the_error_of_the_mean_is_that_of_independent_draws():
-    """1/√S for iid N(0, 1), within 6 standard errors of sd and of τ̂ to lag 200 as above, half of each.
+    """1/√S for iid N(0, 1), within 6 standard errors of sd and of τ̂ to lag 200 as above, half of
+    each.
 
-    Of the sd: 1/√(2S); Var(x²) has relative variance 14/S. Of the median: the distance of two order statistics √S
-    ranks apart has relative variance 1/√S.
+    Of the sd: 1/√(2S); Var(x²) has relative variance 14/S. Of the median: the distance of two order
+    statistics √S ranks apart has relative variance 1/√S.
     """
     x = torch.from_numpy(iid(100_000, 8))
     tolerance = SIGMAS * ((2 * 401 / 800_000) ** 0.5 + (2 / 800_000) ** 0.5) / 2
@@ -301,7 +311,9 @@ def test_the_error_of_the_mean_is_that_of_independent_draws():
 
 
 def rhat_bound(num_chains: int, n: int) -> float:
-    """R̂² - 1 ≤ B/nW with B/W ~ F(m - 1, …) ~ χ²/(m - 1) for iid draws, m half-chains of n/2; W is within 10 %."""
+    """R̂² - 1 ≤ B/nW with B/W ~ F(m - 1, …) ~ χ²/(m - 1) for iid draws, m half-chains of n/2;
+    W is within 10 %.
+    """
     m = 2 * num_chains
     return float((1 + 1.1 * chi2.isf(ALPHA, m - 1) / (m - 1) / (n / 2)) ** 0.5)
 
@@ -319,7 +331,9 @@ def test_rhat_of_independent_draws_is_close_to_one(draw):
 
 
 def test_rhat_sees_chains_in_different_modes():
-    """Scores of the lower half of all ranks have mean -√(2/π), variance 1 - 2/π: R̂² ≈ 1 + (8/7)·(2/π)/(1 - 2/π) = 3."""
+    """Scores of the lower half of all ranks have mean -√(2/π), variance 1 - 2/π: R̂² ≈ 1 +
+    (8/7)·(2/π)/(1 - 2/π) = 3.
+    """
     x = torch.from_numpy(iid(1000, 4) + 20 * np.array([-1, -1, 1, 1]))
     assert float(diagnostics.rhat(x)) == pytest.approx(3**0.5, rel=0.02)
     assert "R̂" in diagnostics.verdict(diagnostics.summarise(x[..., None]))[0]
@@ -328,22 +342,22 @@ def test_rhat_sees_chains_in_different_modes():
 def test_rhat_sees_chains_of_different_spread_because_it_folds():
     x = torch.from_numpy(iid(4000, 4) * np.array([1, 1, 3, 3]))
     assert float(diagnostics.rhat(x)) > 1.1
-    scores = chains.normal_scores(chains.halves(x.T[None]))
-    assert (
-        float(chains.split_rhat(scores)) < chains.RHAT_LIMIT
-    )  # negative control: unfolded it looks mixed
+    scores = chains.normal_scores(chains.half_chains(x.T[None]))
+    # negative control: unfolded it looks mixed
+    assert float(chains.split_rhat(scores)) < chains.RHAT_LIMIT
 
 
 def test_rhat_sees_a_common_drift_because_it_splits():
     x = torch.from_numpy(iid(4000, 4) + np.linspace(-2, 2, 4000)[:, None])
     assert float(diagnostics.rhat(x)) > 1.1
-    assert (
-        float(chains.split_rhat(chains.normal_scores(x.T[None]))) < chains.RHAT_LIMIT
-    )  # unsplit it looks mixed
+    # unsplit it looks mixed
+    assert float(chains.split_rhat(chains.normal_scores(x.T[None]))) < chains.RHAT_LIMIT
 
 
 def test_nested_rhat_of_single_draws():
-    """1 + Var of super-means / mean within, written out; and near 1 for iid draws: B·M/W ~ χ²(15)/15, W within 10 %."""
+    """1 + Var of super-means / mean within, written out; and near 1 for iid draws:
+    B·M/W ~ χ²(15)/15, W within 10 %.
+    """
     x = RNG.standard_normal((1, 16 * 500, 3))
     groups = x[0].reshape(16, 500, 3)
     expected = (1 + groups.mean(1).var(0, ddof=1) / groups.var(1, ddof=1).mean(0)) ** 0.5
@@ -352,9 +366,8 @@ def test_nested_rhat_of_single_draws():
     bound = (1 + 1.1 * chi2.isf(ALPHA, 15) / 15 / 500) ** 0.5
     assert float(found.max()) <= bound
     shifted = x + np.repeat(np.arange(16.0), 500)[:, None]
-    assert (
-        float(diagnostics.nested_rhat(torch.from_numpy(shifted), 16).min()) > 2
-    )  # negative control
+    # negative control
+    assert float(diagnostics.nested_rhat(torch.from_numpy(shifted), 16).min()) > 2
 
 
 # --- summary and verdict
@@ -381,12 +394,16 @@ def test_the_summary_is_the_functions():
 
 
 def test_nothing_speaks_against_independent_draws():
-    """R̂ by its bound, ESS within 6 standard errors of 16,000, far above 400: 1e-6 for three coordinates."""
+    """R̂ by its bound, ESS within 6 standard errors of 16,000, far above 400:
+    1e-6 for three coordinates.
+    """
     assert diagnostics.verdict(diagnostics.summarise(torch.from_numpy(iid(4000, 4, 3)))) == []
 
 
 def test_short_slow_chains_are_named_with_their_worst_coordinate():
-    """AR(1) of τ = 39: ρ̂(1) alone, 0.95 ± 0.02, brings ESS below 300 of 800; τ̂ > 2.9 for the rest is 27 errors off."""
+    """AR(1) of τ = 39: ρ̂(1) alone, 0.95 ± 0.02, brings ESS below 300 of 800;
+    τ̂ > 2.9 for the rest is 27 errors off.
+    """
     x = iid(200, 4, 2, 2)
     x[:, :, 1, 0] = ar1(0.95, 200, 4)
     sentences = diagnostics.verdict(diagnostics.summarise(torch.from_numpy(x)))

@@ -1,7 +1,9 @@
-"""Couplings: each chain of a pair keeps its law, pairs that met stay together, and the bounds bound.
+"""Couplings: each chain of a pair keeps its law, pairs that met stay together, and the bounds
+bound.
 
-No seed: the generators are seeded anew for every run. A distance has the DKW bound, a mean SIGMAS standard errors or
-Hoeffding's bound, so that no case of a test fails by accident more often than once in 10⁶.
+No seed: the generators are seeded anew for every run. A distance has the DKW bound, a mean SIGMAS
+standard errors or Hoeffding's bound, so that no case of a test fails by accident more often than
+once in 10⁶.
 """
 
 from __future__ import annotations
@@ -89,7 +91,9 @@ def law(mean: torch.Tensor, variance: torch.Tensor, n: int = N) -> Law:
 
 
 def distance(draws: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor) -> float:
-    """Largest DKW distance of z = (draws - mean)/sd: its components, their sum and the sum of their squares."""
+    """Largest DKW distance of z = (draws - mean)/sd: its components,
+    their sum and the sum of their squares.
+    """
     z = ((draws - mean) / variance.sqrt()).flatten(1).numpy()
     d = z.shape[1]
     found = [cdf_distance(z[:, i], ndtr) for i in range(d)]
@@ -253,7 +257,9 @@ def test_one_coupled_step_has_the_exact_gaussian_law(name, gap):
 @pytest.mark.parametrize("gap", GAPS.values(), ids=list(GAPS))
 @pytest.mark.parametrize("name", list(SAMPLERS))
 def test_one_coupled_step_has_the_law_of_the_plain_step(name, gap):
-    """Two sets of draws, distance ≤ the sum of their DKW bounds; mean and sum of squares over the event: 8e-7."""
+    """Two sets of draws, distance ≤ the sum of their DKW bounds;
+    mean and sum of squares over the event: 8e-7.
+    """
     x0, y0 = both_at(gap, N)
     sampler = SAMPLERS[name]
     after = one_step(sampler, targets.coupled, x0, y0)
@@ -278,7 +284,9 @@ def test_the_state_is_the_one_at_its_position(name):
     "name", ["mala", "random-walk", "adjusted-element", "adjusted-sample", "adjusted-drift-element"]
 )
 def test_chains_that_start_in_their_law_stay_there(name):
-    """Both chains of a pair, six steps on exp(-Σx⁴), whose law is known; its components are independent."""
+    """Both chains of a pair, six steps on exp(-Σx⁴), whose law is known;
+    its components are independent.
+    """
     sampler, n = SAMPLERS[name], N
     exact = targets.LIGHT
     x, y = (
@@ -337,7 +345,9 @@ def test_they_stay_together_where_a_batch_does_not_treat_its_rows_alike(name):
 
 
 def test_both_chains_accept_by_one_uniform():
-    """U = log 2 everywhere but at the two starts, where it is 0: α = ½ for both, and both move or both stay."""
+    """U = log 2 everywhere but at the two starts, where it is 0: α = ½ for both,
+    and both move or both stay.
+    """
 
     def holes(x):
         return torch.where((x == 0).all(1) | (x == 4).all(1), 0.0, math.log(2))
@@ -404,9 +414,8 @@ def test_pairs_that_have_not_met_make_a_curve_that_says_so():
     assert found.mixing_time() is None
     assert "1 of 3 pairs had not met after 50 coupled steps" in found.verdict()
     assert "bound nothing" in found.verdict()
-    truncated = meeting(
-        [4.0, 9.0, 54.0], 3, 50
-    ).total_variation()  # 54 = L + cap + 1, the earliest it can have been
+    # 54 = L + cap + 1, the earliest it can have been
+    truncated = meeting([4.0, 9.0, 54.0], 3, 50).total_variation()
     assert torch.equal(found.total_variation(truncated.times).value, truncated.value)
 
 
@@ -425,7 +434,9 @@ def test_the_mixing_time_is_where_the_curve_crosses():
 
 @pytest.mark.parametrize("cap", [10_000, 40])
 def test_the_slope_of_a_geometric_tail_with_and_without_a_cap(cap):
-    """P(τ > t) = (1-p)^t: within SIGMAS of its own standard error, also where one pair in eight is cut off."""
+    """P(τ > t) = (1-p)^t: within SIGMAS of its own standard error,
+    also where one pair in eight is cut off.
+    """
     p, n = 0.05, 4000
     tau = torch.from_numpy(RNG.geometric(p, n)).double() + 1
     cut = torch.where(tau > cap + 1, math.inf, tau)
@@ -484,8 +495,9 @@ def known(request) -> Meeting:
 def tv_bounds(found: Meeting) -> bool:
     """Bound + SIGMAS errors + slack ≥ TV for all t.
 
-    The slack is for where few pairs are left: a mean count below 20·w/P, w = 1/(1 - a^L) the mean of one that is not
-    0 (gaps beyond L decay like a = 1 - h/2), goes unseen with probability e^{-20}.
+    The slack is for where few pairs are left: a mean count below 20·w/P, w = 1/(1 - a^L) the mean
+    of one that is not 0 (gaps beyond L decay like a = 1 - h/2), goes unseen with probability
+    e^{-20}.
     """
     t = torch.arange(60)
     laws, invariant = known_laws(60), 1 / (1 - STEP / 4)
@@ -500,7 +512,9 @@ def test_the_total_variation_is_below_its_bound(known):
 
 
 def test_the_bound_is_of_use(known):
-    """On a Gaussian, reflection is close to the best there is: the bound is at most 2.5 times what it bounds."""
+    """On a Gaussian, reflection is close to the best there is:
+    the bound is at most 2.5 times what it bounds.
+    """
     laws = known_laws(60)
     t = 20
     assert float(known.total_variation(torch.tensor([t])).value) <= 2.5 * gaussian_tv(
@@ -518,17 +532,15 @@ def test_the_wasserstein_distance_is_below_its_bound(known):
     _, value, error, valid = known.wasserstein(t)
     assert valid
     assert (value + SIGMAS * error >= START * (1 - STEP / 2) ** t.double()).all()
-    assert not (
-        value / 4 + SIGMAS * error / 4 >= START * (1 - STEP / 2) ** t.double()
-    ).all()  # and it could fail
+    # and it could fail
+    assert not (value / 4 + SIGMAS * error / 4 >= START * (1 - STEP / 2) ** t.double()).all()
 
 
 def test_the_slope_is_not_faster_than_the_chain(known):
     """The chain forgets like a^t; its coupling cannot beat that in the tail."""
     slope, error = known.slope()
-    assert (
-        slope + SIGMAS * error >= math.log(1 - STEP / 2) - 0.02
-    )  # the tail starts at the median, not at ∞
+    # the tail starts at the median, not at ∞
+    assert slope + SIGMAS * error >= math.log(1 - STEP / 2) - 0.02
     assert slope < 0
 
 
@@ -536,7 +548,9 @@ def test_the_slope_is_not_faster_than_the_chain(known):
 
 
 def ring(n: int, generator: torch.Generator) -> torch.Tensor:
-    """Radius 5 to 10 in the plane; there every MALA proposal overshoots and its α is below e^{-1000}."""
+    """Radius 5 to 10 in the plane; there every MALA proposal overshoots and its α is below
+    e^{-1000}.
+    """
     z = torch.randn(n, 2, generator=generator, dtype=DOUBLE)
     radius = 5 + 5 * torch.rand(n, 1, generator=generator, dtype=DOUBLE)
     return radius * z / z.norm(dim=1, keepdim=True)
@@ -544,7 +558,9 @@ def ring(n: int, generator: torch.Generator) -> torch.Tensor:
 
 @pytest.mark.parametrize("scope", ["element", "sample"])
 def test_on_light_tails_adjusted_stanley_meets(scope):
-    """Meeting times of some 170 ± 20 and a tail of e^{-t/16}: 2000 steps leave nothing, TV < ¼ well before 200."""
+    """Meeting times of some 170 ± 20 and a tail of e^{-t/16}: 2000 steps leave nothing,
+    TV < ¼ well before 200.
+    """
     sampler = Adjusted(Stanley(0.2, 1.0, scope))
     found = couple(
         sampler, Quartic(2), ring, generator=fresh(), num_pairs=300, lag=100, max_steps=2000
@@ -589,7 +605,9 @@ def test_chains_that_never_were_apart_prove_nothing():
 
 @pytest.mark.parametrize("lag", [1, 7])
 def test_x_leads_by_the_lag(lag):
-    """Without noise to speak of the first distance is |X_L - Y_0|: X has made L steps and Y none."""
+    """Without noise to speak of the first distance is |X_L - Y_0|:
+    X has made L steps and Y none.
+    """
     x0 = torch.full((4, 2), 1.0, dtype=DOUBLE)
     h = 1e-18
     found = couple(
@@ -632,7 +650,9 @@ def test_the_same_generator_gives_the_same_run_and_the_starts_are_left_alone():
 
 
 def test_the_marginal_chain_is_the_sampler():
-    """X after L steps and 5 coupled ones, pairs apart for want of time, against run_chains: two DKW bounds."""
+    """X after L steps and 5 coupled ones, pairs apart for want of time, against run_chains:
+    two DKW bounds.
+    """
     sampler, n, seen = Adjusted(Stanley(0.4, 0.5)), N, []
 
     def watched(x):
@@ -641,13 +661,8 @@ def test_the_marginal_chain_is_the_sampler():
 
     x0, y0 = (torch.randn(n, 1, generator=fresh(), dtype=DOUBLE) for _ in range(2))
     couple(sampler, watched, (x0, y0), generator=fresh(), lag=2, max_steps=1)
-    assert [len(s) for s in seen] == [
-        n,
-        n,
-        n,
-        n,
-        2 * n,
-    ]  # two starts, L steps of X, one of both in one batch
+    # two starts, L steps of X, one of both in one batch
+    assert [len(s) for s in seen] == [n, n, n, n, 2 * n]
     plain = run_chains(sampler, targets.quartic, x0, 2, generator=fresh()).x
     state, generator = sampler.init(targets.quartic, x0), fresh()
     other = sampler.init(targets.quartic, y0)

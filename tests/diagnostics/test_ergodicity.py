@@ -81,7 +81,9 @@ def test_radial_growth_of_known_potentials(name):
 
 
 def test_the_quartic_passes_with_a_cosine_below_one():
-    """Σu⁴/√Σu⁶ for U = Σx⁴; by Cauchy-Schwarz at most 1 and, with x on the diagonal or an axis, 1."""
+    """Σu⁴/√Σu⁶ for U = Σx⁴; by Cauchy-Schwarz at most 1 and,
+    with x on the diagonal or an axis, 1.
+    """
     growth = rays(quartic)
     assert growth.holds
     np.testing.assert_allclose(growth.exponent, 3, atol=1e-9)
@@ -97,7 +99,9 @@ def test_the_quartic_passes_with_a_cosine_below_one():
 
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu"])
 def test_a_piecewise_linear_network_fails_and_a_reference_repairs_it(activation):
-    """Far out E is linear along every ray; E + |x|²/2s² has radial derivative a + r/s². float32 weights."""
+    """Far out E is linear along every ray; E + |x|²/2s² has radial derivative a + r/s².
+    float32 weights.
+    """
     shape = (1, 8, 8)
     network = build_energy(ConvNet(width=4, activation=activation), shape, seed=0)
     bare = rays(network, shape)
@@ -105,9 +109,8 @@ def test_a_piecewise_linear_network_fails_and_a_reference_repairs_it(activation)
     assert not bare.holds
     assert "H1 fails" in bare.verdict
     a = bare.radial[-1]
-    assert float((bare.radial[-4] - a).abs().max()) < 1e-2 * float(
-        a.abs().max()
-    )  # the same earlier: biases are O(1/r)
+    # the same earlier: biases are O(1/r)
+    assert float((bare.radial[-4] - a).abs().max()) < 1e-2 * float(a.abs().max())
     assert diagnostics.h1_on_rays(WithReference(network, 2.0), shape, generator=fresh()).holds
     assert rays(Potential(WithReference(network, 2.0), 3.0), shape).holds
 
@@ -125,14 +128,18 @@ def test_a_growing_piecewise_linear_network_levels_off():
 
 
 def test_a_gradient_that_turns_away_fails_though_it_grows():
-    """U = |x|⁴/4 - θ·|x|²… has no such turn; x₁⁴ - x₂⁴ does: on some of 64 rays it falls outward, 2⁻⁶⁴ otherwise."""
+    """U = |x|⁴/4 - θ·|x|²… has no such turn; x₁⁴ - x₂⁴ does: on some of 64 rays it falls outward,
+    2⁻⁶⁴ otherwise.
+    """
     growth = rays(lambda x: x[:, 0] ** 4 - x[:, 1] ** 4, (2,))
     assert not growth.holds
     assert "does not grow outward" in growth.verdict
 
 
 def test_rays_that_have_only_just_turned_outward_have_no_exponent():
-    """U = r⁴/4 - 50²r²/2 falls up to r = 50 and grows like r³ from there: at radii 10 and 100 nothing is known of p."""
+    """U = r⁴/4 - 50²r²/2 falls up to r = 50 and grows like r³ from there:
+    at radii 10 and 100 nothing is known of p.
+    """
     growth = rays(lambda x: radius(x) ** 4 / 4 - 1250 * radius(x) ** 2, radii=(10.0, 100.0))
     assert growth.exponent.isnan().all()
     assert not growth.holds
@@ -141,7 +148,9 @@ def test_rays_that_have_only_just_turned_outward_have_no_exponent():
 
 
 def test_a_scale_carries_nothing_that_matters():
-    """Preconditioned keeps z = x/s in its memory, which is x again: with s = 1 the ratio is the sampler's own."""
+    """Preconditioned keeps z = x/s in its memory, which is x again:
+    with s = 1 the ratio is the sampler's own.
+    """
     x = torch.tensor([[1.0], [5.0]], dtype=DOUBLE)
     plain, scaled = (
         drift(s, gaussian, x) for s in (MALA(0.3), Preconditioned(MALA(0.3), torch.ones(1)))
@@ -161,7 +170,9 @@ def test_points_on_rays_are_the_radii_on_the_same_directions():
 
 
 def test_directions_are_uniform():
-    """E u_i = 0, E u_i² = 1/3 on 20,000 rays; |u_i|, u_i² in an interval of length 2 and 1: Hoeffding."""
+    """E u_i = 0, E u_i² = 1/3 on 20,000 rays; |u_i|, u_i² in an interval of length 2 and 1:
+    Hoeffding.
+    """
     u = directions((3,), 20_000, fresh(), DOUBLE)
     assert float(u.mean(0).abs().max()) <= 2 * hoeffding(20_000)
     assert float(((u**2).mean(0) - 1 / 3).abs().max()) <= hoeffding(20_000)
@@ -177,7 +188,9 @@ def drift(sampler, potential, x0, **options):
 
 
 def log_folded(s: float, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """log E e^{s|X|} for X ~ N(m, v):  s²v/2 + log[e^{sm}Φ((m + sv)/√v) + e^{-sm}Φ((-m + sv)/√v)]."""
+    """log E e^{s|X|} for X ~ N(m, v):  s²v/2 + log[e^{sm}Φ((m + sv)/√v) + e^{-sm}Φ((-m +
+    sv)/√v)].
+    """
     sd = variance**0.5
     right = s * mean + log_ndtr((mean + s * variance) / sd)
     left = -s * mean + log_ndtr((-mean + s * variance) / sd)
@@ -201,7 +214,9 @@ DRIFTS = {  # sampler -> mean and variance of one step from x > 0 with slope g
 @pytest.mark.parametrize("target", ["gaussian", "quartic"])
 @pytest.mark.parametrize("name", list(DRIFTS))
 def test_drift_ratio_on_the_line_is_the_integral(name, target, s):
-    """20,000 copies a point, five points, within 6 of its own standard errors; s²h ≤ 0.7 keeps them honest."""
+    """20,000 copies a point, five points, within 6 of its own standard errors;
+    s²h ≤ 0.7 keeps them honest.
+    """
     sampler, law = DRIFTS[name]
     potential, slope = {
         "gaussian": (gaussian, lambda x: x),
@@ -219,9 +234,8 @@ def test_drift_ratio_on_the_line_is_the_integral(name, target, s):
     off = np.abs(np.expm1(found.log_ratio.numpy() - expected))
     assert (off <= SIGMAS * found.relative_error.numpy() + 1e-9).all()
     mean, variance = law(x, slope(x))
-    other = (
-        log_folded(s, 2 * x - mean, variance) - s * x
-    )  # negative control: the drift points outwards
+    # negative control: the drift points outwards
+    other = log_folded(s, 2 * x - mean, variance) - s * x
     with np.errstate(over="ignore"):
         assert (
             np.abs(np.expm1(found.log_ratio.numpy() - other))
@@ -232,8 +246,8 @@ def test_drift_ratio_on_the_line_is_the_integral(name, target, s):
 def test_stanley_contracts_at_the_known_rate_where_the_gradient_grows():
     """ΠV/V → e^{-s·th·h·c/2}, c the cosine of x and ∇U, and is at most that times the noise factor.
 
-    |x'| ≤ |m| + √(hγ)|ξ| with m = x - (h/2)·th·∇U/|∇U|, and E e^{a|ξ|} ≤ e^{a²/2 + a√d} (|ξ| is 1-Lipschitz);
-    |m| ≤ |x| - (h/2)·th·c + (h·th/2)²/2|x|. Both extra terms vanish as |x| grows.
+    |x'| ≤ |m| + √(hγ)|ξ| with m = x - (h/2)·th·∇U/|∇U|, and E e^{a|ξ|} ≤ e^{a²/2 + a√d} (|ξ| is
+    1-Lipschitz); |m| ≤ |x| - (h/2)·th·c + (h·th/2)²/2|x|. Both extra terms vanish as |x| grows.
     """
     h, th, s, d = 0.5, 2.0, 1.0, 3
     x = diagnostics.points_on_rays((d,), (3.0, 10.0, 100.0, 1000.0), generator=fresh(), num_rays=6)
@@ -254,7 +268,9 @@ def test_stanley_contracts_at_the_known_rate_where_the_gradient_grows():
 
 
 def test_mala_stays_for_ever_on_a_light_tail():
-    """From |x| ≥ 10 on exp(-Σx⁴) every proposal overshoots to |y| > 10³ and is refused: V(x')/V(x) = 1 exactly."""
+    """From |x| ≥ 10 on exp(-Σx⁴) every proposal overshoots to |y| > 10³ and is refused:
+    V(x')/V(x) = 1 exactly.
+    """
     x = diagnostics.points_on_rays((2,), (10.0, 100.0), generator=fresh())
     found = drift(MALA(0.2), quartic, x)
     assert (found.log_ratio == 0).all()
@@ -264,7 +280,9 @@ def test_mala_stays_for_ever_on_a_light_tail():
 
 
 def test_a_rejected_step_counts_as_no_move():
-    """Adjusted STANLEY: E[α·V(y)/V(x) + 1 - α] with α and y from the same proposals, independently drawn."""
+    """Adjusted STANLEY: E[α·V(y)/V(x) + 1 - α] with α and y from the same proposals,
+    independently drawn.
+    """
     sampler, x = Adjusted(Stanley(0.5, 1.0)), torch.tensor([[0.3, 1.5]], dtype=DOUBLE)
     found = drift(sampler, quartic, x, num_copies=20_000)
     copies = x.repeat(20_000, 1)
@@ -302,7 +320,9 @@ def test_a_step_out_of_the_finite_numbers_is_no_drift():
 
 
 def test_another_v_and_a_mean_that_hangs_on_one_copy():
-    """V = e^{U/2} for U = x²/2: log-ratio by the Gaussian integral; V = e^{20|x|} with h = 1 is out of reach."""
+    """V = e^{U/2} for U = x²/2: log-ratio by the Gaussian integral;
+    V = e^{20|x|} with h = 1 is out of reach.
+    """
     x = torch.tensor([[0.0], [2.0], [6.0]], dtype=DOUBLE)
     found = drift(Langevin(0.4), gaussian, x, log_v=lambda z: gaussian(z) / 2, num_copies=20_000)
     mean, v = 0.8 * x[:, 0].numpy(), 0.4  # E e^{X²/4} = e^{m²/4/(1 - v/2)}/√(1 - v/2)
@@ -321,7 +341,9 @@ def test_another_v_and_a_mean_that_hangs_on_one_copy():
 
 
 def test_below_one_means_by_four_standard_errors():
-    """0.9·(1 + 4·0.02) < 1 < 0.9·(1 + 4·0.03); from the first point on after which all are below."""
+    """0.9·(1 + 4·0.02) < 1 < 0.9·(1 + 4·0.03); from the first point on after which all are
+    below.
+    """
     at, ratio, share = (
         torch.tensor([1.0, 2.0, 3.0]),
         torch.full((3,), math.log(0.9)),
@@ -342,7 +364,9 @@ GOLD = {  # E x² of exp(-x²/2), on a grid; the exact value is 1
 
 @pytest.mark.parametrize("name", list(GOLD))
 def test_bias_is_the_known_one(name):
-    """4000 chains from N(0, 1); after 200 steps 0.944²⁰⁰ = 1e-5 of the start is left. Six standard errors."""
+    """4000 chains from N(0, 1); after 200 steps 0.944²⁰⁰ = 1e-5 of the start is left.
+    Six standard errors.
+    """
     sampler, second_moment = GOLD[name]
     x0 = torch.randn(4000, 1, generator=fresh(), dtype=DOUBLE)
     found = diagnostics.bias_against_adjusted(
@@ -362,7 +386,9 @@ def test_bias_is_the_known_one(name):
 
 
 def test_an_exact_sampler_has_no_bias_negative_control():
-    """Two exact kernels agree within six standard errors; the sampler whose bias is known, above, does not."""
+    """Two exact kernels agree within six standard errors; the sampler whose bias is known, above,
+    does not.
+    """
     x0 = torch.randn(4000, 2, generator=fresh(), dtype=DOUBLE)
     found = diagnostics.bias_against_adjusted(
         Adjusted(Stanley(0.2, 1.0)),
@@ -394,7 +420,9 @@ def test_functions_of_any_shape_and_the_means_of_a_run():
 
 
 def test_the_averages_are_those_of_a_run():
-    """The same generator, the loop written out: kept steps are those after the burn-in, to the last."""
+    """The same generator, the loop written out: kept steps are those after the burn-in,
+    to the last.
+    """
     x0, seed = torch.randn(5, 2, generator=fresh(), dtype=DOUBLE), fresh_seed()
     found = diagnostics.bias_against_adjusted(
         Langevin(0.3), gaussian, x0, 7, generator=torch.Generator().manual_seed(seed), burn_in=3
@@ -413,9 +441,11 @@ def test_the_averages_are_those_of_a_run():
 
 
 def test_one_false_alarm_in_a_hundred():
-    """Welch's t with its fewest degrees of freedom, 20,000 pairs of 20 Gaussian chains of variance 1 and 4.
+    """Welch's t with its fewest degrees of freedom, 20,000 pairs of 20 Gaussian chains of variance
+    1 and 4.
 
-    Never more than 1 % beyond the limit, by Hoeffding; and no less than a fifth of that, or it would see nothing.
+    Never more than 1 % beyond the limit, by Hoeffding; and no less than a fifth of that, or it
+    would see nothing.
     """
     rng = fresh()
     a = torch.randn(20, 20_000, generator=rng, dtype=DOUBLE)
@@ -517,7 +547,9 @@ def test_a_network_is_met_in_its_own_type():
 
 
 def test_a_shell_is_below_one_as_a_whole():
-    """Two points of one radius, but for rounding: one above 1 is enough to spoil it, whichever comes last."""
+    """Two points of one radius, but for rounding: one above 1 is enough to spoil it,
+    whichever comes last.
+    """
     radius = torch.tensor([1.0, 10.0, 10.0 * (1 + 1e-12)], dtype=torch.float64)
     zero = torch.zeros(3, dtype=torch.float64)
     for high in (1, 2):

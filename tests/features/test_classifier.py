@@ -1,4 +1,6 @@
-"""Classifier features: folding is exact, files are checked, the same seed gives the same weights."""
+"""Classifier features: folding is exact, files are checked, the same seed gives the same
+weights.
+"""
 
 from __future__ import annotations
 
@@ -58,18 +60,16 @@ def trained_looking(channels: int = 3) -> Classifier:
 
 def test_folding_changes_nothing_but_rounding() -> None:
     network, x = trained_looking(), images(3, 3, 16, 16).double()
-    plain = folded(
-        network, 3, WIDTHS
-    ).double()  # folded in double, kept in float32: the weights are rounded once
+    # folded in double, kept in float32: the weights are rounded once
+    plain = folded(network, 3, WIDTHS).double()
     with torch.no_grad():
         expected, got = network(x), plain(x)
     scale = expected.abs().max()
     assert (got - expected).abs().max() <= 100 * 2**-24 * scale  # seven layers, each rounded once
     network.train()
     with torch.no_grad():
-        assert (
-            network(x) - expected
-        ).abs().max() > 1e-3 * scale  # control: with the batch's own moments it is another
+        # control: with the batch's own moments it is another
+        assert (network(x) - expected).abs().max() > 1e-3 * scale
 
 
 def test_a_residual_pair_adds_to_what_it_gets() -> None:
@@ -178,7 +178,9 @@ def write_mnist(folder: Path, n: int, seed: int) -> Tensor:
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    """Ten places are told apart by a network that averages over pixels only because its borders are padded."""
+    """Ten places are told apart by a network that averages over pixels only because its borders are
+    padded.
+    """
     write_mnist(tmp_path, 640, 0)
     spec, before = MNIST(root=str(tmp_path), size=14), torch.get_rng_state()
     made = train_classifier(TINY, spec, tmp_path / "a.safetensors", device="cpu")
@@ -188,9 +190,8 @@ def test_training_learns_and_the_same_seed_gives_the_same_weights(tmp_path: Path
     assert accuracy > 0.1 + 4 * (0.1 * 0.9 / n) ** 0.5  # guessing reaches this once in 30,000
     images, (_, labels) = spec.load(), spec.labels()
     guesses = made.probabilities((images.test.float() + 0.5) / 128 - 1).argmax(1)
-    assert float((guesses == labels).float().mean()) == pytest.approx(
-        accuracy, abs=1e-6
-    )  # of the file as written
+    # of the file as written
+    assert float((guesses == labels).float().mean()) == pytest.approx(accuracy, abs=1e-6)
     short = replace(TINY, epochs=1)
     files = [tmp_path / f"{name}.safetensors" for name in "bcd"]
     for file, seed in zip(files, (0, 0, 1), strict=True):
@@ -210,15 +211,20 @@ def test_windows_are_pieces_of_the_image() -> None:
     still = replace(TINY, shift=0)
     assert torch.equal(windows(x, 12, still, g), x)
     for image, piece in zip(x, windows(x, 8, still, g), strict=True):
-        places = (
-            image.unfold(1, 8, 1).unfold(2, 8, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
-        )  # (25, 3, 8, 8)
+        # (25, 3, 8, 8)
+        places = image.unfold(1, 8, 1).unfold(2, 8, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
         assert (places == piece).flatten(1).all(1).any()
     mirrored = windows(x.repeat(50, 1, 1, 1), 12, replace(still, flip=True), g)
     same = (mirrored == x.repeat(50, 1, 1, 1)).flatten(1).all(1).sum()
     assert abs(int(same) - 150) <= 4 * 75**0.5  # ½ of 300, four standard deviations
-    assert torch.equal(torch.where((mirrored == x.repeat(50, 1, 1, 1)).flatten(1).all(1)[:, None, None, None],
-                                   mirrored, mirrored.flip(-1)), x.repeat(50, 1, 1, 1))  # fmt: skip
+    assert torch.equal(
+        torch.where(
+            (mirrored == x.repeat(50, 1, 1, 1)).flatten(1).all(1)[:, None, None, None],
+            mirrored,
+            mirrored.flip(-1),
+        ),
+        x.repeat(50, 1, 1, 1),
+    )
 
 
 def test_the_rate_is_one_cycle() -> None:

@@ -1,6 +1,8 @@
-"""The Inception network against torch-fidelity's on the same random weights, and pieces of it against definitions.
+"""The Inception network against torch-fidelity's on the same random weights, and pieces of it
+against definitions.
 
-torch-fidelity is optional: its network file and its resize are loaded without the rest of the package.
+torch-fidelity is optional: its network file and its resize are loaded without the rest of the
+package.
 """
 
 from __future__ import annotations
@@ -103,9 +105,8 @@ def test_average_pools_leave_the_padding_out(features):
     )
     torch.testing.assert_close(block.pooled(x), block.branch_pool(mean), rtol=1e-4, atol=1e-5)
     padded = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
-    assert not torch.allclose(
-        block.pooled(x), block.branch_pool(padded), rtol=1e-2
-    )  # negative control
+    # negative control
+    assert not torch.allclose(block.pooled(x), block.branch_pool(padded), rtol=1e-2)
     last = features.network.Mixed_7c
     y = torch.rand(1, 2048, 3, 3, generator=torch.Generator().manual_seed(0))
     biggest = torch.nn.functional.max_pool2d(y, 3, 1, 1)
@@ -113,7 +114,9 @@ def test_average_pools_leave_the_padding_out(features):
 
 
 def test_the_resize_ignores_half_pixels():
-    """A ramp along each axis stays a ramp i·H/299, held at its last value; torch's own resize is shifted by ½."""
+    """A ramp along each axis stays a ramp i·H/299, held at its last value;
+    torch's own resize is shifted by ½.
+    """
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 6, 8)
     wide = inception.resize(ramp)[0, 0]
     torch.testing.assert_close(wide[0], (torch.arange(299.0) * 8 / 299).clamp(max=7))
@@ -126,7 +129,9 @@ def test_the_resize_ignores_half_pixels():
 
 
 def test_grey_images_and_batches(features, monkeypatch):
-    """One channel is three equal ones; chunks change nothing; bytes are what is seen, not the place in their cells."""
+    """One channel is three equal ones; chunks change nothing; bytes are what is seen,
+    not the place in their cells.
+    """
     grey = centre(images(16)[:, :1])
     one = features(grey)
     torch.testing.assert_close(one, features(grey.expand(-1, 3, -1, -1)))
@@ -174,9 +179,8 @@ def test_a_file_with_other_names_is_refused_by_name(weights, tmp_path):
         tensors | {"fc.weight": torch.zeros(1000, 2048)}
     )
     assert "holds a list" in told([1, 2])
-    assert "cannot be read" in told(
-        inception.Mixed
-    )  # a class: nothing but tensors is ever unpickled
+    # a class: nothing but tensors is ever unpickled
+    assert "cannot be read" in told(inception.Mixed)
     wrong.write_bytes(b"not weights")
     with pytest.raises(StanleyError, match="cannot be read as weights"):
         inception_features(str(wrong))
@@ -208,6 +212,5 @@ def test_weights_in_the_cache_folder_are_found_and_checked_when_fetched(
     monkeypatch.setattr(inception, "FILES", mirrors)
     with pytest.raises(StanleyError, match="cannot download"):
         features_named("inception:download")
-    assert all(
-        len(bytes.fromhex(remote.checksum)) == 32 for remote in mirrors
-    )  # SHA-256, by which it is checked
+    # SHA-256, by which it is checked
+    assert all(len(bytes.fromhex(remote.checksum)) == 32 for remote in mirrors)

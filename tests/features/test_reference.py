@@ -1,4 +1,6 @@
-"""Cached features: equal to computed ones, never those of other data, another network or another map."""
+"""Cached features: equal to computed ones, never those of other data,
+another network or another map.
+"""
 
 from __future__ import annotations
 

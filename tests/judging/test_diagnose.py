@@ -1,4 +1,6 @@
-"""A diagnosis says what its parts say, and what was left out and why; a sampler that is wrong does not pass."""
+"""A diagnosis says what its parts say, and what was left out and why;
+a sampler that is wrong does not pass.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import torch
 
 from stanley.diagnostics import summarise
 from stanley.errors import StanleyError
-from stanley.judging.diagnose import VECTORS, Effort, diagnose, potential_of, rows
+from stanley.judging.diagnose import VECTORS, Effort, coordinate_table, diagnose, potential_of
 from stanley.samplers import HMC, MALA, Langevin, Stanley, run_chains
 from stanley.targets import Gaussian, LogisticRegression
 from tests.seeds import stream
@@ -47,7 +49,9 @@ def test_the_chains_are_those_of_run_chains():
 
 
 def test_an_exact_sampler_agrees_with_the_exact_moments_and_a_biased_one_does_not():
-    """Six standard errors of four means (false alarms below 1e-8); Langevin has variance 1/(1 - h/4σ²) = 2 at σ = ½."""
+    """Six standard errors of four means (false alarms below 1e-8);
+    Langevin has variance 1/(1 - h/4σ²) = 2 at σ = ½.
+    """
     exact = run(MALA(0.2), replace(NOTHING, steps=2000)).exact
     assert exact.mean.abs().max() < SIGMAS
     assert exact.second.abs().max() < SIGMAS
@@ -114,10 +118,10 @@ def test_the_table_has_u_and_the_coordinates_with_the_largest_rhat():
     found = diagnose(
         MALA(0.01), target, initial, x0, generator=generator(), effort=replace(NOTHING, chains=10)
     )
-    names = [row["name"] for row in rows(found)]
+    names = [row["name"] for row in coordinate_table(found)]
     assert names[0] == "U"
     assert len(names) == 7
-    shown = sorted(row["rhat"] for row in rows(found)[1:])
+    shown = sorted(row["rhat"] for row in coordinate_table(found)[1:])
     assert shown == sorted(found.summary.rhat.tolist())[-6:]
 
 
@@ -131,7 +135,7 @@ def test_the_table_names_pixels_by_their_place():
         generator=generator(),
         effort=NOTHING,
     )
-    assert [row["name"] for row in rows(found)][1:] == [
+    assert [row["name"] for row in coordinate_table(found)][1:] == [
         "x[0, 0, 0]",
         "x[0, 0, 1]",
         "x[0, 1, 0]",

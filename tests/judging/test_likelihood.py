@@ -1,4 +1,6 @@
-"""Likelihood of a run: the bracket holds the log Z of quadrature, and the held-out numbers are U plus its ends."""
+"""Likelihood of a run: the bracket holds the log Z of quadrature,
+and the held-out numbers are U plus its ends.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ from stanley.training.loop import train
 def test_bracket_and_held_out_data_of_a_run_in_the_plane(
     small: TrainConfig, tmp_path: Path
 ) -> None:
-    """Each end is wrong by more than its 6 standard errors with a chance below 1e-6 where the ESS is large; one that is
-    wrong by t nats in the forbidden direction has a chance below e⁻ᵗ in any case."""
+    """Each end is wrong by more than its 6 standard errors with a chance below 1e-6 where the ESS
+    is large; one that is wrong by t nats in the forbidden direction has a chance below e⁻ᵗ in any
+    case."""
     run = train(replace(small, reference_std=2.0), tmp_path / "run")
     found = held_out_likelihood(run, chains=200, levels=50, steps_per_level=3, rows=500)
     model = load(run)
@@ -88,7 +91,8 @@ def test_images_in_bits(small: TrainConfig, tmp_path: Path) -> None:
     per_nat = 1 / (64 * math.log(2))
     told = (found["log_z"]["upper"] - found["log_z"]["lower"]) * per_nat
     assert held["upper"] - held["lower"] == pytest.approx(told, abs=1e-9)
-    # U = |x|²/2 and a network that is nearly constant: log Z = 32 log 2π, E|x|² of uniform bytes = 64/3
+    # U = |x|²/2 and a network that is nearly constant: log Z = 32 log 2π, E|x|² of uniform bytes =
+    # 64/3
     expected = (64 / 6 + 32 * math.log(2 * math.pi)) * per_nat + 7
     assert held["lower"] == pytest.approx(expected, abs=0.5)
 

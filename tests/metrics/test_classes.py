@@ -36,7 +36,9 @@ def test_it_is_its_definition(probabilities):
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_bounds(share):
-    """Certain and balanced: K. The same answer for all: 1. p = (1 - ε)·certain + ε·uniform: exp(log K - H(p))."""
+    """Certain and balanced: K. The same answer for all: 1. p = (1 - ε)·certain + ε·uniform:
+    exp(log K - H(p)).
+    """
     K = 5
     p = (1 - share) * torch.eye(K, dtype=torch.float64).repeat(4, 1) + share / K
     top, rest = 1 - share + share / K, share / K

@@ -46,7 +46,9 @@ def test_a_mode_is_hit_from_its_stated_share_on():
 
 @pytest.mark.parametrize("shift", [2.0**20, -(2.0**40)])
 def test_it_is_the_same_wherever_the_origin_lies(shift):
-    """Samples in multiples of 2⁻⁸, so that the shift rounds nothing in float64; over 25 rows, where BLAS is used."""
+    """Samples in multiples of 2⁻⁸, so that the shift rounds nothing in float64; over 25 rows,
+    where BLAS is used.
+    """
     g = stream()
     x = CORNERS[torch.randint(4, (200,), generator=g)] + torch.randn(200, 2, generator=g)
     x, modes = (x * 256).round().double() / 256, CORNERS.repeat(10, 1).double()
@@ -71,7 +73,9 @@ def test_samples_that_diverged_are_at_no_mode():
 
 
 def test_shares_of_exact_samples():
-    """n = 20,000 of a mixture within 2σ: share 1 - e^{-2} a mode, binomial; 5 counts, rate 1e-7 each."""
+    """n = 20,000 of a mixture within 2σ: share 1 - e^{-2} a mode, binomial; 5 counts,
+    rate 1e-7 each.
+    """
     n, std = 20_000, 0.1
     weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
     x = Mixture(CORNERS, std, weights).sample(n, stream())
@@ -80,7 +84,8 @@ def test_shares_of_exact_samples():
     for count, w in zip(result.counts, weights.tolist(), strict=True):
         assert stats.binomtest(count, n, w * inside).pvalue > 1e-7
     assert stats.binomtest(sum(result.counts), n, inside).pvalue > 1e-7
-    # negative control: the same counts reject equal weights, and the mass of 1-D Gaussians within 2σ
+    # negative control: the same counts reject equal weights, and the mass of 1-D Gaussians within
+    # 2σ
     assert stats.binomtest(result.counts[0], n, 0.25 * inside).pvalue < 1e-7
     assert stats.binomtest(sum(result.counts), n, math.erf(2 / math.sqrt(2))).pvalue < 1e-7
 

@@ -1,4 +1,6 @@
-"""Kernel distance against loops over pairs, its expectation, and a true jackknife. float64: rounding 1e-12."""
+"""Kernel distance against loops over pairs, its expectation, and a true jackknife. float64:
+rounding 1e-12.
+"""
 
 import math
 
@@ -38,9 +40,8 @@ def test_the_value_is_the_unbiased_estimate(generator):
     x, y = two(generator)
     found = kernel_distance(x, y, generator=generator, num_subsets=2)
     assert found.value == pytest.approx(by_hand(x, y), rel=1e-12)
-    assert found.value != pytest.approx(
-        by_hand(x, y, biased=True), rel=1e-2
-    )  # negative control: with the diagonal
+    # negative control: with the diagonal
+    assert found.value != pytest.approx(by_hand(x, y, biased=True), rel=1e-2)
     assert (found.n1, found.n2, found.num_features) == (13, 9, 4)
 
 
@@ -77,7 +78,9 @@ def test_subsets_of_all_rows_are_all_rows(generator):
 
 
 def test_the_mean_over_subsets_is_the_value_on_average(generator):
-    """A subset is a uniform choice of pairs, so its MMD² has the value as its mean: 6 standard errors, rate 2e-9."""
+    """A subset is a uniform choice of pairs, so its MMD² has the value as its mean:
+    6 standard errors, rate 2e-9.
+    """
     x, y = two(generator, 40, 30)
     found = kernel_distance(x, y, generator=generator, subset_size=8, num_subsets=2000)
     assert abs(found.subset_mean - found.value) <= 6 * found.subset_error

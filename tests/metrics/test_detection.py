@@ -1,4 +1,6 @@
-"""AUROC, AUPR and FPR95 against counting pairs and thresholds, with ties; out-sets against what defines them."""
+"""AUROC, AUPR and FPR95 against counting pairs and thresholds, with ties;
+out-sets against what defines them.
+"""
 
 import math
 
@@ -67,9 +69,8 @@ def test_average_precision_walks_down_the_thresholds(kind):
     assert found.aupr_in == pytest.approx(
         by_hand([-s for s in inside], [-s for s in outside]), abs=1e-12
     )
-    assert found.aupr_in != pytest.approx(
-        found.aupr_out, abs=1e-2
-    )  # negative control: the directions differ
+    # negative control: the directions differ
+    assert found.aupr_in != pytest.approx(found.aupr_out, abs=1e-2)
 
 
 @KINDS
@@ -113,8 +114,9 @@ def test_a_perfect_score_and_one_that_knows_nothing():
 
 
 def test_the_standard_error_is_that_of_repetitions():
-    """N(0, 1) against N(1, 1), 60 and 40: the sd over 400 repetitions has a relative error of 1/√800; 6 of them, and
-    the bias of order 1/n of DeLong's estimate: 25 %. AUROC is Φ(1/√2), 6 standard errors of the mean."""
+    """N(0, 1) against N(1, 1), 60 and 40: the sd over 400 repetitions has a relative error of
+    1/√800; 6 of them, and the bias of order 1/n of DeLong's estimate: 25 %. AUROC is Φ(1/√2), 6
+    standard errors of the mean."""
     g = stream(1)
     found = [
         judge_detection(torch.randn(60, generator=g), 1 + torch.randn(40, generator=g))
@@ -130,7 +132,9 @@ def test_the_standard_error_is_that_of_repetitions():
 
 
 def test_scores_of_an_energy():
-    """U = ½ Σ p_i x_i²: U itself, and |∇U| = (Σ p_i² x_i²)^½. More points than go through at a time."""
+    """U = ½ Σ p_i x_i²: U itself, and |∇U| = (Σ p_i² x_i²)^½.
+    More points than go through at a time.
+    """
     precision = torch.tensor([1.0, 4.0], dtype=torch.float64)
     u = targets.Gaussian(precision)
     x = torch.randn(700, 2, generator=stream(), dtype=torch.float64)

@@ -79,7 +79,9 @@ def test_log_z_of_the_targets(target):
 
 
 def test_two_grids_that_agree_by_accident_are_not_enough(monkeypatch):
-    """On 128 cells the first harmonics of MODES cancel and leave -1.3e-5; on 192 they add up to -1.3e-5."""
+    """On 128 cells the first harmonics of MODES cancel and leave -1.3e-5;
+    on 192 they add up to -1.3e-5.
+    """
     monkeypatch.setattr(exact2d, "START_CELLS", 128)
     coarse, fine = (
         exact2d._log_integral(-exact2d._on_cells(MODES, CPU, 6.0, n), 6.0, n) for n in (128, 192)
@@ -102,18 +104,17 @@ def test_kl_between_gaussians():
     assert result.entropy_data == pytest.approx(entropy, abs=1e-6)
     assert kl(A.log_density, B) == result.kl
     assert total_variation(A.log_density, B) == result.tv
-    assert kl_gaussians(A, B) != pytest.approx(
-        kl_gaussians(B, A), abs=0.05
-    )  # the direction is told apart
+    # the direction is told apart
+    assert kl_gaussians(A, B) != pytest.approx(kl_gaussians(B, A), abs=0.05)
 
 
 @pytest.mark.parametrize("delta", [0.1, 1.0, 3.0])
 def test_total_variation_of_shifted_gaussians(delta):
     """TV = 2Φ(δ/2) - 1 = erf(δ/2√2).
 
-    |p - q| has a kink on the line p = q, where its slope jumps by 2δp; smooth parts cost nothing. A midpoint
-    misses at most h²/4 of half the jump a unit of length, and ∫ p along the line is φ(δ/2). With ½ in front
-    of the integral: |error| <= h²/8 · δ φ(δ/2).
+    |p - q| has a kink on the line p = q, where its slope jumps by 2δp; smooth parts cost nothing. A
+    midpoint misses at most h²/4 of half the jump a unit of length, and ∫ p along the line is
+    φ(δ/2). With ½ in front of the integral: |error| <= h²/8 · δ φ(δ/2).
     """
     p, q = shifted(delta)
     result = judge_density(q, p.log_density)
@@ -158,13 +159,16 @@ def test_the_box_grows_to_the_mass():
 
 
 def test_float32_networks_are_judged_in_float64_and_left_alone():
-    """float32 arithmetic would move U by about 1e-7 at each node; the copy equals .double() exactly."""
+    """float32 arithmetic would move U by about 1e-7 at each node;
+    the copy equals .double() exactly.
+    """
     single, double = net(), net(dtype=torch.float32).double()
     assert log_z(single).value == log_z(double).value
     assert log_z(Potential(single, 2.0)).value == log_z(Potential(double, 2.0)).value
     assert all(p.dtype == torch.float32 for p in single.parameters())
     assert all(p.grad is None for p in single.parameters())
-    # a function over float32 weights cannot be copied: its values carry relative rounding 6e-8 · 32 terms
+    # a function over float32 weights cannot be copied: its values carry relative rounding 6e-8 · 32
+    # terms
     assert log_z(lambda x: single(x)).value == pytest.approx(log_z(double).value, abs=1e-5)
 
 
@@ -200,7 +204,9 @@ def test_density_and_nll_follow_from_log_z():
     ],
 )
 def test_an_energy_without_a_density_is_refused_in_one_line(energy, told):
-    """Negative control of all of the above: quadrature on a fixed box would give each of these a number."""
+    """Negative control of all of the above: quadrature on a fixed box would give each of these a
+    number.
+    """
     with pytest.raises(StanleyError, match=told) as caught:
         log_z(energy, max_cells=300)
     assert "\n" not in str(caught.value)
@@ -213,7 +219,9 @@ def test_a_data_density_that_is_not_normalised_is_refused():
 
 
 def test_wrong_references_are_told_apart():
-    """Negative control: a log Z or a KL off by the smallest plausible slip is outside the tolerance."""
+    """Negative control: a log Z or a KL off by the smallest plausible slip is outside the
+    tolerance.
+    """
     result = judge_density(B, A.log_density)
     assert result.kl != pytest.approx(kl_gaussians(B, A), abs=1e-3)
     assert result.log_z != pytest.approx(-B.log_z, abs=1e-3)

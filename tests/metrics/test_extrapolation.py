@@ -23,8 +23,9 @@ def test_it_takes_the_bias_away(seed):
 
         E d²_n = c/n, c = k + k(k+1)/4 = 26,    sd(n·d²_n) = s = √(2k + k(k+1)/4) = 5.8.
 
-    The intercept is Σ w_j d²_{n_j} with Σ w_j = 1, Σ w_j/n_j = 0, so its sd is at most s·Σ|w_j|/n_j however the
-    subsets overlap. Two orders are left out, k(k+1)²/n² each at most. 6 sd: rate 1e-8 over the five.
+    The intercept is Σ w_j d²_{n_j} with Σ w_j = 1, Σ w_j/n_j = 0, so its sd is at most s·Σ|w_j|/n_j
+    however the subsets overlap. Two orders are left out, k(k+1)²/n² each at most. 6 sd: rate 1e-8
+    over the five.
     """
     g = stream(seed)
     n, smallest = 4000, 400
@@ -52,9 +53,8 @@ def test_the_line_is_the_least_squares_line():
     residual = d2 - found.value - found.slope / sizes
     assert abs(residual.sum()) <= 1e-10
     assert abs((residual / sizes).sum()) <= 1e-12
-    assert found.value != pytest.approx(
-        d2.mean(), rel=1e-2
-    )  # negative control: the mean is no intercept
+    # negative control: the mean is no intercept
+    assert found.value != pytest.approx(d2.mean(), rel=1e-2)
     assert found.sizes[0] == 50
     assert found.sizes[-1] == 500
     assert (found.n1, found.n2, found.num_features) == (500, 10**9 + 1, K)

@@ -1,4 +1,6 @@
-"""Fréchet distance against closed forms and scipy's matrix square root. float64: relative rounding 1e-10."""
+"""Fréchet distance against closed forms and scipy's matrix square root. float64:
+relative rounding 1e-10.
+"""
 
 import math
 
@@ -45,9 +47,8 @@ def test_commuting_covariances(generator):
     d2 = frechet_distance(delta, q @ (s**2).diag() @ q.T, 0 * delta, q @ (t**2).diag() @ q.T)
     # the root of an eigenvalue 0 that rounding made 1e-16·9 is 3e-8; it meets a t of 2
     assert d2 == pytest.approx(1.5 + float((s - t).square().sum()), abs=1e-6)
-    assert d2 != pytest.approx(
-        1.5 + float((s**2 - t**2).square().sum()), abs=1e-2
-    )  # negative control: no roots
+    # negative control: no roots
+    assert d2 != pytest.approx(1.5 + float((s**2 - t**2).square().sum()), abs=1e-2)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 20])
@@ -74,7 +75,9 @@ def test_leaving_out_the_root_is_rejected(generator):
 
 
 def test_running_statistics_are_those_of_all_points_at_once(generator):
-    """Offset 1e4: a sum of squares in float64 would lose 1e8·2e-16 a term, the merged form does not."""
+    """Offset 1e4: a sum of squares in float64 would lose 1e8·2e-16 a term,
+    the merged form does not.
+    """
     f = 1e4 + torch.randn(103, 4, generator=generator, dtype=torch.float64)
     running = FeatureStatistics.empty("f", 4)
     for batch in f.split([1, 50, 2, 50, 0]):
@@ -88,9 +91,8 @@ def test_running_statistics_are_those_of_all_points_at_once(generator):
         assert s.n == 103
         torch.testing.assert_close(s.mean, f.mean(0), rtol=1e-14, atol=0)
         torch.testing.assert_close(s.covariance, torch.cov(f.T), rtol=1e-10, atol=1e-11)
-    assert not torch.allclose(
-        running.covariance, torch.cov(f.T, correction=0), rtol=1e-3
-    )  # negative control: 1/n
+    # negative control: 1/n
+    assert not torch.allclose(running.covariance, torch.cov(f.T, correction=0), rtol=1e-3)
 
 
 def test_pixels(generator):
@@ -122,7 +124,8 @@ def test_a_result_says_what_it_compared(generator):
 
 def test_the_estimate_has_the_known_distance_as_its_limit(generator):
     """n = 40,000 of N(0, I) and N(μ, 4I), k = 2: d² = |μ|² + k = 3, with independent errors of
-    μ̂ and σ̂: sd² = 4|μ|²(1 + 4)/n + 4 Σ ((1 + 4)/2n) -> sd = 0.0316; bias is O(k/n). 6 sd: rate 2e-9."""
+    μ̂ and σ̂: sd² = 4|μ|²(1 + 4)/n + 4 Σ ((1 + 4)/2n) -> sd = 0.0316; bias is O(k/n). 6 sd: rate
+    2e-9."""
     n = 40_000
     mu = torch.tensor([1.0, 0.0])
     x, y = torch.randn(n, 2, generator=generator), mu + 2 * torch.randn(n, 2, generator=generator)

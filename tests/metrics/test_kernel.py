@@ -28,7 +28,9 @@ def by_definition(x, y, bandwidth):
 
 
 def gaussian_mmd2(d, bandwidth, shift):
-    """Of N(0, I) and N(μ, I): 2 (σ²/(σ²+2))^{d/2} [1 - exp(-|μ|²/(2(σ²+2)))], since a - b ~ N(μ, 2I)."""
+    """Of N(0, I) and N(μ, I): 2 (σ²/(σ²+2))^{d/2} [1 - exp(-|μ|²/(2(σ²+2)))], since a - b ~ N(μ,
+    2I).
+    """
     s = bandwidth**2
     return 2 * (s / (s + 2)) ** (d / 2) * (1 - math.exp(-(shift**2) / (2 * (s + 2))))
 
@@ -46,8 +48,8 @@ def test_it_is_the_double_sum_in_any_chunks(generator, monkeypatch, chunk):
 
 @pytest.mark.parametrize("shift", [2.0**20, -(2.0**36)])
 def test_it_is_the_same_wherever_the_origin_lies(generator, shift):
-    """Points in multiples of 2⁻⁸, so that the shift rounds nothing in float64. The centre is known to 2⁻⁵²·shift
-    only, which leaves distances as they are to that accuracy."""
+    """Points in multiples of 2⁻⁸, so that the shift rounds nothing in float64. The centre is known
+    to 2⁻⁵²·shift only, which leaves distances as they are to that accuracy."""
     x, y = (
         (torch.randn(n, 2, generator=generator) * 256).round().double() / 256 for n in (200, 150)
     )
@@ -70,7 +72,9 @@ def test_the_biased_sum_is_told_apart(generator):
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 2.0])
 def test_its_mean_is_the_closed_form_between_gaussians(generator, shift):
-    """200 independent values, z = 6: rate 2e-9 a case. Unbiased, so at μ = 0 some values are below 0."""
+    """200 independent values, z = 6: rate 2e-9 a case. Unbiased,
+    so at μ = 0 some values are below 0.
+    """
     mu = torch.tensor([shift, 0.0, 0.0])
     values = []
     for _ in range(200):
@@ -91,7 +95,9 @@ def test_the_bandwidth_is_the_median_distance():
 
 
 def test_p_values_are_uniform_under_the_hypothesis(generator):
-    """With 19 permutations p is uniform on {1/20, ..., 1}: χ² on 20 cells of 400 tests, rate 1e-7."""
+    """With 19 permutations p is uniform on {1/20, ..., 1}: χ² on 20 cells of 400 tests,
+    rate 1e-7.
+    """
     p = []
     for _ in range(400):
         x, y = torch.randn(6, 2, generator=generator), torch.randn(9, 2, generator=generator)

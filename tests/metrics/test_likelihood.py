@@ -1,8 +1,9 @@
 """Annealed importance sampling against closed forms of log Z.
 
-E w = Z forward and E w = 1/Z in reverse hold exactly for every number of levels, so the mean of w·exp(∓log Z) is 1 up
-to its standard error: 6 of them are a rate of 2e-9 for Gaussian errors. So that w has all moments in both directions,
-U - U₀ is linear at most (Gaussians of one width) or bounded (a box).
+E w = Z forward and E w = 1/Z in reverse hold exactly for every number of levels, so the mean of
+w·exp(∓log Z) is 1 up to its standard error: 6 of them are a rate of 2e-9 for Gaussian errors. So
+that w has all moments in both directions, U - U₀ is linear at most (Gaussians of one width) or
+bounded (a box).
 """
 
 import math
@@ -57,7 +58,9 @@ def generator():
 
 
 def log_z_in(reference, u):
-    """log Z of exp(-U), on the box alone where the reference is one: Simpson's rule on a line, twice."""
+    """log Z of exp(-U), on the box alone where the reference is one: Simpson's rule on a line,
+    twice.
+    """
     if isinstance(reference, GaussianReference):
         return u.log_z
     x = torch.linspace(reference.low, reference.high, 2001, dtype=torch.float64)
@@ -166,9 +169,8 @@ def test_a_box_as_reference(generator):
     )
     assert abs(standard_errors(found.forward.log_weights, log_z)) <= 6
     assert abs(standard_errors(found.reverse.log_weights, -log_z)) <= 6
-    assert (
-        abs(found.lower - math.log(2 * math.pi)) > 0.5
-    )  # negative control: not the Z of the whole plane
+    # negative control: not the Z of the whole plane
+    assert abs(found.lower - math.log(2 * math.pi)) > 0.5
     assert box(torch.tensor([[0.0, 2.0], [0.5, 0.5]])).tolist() == [
         math.inf,
         pytest.approx(2 * math.log(2)),
@@ -214,7 +216,9 @@ def test_the_verdict_in_words(forward, reverse, told):
 
 
 def test_bits_per_dimension_of_a_uniform_model_are_eight(generator):
-    """U = 0, log Z = d·log 2 on [-1, 1]: every byte costs 8 bits, and a nat of log Z costs 1/(d log 2)."""
+    """U = 0, log Z = d·log 2 on [-1, 1]: every byte costs 8 bits,
+    and a nat of log Z costs 1/(d log 2).
+    """
     v = torch.randint(0, 256, (5, 1, 4, 4), generator=generator, dtype=torch.uint8)
     log_z = 16 * math.log(2)
     bracket = Bracket(one_pass(log_z), one_pass(log_z + 3), 1)
@@ -222,14 +226,23 @@ def test_bits_per_dimension_of_a_uniform_model_are_eight(generator):
     assert found.lower == pytest.approx(8, abs=1e-12)
     assert found.upper == pytest.approx(8 + 3 / (16 * math.log(2)), abs=1e-12)
     assert (found.standard_error, found.n, found.dimensions) == (0, 5, 16)
-    assert bits_per_dimension(lambda x: x.flatten(1).sum(1) * 0, v, Bracket(one_pass(0.0), None, 1),
-                              generator=generator).upper is None  # fmt: skip
+    assert (
+        bits_per_dimension(
+            lambda x: x.flatten(1).sum(1) * 0,
+            v,
+            Bracket(one_pass(0.0), None, 1),
+            generator=generator,
+        ).upper
+        is None
+    )
 
 
 def test_bits_per_dimension_bound_the_entropy_of_the_bytes(generator):
-    """One pixel with density ∝ e^{-ax}: the bound is the exact one, -∫_cell log p over the bytes of its own law,
+    """One pixel with density ∝ e^{-ax}: the bound is the exact one, -∫_cell log p over the bytes of
+    its own law,
 
-    -log P(v) <= log 128 - E_u log p(x),  both sides by quadrature over 256 cells; 6 standard errors.
+    -log P(v) <= log 128 - E_u log p(x),  both sides by quadrature over 256 cells; 6 standard
+                                          errors.
     """
     a, n = 3.0, 20_000
     log_z = math.log((math.exp(a) - math.exp(-a)) / a)
@@ -243,9 +256,8 @@ def test_bits_per_dimension_bound_the_entropy_of_the_bytes(generator):
     bracket = Bracket(one_pass(log_z), None, 1)
     found = bits_per_dimension(lambda x: a * x.flatten(1).sum(1), v, bracket, generator=generator)
     middle = (edges[:-1] + edges[1:]) / 2
-    bound = (
-        float((mass * (a * middle + log_z)).sum()) / math.log(2) + 7
-    )  # u has mean ½, and log p is linear
+    # u has mean ½, and log p is linear
+    bound = float((mass * (a * middle + log_z)).sum()) / math.log(2) + 7
     entropy = -float((mass * mass.log2()).sum())
     assert bound >= entropy
     assert abs(found.lower - bound) <= 6 * found.standard_error
@@ -285,5 +297,9 @@ def test_impossible_references_and_images(generator):
     with pytest.raises(StanleyError, match=r"\[1, 1\]"):
         UniformReference((2,), 1, 1)
     with pytest.raises(StanleyError, match="float32"):
-        bits_per_dimension(lambda x: x.sum(1), torch.zeros(2, 1, 2, 2), Bracket(one_pass(0.0), None, 1),
-                           generator=generator)  # fmt: skip
+        bits_per_dimension(
+            lambda x: x.sum(1),
+            torch.zeros(2, 1, 2, 2),
+            Bracket(one_pass(0.0), None, 1),
+            generator=generator,
+        )

@@ -1,4 +1,6 @@
-"""Precision, recall, density and coverage against loops over points, and their exact expectations."""
+"""Precision, recall, density and coverage against loops over points,
+and their exact expectations.
+"""
 
 import math
 
@@ -17,10 +19,14 @@ def generator():
 
 def by_hand(x, y, k):
     """From the definitions, one point and one ball at a time."""
-    distance = lambda a, b: math.dist(a.tolist(), b.tolist())  # noqa: E731
-    radii = lambda p: [
-        sorted(distance(a, b) for j, b in enumerate(p) if j != i)[k - 1] for i, a in enumerate(p)
-    ]  # noqa: E731
+
+    def distance(a, b):
+        return math.dist(a.tolist(), b.tolist())
+
+    def radii(p):
+        others = ([distance(a, b) for j, b in enumerate(p) if j != i] for i, a in enumerate(p))
+        return [sorted(distances)[k - 1] for distances in others]
+
     rx, ry = radii(x), radii(y)
     inside = [[distance(a, b) <= r for b in y] for a, r in zip(x, rx, strict=True)]
     precision = sum(any(row[j] for row in inside) for j in range(len(y))) / len(y)
@@ -41,14 +47,15 @@ def test_they_are_their_definitions(generator, monkeypatch, k, cells):
     y = 0.4 + 0.7 * torch.randn(21, 3, generator=generator, dtype=torch.float64)
     found = prdc(x, y, k)
     assert four(found) == pytest.approx(by_hand(x, y, k), abs=1e-12)
-    assert four(found) != pytest.approx(
-        by_hand(x, y, k + 1), abs=1e-3
-    )  # negative control: another neighbour
+    # negative control: another neighbour
+    assert four(found) != pytest.approx(by_hand(x, y, k + 1), abs=1e-3)
     assert (found.k, found.num_features, found.num_real, found.num_samples) == (k, 3, 30, 21)
 
 
 def test_sides_are_not_exchanged(generator):
-    """Samples in one place are precise and do not recall; scattered ones are the reverse. Exchange exchanges."""
+    """Samples in one place are precise and do not recall; scattered ones are the reverse.
+    Exchange exchanges.
+    """
     x = torch.randn(200, 2, generator=generator)
     y = 0.01 * torch.randn(200, 2, generator=generator)
     narrow, wide = prdc(x, y), prdc(y, x)
@@ -58,15 +65,19 @@ def test_sides_are_not_exchanged(generator):
 
 
 def test_expectations_when_both_laws_agree(generator):
-    """n - 1 other x and m of the y are exchangeable around x_i. E density = m·(k/n)·n/(km)·… = 1: y is among the k
-    nearest of n - 1 others and itself with chance k/n. x_i is not covered where its k nearest are all x:
+    """n - 1 other x and m of the y are exchangeable around x_i. E density = m·(k/n)·n/(km)·… = 1: y
+    is among the k nearest of n - 1 others and itself with chance k/n. x_i is not covered where its
+    k nearest are all x:
 
         E coverage = 1 - Π_{l<k} (n - 1 - l)/(n - 1 + m - l).
 
     300 repetitions, 6 standard errors each: rate 4e-9.
     """
     n, m, k = 20, 15, 3
-    draw = lambda size: torch.randn(size, 2, generator=generator, dtype=torch.float64)  # noqa: E731
+
+    def draw(size):
+        return torch.randn(size, 2, generator=generator, dtype=torch.float64)
+
     found = [prdc(draw(n), draw(m), k) for _ in range(300)]
     missed = math.prod((n - 1 - i) / (n - 1 + m - i) for i in range(k))
     for values, expected in (
@@ -78,7 +89,9 @@ def test_expectations_when_both_laws_agree(generator):
 
 
 def test_coinciding_points(generator):
-    """Samples that are the data: everything is reached, and nothing depends on which copy is meant."""
+    """Samples that are the data: everything is reached, and nothing depends on which copy is
+    meant.
+    """
     x = torch.randn(40, 3, generator=generator)
     assert four(prdc(x, x.clone()))[0:2] == (1, 1)
     assert prdc(x, x.clone()).coverage == 1

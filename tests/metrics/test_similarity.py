@@ -14,7 +14,9 @@ from tests.seeds import RNG
 
 
 def test_psnr_by_hand():
-    """A difference of 0.2 everywhere, L = 2: 20·log₁₀ 10 = 20 dB. Half of it right: 10·log₁₀ 2 more."""
+    """A difference of 0.2 everywhere, L = 2: 20·log₁₀ 10 = 20 dB. Half of it right:
+    10·log₁₀ 2 more.
+    """
     truth = torch.randn(2, 1, 4, 4, dtype=torch.float64)
     x = truth + 0.2
     assert psnr(x, truth).tolist() == pytest.approx([20.0, 20.0])
@@ -30,7 +32,9 @@ def test_psnr_by_hand():
 
 
 def by_loops(x: np.ndarray, y: np.ndarray, data_range: float, sigma: float = 1.5) -> float:
-    """One channel: weighted moments about the mean of each 11×11 window, one window after the other."""
+    """One channel: weighted moments about the mean of each 11×11 window,
+    one window after the other.
+    """
     weights = np.array(
         [
             [math.exp(-((i - 5) ** 2 + (j - 5) ** 2) / (2 * sigma**2)) for j in range(11)]

@@ -87,7 +87,9 @@ def test_onnx_is_the_energy(small: TrainConfig, tmp_path: Path, name: str) -> No
 def test_a_wrong_graph_is_not_written(
     small: TrainConfig, tmp_path: Path, monkeypatch, broken: str
 ) -> None:
-    """Negative control: the comparison sees a factor, rows that touch, and a batch size that was burnt in."""
+    """Negative control: the comparison sees a factor, rows that touch,
+    and a batch size that was burnt in.
+    """
     model = model_of(small, "mlp")
     wrong = {
         "doubled": lambda e: lambda x: 2 * e(x),

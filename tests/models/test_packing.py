@@ -1,4 +1,6 @@
-"""Packed models: the same energy, chains and step size as the run; whatever is wrong with a file is told in a line."""
+"""Packed models: the same energy, chains and step size as the run;
+whatever is wrong with a file is told in a line.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ from stanley.training.loop import train
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`plane`: rings; `images`: 16×16 colour images, at a temperature and with a Gaussian reference."""
+    """`plane`: rings; `images`: 16×16 colour images, at a temperature and with a Gaussian
+    reference.
+    """
     from tests.conftest import small
 
     config = (
@@ -67,9 +71,8 @@ def test_a_packed_model_is_the_run(runs: Path, tmp_path: Path, name: str) -> Non
     folder = pack(runs / name, tmp_path / "packed", bank=16)
     packed = load(folder, device="cpu")
     x = points(run)
-    limit = (
-        2 * 2**-11 * 8
-    )  # every weight is rounded by at most 2^-11 of itself, at most eight layers, each way
+    # every weight is rounded by at most 2^-11 of itself, at most eight layers, each way
+    limit = 2 * 2**-11 * 8
     e, rounded = run.energy(x), packed.energy(x)
     assert (rounded - e).abs().max() <= limit * e.abs().max()
     assert not torch.equal(e, rounded)  # the rounding is real, and this test could see it
@@ -102,9 +105,8 @@ def test_what_rounding_costs_is_measured(runs: Path, tmp_path: Path) -> None:
     assert meta["weights"]["gradient"] == pytest.approx(float((g - h).norm() / g.norm()), rel=1e-3)
     u = (model.energy(x) - packed.energy(x)).detach() / model.config.temperature
     assert meta["weights"]["potential"] == pytest.approx(float(u.std()), rel=1e-2)
-    assert (
-        rounding_loss(model, model.energy)["gradient"] == 0
-    )  # control: the same weights cost nothing
+    # control: the same weights cost nothing
+    assert rounding_loss(model, model.energy)["gradient"] == 0
 
 
 def test_weights_that_float16_spoils_stay_in_float32(
@@ -125,7 +127,9 @@ def test_weights_that_float16_spoils_stay_in_float32(
 
 
 def test_weights_beyond_float16_stay_in_float32(runs: Path, tmp_path: Path) -> None:
-    """1e6 is infinite in float16: the measured change is not a number, and that is not below the limit."""
+    """1e6 is infinite in float16: the measured change is not a number,
+    and that is not below the limit.
+    """
     shutil.copytree(runs / "plane", tmp_path / "run")
     saved = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert saved is not None
@@ -164,10 +168,8 @@ def test_the_card_says_what_was_measured(runs: Path, tmp_path: Path) -> None:
         "chains": {"fresh": {"steps": 9, "start": "noise"}},
     }
     scores["fresh"] = {"n": 300, "nonfinite": 0, "frechet": frechet}
-    for step, seen in (
-        (24, True),
-        (18, False),
-    ):  # scores of an earlier checkpoint are not this one's
+    # scores of an earlier checkpoint are not this one's
+    for step, seen in ((24, True), (18, False)):
         (tmp_path / "run" / "scores.json").write_text(json.dumps(scores | {"step": step}))
         card = (pack(tmp_path / "run", tmp_path / f"p{step}") / CARD).read_text()
         assert ("KL(data‖model) 0.2500 nats" in card) == seen
@@ -220,9 +222,9 @@ BAD = {
     r"'bank.positions' has points of shape \(1,\)": lambda t, m: t.update(
         {"bank.positions": torch.zeros(4, 1)}
     ),
-    "weights do not fit the configured network, first at 'layers.0.weight'": lambda t, m: m[
-        "config"
-    ].update(network=m["config"]["network"] | {"width": 17}),
+    "weights do not fit the configured network, first at 'layers.0.weight'": (
+        lambda t, m: m["config"].update(network=m["config"]["network"] | {"width": 17})
+    ),
     "first at 'layers.9.weight'": lambda t, m: t.update(
         {"average.layers.9.weight": torch.zeros(1)}
     ),
@@ -289,7 +291,10 @@ def test_another_model_in_the_folder_is_kept(small: TrainConfig, tmp_path: Path)
         warnings.simplefilter("error")
         pack(a, tmp_path / "p")  # the same again
     before = {name: (tmp_path / "p" / name).read_bytes() for name in (MODEL, CARD)}
-    told = r"kept the former answer \(config.seed \d+, now 4\) as .*model-former.safetensors, and README-former.md"
+    told = (
+        r"kept the former answer \(config.seed \d+, now 4\) as .*model-former.safetensors, and"
+        r" README-former.md"
+    )
     with pytest.warns(UserWarning, match=told):
         pack(b, tmp_path / "p")
     for name, content in before.items():
@@ -378,7 +383,9 @@ def test_commands(runs: Path, tmp_path: Path, capsys, monkeypatch: pytest.Monkey
 
 
 def test_weights_are_part_of_the_package() -> None:
-    """What hatch packs is src/stanley whole, but what git ignores: no rule of .gitignore may hit the weights."""
+    """What hatch packs is src/stanley whole, but what git ignores:
+    no rule of .gitignore may hit the weights.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         pytest.skip("no git checkout")

@@ -1,4 +1,6 @@
-"""A run's chunks and precision hold wherever its energy is sampled, judged or used, and not in training alone."""
+"""A run's chunks and precision hold wherever its energy is sampled, judged or used,
+and not in training alone.
+"""
 
 from __future__ import annotations
 
@@ -92,17 +94,26 @@ def picture(folder: Path, name: str) -> str:
 pytestmark = pytest.mark.filterwarnings("ignore:Fréchet distance")  # of few samples, which is said
 
 
-#: What can be done with a run, and the precision in which it is right to do it where the run's chains are in bfloat16.
+#: What can be done with a run, and the precision in which it is right to do it where the run's
+#: chains are in bfloat16.
 USES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
     "sample": (lambda run, _: load(run, device="cpu").sample(NUM, steps=2), {"bf16"}),
-    "sample from the bank": (lambda run, _: load(run, device="cpu").sample(NUM, steps=2, start="bank"), {"bf16"}),
-    "sample on the command line": (lambda run, _: sample(run, num=NUM, steps=2, device="cpu"), {"bf16"}),
+    "sample from the bank": (
+        lambda run, _: load(run, device="cpu").sample(NUM, steps=2, start="bank"),
+        {"bf16"},
+    ),
+    "sample on the command line": (
+        lambda run, _: sample(run, num=NUM, steps=2, device="cpu"),
+        {"bf16"},
+    ),
     "sample with a Metropolis test": (
         lambda run, _: sample(run, "--sampler", "mala", num=NUM, steps=2, warm_up=2, device="cpu"),
         {"torch.float32"},
     ),
     "sample with a Metropolis test of a given step": (
-        lambda run, _: sample(run, "--sampler", "mala", "--sampler.step-size", "1e-4", num=NUM, steps=2, device="cpu"),
+        lambda run, _: sample(
+            run, "--sampler", "mala", "--sampler.step-size", "1e-4", num=NUM, steps=2, device="cpu"
+        ),
         {"torch.float32"},
     ),
     "evaluate": (
@@ -110,31 +121,59 @@ USES: dict[str, tuple[Callable[[Path, Path], object], set[str]]] = {
         {"bf16", "torch.float32"},  # chains; energies that are compared
     ),
     "likelihood": (
-        lambda run, _: held_out_likelihood(run, chains=NUM, levels=2, model_steps=2, rows=NUM, device="cpu"),
+        lambda run, _: held_out_likelihood(
+            run, chains=NUM, levels=2, model_steps=2, rows=NUM, device="cpu"
+        ),
         {"torch.float32"},
     ),
     "pack": (lambda run, tmp: pack(run, tmp / "packed", bank=NUM), {"torch.float32"}),
     "diagnose": (
-        lambda run, _: diagnose(run, num=NUM, steps=4, warm_up=2, pairs=20, coupled_steps=2, rays=NUM, copies=NUM,
-                                device="cpu"),
+        lambda run, _: diagnose(
+            run,
+            num=NUM,
+            steps=4,
+            warm_up=2,
+            pairs=20,
+            coupled_steps=2,
+            rays=NUM,
+            copies=NUM,
+            device="cpu",
+        ),
         {"bf16", "torch.float32"},  # chains and pairs; U, its growth and the exact twin
     ),
     "inpaint": (
-        lambda run, tmp: inpaint(str(run), mask="left-half", held_out=3, num=4, steps=2, device="cpu"),
+        lambda run, tmp: inpaint(
+            str(run), mask="left-half", held_out=3, num=4, steps=2, device="cpu"
+        ),
         {"bf16"},
     ),
-    "denoise": (lambda run, _: denoise(str(run), noise=0.2, held_out=3, num=4, steps=2, device="cpu"), {"bf16"}),
+    "denoise": (
+        lambda run, _: denoise(str(run), noise=0.2, held_out=3, num=4, steps=2, device="cpu"),
+        {"bf16"},
+    ),
     "denoise with a Metropolis test": (
-        lambda run, _: denoise(str(run), "--sampler", "mala", "--sampler.step-size", "1e-4", noise=0.2, held_out=3,
-                               num=4, steps=2, device="cpu"),
+        lambda run, _: denoise(
+            str(run),
+            "--sampler",
+            "mala",
+            "--sampler.step-size",
+            "1e-4",
+            noise=0.2,
+            held_out=3,
+            num=4,
+            steps=2,
+            device="cpu",
+        ),
         {"torch.float32"},
     ),
     "interpolate": (
-        lambda run, tmp: interpolate(str(run), picture(tmp, "a"), picture(tmp, "b"), steps=2, device="cpu"),
+        lambda run, tmp: interpolate(
+            str(run), picture(tmp, "a"), picture(tmp, "b"), steps=2, device="cpu"
+        ),
         {"torch.float32"},
     ),
     "ood": (lambda run, tmp: ood(str(run), picture(tmp, "a"), device="cpu"), {"torch.float32"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("use", USES)

@@ -1,4 +1,6 @@
-"""The sampler of a loaded run is the one that its energy was trained with, wherever its chains start from."""
+"""The sampler of a loaded run is the one that its energy was trained with,
+wherever its chains start from.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def trained(small: TrainConfig, folder: Path, sampler: AnySampler, **fields: obj
 
 
 def median_slope(model: Trained, scope: str) -> float:
-    """The median of |∇U| over the first chains of the bank, as many as training takes at once, by numpy."""
+    """The median of |∇U| over the first chains of the bank, as many as training takes at once,
+    by numpy.
+    """
     x = model.bank[: model.config.batch].clone().requires_grad_(True)
     slope = torch.autograd.grad(model.energy(x).sum() / model.config.temperature, x)[0].numpy()
     sizes = np.sort(np.abs(slope).ravel() if scope == "element" else np.linalg.norm(slope, axis=1))

@@ -9,7 +9,8 @@ import torch
 from stanley.plots import autocorrelation, autocorrelation_by_chain, chain_traces
 from tests.seeds import RNG
 
-#: Standard errors; a Gaussian leaves ±6.5 with probability 8e-11, 200 comparisons with less than 2e-8.
+#: Standard errors; a Gaussian leaves ±6.5 with probability 8e-11, 200 comparisons with less than
+#: 2e-8.
 Z = 6.5
 LAGS = 10
 
@@ -25,7 +26,8 @@ def ar1(rho: float, n: int, chains: int) -> np.ndarray:
 
 
 def bartlett(rho: float, n: int) -> np.ndarray:
-    """Variance of one chain's ρ̂(t), t = 0 … LAGS, for AR(1) with n draws (Brockwell & Davis 1991, ex. 7.2.3).
+    """Variance of one chain's ρ̂(t), t = 0 … LAGS, for AR(1) with n draws (Brockwell & Davis 1991,
+    ex. 7.2.3).
 
     1/n [(1 - ρ^2t)(1 + ρ²)/(1 - ρ²) - 2t ρ^2t]
     """
@@ -36,8 +38,8 @@ def bartlett(rho: float, n: int) -> np.ndarray:
 def excess(x: np.ndarray, rho: float) -> np.ndarray:
     """|mean over chains of ρ̂ - its expectation| in standard errors, at lags 1 … LAGS.
 
-    E ρ̂(t) = (1 - t/n) ρ^t - O(1/(n·chains)): the pooled mean has variance (1+ρ)/(1-ρ)/(n·chains), which is
-    added to the tolerance twice, for numerator and denominator.
+    E ρ̂(t) = (1 - t/n) ρ^t - O(1/(n·chains)): the pooled mean has variance (1+ρ)/(1-ρ)/(n·chains),
+    which is added to the tolerance twice, for numerator and denominator.
     """
     n, chains = x.shape
     mean = autocorrelation_by_chain(x, LAGS)[:, :, 0].mean(axis=1)
@@ -74,12 +76,16 @@ def test_lag_zero_is_one_and_nothing_exceeds_it(shape):
 
 
 def apart(n: int) -> np.ndarray:
-    """White noise in two modes, two chains stuck in each: 25/26 of the spread lies between the modes."""
+    """White noise in two modes, two chains stuck in each: 25/26 of the spread lies between the
+    modes.
+    """
     return RNG.standard_normal((n, 4)) + np.array([-5.0, -5.0, 5.0, 5.0])
 
 
 def test_chains_that_stay_apart_stay_correlated():
-    """ρ(t) -> 25/26 (1 - t/n). Mean of n·4 products of sd < 12 over a variance near 26: Z standard errors."""
+    """ρ(t) -> 25/26 (1 - t/n). Mean of n·4 products of sd < 12 over a variance near 26:
+    Z standard errors.
+    """
     n = 4000
     mean = autocorrelation_by_chain(apart(n), 5)[1:, :, 0].mean(axis=1)
     np.testing.assert_allclose(mean, 25 / 26, atol=5 / n + Z * 12 / 26 / (4 * n) ** 0.5)

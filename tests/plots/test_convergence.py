@@ -1,4 +1,6 @@
-"""The figure of total-variation bounds shows the numbers it was given, and says which bound nothing."""
+"""The figure of total-variation bounds shows the numbers it was given,
+and says which bound nothing.
+"""
 
 from __future__ import annotations
 

@@ -111,9 +111,8 @@ FIGURES = {
 def test_every_figure_is_a_png_with_something_on_it(name, tmp_path):
     image = check(FIGURES[name](), tmp_path / "deep" / "figure.png")
     assert np.asarray(image).std() > 1
-    assert [f.name for f in (tmp_path / "deep").iterdir()] == [
-        "figure.png"
-    ]  # no temporary file left
+    # no temporary file left
+    assert [f.name for f in (tmp_path / "deep").iterdir()] == ["figure.png"]
 
 
 def test_a_long_run_with_a_wild_step(tmp_path):
@@ -171,7 +170,9 @@ def test_densities_share_one_scale_and_one_shape():
 
 
 def test_the_density_is_the_right_way_up():
-    """grid() peaks at x = +1, y = 0: the brightest cell of the picture as well, in data coordinates."""
+    """grid() peaks at x = +1, y = 0: the brightest cell of the picture as well,
+    in data coordinates.
+    """
     image = densities([Panel("truth", grid(60), None, 3.0)]).axes[0].images[0]
     shown = np.asarray(image.get_array())
     row, column = np.unravel_index(shown.argmax(), shown.shape)

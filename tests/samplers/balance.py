@@ -27,7 +27,9 @@ class DetailedBalance(Invariants):
     """π(x)q(x→y)α(x→y) = π(y)q(y→x)α(y→x): for log α unclamped, log α(x→y) = -log α(y→x)."""
 
     def way_back(self, inner, potential, state, candidate, move):
-        """What `log_ratio` must be handed for the way back, y → x: here ξ, of a Gaussian proposal."""
+        """What `log_ratio` must be handed for the way back, y → x: here ξ,
+        of a Gaussian proposal.
+        """
         if isinstance(move, Law):
             return inner.law(potential, candidate, move.signs)
         mean, variance = self.oracle(inner).law(potential, candidate.x)
@@ -69,9 +71,8 @@ class DetailedBalance(Invariants):
             )
             torch.testing.assert_close(flow, counter, rtol=1e-9, atol=1e-9)
 
-            after, info = sampler.step(
-                potential, state, rng
-            )  # the same candidate, by the cloned generator
+            # the same candidate, by the cloned generator
+            after, info = sampler.step(potential, state, rng)
             torch.testing.assert_close(
                 info.acceptance, forward.clamp(max=0).exp(), rtol=1e-9, atol=1e-12
             )
@@ -99,7 +100,9 @@ class DetailedBalance(Invariants):
 
     @pytest.mark.parametrize("outside", [float("nan"), float("inf"), -float("inf")])
     def test_a_hopeless_step_is_refused_and_leaves_the_chain_as_it_was(self, sampler, outside):
-        """Chain 0 stands in a slit of width 2e-9, U is NaN or ±inf around it: all refused, all counted."""
+        """Chain 0 stands in a slit of width 2e-9, U is NaN or ±inf around it: all refused,
+        all counted.
+        """
         x0 = starts((4, 2, 3, 2))
         x0[0, 0, 0, 0] = 49.0
 

@@ -1,4 +1,6 @@
-"""Tolerances with a stated false-positive rate: 1e-7 per bound, so that ten bounds stay under 1e-6."""
+"""Tolerances with a stated false-positive rate: 1e-7 per bound,
+so that ten bounds stay under 1e-6.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def cdf_distance(draws: np.ndarray, cdf) -> float:
 
 
 def assert_mean(draws: np.ndarray, expected: np.ndarray | float, slack: float = 0.0) -> None:
-    """Mean over the first axis within SIGMAS standard errors (of the draws) plus a numerical slack."""
+    """Mean over the first axis within SIGMAS standard errors
+    (of the draws) plus a numerical slack.
+    """
     error = np.abs(draws.mean(0) - expected)
     bound = SIGMAS * draws.std(0) / math.sqrt(len(draws)) + slack
     assert (error <= bound).all(), f"error {error.max():.3g} against {np.max(bound):.3g}"

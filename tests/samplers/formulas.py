@@ -84,7 +84,8 @@ def normal(w: Tensor, h: float) -> Tensor:
 def barker_moments(grad: Tensor, h: float) -> tuple[Tensor, Tensor]:
     """Mean and variance of w with density 2·N(w; 0, h)·σ(-w·g), by the trapezoid rule on ±10√h.
 
-    The integrand is analytic up to |Im w| = π/|g|: at spacing √h/100 the error is below e^{-200π²/(|g|√h)} ~ 0.
+    The integrand is analytic up to |Im w| = π/|g|: at spacing √h/100 the error is below
+    e^{-200π²/(|g|√h)} ~ 0.
     """
     w = h**0.5 * torch.linspace(-10, 10, 2001, dtype=grad.dtype)
     density = 2 * normal(w, h).exp() * torch.sigmoid(-w * grad[..., None]) * (w[1] - w[0])
@@ -116,7 +117,8 @@ def first_metric(sampler, grad: Tensor) -> Tensor:
 class Proposal:
     """The law of a library sampler's proposal, from the formulas above.
 
-    `law` is its mean and the variance of each component, all there is to know where it is N(mean, diag variance).
+    `law` is its mean and the variance of each component, all there is to know where it is N(mean,
+    diag variance).
     """
 
     sampler: object

@@ -1,7 +1,9 @@
-"""A 1-D oracle that shares no code with the library: a chain's transition matrix on a grid, numpy float64.
+"""A 1-D oracle that shares no code with the library: a chain's transition matrix on a grid, numpy
+float64.
 
-Rectangle rule. A Gaussian of standard deviation s summed at spacing dx is exact to exp(-2π²s²/dx²); the kinks
-of γ cost O(dx²), which `extrapolated` removes; the window holds all but 1e-12 of the stationary mass.
+Rectangle rule. A Gaussian of standard deviation s summed at spacing dx is exact to exp(-2π²s²/dx²);
+the kinks of γ cost O(dx²), which `extrapolated` removes; the window holds all but 1e-12 of the
+stationary mass.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Target1D:
-    """U, U' and U'' of p ∝ exp(-U), a window that holds its mass, and where |U'| = th on the right."""
+    """U, U' and U'' of p ∝ exp(-U), a window that holds its mass,
+    and where |U'| = th on the right.
+    """
 
     u: Function
     du: Function
@@ -40,7 +44,9 @@ SKEWED = Target1D(lambda x: np.exp(x) - x, lambda x: np.exp(x) - 1, np.exp, -30.
 
 
 def grid(target: Target1D, n: int = 1201, threshold: float = 1.0) -> np.ndarray:
-    """About n points, the kink of γ half-way between two of them, so that a jump there costs O(dx²) too."""
+    """About n points, the kink of γ half-way between two of them,
+    so that a jump there costs O(dx²) too.
+    """
     kink = target.kink(threshold)
     spacing = kink / (round(kink * n / (target.high - target.low) - 0.5) + 0.5)
     return spacing * np.arange(int(target.low / spacing), int(target.high / spacing) + 1)

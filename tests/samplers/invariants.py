@@ -1,7 +1,8 @@
 """What is true of every sampler. A test class inherits `Invariants` and names its `cases`.
 
-A class for a sampler with other hyper-parameters needs nothing but the dictionary, one for a new sampler its `oracle`
-besides. What is asked of a sampler is what its `traits` state, and they are held to it.
+A class for a sampler with other hyper-parameters needs nothing but the dictionary, one for a new
+sampler its `oracle` besides. What is asked of a sampler is what its `traits` state, and they are
+held to it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ class Invariants:
     cases: ClassVar[dict] = {}
 
     def oracle(self, sampler, **known):
-        """The law of one step, derived a second time; a sampler that `formulas` does not know brings its own."""
+        """The law of one step, derived a second time; a sampler that `formulas` does not know
+        brings its own.
+        """
         return formulas.Proposal(sampler, **known)
 
     # --- the object
@@ -226,7 +229,8 @@ class Invariants:
     def test_counts_its_gradients(self, sampler):
         """Every backward pass to the input; a Hessian-vector product makes two.
 
-        Left out of the count, as documented: the one product with which 'drift' looks for a kinked potential.
+        Left out of the count, as documented: the one product with which 'drift' looks for a kinked
+        potential.
         """
         counting = targets.Counting(targets.coupled)
         result = run_chains(sampler, counting, starts(), 4, generator=generator())
@@ -258,7 +262,9 @@ class Invariants:
 
     @pytest.mark.parametrize("outside", [float("nan"), float("inf")])
     def test_a_chain_that_turns_non_finite_leaves_its_neighbours_alone(self, sampler, outside):
-        """Chain 2 starts beyond a wall, where U is non-finite; against the same run without a wall."""
+        """Chain 2 starts beyond a wall, where U is non-finite;
+        against the same run without a wall.
+        """
         x0 = starts()
         x0[2] = 0.1
         x0[2, 0, 0, 0] = 20.0
@@ -283,7 +289,9 @@ class Invariants:
     # --- the step-size convention
 
     def test_the_law_it_states_is_its_formula(self, sampler):
-        """At the points themselves, of one chain each, and with the same random signs: to the rounding of float64."""
+        """At the points themselves, of one chain each, and with the same random signs:
+        to the rounding of float64.
+        """
         move = innermost(sampler)
         if not isinstance(move, Gaussian):
             pytest.skip("states no Gaussian law")
@@ -299,11 +307,13 @@ class Invariants:
         )
 
     def test_one_step_has_the_mean_and_variance_of_its_formula(self, sampler):
-        """20,000 copies of three points, one step each, against `formulas`: h is the variance of the noise.
+        """20,000 copies of three points, one step each, against `formulas`: h is the variance of
+        the noise.
 
-        The adjusted ones are judged by their proposal, whose acceptance the detailed-balance tests judge.
-        Means of 20,000 draws, six standard errors, 36 components: false alarms below 36·2·2e-9 ~ 1e-7.
-        A random-sign probe has the right mean and adds variance of its own, known by enumeration.
+        The adjusted ones are judged by their proposal, whose acceptance the detailed-balance tests
+        judge. Means of 20,000 draws, six standard errors, 36 components: false alarms below
+        36·2·2e-9 ~ 1e-7. A random-sign probe has the right mean and adds variance of its own, known
+        by enumeration.
         """
         if (wrapped_by(sampler) or ("",))[0] == "sampler":
             pytest.skip("its moves are those of the sampler inside")
@@ -321,9 +331,8 @@ class Invariants:
         mean, variance = self.oracle(inner, frozen=kept).law(potential, points)
         y, *_ = getattr(inner, "propose", inner.step)(potential, state, generator(11))
         draws = y.x.reshape(3, copies, *points.shape[1:]).transpose(0, 1).numpy()
-        draws = draws[
-            :-1
-        ]  # beside the last copy stands one of the next point, whose γ it may have been given
+        # beside the last copy stands one of the next point, whose γ it may have been given
+        draws = draws[:-1]
         if traits_of(inner).deterministic:
             np.testing.assert_allclose(
                 draws, np.broadcast_to(mean, draws.shape), rtol=0, atol=1e-12

@@ -58,7 +58,9 @@ SKEW = Exact(skewed, lambda r, n: np.log(r.exponential(size=n)), lambda x: -np.e
 
 
 class Counting:
-    """A potential that counts its backward passes; differentiating a gradient passes through once more."""
+    """A potential that counts its backward passes; differentiating a gradient passes through once
+    more.
+    """
 
     def __init__(self, potential: Energy) -> None:
         self.potential, self.gradients = potential, 0
@@ -80,7 +82,9 @@ class _Watch(torch.autograd.Function):
 
 
 def walled(potential: Energy, outside: float, limit: float = 50.0) -> Energy:
-    """`outside` (NaN, inf) wherever the first component passes the limit; the gradient there is NaN."""
+    """`outside` (NaN, inf) wherever the first component passes the limit;
+    the gradient there is NaN.
+    """
 
     def energy(x: Tensor) -> Tensor:
         beyond = x.flatten(1)[:, 0] > limit

@@ -48,9 +48,9 @@ def test_reaches_its_target_on_a_gaussian(sampler, target):
     """Mean acceptance at stationarity, 20,000 exact starts and one step, against the target.
 
     The recursion makes Σ_{k≤n}(a* - a_k) = κ(μ - log h_n)(n + n₀)/√n, so a_n misses a* by
-    κ|μ - log h|/(2√n) plus the noise: κ = 0.05, |μ - log h| < 8, effective n ≥ 200 of 400 steps: 0.015.
-    Noise: a step's error has sd ≤ 0.5/√1000 = 0.016, averaged over the last ~n^{3/4} = 90 steps under 0.0025,
-    six times that 0.015. The final mean: Hoeffding at 1e-7.
+    κ|μ - log h|/(2√n) plus the noise: κ = 0.05, |μ - log h| < 8, effective n ≥ 200 of 400 steps:
+    0.015. Noise: a step's error has sd ≤ 0.5/√1000 = 0.016, averaged over the last ~n^{3/4} = 90
+    steps under 0.0025, six times that 0.015. The final mean: Hoeffding at 1e-7.
     """
     x0 = torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
     tuned, x = adapt(
@@ -123,7 +123,9 @@ def test_dual_averaging_balances_its_books():
 
 
 def test_what_comes_back_is_the_mean_of_the_recursion_and_its_second_half():
-    """30 steps of MALA by hand: h̄, not the last h; where the chains ended; moments of steps 15-29."""
+    """30 steps of MALA by hand: h̄, not the last h; where the chains ended;
+    moments of steps 15-29.
+    """
     x0, rng, averaging = starts((50, 3)), generator(), DualAveraging(0.574, 0.3)
     state, moments = MALA(0.3).init(targets.coupled, x0), Moments(x0)
     for n in range(30):
@@ -191,8 +193,9 @@ def test_what_is_suggested_can_be_done(sampler, told):
 def test_robbins_monro_finds_the_step_that_accepts_at_its_target():
     """Exact starts each time: log h moves by rate·(a(h) - a*), whose only zero is a(h) = a*.
 
-    After 200 updates at rate 0.2 the distance has shrunk by e^{-40·|a'|}, |a'| = |da/dlog h| > 0.2; left is
-    noise of sd ≤ √(rate/2|a'|)·0.5/√4000 < 0.006 in log h, less in a. Six times: 0.036. Then Hoeffding.
+    After 200 updates at rate 0.2 the distance has shrunk by e^{-40·|a'|}, |a'| = |da/dlog h| > 0.2;
+    left is noise of sd ≤ √(rate/2|a'|)·0.5/√4000 < 0.006 in log h, less in a. Six times: 0.036.
+    Then Hoeffding.
     """
     rule, h, rng = RobbinsMonro(0.6, 0.2), 0.5, generator()
 
@@ -220,9 +223,10 @@ def ill_conditioned(x):
 def test_finds_the_widths_of_a_gaussian(sampler, kind):
     """Exact starts, B = 1000 chains: s_i within six standard errors of the width, on the log scale.
 
-    The mean of Var x over steps varies no more than at one step, where log s has sd ½√(2/B) = 0.022 for each of the
-    first two, 6·0.022 = 0.134. With ∂_iU = x_i/σ_i², 'both' gives (Var x/E x²)^{1/4}·σ: off by (mean/σ)²/4 alone,
-    mean/σ < 6/√B: 0.009. The step size, which all chains share, makes O(1/B) of it.
+    The mean of Var x over steps varies no more than at one step, where log s has sd ½√(2/B) = 0.022
+    for each of the first two, 6·0.022 = 0.134. With ∂_iU = x_i/σ_i², 'both' gives (Var x/E
+    x²)^{1/4}·σ: off by (mean/σ)²/4 alone, mean/σ < 6/√B: 0.009. The step size, which all chains
+    share, makes O(1/B) of it.
     """
     x0 = WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
     tuned, x = adapt(sampler, ill_conditioned, x0, 200, generator=generator(1), precondition=kind)
@@ -231,9 +235,8 @@ def test_finds_the_widths_of_a_gaussian(sampler, kind):
     bound = 0.01 if kind == "both" else SIGMAS * 0.5 * (2 / 1000) ** 0.5
     assert float((tuned.scale / WIDE).log().abs().max()) < bound
     assert type(tuned.sampler) is type(sampler)
-    assert (
-        tuned.step_size > 0.1
-    )  # a natural step in units of the widths; without a scale below 0.03² · 4 or 0.03 · 2
+    # a natural step in units of the widths; without a scale below 0.03² · 4 or 0.03 · 2
+    assert tuned.step_size > 0.1
 
 
 @pytest.mark.parametrize("kind", ["draws", "gradients", "both"])
@@ -252,9 +255,11 @@ def test_the_step_size_belongs_to_the_scale(kind):
 
 
 def test_finds_the_widths_from_a_point_off_the_target():
-    """All chains start within 0.1 of one width: windows refine the scale until it is the target's; same bound.
+    """All chains start within 0.1 of one width: windows refine the scale until it is the target's;
+    same bound.
 
-    The last of the scales is measured over steps 500-700 of 1000, each of O(1) in units of the widths.
+    The last of the scales is measured over steps 500-700 of 1000, each of O(1) in units of the
+    widths.
     """
     x0 = 0.1 * WIDE * torch.randn(1000, 4, generator=generator(), dtype=torch.float64)
     tuned, _ = adapt(
@@ -410,7 +415,9 @@ def test_a_quantile_becomes_a_number(sampler, precondition):
 
 
 def test_the_number_is_the_quantile_where_the_last_window_begins():
-    """Half the steps are one run of dual averaging from a quantile; the number is its last state's."""
+    """Half the steps are one run of dual averaging from a quantile;
+    the number is its last state's.
+    """
     sampler, x0 = Adjusted(Stanley(0.1, Quantile(0.7))), starts((50, 3))
     tuned, _ = adapt(sampler, targets.coupled, x0, 41, generator=generator())
     state, rng, averaging = (

@@ -34,7 +34,8 @@ class TestAMALA(DetailedBalance):
 def test_density_is_the_dense_gaussian(epsilon, length):
     """By eigenvalues against a Cholesky factor, up to the constant -½·d·log(2πhε) that is left out.
 
-    The condition number is 1 + |D|²/ε ≤ 10⁹ and the oracle loses that much: 1e-16·1e9 = 1e-7, relative.
+    The condition number is 1 + |D|²/ε ≤ 10⁹ and the oracle loses that much: 1e-16·1e9 = 1e-7,
+    relative.
     """
     sampler, d = AMALA(0.2, 1.0, epsilon), 5
     drift = starts((4, d), seed=2)
@@ -63,7 +64,9 @@ def test_noise_has_the_dense_covariance():
 
 
 def test_a_tiny_threshold_is_a_random_walk():
-    """|D| ≤ th = 1e-12: mean x and covariance hε·I up to 1e-12·(h/2 + √h|ζ|), |ζ| < 9; the same acceptance."""
+    """|D| ≤ th = 1e-12: mean x and covariance hε·I up to 1e-12·(h/2 + √h|ζ|), |ζ| < 9;
+    the same acceptance.
+    """
     sampler, walk = AMALA(0.4, 1e-12, epsilon=0.5), RandomWalk(0.2)
     state = sampler.init(targets.coupled, starts())
     candidate, move, _ = sampler.propose(targets.coupled, state, generator())

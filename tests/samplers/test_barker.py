@@ -26,7 +26,9 @@ class TestBarker(DetailedBalance):
 
 @pytest.mark.parametrize("slope", [0.0, 0.8, -3.0, 40.0])
 def test_the_move_has_its_skewed_density(slope):
-    """w ~ 2·N(w; 0, h)·σ(-w·g) on U = g·x: DKW at 1e-7, n = 100,000, and a rectangle rule of spacing √h/1000."""
+    """w ~ 2·N(w; 0, h)·σ(-w·g) on U = g·x: DKW at 1e-7, n = 100,000,
+    and a rectangle rule of spacing √h/1000.
+    """
     h, n = 0.7, 100_000
     sampler = Barker(h)
     state = sampler.init(
@@ -61,9 +63,11 @@ def test_the_size_of_a_move_does_not_depend_on_the_energy():
 
 
 def test_each_component_tosses_its_own_coin():
-    """On a flat potential b_i = w_i/z_i are fair and independent: E b = 0 and E b_1·b_2 = 0, within Hoeffding's bound.
+    """On a flat potential b_i = w_i/z_i are fair and independent: E b = 0 and E b_1·b_2 = 0, within
+    Hoeffding's bound.
 
-    z is drawn first, so a generator in the same state gives it back. One coin for both would make b_1·b_2 = 1.
+    z is drawn first, so a generator in the same state gives it back. One coin for both would make
+    b_1·b_2 = 1.
     """
     sampler, n = Barker(0.4), 20_000
     z = 0.4**0.5 * torch.randn(n, 2, generator=generator(), dtype=torch.float64)
@@ -75,7 +79,9 @@ def test_each_component_tosses_its_own_coin():
 
 @pytest.mark.parametrize("steepness", [1e-3, 1e3, 1e8])
 def test_log_ratio_is_stable(steepness):
-    """log σ of ±10⁸ is finite in float32 too: against the formula in float64, whose sums are the same."""
+    """log σ of ±10⁸ is finite in float32 too: against the formula in float64,
+    whose sums are the same.
+    """
 
     def steep(x):
         return steepness * targets.gaussian(x)
@@ -92,7 +98,9 @@ def test_log_ratio_is_stable(steepness):
 
 
 def test_small_steps_drift_like_langevin():
-    """E w = -E w·tanh(wg/2) = -(h/2)·g + h²·g³/8 - …, by t - t³/3 < tanh t < t - t³/3 + 2t⁵/15 and E w⁴ = 3h²."""
+    """E w = -E w·tanh(wg/2) = -(h/2)·g + h²·g³/8 - …, by t - t³/3 < tanh t < t - t³/3 + 2t⁵/15 and
+    E w⁴ = 3h².
+    """
     grad = torch.tensor([-3.0, -0.5, 0.2, 2.0], dtype=torch.float64)
     for h in (1e-2, 1e-3):
         error = (formulas.barker_moments(grad, h)[0] / h + grad / 2) / (h * grad**3 / 8)

@@ -16,7 +16,9 @@ N = 50_000
 
 
 def share_accepted(log_alpha: float) -> float:
-    """Of N chains at 0 with candidates at 1, log α in equal parts of the energies and of the ratio."""
+    """Of N chains at 0 with candidates at 1, log α in equal parts of the energies and of the
+    ratio.
+    """
     half = torch.full((N,), log_alpha / 2, dtype=torch.float64)
     x = torch.zeros(N, 1, dtype=torch.float64)
     state, candidate = ChainState(x, half, x), ChainState(x + 1, 0 * half, x)
@@ -33,7 +35,9 @@ def test_accepts_as_often_as_it_says(log_alpha):
 
 @pytest.mark.parametrize("log_alpha", [-5.0, -1.0, -0.3])
 def test_negative_control_the_root_of_the_ratio(log_alpha):
-    """A coin tossed for √α, which a sampler that accepts nearly everything hides, is more than the bound away."""
+    """A coin tossed for √α, which a sampler that accepts nearly everything hides,
+    is more than the bound away.
+    """
     assert abs(share_accepted(log_alpha) - math.exp(log_alpha / 2)) > hoeffding(N)
 
 

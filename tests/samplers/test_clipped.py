@@ -23,7 +23,9 @@ class TestClipped(Invariants):
 
 @pytest.mark.parametrize("h", [0.2, 0.5])
 def test_keeps_the_law_of_the_oracle(h):
-    """Start in the oracle's stationary law, four steps; DKW at 1e-7, n = 100,000, oracle slack 2e-4."""
+    """Start in the oracle's stationary law, four steps; DKW at 1e-7, n = 100,000,
+    oracle slack 2e-4.
+    """
     target, n = grid.Target1D(*vars(grid.GAUSSIAN).values()), 100_000
     x = grid.grid(target, 901)
     chain = grid.unadjusted(x, *grid.clipped(target, x, h, 1.0))
@@ -37,7 +39,9 @@ def test_keeps_the_law_of_the_oracle(h):
 
 
 def test_small_steps_target_the_clipped_force():
-    """As h → 0 the law is exp(-∫clip(U')): on the grid the distance is O(h), below h/2 at h = 0.02."""
+    """As h → 0 the law is exp(-∫clip(U')): on the grid the distance is O(h),
+    below h/2 at h = 0.02.
+    """
     x = grid.grid(grid.GAUSSIAN, 1201)
     huber = np.exp(-np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5))
     huber /= huber.sum()

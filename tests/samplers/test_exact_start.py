@@ -1,4 +1,6 @@
-"""Chains that start in π stay in π, and kernels that are broken on purpose do not (negative controls)."""
+"""Chains that start in π stay in π, and kernels that are broken on purpose do not
+(negative controls).
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def leaves_invariant(
 ) -> bool:
     """sup |F_m - F| ≤ √(ln(2/1e-7)/2m) over the m = 2n components of n chains in two dimensions.
 
-    Components of π are independent, so an invariant kernel fails this with probability 1e-7 at most.
+    Components of π are independent, so an invariant kernel fails this with probability 1e-7 at
+    most.
     """
     x0 = torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))
     x = run_chains(
@@ -173,12 +176,14 @@ def test_frozen_start_is_not_exact_from_the_first_step():
 
 
 def rank_is_uniform(sampler, exact: targets.Exact, n: int = 20_000, length: int = 8) -> bool:
-    """Besag & Clifford (1989): a draw of π at a random place M of a chain, run from there to both of its ends.
+    """Besag & Clifford (1989): a draw of π at a random place M of a chain, run from there to both
+    of its ends.
 
-    A reversible kernel runs backwards as it runs forwards, so given the chain its start is any of its `length` states
-    with equal chance, and the rank of U + x₁ at the start is uniform; ties, from rejections, are broken by a coin.
-    Each of the counts is Bin(n, 1/length): two tails and `length` counts share a false-positive rate of 1e-7.
-    HMC with jitter draws one L a step for all chains, so their ranks are not independent: not for this test.
+    A reversible kernel runs backwards as it runs forwards, so given the chain its start is any of
+    its `length` states with equal chance, and the rank of U + x₁ at the start is uniform; ties,
+    from rejections, are broken by a coin. Each of the counts is Bin(n, 1/length): two tails and
+    `length` counts share a false-positive rate of 1e-7. HMC with jitter draws one L a step for all
+    chains, so their ranks are not independent: not for this test.
     """
     x0 = torch.from_numpy(exact.draw(RNG, 2 * n).reshape(n, 2))
     backward, forward = (

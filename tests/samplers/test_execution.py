@@ -1,7 +1,8 @@
 """Every way to carry out a step gives what the eager step gives.
 
-'trace' is the tensor graph that 'compile' compiles and 'graph' captures, run as it is: its operations are the eager
-ones, so it must agree bit for bit. What a compiler makes of it may round differently.
+'trace' is the tensor graph that 'compile' compiles and 'graph' captures, run as it is: its
+operations are the eager ones, so it must agree bit for bit. What a compiler makes of it may round
+differently.
 """
 
 from __future__ import annotations
@@ -148,7 +149,9 @@ def test_a_failing_compiler_is_survived(monkeypatch):
     ids=["mlp", "convnet", "resnet, spectral norm"],
 )
 def test_new_weights_are_seen(traced, spec, shape):
-    """As in training: the weights move in place between runs, normalised ones are cached within a run."""
+    """As in training: the weights move in place between runs,
+    normalised ones are cached within a run.
+    """
     energy = build_energy(spec, shape, seed=0).eval().requires_grad_(False)
     x0 = starts((4, *shape), dtype=torch.float32)
     seen = []
@@ -216,7 +219,9 @@ def test_an_adapted_sampler_runs_compiled(traced):
 
 
 def test_the_compiler_keeps_the_numbers():
-    """Twelve coordinates, five steps: each step may round its handful of fused operations differently, 1e-13 in all."""
+    """Twelve coordinates, five steps: each step may round its handful of fused operations
+    differently, 1e-13 in all.
+    """
     eager, other = run(Stanley(0.1, 1.0), "eager")[0], run(Stanley(0.1, 1.0), "compile")[0]
     (found,) = execution.CACHE.values()
     assert isinstance(found, execution.Traced), found

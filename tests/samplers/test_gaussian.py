@@ -1,4 +1,6 @@
-"""On a Gaussian target each step is linear: mean and covariance after n steps are known, in numpy."""
+"""On a Gaussian target each step is linear: mean and covariance after n steps are known,
+in numpy.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def langevin_law(h: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hamiltonian_law(eps: float, num: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(x, p) ← Mx, M = (kick·drift·kick)^num; with [F G] its upper half m ← Fm, S ← FSFᵀ + GGᵀ, p fresh each time."""
+    """(x, p) ← Mx, M = (kick·drift·kick)^num; with [F G] its upper half m ← Fm, S ← FSFᵀ + GGᵀ,
+    p fresh each time.
+    """
     zero = np.zeros((2, 2))
     kick = np.block([[EYE, zero], [-eps / 2 * PRECISION, EYE]])
     drift = np.block([[EYE, eps * EYE], [zero, EYE]])

@@ -1,4 +1,6 @@
-"""The grid oracle against the specification's table, and the library's one-step laws against the oracle's."""
+"""The grid oracle against the specification's table, and the library's one-step laws against the
+oracle's.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from tests.seeds import stream
 from . import grid, targets
 from .grid import GAUSSIAN, QUARTIC, SKEWED
 
-# Converged values (Richardson over two grids). What is left of the error is O(dx⁴) ~ 1e-6 of the value;
-# eigenvalues come from ARPACK at machine precision. So: 1e-5 of the value, or 1e-5.
+# Converged values (Richardson over two grids). What is left of the error is O(dx⁴) ~ 1e-6 of the
+# value; eigenvalues come from ARPACK at machine precision. So: 1e-5 of the value, or 1e-5.
 STATIONARY = [  # target, law, h, th, E x², E x⁴, |λ₂|
     (GAUSSIAN, grid.langevin, 0.2, 1, 1 / (1 - 0.05), 3 / (1 - 0.05) ** 2, 0.9),
     (GAUSSIAN, grid.stanley, 0.2, 1, 1.476133, 5.942190, 0.94418),
@@ -58,9 +60,8 @@ def test_stationary_law_of_unadjusted_chains(target, law, h, th, second, fourth,
 def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
     def read(x):
         chain = grid.adjusted(target, x, *law(target, x, *arguments(law, h, th)))
-        np.testing.assert_allclose(
-            chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12
-        )  # π is left invariant
+        # π is left invariant
+        np.testing.assert_allclose(chain.law @ chain.matrix, chain.law, rtol=0, atol=1e-12)
         values = [
             chain.moment(2),
             chain.moment(4),
@@ -86,7 +87,9 @@ def test_adjusted_chains(target, law, h, th, second, fourth, acceptance, rate):
     ],
 )
 def test_library_draws_from_the_law_of_the_oracle(target, law, sampler):
-    """Exact in float64. In one dimension the Hessian is diagonal, so any sign gives the exact drift."""
+    """Exact in float64. In one dimension the Hessian is diagonal,
+    so any sign gives the exact drift.
+    """
     x = np.linspace(target.low, target.high, 400) + 1e-3  # off the kink, where the drift jumps
     potential, points = TORCH[id(target)], torch.from_numpy(x)[:, None]
     state = sampler.init(potential, points)

@@ -43,8 +43,8 @@ class TestHMC(DetailedBalance):
 
             π(z)·α(z) = π(z*)·α(z*),   log π(z) = -H(z),
 
-        which, the map being volume preserving, is detailed balance. Rounding: at most 5 leapfrog steps whose
-        Jacobian is below 10³ on these starts; 1e-9 leaves three digits.
+        which, the map being volume preserving, is detailed balance. Rounding: at most 5 leapfrog
+        steps whose Jacobian is below 10³ on these starts; 1e-9 leaves three digits.
         """
         potential, rng = TARGETS[target], generator(5)
         state = sampler.init(potential, starts(SHAPES[shape], seed=7))
@@ -66,9 +66,8 @@ class TestHMC(DetailedBalance):
             )
             torch.testing.assert_close(flow, counter, rtol=1e-9, atol=1e-9)
 
-            after, info = sampler.step(
-                potential, state, rng
-            )  # the same momentum, by the cloned generator
+            # the same momentum, by the cloned generator
+            after, info = sampler.step(potential, state, rng)
             torch.testing.assert_close(
                 info.acceptance, (here - there).clamp(max=0).exp(), rtol=1e-9, atol=1e-12
             )
@@ -97,7 +96,9 @@ def test_leapfrog_is_verlet(num):
 
 @pytest.mark.parametrize("num", [1, 5, 20])
 def test_leapfrog_is_reversible(num):
-    """Flip the momentum, integrate again, be back: rounding grows with the flow, over time 2 by less than 10⁴."""
+    """Flip the momentum, integrate again, be back: rounding grows with the flow,
+    over time 2 by less than 10⁴.
+    """
     state, p = evaluate(targets.coupled, starts()), starts(seed=2)
     there, end = leapfrog(targets.coupled, state, p, 0.05, num)
     back, start = leapfrog(targets.coupled, there, -end, 0.05, num)
@@ -107,7 +108,9 @@ def test_leapfrog_is_reversible(num):
 
 
 def determinants(step, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-    """det ∂(x', p')/∂(x, p) by central differences of step 1e-5: error 1e-10·|third derivative| + 1e-16/1e-5."""
+    """det ∂(x', p')/∂(x, p) by central differences of step 1e-5:
+    error 1e-10·|third derivative| + 1e-16/1e-5.
+    """
     z, width = torch.cat([x, p], 1), 1e-5
     columns = []
     for i in range(z.shape[1]):
@@ -120,7 +123,9 @@ def determinants(step, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("num", [1, 4])
 def test_leapfrog_preserves_volume(num):
-    """|det J| = 1 within 1e-6, four digits above the differences' error; an Euler step misses it by far."""
+    """|det J| = 1 within 1e-6, four digits above the differences' error;
+    an Euler step misses it by far.
+    """
     x, p, eps = starts((6, 3)), starts((6, 3), seed=2), 0.1
 
     def flow(x, p):
@@ -137,7 +142,9 @@ def test_leapfrog_preserves_volume(num):
 
 
 def test_leapfrog_is_of_order_two():
-    """ΔH over a fixed time is C·ε² + O(ε⁴): halving ε divides it by 4, and the distance to 4 by 4 again."""
+    """ΔH over a fixed time is C·ε² + O(ε⁴): halving ε divides it by 4,
+    and the distance to 4 by 4 again.
+    """
     state, p = evaluate(targets.coupled, starts((20, 3))), starts((20, 3), seed=2)
     errors = []
     for n in (20, 40, 80):
@@ -160,7 +167,9 @@ def test_leapfrog_is_of_order_two():
 
 @pytest.mark.parametrize("target", list(TARGETS))
 def test_one_leapfrog_step_is_mala(target):
-    """ε = √h: the same draws, the same candidate, the same acceptance, hence the same chain up to rounding."""
+    """ε = √h: the same draws, the same candidate, the same acceptance,
+    hence the same chain up to rounding.
+    """
     h = 0.09
     potential, x0 = TARGETS[target], starts()
     a, b = (

@@ -20,7 +20,9 @@ class TestLangevin(Invariants):
 
 @pytest.mark.parametrize("h", [0.04, 0.2, 1.0])
 def test_stationary_variance_on_a_gaussian(h):
-    """x' = (1 - h/2)x + √h·ξ keeps N(0, 1/(1 - h/4)): E x² and E x⁴ stay, within six standard errors."""
+    """x' = (1 - h/2)x + √h·ξ keeps N(0, 1/(1 - h/4)): E x² and E x⁴ stay,
+    within six standard errors.
+    """
     variance = 1 / (1 - h / 4)
     x0 = variance**0.5 * torch.randn(200_000, 1, generator=generator(), dtype=torch.float64)
     x = run_chains(Langevin(h), targets.gaussian, x0, 5, generator=generator(1)).x.numpy()
@@ -30,7 +32,9 @@ def test_stationary_variance_on_a_gaussian(h):
 
 @pytest.mark.parametrize("h", [0.2, 1.0])
 def test_transient_law_on_a_gaussian(h):
-    """From x0 = 3: mean 3(1 - h/2)ⁿ, variance h·Σ_k (1 - h/2)^{2k}: any error in h shows at once."""
+    """From x0 = 3: mean 3(1 - h/2)ⁿ, variance h·Σ_k (1 - h/2)^{2k}:
+    any error in h shows at once.
+    """
     n, a = 4, 1 - h / 2
     x0 = torch.full((100_000, 1), 3.0, dtype=torch.float64)
     x = run_chains(Langevin(h), targets.gaussian, x0, n, generator=generator(2)).x.numpy()
@@ -39,7 +43,9 @@ def test_transient_law_on_a_gaussian(h):
 
 
 def test_diverges_on_light_tails():
-    """On x⁴ from x = 10 with h = 0.2 the drift is -0.4·x³ = -400: the chain overflows and is marked."""
+    """On x⁴ from x = 10 with h = 0.2 the drift is -0.4·x³ = -400:
+    the chain overflows and is marked.
+    """
     x0 = torch.full((3, 1), 10.0, dtype=torch.float64)
     result = run_chains(Langevin(0.2), targets.quartic, x0, 50, generator=generator())
     assert result.info.nonfinite.all()

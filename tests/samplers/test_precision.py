@@ -18,7 +18,9 @@ SHIFT = 0.03  # in distribution function, what bfloat16 may cost
 
 
 def energy():
-    """A smooth network in a Gaussian well: several steps of the size of the noise are a few widths."""
+    """A smooth network in a Gaussian well: several steps of the size of the noise are a few
+    widths.
+    """
     return (
         build_energy(MLP(width=16, depth=2), (2,), seed=0, reference_std=1.0)
         .eval()
@@ -43,7 +45,9 @@ def distance(a, b) -> float:
 
 
 def test_chains_in_bfloat16_have_the_law_of_those_in_float32():
-    """Two samples of 4,000 with independent noise: each within DKW of its law, so 2·dkw + SHIFT bounds the rest."""
+    """Two samples of 4,000 with independent noise: each within DKW of its law,
+    so 2·dkw + SHIFT bounds the rest.
+    """
     net = energy()
     other = run_chains(
         Langevin(0.3),
@@ -66,9 +70,8 @@ def test_the_network_computes_in_bfloat16_and_hands_back_float32():
     u, rough = net(x), Bf16(net)(x)
     assert rough.dtype == torch.float32
     assert not torch.equal(u, rough)
-    torch.testing.assert_close(
-        u, rough, rtol=0.02, atol=0.02
-    )  # 8 bits: 0.4 % a product, a few products deep
+    # 8 bits: 0.4 % a product, a few products deep
+    torch.testing.assert_close(u, rough, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,9 @@ def test_negative_control_unadjusted(inner):
 
 
 def test_moves_a_width_at_a_time():
-    """Acceptance and moves in z are those of MALA on N(0, I): the same bits but for the rounding of s⊙(x/s)."""
+    """Acceptance and moves in z are those of MALA on N(0, I):
+    the same bits but for the rounding of s⊙(x/s).
+    """
     z0 = torch.randn(50, 3, generator=generator(), dtype=torch.float64)
     stretched = run_chains(
         Preconditioned(MALA(0.5), WIDE), ill_conditioned, WIDE * z0, 5, generator=generator(1)

@@ -34,7 +34,9 @@ class TestPreconditionedLangevin(Invariants):
 
 @pytest.mark.parametrize("bias_correction", [True, False])
 def test_second_moments_are_the_weighted_mean_of_past_squares(bias_correction):
-    """V_t = (1 - β)·Σ_k β^{t-k}·g_k², g_k at the k-th state; the weights add up to 1 - βᵗ, which V̂ divides out."""
+    """V_t = (1 - β)·Σ_k β^{t-k}·g_k², g_k at the k-th state; the weights add up to 1 - βᵗ,
+    which V̂ divides out.
+    """
     sampler, rng, beta = PreconditionedLangevin(0.1, 0.8, 0.2, bias_correction), generator(), 0.8
     state, squares = sampler.init(targets.coupled, starts()), []
     for t in range(1, 8):
@@ -53,7 +55,9 @@ def test_second_moments_are_the_weighted_mean_of_past_squares(bias_correction):
 @pytest.mark.parametrize("bias_correction", [True, False])
 @pytest.mark.parametrize("beta", [0.0, 0.6, 0.99])
 def test_drift_is_the_divergence_of_the_metric(beta, bias_correction):
-    """(h/2)·∂G_i/∂x_i by autograd through V at fixed past; the mean over all 2⁴ sign patterns is exact."""
+    """(h/2)·∂G_i/∂x_i by autograd through V at fixed past; the mean over all 2⁴ sign patterns is
+    exact.
+    """
     sampler = PreconditionedLangevin(0.3, beta, 0.2, bias_correction, "drift")
     x, steps = starts((3, 4)), 4
     state = sampler.init(targets.coupled, x)
@@ -118,9 +122,11 @@ def total_variation(h: float, weight: float, power: float) -> float:
 
 
 def test_what_it_targets_as_the_step_vanishes():
-    """β = 0. Corrected: π. Uncorrected: π/G. The distance to it is O(h): a quarter of h leaves less than 0.4.
+    """β = 0. Corrected: π. Uncorrected: π/G. The distance to it is O(h): a quarter of h leaves less
+    than 0.4.
 
-    Negative control: the distance to the other law tends to TV(π, π(1 + |x|)/Z) = 0.134. No randomness.
+    Negative control: the distance to the other law tends to TV(π, π(1 + |x|)/Z) = 0.134. No
+    randomness.
     """
     for weight, right, wrong in ((1, 0, 1), (0, 1, 0)):
         coarse, fine = total_variation(0.08, weight, right), total_variation(0.02, weight, right)
@@ -133,11 +139,13 @@ def test_what_it_targets_as_the_step_vanishes():
     ("correction", "power", "other"), [("none", 1.0, 0.5), ("drift", 0.5, 1.0)]
 )
 def test_at_fixed_beta_the_metric_follows_the_chain(correction, power, other):
-    """The docstring's π·(ε + |∂U|)^β with 'drift' and π·(ε + |∂U|) without, β = ½, ε = 1, on N(0, 1), as h → 0.
+    """The docstring's π·(ε + |∂U|)^β with 'drift' and π·(ε + |∂U|) without, β = ½, ε = 1, on N(0,
+    1), as h → 0.
 
-    E x² over the second half of a run of time 12 from that law, extrapolated from h and h/4 as if the bias were O(h);
-    a next term b·h^{3/2} leaves b·h^{3/2}/6 < 0.011 for |b| ≤ 1, h = 0.16. Six standard errors over independent
-    chains. Negative control: the other of the two laws is further away than that, and so is π.
+    E x² over the second half of a run of time 12 from that law, extrapolated from h and h/4 as if
+    the bias were O(h); a next term b·h^{3/2} leaves b·h^{3/2}/6 < 0.011 for |b| ≤ 1, h = 0.16. Six
+    standard errors over independent chains. Negative control: the other of the two laws is further
+    away than that, and so is π.
     """
     x = np.linspace(-10, 10, 20_001)
 

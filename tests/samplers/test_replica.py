@@ -80,7 +80,9 @@ def two(t_low: float, t_high: float, chains: int = 6, potential=targets.coupled)
 
 @pytest.mark.parametrize(("t_low", "t_high"), [(1.0, 2.0), (1.7, 3.1)])
 def test_log_ratio_is_that_of_the_joint_densities_and_antisymmetric(t_low, t_high):
-    """log π_i(x_j)π_j(x_i) - log π_i(x_i)π_j(x_j), and with the points exchanged its negative; rounding at 1e-11."""
+    """log π_i(x_j)π_j(x_i) - log π_i(x_i)π_j(x_j), and with the points exchanged its negative;
+    rounding at 1e-11.
+    """
     low, high = two(t_low, t_high)
     u_low, u_high = targets.coupled(low.x), targets.coupled(high.x)
     expected = -u_high / t_low - u_low / t_high + u_low / t_low + u_high / t_high
@@ -143,7 +145,8 @@ def test_a_non_finite_ratio_is_refused(outside, where):
 
 @pytest.mark.parametrize("log_alpha", [-2.0, -0.3, 1.0])
 def test_a_swap_happens_as_often_as_it_says(log_alpha):
-    """U_1 = 0 on U/1 and U_2 = -2·log α on U/2 make the ratio α; the share of N chains within Hoeffding's bound.
+    """U_1 = 0 on U/1 and U_2 = -2·log α on U/2 make the ratio α; the share of N chains within
+    Hoeffding's bound.
 
     One coin for all chains would swap all of them or none.
     """
@@ -163,7 +166,9 @@ def test_a_swap_happens_as_often_as_it_says(log_alpha):
 
 
 def test_pairs_alternate_by_what_the_state_says():
-    """R = 4: pairs 0 and 2, then pair 1; the same state tries the same pairs whenever it is stepped."""
+    """R = 4: pairs 0 and 2, then pair 1; the same state tries the same pairs whenever it is
+    stepped.
+    """
     sampler, rng = ReplicaExchange(MALA(0.1), (1.0, 2.0, 3.0, 4.0)), generator()
     state, tried = sampler.init(targets.coupled, starts()), []
     for n in range(4):
@@ -237,7 +242,9 @@ def exact_state(sampler, potential, points):
 
 
 def keeps_its_laws(inner, steps: int = 6) -> bool:
-    """Every temperature's 2n independent components within the DKW bound of N(0, T_r): 3·1e-7 at most."""
+    """Every temperature's 2n independent components within the DKW bound of N(0, T_r):
+    3·1e-7 at most.
+    """
     sampler, rng = ReplicaExchange(inner, TEMPERATURES), generator(9)
     state = exact_state(sampler, targets.gaussian, exact_ladder(N))
     for _ in range(steps):
@@ -275,7 +282,9 @@ def test_negative_control_wrong_swap_ratio(monkeypatch, fault):
 
 
 def test_swap_rate_between_exact_replicas():
-    """U_r = T_r·E, E exponential in two dimensions: E min(1, α) = 2·P(U_i > U_j) = 2T_i/(T_i + T_j). Hoeffding."""
+    """U_r = T_r·E, E exponential in two dimensions: E min(1,
+    α) = 2·P(U_i > U_j) = 2T_i/(T_i + T_j). Hoeffding.
+    """
     states = [
         evaluate(tempered(targets.gaussian, t), x)
         for t, x in zip(TEMPERATURES, exact_ladder(N), strict=True)
@@ -289,8 +298,9 @@ def test_swap_rate_between_exact_replicas():
 def test_reaches_a_second_mode_that_the_sampler_alone_does_not():
     """½N(-8, 1) + ½N(8, 1), all chains start at +8.
 
-    Alone: the barrier is 32, P(any of 300 chains crosses in 400 steps) < 1.2e5·e^{-32} = 2e-9. With replicas the
-    share on the left tends to ½; 300 independent chains: Hoeffding, and 0.05 for what has not yet mixed.
+    Alone: the barrier is 32, P(any of 300 chains crosses in 400 steps) < 1.2e5·e^{-32} = 2e-9. With
+    replicas the share on the left tends to ½; 300 independent chains: Hoeffding, and 0.05 for what
+    has not yet mixed.
     """
 
     def mixture(x):

@@ -19,7 +19,9 @@ from .invariants import generator, starts
 @pytest.mark.parametrize("q", [0.001, 0.1, 0.37, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("chains", [1, 2, 17])
 def test_quantile_is_the_nearest_order_statistic(scope, q, chains):
-    """th = the round(q·(n - 1))-th smallest |∇U|: numpy's method 'nearest', over what the scope counts."""
+    """th = the round(q·(n - 1))-th smallest |∇U|: numpy's method 'nearest',
+    over what the scope counts.
+    """
     grad = starts((chains, 2, 3, 2))
     sizes = magnitude(grad, scope).flatten().numpy()
     assert len(sizes) == {"element": chains * 12, "pixel": chains * 6, "sample": chains}[scope]

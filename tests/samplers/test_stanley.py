@@ -33,8 +33,8 @@ class TestStanley(Invariants):
     cases: ClassVar[dict] = STANLEYS
 
     def test_one_step_has_the_mean_and_variance_of_its_formula(self, sampler):
-        """Midpoint has neither in closed form: the same move written out, with other random numbers, has the same means
-        and second moments."""
+        """Midpoint has neither in closed form: the same move written out, with other random
+        numbers, has the same means and second moments."""
         if sampler.correction != "midpoint":
             return super().test_one_step_has_the_mean_and_variance_of_its_formula(sampler)
         copies, points = 20_000, starts((3, 2, 3, 1), seed=5)
@@ -234,10 +234,12 @@ def test_quantile_threshold_is_resolved_once_and_recorded():
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("floor", [0.0, 0.4])
 def test_divergence_is_the_derivative_of_gamma(scope, floor):
-    """Mean over all 2ⁿ sign patterns = ½∂_iγ_i by autograd, which central differences confirm. No sampling.
+    """Mean over all 2ⁿ sign patterns = ½∂_iγ_i by autograd, which central differences confirm. No
+    sampling.
 
-    The probe is linear in products s_i s_j, so the enumeration is exact: 1e-10. Differences of step 1e-6
-    on γ with third derivatives below 1e3: error 1e-12·1e3 + rounding 1e-16/1e-6 ~ 2e-9, so 1e-7.
+    The probe is linear in products s_i s_j, so the enumeration is exact: 1e-10. Differences of step
+    1e-6 on γ with third derivatives below 1e3: error 1e-12·1e3 + rounding 1e-16/1e-6 ~ 2e-9, so
+    1e-7.
     """
     x = starts((3, 2, 2, 1), seed=9)
     sizes = formulas.size(formulas.gradient(targets.coupled, x), scope)
@@ -285,7 +287,9 @@ def test_one_probe_is_exact_on_a_diagonal_hessian():
 
 
 def test_signs_are_fair_and_one_per_element_or_pixel():
-    """±1 with equal chance: 200,000 draws, Hoeffding at 1e-7 per bound (range 2): |mean| ≤ 2·0.0065."""
+    """±1 with equal chance: 200,000 draws, Hoeffding at 1e-7 per bound (range 2):
+    |mean| ≤ 2·0.0065.
+    """
     x = torch.zeros(1000, 2, 10, 10, dtype=torch.float64)
     for scope, shape in (("element", (1000, 2, 10, 10)), ("pixel", (1000, 1, 10, 10))):
         signs = Stanley(0.1, 1.0, scope, correction="drift").signs(x, generator())
@@ -359,8 +363,8 @@ def test_drift_takes_smooth_networks():
 def test_keeps_its_own_biased_law(target, potential, law, sampler):
     """Start in the oracle's stationary law, four steps: still there.
 
-    DKW at 1e-7 for n = 100,000; the oracle's CDF is linear on cells of dx < 0.02: slack dx²·max|ρ'| < 2e-4.
-    E x² within six standard errors and the oracle's own 1e-4.
+    DKW at 1e-7 for n = 100,000; the oracle's CDF is linear on cells of dx < 0.02: slack dx²·max|ρ'|
+    < 2e-4. E x² within six standard errors and the oracle's own 1e-4.
     """
     x = grid.grid(target, 901, sampler.threshold)
     chain = grid.unadjusted(x, *law(target, x, 0.2, sampler.threshold))
@@ -384,10 +388,12 @@ def test_keeps_its_own_biased_law(target, potential, law, sampler):
     ],
 )
 def test_midpoint_reduces_the_bias(potential, h, second, tolerance, steps):
-    """The specification's simulated E x² (stated tolerance) plus six standard errors of this simulation.
+    """The specification's simulated E x² (stated tolerance) plus six standard errors of this
+    simulation.
 
-    From exact draws of π the distance to the stationary value shrinks by |λ₂|ᵗ: 0.94⁸⁰ < 0.01 of a bias of
-    0.013 (h = 0.2), 0.11 of 0.006 (h = 0.04): inside the tolerance. Uncorrected: 1.476, 1.427 and 0.694.
+    From exact draws of π the distance to the stationary value shrinks by |λ₂|ᵗ: 0.94⁸⁰ < 0.01 of a
+    bias of 0.013 (h = 0.2), 0.11 of 0.006 (h = 0.04): inside the tolerance. Uncorrected: 1.476,
+    1.427 and 0.694.
     """
     exact = targets.NORMAL if potential is targets.gaussian else targets.LIGHT
     n = 60_000 if h == 0.2 else 25_000
@@ -411,9 +417,11 @@ def test_midpoint_moves_by_half_of_one_plus_the_ratio():
 
 
 def residual(sampler, potential, weight, wave) -> float:
-    """|Σ_x ρ(x)·E[e^{ik·x'} - e^{ik·x}]| / h for ρ ∝ weight on a square: zero as h → 0 iff ρ is stationary.
+    """|Σ_x ρ(x)·E[e^{ik·x'} - e^{ik·x}]| / h for ρ ∝ weight on a square: zero as h → 0 iff ρ is
+    stationary.
 
-    The expectation is closed: e^{ik·μ - kᵀVk/2}. Two sign patterns up to a global sign, both averaged.
+    The expectation is closed: e^{ik·μ - kᵀVk/2}. Two sign patterns up to a global sign, both
+    averaged.
     """
     axis = torch.linspace(-6, 6, 701, dtype=torch.float64) + 1e-3
     x = torch.cartesian_prod(axis, axis)
@@ -455,10 +463,11 @@ def over_weighted_each(state):  # π·Π_i max(1, |∂_iU|/th)
     ],
 )
 def test_law_as_the_step_vanishes(sampler, potential, weight, wave):
-    """The residual is O(h): at h = 1e-4 below 5e-4 (h·½E|∇U|²|k|², E|∇U|² = tr Λ = 3.5, |k|² < 1.6).
+    """The residual is O(h): at h = 1e-4 below 5e-4 (h·½E|∇U|²|k|², E|∇U|² = tr Λ = 3.5, |k|² <
+    1.6).
 
-    Quadrature: where the law is continuous O(dx²) < 1e-5; the drift's Γ jumps at the kink, which costs
-    at most ½dx·∮ρ|ΔΓ||k| < ½·0.017·0.3 = 2.5e-3. Negative controls below: > 0.04.
+    Quadrature: where the law is continuous O(dx²) < 1e-5; the drift's Γ jumps at the kink, which
+    costs at most ½dx·∮ρ|ΔΓ||k| < ½·0.017·0.3 = 2.5e-3. Negative controls below: > 0.04.
     """
     if isinstance(sampler, Langevin):
         sampler = Stanley(0.1, 1e9)  # its law with γ = 1

@@ -44,7 +44,9 @@ def test_the_drift_is_its_formula(scope):
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_no_drift_is_longer_than_one(scope):
-    """(h/2)|G| = t/(1 + t) < 1: where Langevin diverges in a few steps, U = x⁴ from x = 10, it comes home."""
+    """(h/2)|G| = t/(1 + t) < 1: where Langevin diverges in a few steps, U = x⁴ from x = 10,
+    it comes home.
+    """
     x0 = torch.full((50, 3), 10.0, dtype=torch.float64)
     state = evaluate(targets.quartic, x0)
     drift = (0.1 * TamedLangevin(0.2, scope).taming(state) * state.grad).abs()

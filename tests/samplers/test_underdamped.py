@@ -29,7 +29,9 @@ class TestUnderdamped(Invariants):
 
 
 def baoab(dt: float, friction: float, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M, Q) with (x, p)' = M·(x, p) + N(0, Q) for U = ½xᵀΛx: the five moves as matrices, one after the other."""
+    """(M, Q) with (x, p)' = M·(x, p) + N(0, Q) for U = ½xᵀΛx: the five moves as matrices,
+    one after the other.
+    """
     d = len(precision)
     zero, one = np.zeros((d, d)), np.eye(d)
     keep = math.exp(-friction * dt)
@@ -48,14 +50,18 @@ COUPLED = np.array([[2.0, 1.2], [1.2, 1.5]])  # the precision of `targets.anisot
 @pytest.mark.parametrize("friction", [0.1, 1.0, 20.0])
 @pytest.mark.parametrize("dt", [0.1, 0.5, 1.0, 1.9])
 def test_positions_are_exact_on_a_gaussian(dt, friction):
-    """Σ = MΣMᵀ + Q has position block 1 and momentum block 1 - Δt²/4, uncorrelated. Rounding over 1 - |λ|² > 1e-3."""
+    """Σ = MΣMᵀ + Q has position block 1 and momentum block 1 - Δt²/4, uncorrelated.
+    Rounding over 1 - |λ|² > 1e-3.
+    """
     transition, noise = baoab(dt, friction, UNIT)
     stationary = solve_discrete_lyapunov(transition, noise)
     np.testing.assert_allclose(stationary, np.diag([1.0, 1 - dt**2 / 4]), rtol=0, atol=1e-11)
 
 
 def test_the_lyapunov_equation_sees_a_wrong_splitting():
-    """Negative control: O, then velocity Verlet (OBAB) has variance 1/(1 - Δt²/4), 1.067 at Δt = ½."""
+    """Negative control: O, then velocity Verlet (OBAB) has variance 1/(1 - Δt²/4),
+    1.067 at Δt = ½.
+    """
     dt, friction = 0.5, 1.0
     keep = math.exp(-friction * dt)
     kick, drift = np.array([[1, 0], [-dt / 2, 1]]), np.array([[1, dt], [0, 1]])
@@ -91,9 +97,11 @@ def test_finite_time_law_on_a_gaussian(potential, precision, start, dt, friction
 
 
 def test_keeps_a_gaussian_from_exact_starts():
-    """x ~ N(0, 1) and fresh p: E x² = 1 needs p at its own variance; one step from (1, 1) moves E x² by O(Δt⁴).
+    """x ~ N(0, 1) and fresh p: E x² = 1 needs p at its own variance; one step from (1, 1) moves E
+    x² by O(Δt⁴).
 
-    So the oracle's recursion from covariance I is the reference, not 1; at Δt = 1.5 they differ by more than 0.1.
+    So the oracle's recursion from covariance I is the reference, not 1; at Δt = 1.5 they differ by
+    more than 0.1.
     """
     dt, n = 1.5, 200_000
     transition, noise = baoab(dt, 1.0, UNIT)
@@ -124,7 +132,9 @@ def test_no_friction_is_velocity_verlet():
 
 
 def test_high_friction_is_langevin_with_noise_shared_by_two_steps():
-    """c = 0: x' = x - (h/2)·∇U + √h·(ξ_{n-1} + ξ_n)/2, h = Δt²; the fresh p of the first step has h/4 there."""
+    """c = 0: x' = x - (h/2)·∇U + √h·(ξ_{n-1} + ξ_n)/2, h = Δt²;
+    the fresh p of the first step has h/4 there.
+    """
     dt, h = 0.2, 0.04
     sampler, rng, again = Underdamped(dt, friction=1e4), generator(), generator()
     state = sampler.init(targets.coupled, starts())
@@ -163,7 +173,9 @@ def test_is_not_adjustable_and_says_why():
 
 
 def test_is_unadjusted_off_the_gaussian_and_hmc_is_not():
-    """U = eˣ - x, Δt = 1, from π, where eˣ is exponential: E (eˣ - 1)² = 1 stays with HMC and not here."""
+    """U = eˣ - x, Δt = 1, from π, where eˣ is exponential: E
+    (eˣ - 1)² = 1 stays with HMC and not here.
+    """
     x0 = torch.from_numpy(targets.SKEW.draw(RNG, 200_000))[:, None]
     rough = (
         run_chains(Underdamped(1.0), targets.skewed, x0, 10, generator=generator()).x.exp().numpy()

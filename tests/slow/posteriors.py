@@ -1,13 +1,15 @@
-"""Four posteriors with known expectations, and chains whose averages have an error that needs no mixing time.
+"""Four posteriors with known expectations, and chains whose averages have an error that needs no
+mixing time.
 
-B independent chains start in π. A kernel that leaves π invariant keeps each of them there, so the B averages over
-time of a function f are independent with mean E f, whatever the autocorrelation, and
+B independent chains start in π. A kernel that leaves π invariant keeps each of them there, so the B
+averages over time of a function f are independent with mean E f, whatever the autocorrelation, and
 
     t = (mean of the averages - E f) / √(their variance/B + error²)
 
-is normal but for the skewness s of an average, which multiplies a tail by e^{±c}, c = s·t³/3√B, to leading order
-(Cramér's series of a self-normalised mean). `false_positives` is the chance of |t| > LIMIT that this leaves, and each
-test asserts that it is below 1e-6; many short chains keep it there. `error` is that of E f where it is itself measured.
+is normal but for the skewness s of an average, which multiplies a tail by e^{±c}, c = s·t³/3√B, to
+leading order (Cramér's series of a self-normalised mean). `false_positives` is the chance of |t| >
+LIMIT that this leaves, and each test asserts that it is below 1e-6; many short chains keep it
+there. `error` is that of E f where it is itself measured.
 """
 
 from __future__ import annotations
@@ -82,7 +84,9 @@ def false_positives(averages: Tensor) -> float:
 
 
 def resolution(averages: Tensor, posterior: Posterior) -> float:
-    """The largest bias that would go unseen: LIMIT standard errors, in standard deviations of the function."""
+    """The largest bias that would go unseen: LIMIT standard errors,
+    in standard deviations of the function.
+    """
     error = (averages.var(0) / len(averages) + posterior.error**2).sqrt()
     return float((LIMIT * error / posterior.spread).max())
 
@@ -192,8 +196,8 @@ def importance_sample(
 ) -> Weighted:
     """Student-t draws about the mode with scale (∇²U)⁻¹, weighted by π/q: no Markov chain anywhere.
 
-    U ≥ |w|²/2σ², so π has lighter tails than any Student-t, the weights are bounded, and a weighted mean has a
-    standard error. Self-normalised, its bias is of order 1/n.
+    U ≥ |w|²/2σ², so π has lighter tails than any Student-t, the weights are bounded, and a weighted
+    mean has a standard error. Self-normalised, its bias is of order 1/n.
     """
     d = len(mode)
     normals = torch.randn(n, d, generator=rng, dtype=torch.float64)
@@ -211,19 +215,20 @@ def importance_sample(
 class Logistic:
     posterior: Posterior
     mode: Tensor  # (d,)
-    independent: tuple[
-        Tensor, Tensor
-    ]  # the same expectations by importance sampling, and their errors
+    # the same expectations by importance sampling, and their errors
+    independent: tuple[Tensor, Tensor]
     effective: float  # draws that the weighted ones are worth
     false_positives: float  # chance that `posterior` and `independent` differ by LIMIT
 
 
 def logistic(chains: int, gradients: int) -> Logistic:
-    """Expectations by HMC, tuned and preconditioned, in float64; the chains of the tests run in float32.
+    """Expectations by HMC, tuned and preconditioned, in float64; the chains of the tests run in
+    float32.
 
-    Rounding moves U, about 400, by less than 2e-4, so the law of an exact chain by less than that in total variation:
-    a hundredth of what the tests resolve. All chains start at draws of the weighted sample. Given the sample these
-    miss π by its standard error, 0.3 % of a standard deviation, less as a chain forgets it: a tenth of that again.
+    Rounding moves U, about 400, by less than 2e-4, so the law of an exact chain by less than that
+    in total variation: a hundredth of what the tests resolve. All chains start at draws of the
+    weighted sample. Given the sample these miss π by its standard error, 0.3 % of a standard
+    deviation, less as a chain forgets it: a tenth of that again.
     """
     target = LogisticRegression.synthetic()
     mode, hessian = laplace(target)

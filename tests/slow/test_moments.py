@@ -1,4 +1,6 @@
-"""Every adjusted sampler, tuned, has the moments of four posteriors; kernels that are broken on purpose do not."""
+"""Every adjusted sampler, tuned, has the moments of four posteriors;
+kernels that are broken on purpose do not.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,8 @@ PRECONDITIONED = {name: SAMPLERS[name] for name in ("mala", "element", "hmc")} |
 CASES: dict[str, tuple[Sampler, str | None]] = {name: (s, None) for name, s in SAMPLERS.items()}
 CASES |= {f"preconditioned-{name}": (s, "both") for name, s in PRECONDITIONED.items()}
 
-#: Upper bounds on `resolution`: a larger bias of any function, in its standard deviations, would be seen.
+#: Upper bounds on `resolution`: a larger bias of any function, in its standard deviations, would be
+#: seen.
 RESOLUTION = {"banana": 0.03, "funnel": 0.03, "eight-schools": 0.04, "logistic": 0.12}
 
 
@@ -87,7 +90,9 @@ def posterior(name: str) -> Posterior:
 
 
 def tuned(sampler: Sampler, target: Posterior, precondition: str | None = None) -> Sampler:
-    """By 200 chains of its own that start in π: given them, the chains of the test are independent."""
+    """By 200 chains of its own that start in π: given them, the chains of the test are
+    independent.
+    """
     rng = generator(1)
     x0 = target.start(200, rng)
     return adapt(  # pyright: ignore[reportCallIssue]  # a union fits no single overload
@@ -116,10 +121,11 @@ def averages_of(
 @pytest.mark.parametrize("name", list(RESOLUTION))
 @pytest.mark.parametrize("case", list(CASES))
 def test_reproduces_the_moments(case, name):
-    """`LIMIT` standard errors over at most 50 functions; the rate of false alarms is worked out and asserted.
+    """`LIMIT` standard errors over at most 50 functions; the rate of false alarms is worked out and
+    asserted.
 
-    A `ReplicaExchange` alone does not start in its law: the hot replicas start where the cold do. It runs 300 steps
-    first, three to ten τ of its cold chains (30 to 100 steps).
+    A `ReplicaExchange` alone does not start in its law: the hot replicas start where the cold do.
+    It runs 300 steps first, three to ten τ of its cold chains (30 to 100 steps).
     """
     sampler, precondition = CASES[case]
     target = posterior(name)
@@ -199,6 +205,8 @@ def test_logistic_reference_against_independent_draws():
 
 
 def test_negative_control_the_mode_is_not_the_mean():
-    """Expectations are of w - mode: the Laplace approximation, whose means are 0, is told from the posterior."""
+    """Expectations are of w - mode: the Laplace approximation, whose means are 0,
+    is told from the posterior.
+    """
     target = posterior("logistic")
     assert not agrees(target.expected[:25] / target.error[:25])

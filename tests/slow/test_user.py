@@ -1,8 +1,10 @@
-"""From starts that are too wide to an answer to trust, as a user works: tune, run, summarise, read the verdict.
+"""From starts that are too wide to an answer to trust, as a user works: tune, run, summarise, read
+the verdict.
 
-R̂² - 1 of B chains in halves is near (τ/n)·χ²/(2B - 1), n the draws of a half, χ² with 2B - 1 = 127 degrees of
-freedom, which stays below 1.81 of its mean but for 1e-7. Runs are as long as a mean R̂ of 1.003 asks: 1.0055 of 1.01
-is then passed with that chance for a coordinate. Each ESS is above 2,000 of the 400 asked for.
+R̂² - 1 of B chains in halves is near (τ/n)·χ²/(2B - 1), n the draws of a half, χ² with 2B - 1 = 127
+degrees of freedom, which stays below 1.81 of its mean but for 1e-7. Runs are as long as a mean R̂
+of 1.003 asks: 1.0055 of 1.01 is then passed with that chance for a coordinate. Each ESS is above
+2,000 of the 400 asked for.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Run:
     dtype: torch.dtype = torch.float64
 
 
-#: The banana's horns are steep: chains that step for the middle of it stick there, so a higher acceptance is asked for.
+#: The banana's horns are steep: chains that step for the middle of it stick there, so a higher
+#: acceptance is asked for.
 RUNS = {
     "banana-mala": Run(Banana(), 4.0, MALA(0.1), 24_000, 0.9),
     "banana-hmc": Run(Banana(), 4.0, HMC(0.1, 8), 4_000, 0.95),
@@ -81,7 +84,9 @@ def truth(target: Target) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", list(RUNS))
 def test_nothing_speaks_against_the_draws_and_the_means_are_right(name):
-    """Each mean within 6 of its own standard errors: at most 25, 5e-8; an MCSE from 2,000 draws is good to 5 %."""
+    """Each mean within 6 of its own standard errors: at most 25, 5e-8;
+    an MCSE from 2,000 draws is good to 5 %.
+    """
     run = RUNS[name]
     summary = answer(run, run.num_steps)
     assert verdict(summary) == []
@@ -97,6 +102,8 @@ def test_negative_control_the_start_is_still_in_the_draws(name):
 
 
 def test_negative_control_chains_that_stick_in_the_horns():
-    """Starts out to 20, ten standard deviations: a step found from the mean acceptance leaves some where they are."""
+    """Starts out to 20, ten standard deviations: a step found from the mean acceptance leaves some
+    where they are.
+    """
     run = Run(Banana(), 20.0, MALA(0.1), 4_000)
     assert any("R̂" in sentence for sentence in verdict(answer(run, run.num_steps)))

@@ -1,4 +1,6 @@
-"""Densities by name and by Python function: what is found, with which shape and type, and what is refused."""
+"""Densities by name and by Python function: what is found, with which shape and type,
+and what is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The posteriors of `stanley.targets`, against their models written out a second time, and the targets with names."""
+"""The posteriors of `stanley.targets`, against their models written out a second time,
+and the targets with names.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def marginal(tau: float) -> float:
 
 
 def test_eight_schools_by_adaptive_quadrature():
-    """The constants of U against the densities: (2π)^{1/2}·5 for μ, (2π)⁴ for θ̃, (2π)⁴·Πσ for y, 5π/2 for τ."""
+    """The constants of U against the densities: (2π)^{1/2}·5 for μ, (2π)⁴ for θ̃, (2π)⁴·Πσ for y,
+    5π/2 for τ.
+    """
 
     def over_tau(f) -> float:
         pieces = [(0, 1), (1, 10), (10, 100), (100, np.inf)]
@@ -82,14 +86,15 @@ def test_eight_schools_by_adaptive_quadrature():
 
 
 def test_eight_schools_moments_are_those_of_its_samples():
-    """20 comparisons at 1e-8 each; the samples use the same conditional laws, the moments their integrals."""
+    """20 comparisons at 1e-8 each; the samples use the same conditional laws,
+    the moments their integrals.
+    """
     x = SCHOOLS.sample(50_000, stream(1))
     z = stats.norm.isf(1e-8 / 2)
     for values, expected in ((x, SCHOOLS.mean), (x**2, SCHOOLS.second_moment)):
         assert ((values.mean(0) - expected).abs() <= z * values.std(0) / 50_000**0.5).all()
-    assert not (
-        (x.mean(0) - SCHOOLS.mean * 1.1).abs() <= z * x.std(0) / 50_000**0.5
-    ).all()  # it can fail
+    # it can fail
+    assert not ((x.mean(0) - SCHOOLS.mean * 1.1).abs() <= z * x.std(0) / 50_000**0.5).all()
 
 
 def test_logistic_regression_is_its_model():

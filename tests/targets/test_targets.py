@@ -1,7 +1,8 @@
 """Every closed form of `stanley.targets` against a second way to compute it.
 
 Statistical tolerances: the file makes fewer than 100 comparisons with random draws, each with a
-false-positive rate of 1e-8 (Bonferroni: 1e-6 in all). The seed is 0 throughout; none was tried and dropped.
+false-positive rate of 1e-8 (Bonferroni: 1e-6 in all). The seed is 0 throughout; none was tried and
+dropped.
 """
 
 import math
@@ -61,7 +62,9 @@ def generator():
 
 
 def within_dkw(samples, cdf):
-    """sup |F_n - F| <= sqrt(log(2/rate) / 2n): Dvoretzky, Kiefer, Wolfowitz with Massart's constant."""
+    """sup |F_n - F| <= sqrt(log(2/rate) / 2n): Dvoretzky, Kiefer,
+    Wolfowitz with Massart's constant.
+    """
     F = np.sort(cdf(samples.numpy()))
     n = len(F)
     gap = max((np.arange(1, n + 1) / n - F).max(), (F - np.arange(n) / n).max())
@@ -87,7 +90,9 @@ def test_gradient_is_the_derivative_of_the_potential(target):
 
 @pytest.mark.parametrize("target", ALL.values(), ids=ALL)
 def test_float32_is_float64_of_a_rounded_point(target):
-    """Fewer than 64 roundings, each as if x or a term of U moved by ε: 64 ε (1 + |U| + Σ|x_i ∂_i U|)."""
+    """Fewer than 64 roundings, each as if x or a term of U moved by ε: 64 ε
+    (1 + |U| + Σ|x_i ∂_i U|).
+    """
     x = target.sample(200, generator()).float()
     x64 = x.double().requires_grad_()
     U = target(x64)
@@ -136,13 +141,15 @@ def plane_integrals(target, edges, n=1200):
 def test_log_z_and_moments_of_the_plane(name):
     target = ALL[name]
     R = EDGES.get(name, 0)
-    # skew: U = e^x - x, so e^-U < 1e-16 beyond -38 and 4; banana: x₁ ± 9 s, x₂ up to b (81 - 1) s² + 9
+    # skew: U = e^x - x, so e^-U < 1e-16 beyond -38 and 4; banana: x₁ ± 9 s, x₂ up to b (81 - 1) s²
+    # + 9
     edges = {"skew": ((-38, 4), (-38, 4)), "banana": ((-18, 18), (-12, 90))}.get(
         name, ((-R, R), (-R, R))
     )
     Z, first, second = plane_integrals(target, edges)
-    # A cell is at most 0.35 of the narrowest standard deviation: error e^{-2π²/0.35²}, below rounding. 1e-8
-    # and 1e-7 cover the share outside the boxes times its largest x². The 1/r of the rings is worth 1e-10.
+    # A cell is at most 0.35 of the narrowest standard deviation: error e^{-2π²/0.35²}, below
+    # rounding. 1e-8 and 1e-7 cover the share outside the boxes times its largest x². The 1/r of the
+    # rings is worth 1e-10.
     assert math.log(Z) == pytest.approx(target.log_z, abs=1e-8)
     torch.testing.assert_close(first / Z, target.mean, rtol=0, atol=1e-7)
     torch.testing.assert_close(second / Z, target.second_moment, rtol=1e-7, atol=0)
@@ -203,7 +210,9 @@ def test_log_z_of_the_double_well_against_adaptive_quadrature(barrier, reach):
     "rings", [Rings(), Rings((1.0, 2.5), 0.3, (1.0, 3.0)), Rings((0.0, 0.5), 0.8)]
 )
 def test_log_z_and_moments_of_rings_radially(rings):
-    """Z = 2π ∫ r e^{-U(r)} dr and 2 E x_i² = E r²; r e^{-U} is even and smooth, so midpoints are spectral."""
+    """Z = 2π ∫ r e^{-U(r)} dr and 2 E x_i² = E r²; r e^{-U} is even and smooth,
+    so midpoints are spectral.
+    """
     r = 12 * (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
     w = 2 * math.pi * r * torch.exp(-rings(torch.stack([r.cos() * r, r.sin() * r], 1))) * 12 / 4000
     assert math.log(float(w.sum())) == pytest.approx(rings.log_z, abs=1e-10)
@@ -219,7 +228,8 @@ def test_log_z_of_the_funnel_in_the_coordinates_that_flatten_it():
     x = torch.stack([grid[:, 0], (grid[:, 0] / 2).exp() * grid[:, 1]], 1)
     w = torch.exp(-target(x) + grid[:, 0] / 2) * (60 / 600) * (20 / 600)
     assert math.log(float(w.sum())) == pytest.approx(target.log_z, abs=1e-8)
-    # E x² = E e^v needs v up to 9 + 9σ = 36 > 30: the two-sided tail beyond 30 is Q((30 - 9)/3) = 1e-12
+    # E x² = E e^v needs v up to 9 + 9σ = 36 > 30: the two-sided tail beyond 30 is Q((30 - 9)/3) =
+    # 1e-12
     torch.testing.assert_close((w @ x**2) / w.sum(), target.second_moment, rtol=1e-8, atol=0)
 
 
@@ -265,9 +275,8 @@ def test_samples_have_the_stated_moments(name):
     target = ALL[name]
     x = target.sample(50_000, generator())
     assert within_standard_errors(x, target.mean)
-    if not isinstance(
-        target, StudentT
-    ):  # x² of a Student t with 5 degrees has no usable standard error
+    # x² of a Student t with 5 degrees has no usable standard error
+    if not isinstance(target, StudentT):
         assert within_standard_errors(x**2, target.second_moment)
 
 
@@ -344,9 +353,8 @@ def test_draws_come_from_the_generator_alone(target):
 
 def test_the_quadrature_rejects_a_wrong_normaliser():
     Z, _, second = plane_integrals(Quartic(2), ((-4, 4), (-4, 4)))
-    assert math.log(Z) != pytest.approx(
-        2 * math.log(math.gamma(1 / 4)), abs=1e-8
-    )  # 2Γ(5/4) = Γ(1/4)/2
+    # 2Γ(5/4) = Γ(1/4)/2
+    assert math.log(Z) != pytest.approx(2 * math.log(math.gamma(1 / 4)), abs=1e-8)
     assert float(second[0]) / Z != pytest.approx(1 / 3, rel=1e-3)
     unfolded = Rings((0.3,), 0.3)  # without the term of negative r, mass Φ(-1) = 0.16 is missing
     Z, _, _ = plane_integrals(
@@ -367,9 +375,8 @@ def test_dkw_rejects_a_wrong_sampler():
     gamma = torch._standard_gamma(
         torch.full((n,), 0.25, dtype=torch.float64), generator=generator()
     )
-    assert not within_dkw(
-        gamma**0.5, lambda t: special.gammainc(0.25, t**4)
-    )  # |x|⁴ ~ Gamma, not x²
+    # |x|⁴ ~ Gamma, not x²
+    assert not within_dkw(gamma**0.5, lambda t: special.gammainc(0.25, t**4))
     signs = 2 * torch.randint(2, (n,), generator=generator()) - 1
     well = 1 + torch.randn(n, dtype=torch.float64, generator=generator()) / 8
     assert not within_dkw(well * signs, wells_cdf)  # Laplace's Gaussian 1/√(8b), not the law

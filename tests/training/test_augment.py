@@ -1,4 +1,6 @@
-"""Chain augmentation: each transformation does what its formula says, with the frequencies it says, and no other."""
+"""Chain augmentation: each transformation does what its formula says,
+with the frequencies it says, and no other.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def test_chance_is_the_share_that_is_transformed() -> None:
 
 
 def test_every_shift_is_as_likely_and_exact() -> None:
-    """A whole number of pixels: away from the border it is a roll, at the border the last row or column is repeated."""
+    """A whole number of pixels: away from the border it is a roll,
+    at the border the last row or column is repeated.
+    """
     n, s = 5000, 1
     x = images(1)
     y = Augment(shift=s)(x.expand(n, -1, -1, -1), generator())
@@ -68,7 +72,8 @@ def test_every_shift_is_as_likely_and_exact() -> None:
 
 
 def test_zoom_is_exact_on_ramps() -> None:
-    """Bilinear interpolation keeps α + βv + γu: x'(u, v) is the ramp at centre + a·(u, v), in coordinates of [-1, 1].
+    """Bilinear interpolation keeps α + βv + γu: x'(u, v) is the ramp at centre + a·(u, v), in
+    coordinates of [-1, 1].
 
     Tolerance: some roundings of numbers below 4 in float64.
     """
@@ -107,19 +112,16 @@ def test_colour_is_one_saturation_one_contrast_and_one_brightness_per_image() ->
     brightness = mean_after - mean
     light, colour = grey - mean[:, None, None], x - grey[:, None]
     light_after, colour_after = grey_after - mean_after[:, None, None], y - grey_after[:, None]
-    contrast = (light_after * light).sum((1, 2)) / (light**2).sum(
-        (1, 2)
-    )  # least squares over the pixels
-    both = (colour_after * colour).sum((1, 2, 3)) / (colour**2).sum(
-        (1, 2, 3)
-    )  # contrast times saturation
+    # least squares over the pixels
+    contrast = (light_after * light).sum((1, 2)) / (light**2).sum((1, 2))
+    # contrast times saturation
+    both = (colour_after * colour).sum((1, 2, 3)) / (colour**2).sum((1, 2, 3))
     for factor, centre in ((brightness, 0.0), (contrast, 1.0), (both / contrast, 1.0)):
         assert float((factor - centre).abs().max()) < kappa + 1e-9
         assert close_to(int((factor > centre).sum()), 500, 0.5)
         assert close_to(int(((factor - centre).abs() > kappa / 2).sum()), 500, 0.5)
-    assert (
-        light_after - contrast[:, None, None] * light
-    ).abs().max() < 1e-14  # twenty roundings of numbers below 4
+    # twenty roundings of numbers below 4
+    assert (light_after - contrast[:, None, None] * light).abs().max() < 1e-14
     assert (colour_after - both[:, None, None, None] * colour).abs().max() < 1e-14
 
 
@@ -133,7 +135,9 @@ def test_the_same_generator_gives_the_same_and_another_does_not() -> None:
 def test_training_transforms_what_the_bank_gave_and_not_fresh_noise(
     small: TrainConfig, restarted: float
 ) -> None:
-    """With a sampler that stands still the chains end where they start: the transformed slots, or the noise."""
+    """With a sampler that stands still the chains end where they start: the transformed slots,
+    or the noise.
+    """
     config = replace(
         small,
         network=ConvNet(width=2),

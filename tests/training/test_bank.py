@@ -27,7 +27,9 @@ def test_draw_gives_distinct_slots_and_write_restores_them() -> None:
 
 
 def test_every_slot_is_drawn_equally_often() -> None:
-    """n draws of B in M slots: each slot's count is Binomial(n, B/M). Hoeffding over 10 slots, α = 1e-6 in all."""
+    """n draws of B in M slots: each slot's count is Binomial(n, B/M). Hoeffding over 10 slots,
+    α = 1e-6 in all.
+    """
     g, n = stream(1), 4000
     counts = torch.zeros(10)
     bank = Bank(torch.zeros(10, 2))

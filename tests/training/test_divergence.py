@@ -1,4 +1,6 @@
-"""Detection reads records alone: the good ones before the first that is not, and what is wrong with that one."""
+"""Detection reads records alone: the good ones before the first that is not,
+and what is wrong with that one.
+"""
 
 from __future__ import annotations
 

@@ -93,10 +93,12 @@ def test_the_law_is_that_of_the_step(sampler: AnySampler) -> None:
 def test_value_and_gradient_are_those_of_the_energy_held_fixed_at_a_step_that_is_not(
     sampler: AnySampler,
 ) -> None:
-    """Against central differences of mean E_sg(x_K(θ + ε·v)), with the step taken anew from the same ξ.
+    """Against central differences of mean E_sg(x_K(θ + ε·v)), with the step taken anew from the
+    same ξ.
 
-    Their error is a·ε² + …, so that of the finer is about a third of its distance to the coarser one; taken three
-    times, besides rounding, 1e-16/ε. Negative control: the whole derivative, in which E moves too, is another number.
+    Their error is a·ε² + …, so that of the finer is about a third of its distance to the coarser
+    one; taken three times, besides rounding, 1e-16/ε. Negative control: the whole derivative, in
+    which E moves too, is another number.
     """
     energy, x0 = energy_and_starts()
     last, fixed = one_step(sampler, energy, x0), energy_and_starts()[0]
@@ -153,7 +155,9 @@ def test_closed_form() -> None:
 
 
 def test_training_adds_the_term_to_the_loss(small: TrainConfig) -> None:
-    """∇_θ L with the weight minus ∇_θ L without it is weight·∇_θ of the term: float64, some roundings."""
+    """∇_θ L with the weight minus ∇_θ L without it is weight·∇_θ of the term: float64,
+    some roundings.
+    """
     config = replace(small, sampler=Langevin(0.02), adapt=None, kl_weight=0.3, temperature=T)
     rows = torch.randn((64, 2), generator=generator(4), dtype=torch.float64)
     data = Dataset(rows, rows)
@@ -177,9 +181,8 @@ def test_training_adds_the_term_to_the_loss(small: TrainConfig) -> None:
         assert plain is not None
         expected = torch.zeros_like(plain) if slope is None else 0.3 * slope
         assert (ours - plain - expected).abs().max() < 1e-12
-    assert (
-        max(float(s.abs().max()) for s in slopes if s is not None) > 1e-6
-    )  # negative control: there is something
+    # negative control: there is something
+    assert max(float(s.abs().max()) for s in slopes if s is not None) > 1e-6
 
 
 def test_before_is_the_state_before_the_last_step() -> None:

@@ -1,4 +1,6 @@
-"""Training as a whole: resumed equals unbroken, divergence is seen, a changed configuration is refused."""
+"""Training as a whole: resumed equals unbroken, divergence is seen,
+a changed configuration is refused.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_resumed_equals_unbroken(
 
 
 def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Path) -> None:
-    """Weights and moments of convolutions lie channels-last, those in files do not; another order of sums would tell"""
+    """Weights and moments of convolutions lie channels-last, those in files do not;
+    another order of sums would tell
+    """
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
@@ -248,7 +252,9 @@ def test_two_processes_cannot_share_a_run(small: TrainConfig, tmp_path: Path) ->
 
 class TestDivergence:
     def diverging(self, small: TrainConfig) -> TrainConfig:
-        """Langevin with a step far beyond the stability limit of a quartic-free but steep energy, and a huge rate."""
+        """Langevin with a step far beyond the stability limit of a quartic-free but steep energy,
+        and a huge rate.
+        """
         return replace(
             small,
             sampler=Langevin(4.0),
@@ -330,7 +336,9 @@ class TestResumeWithAnotherConfiguration:
     def test_data_that_moved_after_the_last_step_are_found(
         self, small: TrainConfig, tmp_path: Path
     ) -> None:
-        """The last checkpoint knows the old place; the run that was told of the new one goes by that."""
+        """The last checkpoint knows the old place; the run that was told of the new one goes by
+        that.
+        """
         np.save(tmp_path / "old.npy", np.random.default_rng(0).normal(size=(100, 2)))
         train(replace(small, data=Array(path=str(tmp_path / "old.npy"))), tmp_path / "run")
         moved = (tmp_path / "old.npy").rename(tmp_path / "new.npy")
@@ -374,7 +382,9 @@ class TestBrokenCheckpoints:
     def test_a_damaged_header_is_told_like_damaged_weights(
         self, small: TrainConfig, tmp_path: Path
     ) -> None:
-        """Every byte of the metadata in turn: one line that names the file, whatever JSON makes of it."""
+        """Every byte of the metadata in turn: one line that names the file,
+        whatever JSON makes of it.
+        """
         run = train(replace(small, steps=1), tmp_path / "run")
         path = checkpoint.saved(run.checkpoints)[-1]
         whole = path.read_bytes()
@@ -470,7 +480,9 @@ class Token:
 
 
 def test_no_graph_outlives_its_chain_step() -> None:
-    """Memory that does not grow with K: whenever the potential is called, the graph of at most the last call lives."""
+    """Memory that does not grow with K: whenever the potential is called,
+    the graph of at most the last call lives.
+    """
     tokens: list[weakref.ref[object]] = []
     energy = build_energy(MLP(width=8), (2,), seed=0)
 
@@ -486,7 +498,9 @@ def test_no_graph_outlives_its_chain_step() -> None:
 
 
 def test_bank_start_needs_no_more_than_the_bank(small: TrainConfig, tmp_path: Path) -> None:
-    """With restarts off, every chain position of the bank after training came from a chain or is still its first."""
+    """With restarts off, every chain position of the bank after training came from a chain or is
+    still its first.
+    """
     config = replace(small, restart=0.0, steps=1, bank_size=64, batch=32)
     run = train(config, tmp_path / "run")
     first = checkpoint.load(checkpoint.saved(run.checkpoints)[0]).tensors["bank.positions"]

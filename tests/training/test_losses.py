@@ -9,7 +9,9 @@ from tests.seeds import stream
 
 
 class LinearFamily(torch.nn.Module):
-    """E_θ(x) = θ·(x, |x|²/2): an exponential family, so ∇_θ mean E = the mean sufficient statistics."""
+    """E_θ(x) = θ·(x, |x|²/2): an exponential family, so ∇_θ mean E = the mean sufficient
+    statistics.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +31,9 @@ def points(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_gradient_is_data_minus_model() -> None:
-    """∇_θ L = E_data[t(x)] - E_model[t(z)] for E_θ = θ·t; float64, so only rounding (1e-12) is left."""
+    """∇_θ L = E_data[t(x)] - E_model[t(z)] for E_θ = θ·t; float64, so only rounding
+    (1e-12) is left.
+    """
     energy, (x, z) = LinearFamily(), points(0)
     contrastive_loss(energy(x), energy(z)).backward()
     expected = statistics(x).mean(0) - statistics(z).mean(0)
@@ -37,9 +41,11 @@ def test_gradient_is_data_minus_model() -> None:
 
 
 def test_gradient_is_minus_the_log_likelihood_gradient() -> None:
-    """For N(m, I/b), log p = -E - log Z with log Z = |a|²/(2b) - log b + const, a = θ_{1,2}, b = θ_3.
+    """For N(m, I/b), log p = -E - log Z with log Z = |a|²/(2b) - log b + const, a = θ_{1,2}, b =
+    θ_3.
 
-    With z replaced by exact moments, ∇L must equal -∇ mean log p, with ∇ log Z = -E_model[t] by autograd.
+    With z replaced by exact moments, ∇L must equal -∇ mean log p, with ∇ log Z = -E_model[t] by
+    autograd.
     """
     energy, (x, _) = LinearFamily(), points(1)
     a, b = energy.theta[:2], energy.theta[2]
@@ -54,7 +60,9 @@ def test_gradient_is_minus_the_log_likelihood_gradient() -> None:
 
 
 def test_flipped_sign_is_rejected() -> None:
-    """Negative control: the draft's (3)-(4), with data and model exchanged, is not this gradient."""
+    """Negative control: the draft's (3)-(4), with data and model exchanged,
+    is not this gradient.
+    """
     energy, (x, z) = LinearFamily(), points(2)
     contrastive_loss(energy(z), energy(x)).backward()
     expected = statistics(x).mean(0) - statistics(z).mean(0)

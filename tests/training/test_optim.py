@@ -13,9 +13,8 @@ def test_schedule_corners() -> None:
     assert schedule(0, 100, warmup=10, decay=0.4) == 0.1
     assert schedule(9, 100, warmup=10, decay=0.4) == 1.0
     assert schedule(60, 100, warmup=10, decay=0.4) == 1.0
-    assert schedule(80, 100, warmup=10, decay=0.4) == pytest.approx(
-        0.5, abs=1e-12
-    )  # half-way down a cosine
+    # half-way down a cosine
+    assert schedule(80, 100, warmup=10, decay=0.4) == pytest.approx(0.5, abs=1e-12)
     assert schedule(99, 100, warmup=0, decay=0.4) < 0.002
     assert all(schedule(t, 100, warmup=0, decay=0.0) == 1.0 for t in range(100))
 

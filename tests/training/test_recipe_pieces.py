@@ -85,7 +85,9 @@ def test_each_piece_makes_it_another_run(
 def test_chains_grow_to_their_final_length(
     digits: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K_t of the formula, in the chains that are run and in the number of steps that samples take by default."""
+    """K_t of the formula, in the chains that are run and in the number of steps that samples take
+    by default.
+    """
     real, taken = iteration.run_chains, []
     monkeypatch.setattr(
         iteration, "run_chains", lambda *a, **k: (taken.append(a[3]), real(*a, **k))[1]

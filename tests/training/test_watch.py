@@ -17,7 +17,8 @@ from stanley.training.watch import FEWEST, PAST, RECENT, SWINGS, Watch
 from tests.conftest import replace
 from tests.seeds import RNG
 
-#: `stanley train rings --seed 202` with Adam at 2e-3, steps 1,300 to 1,859: it begins to swing at about 1,790.
+#: `stanley train rings --seed 202` with Adam at 2e-3, steps 1,300 to 1,859: it begins to swing at
+#: about 1,790.
 COLLAPSE = Path(__file__).parent / "rings_seed_202.csv"
 BEGINS = 1790
 
@@ -53,9 +54,10 @@ def test_the_same_run_before_its_collapse_is_healthy() -> None:
 
 
 def test_healthy_runs_raise_no_alarm() -> None:
-    """An alarm needs three swings in 20 records. One swing of these needs |ξ| > 8·0.674 and, independent of it, a
-    log-gradient above log 4 / 0.4: P < 1e-7 · 3e-4 a record, so three in 10,000 records have P < 1e-20; medians over
-    200 and more records are within 20 % of the true ones with a failure rate below 1e-3, and then P < 1e-14."""
+    """An alarm needs three swings in 20 records. One swing of these needs |ξ| > 8·0.674 and,
+    independent of it, a log-gradient above log 4 / 0.4: P < 1e-7 · 3e-4 a record, so three in
+    10,000 records have P < 1e-20; medians over 200 and more records are within 20 % of the true
+    ones with a failure rate below 1e-3, and then P < 1e-14."""
     assert not alarms(Watch(), records(*healthy(10_000)))
 
 
@@ -125,7 +127,9 @@ def alarm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_may_goes_back_to_a_checkpoint_from_before(
     small: TrainConfig, tmp_path: Path, alarm: None
 ) -> None:
-    """Checkpoints at 6 and 12: the one of 12 is closer to step 15 than swings may be old, as is that of 6."""
+    """Checkpoints at 6 and 12: the one of 12 is closer to step 15 than swings may be old,
+    as is that of 6.
+    """
     config = replace(small, on_divergence="rollback", save_every=6, keep=5)
     with pytest.warns(UserWarning, match="collapsed at step 15.*goes back to step 0"):
         run = train(config, tmp_path / "run")

@@ -40,7 +40,8 @@ def test_the_string_passes_the_saddle():
     path = string(bent, LEFT, RIGHT, 9, steps, h)
     assert path.straight_barrier == pytest.approx(A + K * C**2 / 2, abs=1e-12)
     assert path.moved < 1e-6
-    # the polygon cuts the corner at the middle: its neighbours pull it back by O(1/P²) of the path's curvature
+    # the polygon cuts the corner at the middle: its neighbours pull it back by O(1/P²) of the
+    # path's curvature
     assert path.barrier == pytest.approx(A, abs=0.02)
     assert path.points[4].tolist() == pytest.approx([0.0, C], abs=0.1)
     assert path.barrier < path.straight_barrier
@@ -169,6 +170,5 @@ def test_denoising_by_steps_that_must_diverge_is_refused(kind):
     with pytest.raises(StanleyError, match=r"unstable from 4σ² = 0.16 on; use a step size of 0.04"):
         denoise(kind(0.161), flat, y, 0.2, y, 3, generator=g)
     assert denoise(kind(0.159), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()
-    assert (
-        denoise(MALA(0.161), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()
-    )  # a test refuses what is bad
+    # a test refuses what is bad
+    assert denoise(MALA(0.161), flat, y, 0.2, y, 3, generator=g).draws.isfinite().all()

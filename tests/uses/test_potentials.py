@@ -1,4 +1,6 @@
-"""Clamped, Noisy and Composed on Gaussians: the conditional, the posterior and the product in closed form."""
+"""Clamped, Noisy and Composed on Gaussians: the conditional,
+the posterior and the product in closed form.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def target() -> Gaussian:
 
 
 def conditional(target: Gaussian, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, m) and covariance of x_u | x_k, by the covariance's blocks: Σ_uk Σ_kk⁻¹, not by the precision."""
+    """Mean (B, m) and covariance of x_u | x_k, by the covariance's blocks: Σ_uk Σ_kk⁻¹,
+    not by the precision.
+    """
     s, mu, k = target.covariance, target.mean, ~MASK
     gain = s[MASK][:, k] @ torch.linalg.inv(s[k][:, k])
     return mu[MASK] + (known[:, k] - mu[k]) @ gain.T, s[MASK][:, MASK] - gain @ s[k][:, MASK]
@@ -70,9 +74,11 @@ def agrees(x: Tensor, mean: Tensor, covariance: Tensor) -> bool:
 
 
 def another(mean_of: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """x (1, D) moved along the direction to which an affine mean answers most, until the mean has moved by 1.
+    """x (1, D) moved along the direction to which an affine mean answers most, until the mean has
+    moved by 1.
 
-    A coordinate of it has then moved by 1/√D at least: 28 standard errors of N draws, as no variance here exceeds 1.
+    A coordinate of it has then moved by 1/√D at least: 28 standard errors of N draws, as no
+    variance here exceeds 1.
     """
     slopes = mean_of(torch.eye(D, dtype=torch.float64)) - mean_of(
         torch.zeros(1, D, dtype=torch.float64)
@@ -132,7 +138,9 @@ def test_inpainting_leaves_the_conditional_invariant(target, sampler):
 
 
 def test_inpainting_forgets_its_start(target):
-    """From far away, by 400 adapted steps on each of two images: mean and covariance are those of each image."""
+    """From far away, by 400 adapted steps on each of two images:
+    mean and covariance are those of each image.
+    """
     from stanley.samplers import adapt
 
     known = torch.randn(1, D, dtype=torch.float64)
@@ -143,19 +151,19 @@ def test_inpainting_forgets_its_start(target):
     z0 = mean.repeat_interleave(N, 0) + 3 * torch.randn(2 * N, 3, dtype=torch.float64)
     sampler, z = adapt(MALA(0.1), clamped, z0, 300, generator=g)
     slowest = float(torch.linalg.eigvalsh(covariance).max())
-    steps = (
-        int(min(2000, 40 * slowest / sampler.step_size)) + 20
-    )  # contraction h/2λ a step: e⁻²⁰ at least, or 2,000
+    # contraction h/2λ a step: e⁻²⁰ at least, or 2,000
+    steps = int(min(2000, 40 * slowest / sampler.step_size)) + 20
     out = inpaint(sampler, target, known, MASK, clamped.put(z), steps, generator=g)
     for k in range(2):
         assert agrees(out.draws[k][:, MASK], mean[k], covariance)
-    assert not agrees(
-        out.draws[0][:, MASK], mean[1], covariance
-    )  # the images' rows are not exchanged
+    # the images' rows are not exchanged
+    assert not agrees(out.draws[0][:, MASK], mean[1], covariance)
 
 
 def test_the_wrong_conditional_is_seen(target):
-    """Negative control: the marginal of the unknown, which forgets what is known, fails the same check."""
+    """Negative control: the marginal of the unknown, which forgets what is known,
+    fails the same check.
+    """
     mean, covariance = conditional(
         target, another(lambda x: conditional(target, x)[0], target.mean[None])
     )
@@ -225,7 +233,9 @@ def test_masks_and_rows_that_do_not_fit():
     "sampler", [MALA(0.05), ReplicaExchange(MALA(0.05)), RandomWalk(0.05)], ids=lambda s: s.kind
 )
 def test_chunks_are_the_whole(images, sampler):
-    """Also where each image is known to some of the chains only, and a chunk holds chains of two images."""
+    """Also where each image is known to some of the chains only,
+    and a chunk holds chains of two images.
+    """
     known, x0 = torch.randn(images, 3, 4, 4), torch.randn(6, 3, 4, 4)
     runs = [
         inpaint(sampler, u, known, IMAGE_MASK, x0, 5, generator=stream()).draws
@@ -315,9 +325,8 @@ def test_composed_is_the_product(target):
     g = fresh()
     out = run_chains(MALA(0.05), Composed((target, other), w), x0, 10, generator=g)
     assert agrees(out.x, mu, torch.linalg.inv(p))
-    assert not agrees(
-        target.sample(N, g).double(), mu, torch.linalg.inv(p)
-    )  # negative control: one part alone
+    # negative control: one part alone
+    assert not agrees(target.sample(N, g).double(), mu, torch.linalg.inv(p))
     assert Composed((target, other)).weights == (1.0, 1.0)
 
 

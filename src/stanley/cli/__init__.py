@@ -1,4 +1,6 @@
-"""The command line. Nothing here imports torch before a command runs, so that --help answers at once."""
+"""The command line. Nothing here imports torch before a command runs,
+so that --help answers at once.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     open_streams()
     warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a console or pipe that lacks γ or ‖ shows ? in its place
+        # a console or pipe that lacks γ or ‖ shows ? in its place
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -149,12 +150,15 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def require_one_process(words: Sequence[str]) -> None:
-    """torchrun is for train; any other command would do the same work once per process, into the same files."""
+    """torchrun is for train; any other command would do the same work once per process,
+    into the same files.
+    """
     command = words[0] if words else "--help"
     alone = command == "train" or command.startswith("-") or this_process().size == 1
     require(
         alone,
-        f"{command} runs in one process, torchrun started {this_process().size}; leave torchrun out",
+        f"{command} runs in one process, torchrun started {this_process().size}; leave"
+        " torchrun out",
     )
 
 
@@ -164,8 +168,8 @@ def tell(message: str) -> None:
 
 
 def stop(message: str) -> None:
-    """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several meet the same
-    error the first one speaks, and another only if that is not the end of it."""
+    """One line and exit code 2. torchrun ends all processes as soon as one has ended: where several
+    meet the same error the first one speaks, and another only if that is not the end of it."""
     if this_process().rank > 0:
         time.sleep(PATIENCE)
     say(f"error: {message}")

@@ -1,4 +1,6 @@
-"""From a recipe, a file and flags to one checked configuration: flags win over the file, the file over the recipe."""
+"""From a recipe, a file and flags to one checked configuration: flags win over the file,
+the file over the recipe.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,15 @@ def require_labels(data: dict[str, Any]) -> None:
     plain = {spec.kind for spec in get_args(AnyData)} - {*labelled}
     require(
         data.get("kind") not in plain,
-        f"data.label is {data['label']!r}, and {data['kind']} data have no labels; those with labels: "
-        f"{', '.join(labelled)}; leave it out, or train a recipe on one of these",
+        f"data.label is {data['label']!r}, and {data['kind']} data have no labels; those with"
+        f" labels: {', '.join(labelled)}; leave it out, or train a recipe on one of these",
     )
 
 
 def leave_out_acceptance(config: dict[str, Any]) -> None:
-    """A recipe for an adjusted sampler, asked for with one that never rejects, does without what acceptance drives."""
+    """A recipe for an adjusted sampler, asked for with one that never rejects,
+    does without what acceptance drives.
+    """
     try:
         sampler = from_dict(AnySampler, config["sampler"])  # type: ignore[arg-type]  # a union is a type to pydantic
     except StanleyError:  # left for the whole configuration to say, with nothing in its way

@@ -20,7 +20,8 @@ from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.recipes import recipe
 
-#: Step sizes tuned in the same way for each sampler: see benchmarks/demo_step_sizes.py and docs/results.md.
+#: Step sizes tuned in the same way for each sampler: see benchmarks/demo_step_sizes.py and
+#: docs/results.md.
 SAMPLERS: dict[str, Langevin | Stanley | Adjusted] = {
     "Langevin": Langevin(step_size=0.02),
     "STANLEY": Stanley(step_size=0.04, threshold=1.0),
@@ -32,7 +33,9 @@ FRESH_STEPS = 500
 
 
 def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -> TrainConfig:
-    """The rings recipe on a smaller budget: the same for every sampler, the chains' own step size kept fixed."""
+    """The rings recipe on a smaller budget: the same for every sampler,
+    the chains' own step size kept fixed.
+    """
     return replace(
         recipe("rings"),
         sampler=sampler,
@@ -45,7 +48,9 @@ def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -
 
 
 def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, Any]:
-    """Train rings once per sampler from the same seed and budget of gradient evaluations; table and figure in `out`."""
+    """Train rings once per sampler from the same seed and budget of gradient evaluations;
+    table and figure in `out`.
+    """
     configs = {name: demo_config(sampler, seed, steps) for name, sampler in SAMPLERS.items()}
     folders = {name: out / name.lower().replace(", ", "-").replace(" ", "-") for name in SAMPLERS}
     record = out / "demo.json"
@@ -96,8 +101,10 @@ def table_lines(table: dict[str, Any]) -> list[str]:
     """The table a person reads, best first; a failure is a row like any other."""
     rows, figure = table["rows"], table["figure"]
     lines = [
-        f"rings, seed {rows[0]['seed']}, {rows[0]['gradients']:,} gradient evaluations each; "
-        "exact KL by quadrature; fresh chains from noise",
+        (
+            f"rings, seed {rows[0]['seed']}, {rows[0]['gradients']:,} gradient evaluations each; "
+            "exact KL by quadrature; fresh chains from noise"
+        ),
         f"{'sampler':<30}{'step size':>10}{'KL(data‖model)':>16}{'TV':>8}{'MMD² fresh':>13}",
     ]
     for row in sorted(rows, key=lambda r: (r["kl"] is None, r["kl"])):
@@ -112,6 +119,7 @@ def table_lines(table: dict[str, Any]) -> list[str]:
     )
     if best:
         lines.append(
-            f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see docs/results.md."
+            f"Best on this seed and budget: {best['sampler']}. One seed decides nothing: see"
+            " docs/results.md."
         )
     return [*lines, *([f"figure: {figure}"] if figure else [])]

@@ -35,7 +35,8 @@ def train(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Train a small residual classifier and write its folded weights in float16, with the test accuracy it has.
+    """Train a small residual classifier and write its folded weights in float16, with the test
+    accuracy it has.
 
     The same seed, device and number of threads give the same weights.
     """
@@ -62,7 +63,10 @@ def train(
         meta | {"file": str(out)},
         json_,
         [
-            f"{meta['test_accuracy']:.2%} of {meta['n_test']:,} test images right, {meta['n_train']:,} trained on",
+            (
+                f"{meta['test_accuracy']:.2%} of {meta['n_test']:,} test images right,"
+                f" {meta['n_train']:,} trained on"
+            ),
             f"wrote {out}, {out.stat().st_size / 1e6:.2f} MB",
         ],
     )

@@ -1,7 +1,8 @@
-"""All fields of a training configuration with their defaults and a line each, as `stanley train --help` ends.
+"""All fields of a training configuration with their defaults and a line each, as `stanley train
+--help` ends.
 
-Everything is read from the source of the classes, where a comment stands beside each field, so that nothing here can
-be out of date; and without importing them, so that no --help waits for torch.
+Everything is read from the source of the classes, where a comment stands beside each field, so that
+nothing here can be out of date; and without importing them, so that no --help waits for torch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ COLUMN = 36  # where what a field means begins
 
 
 class FieldHelp(NamedTuple):
-    """A field as its class states it; an empty `default` is none, so that the field must be given."""
+    """A field as its class states it; an empty `default` is none,
+    so that the field must be given.
+    """
 
     name: str
     default: str
@@ -77,7 +80,9 @@ def default_of(node: ast.AnnAssign) -> str:
 
 
 def kinds_of(module: str, union: str) -> Iterator[tuple[str, str, str]]:
-    """Kind, module and class of each member of a union, followed into the modules that it is imported from."""
+    """Kind, module and class of each member of a union, followed into the modules that it is
+    imported from.
+    """
     tree = parsed(module)
     imported = {
         alias.name: f"{(node.module or '').removeprefix('stanley.').replace('.', '/')}.py"

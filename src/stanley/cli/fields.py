@@ -37,10 +37,11 @@ def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
 def override(config: dict[str, Any], path: str, value: Any) -> None:
     """Set `a.b.c` in place.
 
-    Naming another `kind` of a part starts that part anew, but for a step size or learning rate, which carry over;
-    not between a variance and a time step, which are not the same number.
-    A field that a sampler made of another does not have is the other's: sampler.step_size works for all samplers.
-    A word given for a part that has a kind names its kind, and a kind `adjusted-x` is x in `adjusted`.
+    Naming another `kind` of a part starts that part anew, but for a step size or learning rate,
+    which carry over; not between a variance and a time step, which are not the same number.
+    A field that a sampler made of another does not have is the other's: sampler.step_size works for
+    all samplers. A word given for a part that has a kind names its kind, and a kind `adjusted-x` is
+    x in `adjusted`.
     """
     *parents, last = path.split(".")
     at = config
@@ -92,7 +93,9 @@ def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def apply(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Override every `a.b.c` of `changes`: kinds first, from the outside in, because a new kind starts a part anew."""
+    """Override every `a.b.c` of `changes`: kinds first, from the outside in,
+    because a new kind starts a part anew.
+    """
     parts = [name for name, part in config.items() if "kind" in as_dict(part)]
     names_kind = {
         p for p in changes if p.split(".")[-1] in ("kind", *WRAPPED.values()) or p in parts

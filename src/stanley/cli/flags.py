@@ -87,7 +87,10 @@ Pretrained = Annotated[
 Target = Annotated[
     str | None,
     Parameter(
-        help="Density to use in place of RUN: a name that stanley targets lists, module:function, or file.py:function."
+        help=(
+            "Density to use in place of RUN: a name that stanley targets lists, module:function, or"
+            " file.py:function."
+        )
     ),
 ]
 WarmUp = Annotated[
@@ -106,7 +109,9 @@ Shape = Annotated[
 StartStd = Annotated[
     Real | None,
     Parameter(
-        help="Standard deviation of the normal law that chains on a density start from. [default: 1]"
+        help=(
+            "Standard deviation of the normal law that chains on a density start from. [default: 1]"
+        )
     ),
 ]
 DTypeFlag = Annotated[
@@ -129,7 +134,10 @@ Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 Out = Annotated[
     Path | None,
     Parameter(
-        help="Folder to write to. [default: inside RUN, or inpainted/NAME, denoised/NAME, interpolated/NAME]"
+        help=(
+            "Folder to write to. [default: inside RUN, or inpainted/NAME, denoised/NAME,"
+            " interpolated/NAME]"
+        )
     ),
 ]
 Resize = Annotated[

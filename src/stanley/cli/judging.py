@@ -17,7 +17,9 @@ def evaluate(
     num: Annotated[
         Whole | None,
         Parameter(
-            help="Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"
+            help=(
+                "Samples from noise and from the bank, each. [default: 2,000 vectors or 256 images]"
+            )
         ),
     ] = None,
     steps: Annotated[
@@ -30,14 +32,20 @@ def evaluate(
         Parameter(
             negative="",
             show_default=False,
-            help="Features to compare images in, separated by commas: pixels, pixels-8x8, cifar, mnist, inception, "
-            "inception:PATH. [default: pixels, or pixels-8x8 for images wider than 8]",
+            help=(
+                "Features to compare images in, separated by commas: pixels, pixels-8x8, cifar,"
+                " mnist, inception, "
+                "inception:PATH. [default: pixels, or pixels-8x8 for images wider than 8]"
+            ),
         ),
     ] = None,
     against: Annotated[
         Literal["held-out", "train"],
         Parameter(
-            help="Data that the samples are compared with in the features. A published FID uses train."
+            help=(
+                "Data that the samples are compared with in the features. A published FID uses"
+                " train."
+            )
         ),
     ] = "held-out",
     kid: Annotated[
@@ -61,12 +69,15 @@ def evaluate(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Judge a run by its energies and samples, in two dimensions by its exact KL, and write RUN/scores.json.
+    """Judge a run by its energies and samples, in two dimensions by its exact KL, and write
+    RUN/scores.json.
 
-    Fréchet and kernel distances carry the name of their features; only --features inception, with the published
-    weights, gives a FID and a KID. docs/metrics.md says what each number is, and how it errs at small n.
+    Fréchet and kernel distances carry the name of their features; only --features inception, with
+    the published weights, gives a FID and a KID. docs/metrics.md says what each number is, and how
+    it errs at small n.
 
-    Scores of another request (step, n, seed, features, …) that are in scores.json are kept as scores-former.json.
+    Scores of another request (step, n, seed, features, …) that are in scores.json are kept as
+    scores-former.json.
     """
     from stanley.judging.evaluate import evaluate as judge
 
@@ -92,7 +103,9 @@ def evaluate(
 
 
 def plot(run: Run, *, json_: Json = False) -> None:
-    """Draw a run: learning curves, and after stanley evaluate its samples, densities, energies and chains."""
+    """Draw a run: learning curves, and after stanley evaluate its samples, densities,
+    energies and chains.
+    """
     from stanley.plots.run import plot_run
     from stanley.runs.directory import RunDirectory
 
@@ -111,11 +124,13 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     ]
     if scores.get("kl") is not None:
         lines.append(
-            f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}   (exact)"
+            f"KL(data‖model)  {scores['kl']:.4f} nats   total variation {scores['tv']:.4f}  "
+            " (exact)"
         )
     if scores.get("nll_held_out"):
         lines.append(
-            f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n {scores['nll_held_out']['n']}"
+            f"held-out NLL    {scores['nll_held_out']['value']:.4f} nats   n"
+            f" {scores['nll_held_out']['n']}"
         )
     if "not_settled" in scores:
         lines.append(f"no exact density: {scores['not_settled']}")
@@ -125,7 +140,8 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
             parts.append(f"{chains['nonfinite']} not finite")
         if "mmd2" in scores[name]:
             parts.append(
-                f"MMD² {scores[name]['mmd2']['value']:.2e} (p {scores[name]['mmd2']['p_value']:.3f})"
+                f"MMD² {scores[name]['mmd2']['value']:.2e} (p"
+                f" {scores[name]['mmd2']['p_value']:.3f})"
             )
         if "modes" in scores[name]:
             parts.append(f"modes hit {scores[name]['modes']['hit_share']:.0%}")
@@ -133,7 +149,8 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     for name, energy in scores["energy"].items():
         if energy["mean"] is not None:
             lines.append(
-                f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n {energy['n']}"
+                f"energy of {name:<9} {energy['mean']:.4g} ± {energy['sd']:.3g} (sd)   n"
+                f" {energy['n']}"
             )
     return lines
 
@@ -146,7 +163,8 @@ def feature_lines(scores: dict[str, Any]) -> list[str]:
         n = f"n {s.get('n1', s.get('num_samples', s.get('n')))}" if isinstance(s, dict) else ""
         match kind:
             case "fd" | "fid":
-                numbers = f"{s['value']:.4g}{'' if s.get('rank_deficient') is not True else '  (mostly bias: n <= k)'}"
+                biased = s.get("rank_deficient") is True
+                numbers = f"{s['value']:.4g}{'  (mostly bias: n <= k)' if biased else ''}"
                 n += f" against {s['n2']} {s['against']}"
             case "kd" | "kid":
                 numbers = f"{s['value']:.4g} ± {s['standard_error']:.2g}"

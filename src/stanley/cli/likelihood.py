@@ -33,11 +33,12 @@ def likelihood(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Bracket log Z by annealed importance sampling, and judge held-out data in bits per dimension (vectors: nats).
+    """Bracket log Z by annealed importance sampling, and judge held-out data in bits per dimension
+    (vectors: nats).
 
-    The estimate from a Gaussian forward is too low, the one from samples of the model in reverse is too high, and the
-    distance between them says how far to trust them. The result is written to RUN/likelihood.json; that of another
-    request which is there is kept as likelihood-former.json.
+    The estimate from a Gaussian forward is too low, the one from samples of the model in reverse is
+    too high, and the distance between them says how far to trust them. The result is written to
+    RUN/likelihood.json; that of another request which is there is kept as likelihood-former.json.
     """
     from stanley.judging.likelihood import held_out_likelihood
 
@@ -57,10 +58,13 @@ def likelihood(
     low, high = sorted((held["lower"], held["upper"]))
     lines = [
         found["log_z"]["verdict"],
-        f"held-out data   {low:.4f} to {high:.4f} {held['unit']}   n {held['n']}, "
-        f"standard error {held['standard_error']:.2g}",
+        (
+            f"held-out data   {low:.4f} to {high:.4f} {held['unit']}   n {held['n']}, "
+            f"standard error {held['standard_error']:.2g}"
+        ),
         *(
-            f"{name:<8} ESS {one['ess']:.1f} of {one['n']}   least acceptance of a level {one['acceptance']:.2f}"
+            f"{name:<8} ESS {one['ess']:.1f} of {one['n']}   least acceptance of a level"
+            f" {one['acceptance']:.2f}"
             for name, one in (("forward", forward), ("reverse", reverse))
         ),
         f"wrote {run / 'likelihood.json'}",

@@ -23,8 +23,9 @@ def pack(
 ) -> None:
     """Make a small folder of a run, which sample and diagnose take like the run itself.
 
-    It holds the averaged weights (in float16 where that is measured to change next to nothing), a few chains and the
-    step size, but no optimiser and no paths. Run stanley evaluate first: its numbers go into the card.
+    It holds the averaged weights (in float16 where that is measured to change next to nothing), a
+    few chains and the step size, but no optimiser and no paths. Run stanley evaluate first: its
+    numbers go into the card.
     """
     from stanley.models.packed import MODEL, read_packed
     from stanley.models.packing import pack as pack_run
@@ -33,8 +34,10 @@ def pack(
     meta = read_packed(folder).meta
     stored, size = meta["weights"], (folder / MODEL).stat().st_size
     lines = [
-        f"{stored['stored']} weights: ∇E changed by {stored['gradient']:.2g} of its norm, U by "
-        f"{stored['potential']:.2g} (sd), n {stored['n']}",
+        (
+            f"{stored['stored']} weights: ∇E changed by {stored['gradient']:.2g} of its norm, U by "
+            f"{stored['potential']:.2g} (sd), n {stored['n']}"
+        ),
         *(
             []
             if meta["scores"]
@@ -54,7 +57,9 @@ def push(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Upload a packed model and its card to the Hugging Face Hub (pip install 'stanley[hub]', hf auth login)."""
+    """Upload a packed model and its card to the Hugging Face Hub (pip install 'stanley[hub]',
+    hf auth login).
+    """
     from stanley.models.hub import push as push_folder
 
     address = push_folder(folder, repo, private=private)
@@ -70,7 +75,9 @@ def pull(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Download a packed model from the Hugging Face Hub and check it before it is written. It holds no code."""
+    """Download a packed model from the Hugging Face Hub and check it before it is written.
+    It holds no code.
+    """
     from stanley.models.hub import pull as pull_folder
 
     folder = pull_folder(repo, out, revision=revision)
@@ -85,20 +92,28 @@ def export(
     out: Annotated[
         Path,
         Parameter(
-            help="File to write: NAME.pt2 (torch.export), or NAME.onnx, which needs pip install 'stanley[onnx]'."
+            help=(
+                "File to write: NAME.pt2 (torch.export), or NAME.onnx, which needs pip install"
+                " 'stanley[onnx]'."
+            )
         ),
     ],
     weights: WhichWeights = "average",
     json_: Json = False,
 ) -> None:
-    """Write the energy, points in and E out, as a graph for other programs, and compare it with the network.
+    """Write the energy, points in and E out, as a graph for other programs, and compare it with the
+    network.
 
-    Another energy (of another run, step or kind of weights) that is in the file is kept as NAME-former.
+    Another energy (of another run, step or kind of weights) that is in the file is kept as
+    NAME-former.
     """
     from stanley.models.export import export_energy
     from stanley.models.trained import load
 
     made = export_energy(load(run, weights=weights, device="cpu"), out)
-    compared = f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2 and 5"
+    compared = (
+        f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2"
+        " and 5"
+    )
     value = vars(made) | {"path": str(made.path)}
     show(value, json_, [f"checked with {made.checked_with}: {compared}", f"wrote {made.path}"])

@@ -1,4 +1,6 @@
-"""Names that answers get: where they go, and a folder's or file's name made of anything that was asked for."""
+"""Names that answers get: where they go, and a folder's or file's name made of anything that was
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def file_name(name: str) -> str:
 
 
 def answer_files(folder: Path, name: str) -> list[Path]:
-    """The files of an answer of this name that are there, but for its record: arrays, pictures, tables."""
+    """The files of an answer of this name that are there, but for its record: arrays, pictures,
+    tables.
+    """
     parts = re.compile(
         re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE
     )

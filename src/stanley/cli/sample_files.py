@@ -23,9 +23,9 @@ GRID = 200  # cells a side of a density in a picture
 def write_samples(
     x: Tensor, folder: Path, name: str, *, density: Energy | None = None
 ) -> list[Path]:
-    """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or 3, or points in the
-    plane, over the `density` exp(-U) where one is given; the picture leaves out what lies beyond 1.1 times the
-    farthest of 99.5 % of the points."""
+    """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or
+    3, or points in the plane, over the `density` exp(-U) where one is given; the picture leaves out
+    what lies beyond 1.1 times the farthest of 99.5 % of the points."""
     files = [write_array(x, folder, name)]
     finite = x[finite_chains(x)].cpu()
     event = tuple(x.shape[1:])
@@ -51,8 +51,9 @@ def write_film(
     chains: int = 6,
     columns: int = 8,
 ) -> Path:
-    """NAME.png: the first chains along time, a row each: their starts x0 (B, C, H, W), then about `columns` of the kept
-    states (T, B, C, H, W), from the first to the last in equal ratios of steps; what is not finite is mid-grey."""
+    """NAME.png: the first chains along time, a row each: their starts x0 (B, C, H, W), then about
+    `columns` of the kept states (T, B, C, H, W), from the first to the last in equal ratios of
+    steps; what is not finite is mid-grey."""
     shown = np.unique(np.geomspace(1, len(draws), min(columns, len(draws))).round().astype(int))
     states = torch.cat([x0[None, :chains], draws[shown - 1, :chains]]).nan_to_num(0.0)
     steps = [0, *(every * int(k) for k in shown)]

@@ -1,4 +1,6 @@
-"""stanley sample, diagnose: chains on a trained energy or any density, and whether to believe them."""
+"""stanley sample, diagnose: chains on a trained energy or any density,
+and whether to believe them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,10 @@ def sample(
     keep_every: Annotated[
         Whole | None,
         Parameter(
-            help="Also keep every n-th state, in NAME-every-n.npy, and for images as a film in NAME-every-n.png."
+            help=(
+                "Also keep every n-th state, in NAME-every-n.npy, and for images as a film in"
+                " NAME-every-n.png."
+            )
         ),
     ] = None,
     shape: Shape = None,
@@ -70,10 +75,11 @@ def sample(
 
     An array, a picture, and a JSON file that says how they were made are written.
 
-    --target NAME is one that stanley targets lists; --target module:function or file.py:function is your own
-    potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler KIND and
-    --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker, adjusted-stanley, …); on a
-    density it is stanley unless given, which is not exact. Without a step size one is found in the warm-up.
+    --target NAME is one that stanley targets lists; --target module:function or file.py:function is
+    your own potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler
+    KIND and --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker,
+    adjusted-stanley, …); on a density it is stanley unless given, which is not exact. Without a
+    step size one is found in the warm-up.
     """
     from stanley.cli.names import answer_files, file_name, folder_for
     from stanley.cli.sample_files import make_folder, write_array, write_film, write_samples
@@ -144,11 +150,13 @@ def sample(
     lines = [how_it_went(ready, chains.info), *(f"wrote {f}" for f in files)]
     if lost := numbers["nonfinite"]:
         lines.append(
-            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted sampler"
+            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an"
+            " adjusted sampler"
         )
     if numbers["acceptance"] is not None and numbers["acceptance"] < 0.02:
         lines.append(
-            "almost nothing was accepted: these points are near the start; more --warm-up, or a nearer start"
+            "almost nothing was accepted: these points are near the start; more --warm-up, or a"
+            " nearer start"
         )
     show(value | {"files": [str(f) for f in files]}, json_, lines)
 
@@ -175,19 +183,28 @@ def diagnose(
     coupled_steps: Annotated[
         Whole | None,
         Parameter(
-            help="Steps after which pairs that have not met are given up. [default: 5,000, for images 500]"
+            help=(
+                "Steps after which pairs that have not met are given up. [default: 5,000, for"
+                " images 500]"
+            )
         ),
     ] = None,
     rays: Annotated[
         Whole | None,
         Parameter(
-            help="Number of rays on which the growth of U is measured, 0 for none. [default: 64, for images 16]"
+            help=(
+                "Number of rays on which the growth of U is measured, 0 for none. [default: 64, for"
+                " images 16]"
+            )
         ),
     ] = None,
     copies: Annotated[
         Whole | None,
         Parameter(
-            help="Copies of each point for the drift condition, 0 for none. [default: 1,000, for images 0]"
+            help=(
+                "Copies of each point for the drift condition, 0 for none. [default: 1,000, for"
+                " images 0]"
+            )
         ),
     ] = None,
     shape: Shape = None,
@@ -204,11 +221,12 @@ def diagnose(
 ) -> None:
     """Judge a sampler on a trained energy (RUN or --pretrained) or on any density (--target).
 
-    A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U; steps to equilibrium
-    from coupled chains; growth of U on rays (H1); the drift condition ΠV/V; the bias of an unadjusted sampler against
-    its adjusted twin. Samplers and targets are chosen as for stanley sample; a run is judged with its own sampler
-    unless --sampler names another. The diagnosis of another request that is there is kept as diagnosis-former.json,
-    and its figures likewise.
+    A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U;
+    steps to equilibrium from coupled chains; growth of U on rays (H1); the drift condition ΠV/V;
+    the bias of an unadjusted sampler against its adjusted twin. Samplers and targets are chosen as
+    for stanley sample; a run is judged with its own sampler unless --sampler names another. The
+    diagnosis of another request that is there is kept as diagnosis-former.json, and its figures
+    likewise.
     """
     from stanley.cli.names import folder_for
     from stanley.cli.sample_files import make_folder

@@ -8,7 +8,7 @@ import textwrap
 from typing import Any
 
 from stanley.cli.wording import acceptance_in_words, json_ready
-from stanley.judging.diagnose import ROWS, Diagnosis, rows
+from stanley.judging.diagnose import ROWS, Diagnosis, coordinate_table
 from stanley.samplers.traits import is_adjusted
 
 
@@ -16,13 +16,16 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     """The table, then a verdict per part."""
     s, info = found.summary, found.info
     d = s.mean.numel()
-    head = f"{s.num_chains} chains × {s.num_draws:,} draws   {acceptance_in_words(found.sampler, info)}   "
+    head = (
+        f"{s.num_chains} chains × {s.num_draws:,} draws  "
+        f" {acceptance_in_words(found.sampler, info)}   "
+    )
     lines = [
         head + f"{info.num_gradients:,} gradients a chain",
         "",
         f"{'':<12}{'mean':>10}{'sd':>10}{'mcse':>10}{'R̂':>9}{'ESS bulk':>10}{'tail':>10}",
     ]
-    for row in rows(found):
+    for row in coordinate_table(found):
         numbers = (f"{row[k]:>10.4g}" for k in ("mean", "sd", "mcse"))
         lines.append(
             f"{row['name']:<12}{''.join(numbers)}{row['rhat']:>8.3f}{row['ess_bulk']:>10,.0f}{row['ess_tail']:>10,.0f}"
@@ -62,7 +65,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(s.nonfinite.sum()),
         "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},
-        "table": rows(found),
+        "table": coordinate_table(found),
         "verdicts": found.verdicts(),
         "left_out": found.left_out,
     }

@@ -61,7 +61,10 @@ def train(
     read_every: Annotated[
         Whole | None,
         Parameter(
-            help="Iterations whose records are read together. [default: 1, or 10 on a GPU where nothing is adapted]"
+            help=(
+                "Iterations whose records are read together. [default: 1, or 10 on a GPU where"
+                " nothing is adapted]"
+            )
         ),
     ] = None,
     quiet: Annotated[
@@ -71,11 +74,12 @@ def train(
 ) -> None:
     """Train an energy by a recipe, or resume the run that is in --out.
 
-    Every field of the configuration is a flag, with dots between its parts: --network.width 64, --sampler stanley,
-    --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All fields are listed below, and
-    stanley recipes NAME prints those of a recipe.
+    Every field of the configuration is a flag, with dots between its parts: --network.width 64,
+    --sampler stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All
+    fields are listed below, and stanley recipes NAME prints those of a recipe.
 
-    torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on with another N.
+    torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on
+    with another N.
     """
     from stanley.cli.configuration import read_config_file, resolve
     from stanley.cli.fields import parse_fields
@@ -118,7 +122,9 @@ def train(
 
 
 def report_training(run: RunDirectory, as_json: bool) -> None:
-    """Where the run is, and what can be done with it; a run that was finished before is not called done again."""
+    """Where the run is, and what can be done with it; a run that was finished before is not called
+    done again.
+    """
     last = run.last_record() or {}
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
@@ -127,9 +133,14 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
     lines = [
-        f"done: {summary}"
-        if trained
-        else f"nothing was left to do: {summary}; the same command with --steps {2 * (last.get('step') or 1)} goes on",
+        (
+            f"done: {summary}"
+            if trained
+            else (
+                f"nothing was left to do: {summary}; the same command with --steps"
+                f" {2 * (last.get('step') or 1)} goes on"
+            )
+        ),
         f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
     ]
     show({"run": str(run.path), **numbers, "trained": trained}, as_json, lines)

@@ -1,4 +1,6 @@
-"""How each command is called: the words of its usage line, and examples that end its help and can be pasted."""
+"""How each command is called: the words of its usage line, and examples that end its help and can
+be pasted.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,11 @@ WORDS = {
 
 #: Ends the help of stanley itself.
 START = (
-    "Results of a RUN are written into RUN. All other results are written into a folder named for the command and "
-    "for what it was used on, such as samples/banana or inpainted/mnist. Use --out to choose another folder. A result "
-    "that is already there is never lost: the same request replaces it, and another request first renames it to "
-    "NAME-former.\n\nTo begin: stanley demo; stanley sample --pretrained mnist; stanley COMMAND --help"
+    "Results of a RUN are written into RUN. All other results are written into a folder named for"
+    " the command and for what it was used on, such as samples/banana or inpainted/mnist. Use --out"
+    " to choose another folder. A result that is already there is never lost: the same request"
+    " replaces it, and another request first renames it to NAME-former.\n\nTo begin: stanley demo;"
+    " stanley sample --pretrained mnist; stanley COMMAND --help"
 )
 
 #: Command -> lines to paste. Pictures, folders and runs in them are the reader's.

@@ -1,4 +1,6 @@
-"""What a command samples: a trained run, or a density by its name, with the sampler that the flags ask for."""
+"""What a command samples: a trained run, or a density by its name,
+with the sampler that the flags ask for.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ FIRST_STEP = 0.1  # where the search for a step size begins
 
 @dataclass(frozen=True)
 class WhatToSample:
-    """A potential, the law its chains start from, and a sampler whose step size may be still to be found."""
+    """A potential, the law its chains start from, and a sampler whose step size may be still to be
+    found.
+    """
 
     name: str
     potential: Energy
@@ -38,13 +42,14 @@ class WhatToSample:
     tune: bool
     device: torch.device
     model: Trained | None  # None for a density
-    folder: (
-        Path | None
-    )  # of a run, where its results go; None for a density and a model of the library
+    # of a run, where its results go; None for a density and a model of the library
+    folder: Path | None
 
     @property
     def own_sampler(self) -> Trained | None:
-        """The trained model with the sampler that it brings along; None where a step size is to be found."""
+        """The trained model with the sampler that it brings along;
+        None where a step size is to be found.
+        """
         return (
             None if self.model is None or self.tune else replace(self.model, sampler=self.sampler)
         )
@@ -61,10 +66,11 @@ def what_to_sample(
     weights: Weights | None,
     device: str,
 ) -> WhatToSample:
-    """A run, a model of the library or a density; a flag that means nothing for what is given is refused."""
-    if run is not None and str(run).startswith(
-        "--"
-    ):  # a flag of the sampler stands where RUN would
+    """A run, a model of the library or a density; a flag that means nothing for what is given is
+    refused.
+    """
+    # a flag of the sampler stands where RUN would
+    if run is not None and str(run).startswith("--"):
         run, fields = None, (str(run), *fields)
     ways = {
         f"a run ({run})": run,
@@ -119,7 +125,9 @@ def a_density(
     dtype: DType | None,
     device: str,
 ) -> WhatToSample:
-    """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say otherwise."""
+    """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say
+    otherwise.
+    """
     density = find(
         target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device)
     )
@@ -138,7 +146,9 @@ def a_density(
 
 
 def a_run(run: Path, fields: Sequence[str], weights: Weights, device: str) -> WhatToSample:
-    """A run's energy and its own sampler at its last step size, or the one that the flags make of it."""
+    """A run's energy and its own sampler at its last step size,
+    or the one that the flags make of it.
+    """
     return a_model(load(run, weights=weights, device=device), str(run), run, fields)
 
 
@@ -153,16 +163,18 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
     def initial(n: int, generator: torch.Generator) -> Tensor:
         return model.starts(n, "noise", generator)
 
-    device = model.noise.mean.device
+    device = model.device
     return WhatToSample(
         name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder
     )
 
 
 def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, bool]:
-    """The sampler that --sampler and its fields make of a run's own, and whether its step size is to be found.
+    """The sampler that --sampler and its fields make of a run's own, and whether its step size is
+    to be found.
 
-    It is to be found where no flag gives it and the run, if there is one, has it for another kind of sampler.
+    It is to be found where no flag gives it and the run, if there is one, has it for another kind
+    of sampler.
     """
     flags = parse_fields(fields)
     for name in flags:

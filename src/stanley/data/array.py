@@ -77,9 +77,8 @@ def _read(path: Path, key: str | None) -> np.ndarray:
                 return loaded[names[0] if key is None else key]
     except StanleyError:
         raise
-    except (
-        Exception
-    ) as error:  # whatever the parsers of headers and archives trip over in a damaged file
+    # whatever the parsers of headers and archives trip over in a damaged file
+    except Exception as error:
         if "Object arrays" in str(error):
             reason = "it holds Python objects, which are never loaded; save an array of numbers"
         elif "allow_pickle" in str(error):  # numpy takes whatever it does not know for a pickle
@@ -127,7 +126,8 @@ def _vectors(array: np.ndarray, path: Path) -> np.ndarray:  # float32 (N, d)
     if bad.any():
         row = int(bad.any(1).argmax())
         raise StanleyError(
-            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row}; remove them"
+            f"{path} has {bad.sum()} NaN or infinite values in float32, the first in row {row};"
+            " remove them"
         )
     constant = np.flatnonzero((x == x[0]).all(0))
     require(

@@ -120,7 +120,8 @@ def require_variety(images: Tensor, source: str) -> None:
     varied = any(bool((part != images[0]).any()) for part in images.split(256))
     require(
         varied,
-        f"{source} has the same image {len(images)} times, so nothing can be learned; use other data",
+        f"{source} has the same image {len(images)} times, so nothing can be learned; use other"
+        " data",
     )
 
 
@@ -140,7 +141,8 @@ def of_class(rows: Tensor, labels: Tensor, label: int, source: str) -> Tensor:
     """The rows with this label, in their order; raises StanleyError for fewer than two."""
     require(
         len(rows) == len(labels),
-        f"{source} holds {len(rows)} images and {len(labels)} labels; delete it and download it again",
+        f"{source} holds {len(rows)} images and {len(labels)} labels; delete it and download it"
+        " again",
     )
     chosen = rows[labels == label]
     require(

@@ -132,9 +132,8 @@ def _unpickled(path: Path) -> Any:
             return _ArrayUnpickler(file, encoding="bytes").load()
     except StanleyError as error:
         raise StanleyError(f"{path} {error}") from None
-    except (
-        Exception
-    ) as error:  # a damaged pickle can ask for anything: a missing attribute, too much memory
+    # a damaged pickle can ask for anything: a missing attribute, too much memory
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StanleyError(
             f"{path} is not a CIFAR-10 batch: {reason}; delete it and download it again"
@@ -153,7 +152,8 @@ def _read_python(path: Path) -> np.ndarray:  # uint8 (N, 3, 32, 32)
     if not isinstance(data, np.ndarray) or not good:
         got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         raise StanleyError(
-            f"{path} has {got} as b'data', but must have uint8 (N, 3072); delete it and download it again"
+            f"{path} has {got} as b'data', but must have uint8 (N, 3072); delete it and download it"
+            " again"
         )
     return data.reshape(-1, 3, 32, 32)
 

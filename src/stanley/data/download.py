@@ -96,12 +96,14 @@ def locate(
         where = f"data.root {base}" if root is not None else f"data.root is not set, and {base}"
         looked = ", ".join(dict.fromkeys(str(Path(x.folder) / x.names[0]) for x in layouts))
         raise StanleyError(
-            f"{where} holds no {what} ({looked} were looked for); pass --data.root, or train with --data.download true"
+            f"{where} holds no {what} ({looked} were looked for); pass --data.root, or train with"
+            " --data.download true"
         )
     folder = base / found.folder
     require(
         not missing,
-        f"{folder} lacks {', '.join(missing)}, so {what} is incomplete; add them, or pass --data.download true",
+        f"{folder} lacks {', '.join(missing)}, so {what} is incomplete; add them, or pass"
+        " --data.download true",
     )
     return folder, found
 
@@ -114,7 +116,8 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
     """
     require(
         hasattr(tarfile, "data_filter"),
-        f"Python {sys.version.split()[0]} cannot unpack archives safely; update it to 3.10.12, 3.11.4 or later",
+        f"Python {sys.version.split()[0]} cannot unpack archives safely; update it to 3.10.12,"
+        " 3.11.4 or later",
     )
     for remote in files:
         target = root / remote.folder / remote.name
@@ -146,7 +149,8 @@ def _download(url: str, target: Path, checksum: str) -> None:
         except OSError as error:  # requests' own errors are OSErrors too
             reason = " ".join(str(error).split())
             raise StanleyError(
-                f"cannot download {url}: {reason}; check the connection, or put the file into {target.parent}"
+                f"cannot download {url}: {reason}; check the connection, or put the file into"
+                f" {target.parent}"
             ) from error
         finally:
             for closes in (*opened, *([bar] if bar is not None else [])):

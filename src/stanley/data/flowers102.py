@@ -50,7 +50,8 @@ class Flowers102:
         require(
             good and self.test_split not in self.train_splits,
             f"data.train_splits is {self.train_splits} and data.test_split is {self.test_split!r}, "
-            "but they must be different ones of trnid, valid, tstid; leave both out for the default",
+            "but they must be different ones of trnid, valid, tstid; leave both out for the"
+            " default",
         )
 
     def load(self) -> Dataset:

@@ -95,7 +95,8 @@ def _pictures(root: Path) -> list[Path]:
 
     def refuse(error: OSError) -> None:
         raise StanleyError(
-            f"{error.filename} under data.path {root} cannot be listed: {error.strerror}; change its permissions"
+            f"{error.filename} under data.path {root} cannot be listed: {error.strerror}; change"
+            " its permissions"
         )
 
     for where, folders, names in os.walk(root, onerror=refuse):
@@ -105,7 +106,8 @@ def _pictures(root: Path) -> list[Path]:
         ]
     require(
         files,
-        f"data.path {root} holds no picture, nor do its subfolders; the suffixes of pictures are {' '.join(SUFFIXES)}",
+        f"data.path {root} holds no picture, nor do its subfolders; the suffixes of pictures are"
+        f" {' '.join(SUFFIXES)}",
     )
     return sorted(files)
 

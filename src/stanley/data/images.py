@@ -1,4 +1,6 @@
-"""Pictures to uint8 squares: area averaging of arrays, and decoding of image files of any mode and size."""
+"""Pictures to uint8 squares: area averaging of arrays, and decoding of image files of any mode and
+size.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ def area_downsample(images: Tensor, size: int) -> Tensor:
 def read_square(path: Path, size: int, channels: int) -> np.ndarray:
     """The image's central square, averaged down to uint8 (channels, size, size).
 
-    EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8 by v/257, and colours taken
-    to RGB (3 channels) or luma (1).
+    EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8 by v/257, and
+    colours taken to RGB (3 channels) or luma (1).
     """
     from PIL import Image
 
@@ -81,9 +83,8 @@ def eight_bits(opened: Image.Image, mode: str) -> Image.Image:
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError(f"has pixels in {grey.min()}..{grey.max()}, beyond 16 bits")
         tags = getattr(opened, "tag_v2", {})  # of a TIFF
-        grey = (
-            grey * 65535 // (2 ** min(tags.get(BITS, (16,))[0], 16) - 1)
-        )  # 12 bits come as they are
+        # 12 bits come as they are
+        grey = grey * 65535 // (2 ** min(tags.get(BITS, (16,))[0], 16) - 1)
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts 8 bits only
             grey = 65535 - grey
         if clear is not None:
@@ -102,17 +103,18 @@ def eight_bits(opened: Image.Image, mode: str) -> Image.Image:
 
 
 def clear_colour(opened: Image.Image) -> Any:
-    """What the file says is clear, in the numbers that its pixels are decoded to; None where nothing is.
+    """What the file says is clear, in the numbers that its pixels are decoded to; None where
+    nothing is.
 
-    A PNG says it in its own bits, Pillow hands that on as it is, but stretches 2 and 4 bits to 8 and cuts 16 bits of a
-    colour to their upper 8 (colours that differ below these cannot be told apart then).
+    A PNG says it in its own bits, Pillow hands that on as it is, but stretches 2 and 4 bits to 8
+    and cuts 16 bits of a colour to their upper 8 (colours that differ below these cannot be told
+    apart then).
     """
     clear, tiles = opened.info.get("transparency"), getattr(opened, "tile", [])
     raw = tiles[0].args if tiles else ""
     raw = raw if isinstance(raw, str) else raw[0] if raw else ""
-    if clear is None or isinstance(
-        clear, bytes
-    ):  # of a palette: an opacity for each of its colours
+    # of a palette: an opacity for each of its colours
+    if clear is None or isinstance(clear, bytes):
         return clear
     if raw in ("L;2", "L;4"):
         return clear * 255 // (2 ** int(raw[2]) - 1)

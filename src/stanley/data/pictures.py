@@ -1,4 +1,6 @@
-"""A user's pictures as images of one shape: one file, or a folder in which some files may be damaged."""
+"""A user's pictures as images of one shape: one file, or a folder in which some files may be
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +31,22 @@ class Pictures:
     images: Tensor
     files: tuple[Path, ...]
     skipped: tuple[str, ...]
-    sizes: frozenset[
-        tuple[int, int]
-    ]  # (width, height) that the files have, EXIF orientation applied
+    # (width, height) that the files have, EXIF orientation applied
+    sizes: frozenset[tuple[int, int]]
     unfit: int  # of the skipped ones, those that resizing would fit
 
 
 def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -> Pictures:
-    """A picture, or every picture directly in a folder, in the order of their names, as images of `shape` (C, H, W).
+    """A picture, or every picture directly in a folder, in the order of their names, as images of
+    `shape` (C, H, W).
 
-    Without `resize` a picture must have H×W pixels, and colours where C = 3 and none where C = 1. With `resize` the
-    largest central part of the same proportions is averaged down, or enlarged bicubically, and colours become luma or
-    grey becomes RGB. EXIF orientation is applied and transparency laid on white, as for training data.
+    Without `resize` a picture must have H×W pixels, and colours where C = 3 and none where C = 1.
+    With `resize` the largest central part of the same proportions is averaged down, or enlarged
+    bicubically, and colours become luma or grey becomes RGB. EXIF orientation is applied and
+    transparency laid on white, as for training data.
 
-    In a folder a file that is damaged, or of another size or mode, is skipped and named with the reason. Raises
-    StanleyError where nothing is left, or where the one picture cannot be used.
+    In a folder a file that is damaged, or of another size or mode, is skipped and named with the
+    reason. Raises StanleyError where nothing is left, or where the one picture cannot be used.
     """
     require(
         len(shape) == 3,
@@ -77,7 +80,8 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
         more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         cure = "replace them" if not unfit else "--resize fits sizes and colours to the model"
         raise StanleyError(
-            f"{path}: none of {len(files)} pictures can be used: {'; '.join(skipped[:3])}{more}; {cure}"
+            f"{path}: none of {len(files)} pictures can be used: {'; '.join(skipped[:3])}{more};"
+            f" {cure}"
         )
     return Pictures(
         torch.from_numpy(np.stack(images)), tuple(used), tuple(skipped), frozenset(sizes), unfit
@@ -130,7 +134,8 @@ def read_picture(
         if grey != (channels == 1):
             known = "grey" if channels == 1 else "colour"
             raise Unfit(
-                f"is {'grey' if grey else 'in colour'} (mode {mode}), the model knows {known} images"
+                f"is {'grey' if grey else 'in colour'} (mode {mode}), the model knows {known}"
+                " images"
             )
         if size != (width, height):
             raise Unfit(
@@ -157,7 +162,9 @@ def is_grey(mode: str, colours: Image.Image) -> bool:
 def central_part(
     size: tuple[int, int], width: int, height: int
 ) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the largest part of the proportions width : height in the middle."""
+    """Left, top, right, bottom of the largest part of the proportions width :
+    height in the middle.
+    """
     part = min(size[0] / width, size[1] / height)
     w, h = part * width, part * height
     left, top = (size[0] - w) / 2, (size[1] - h) / 2
@@ -169,15 +176,16 @@ def read_mask(
 ) -> Tensor:
     """A picture as a mask (H, W): unknown where it is lighter than mid-grey.
 
-    It has the images' size, or that of the pictures they were resized from, one for all (`sizes`, empty where none was
-    resized): then it is cut like them, and each pixel is the nearest one of the file, so that it stays 0 or 1.
+    It has the images' size, or that of the pictures they were resized from, one for all (`sizes`,
+    empty where none was resized): then it is cut like them, and each pixel is the nearest one of
+    the file, so that it stays 0 or 1.
     """
     from PIL import Image
 
     require(
         file.is_file(),
-        f"--mask {file}: no such file; give a picture, four numbers left,top,width,height, or left-half, right-half, "
-        "top-half, bottom-half",
+        f"--mask {file}: no such file; give a picture, four numbers left,top,width,height, or"
+        " left-half, right-half, top-half, bottom-half",
     )
     height, width = shape[-2:]
     try:

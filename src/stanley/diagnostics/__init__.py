@@ -1,4 +1,6 @@
-"""Whether to believe a chain: convergence from its draws, and what the theorems ask for, measured."""
+"""Whether to believe a chain: convergence from its draws, and what the theorems ask for,
+measured.
+"""
 
 from __future__ import annotations
 

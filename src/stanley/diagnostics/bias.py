@@ -1,4 +1,6 @@
-"""The bias of a chain without a Metropolis test: its time averages against those of an exact chain."""
+"""The bias of a chain without a Metropolis test: its time averages against those of an exact
+chain.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,16 @@ SIGNIFICANCE = 0.01  # of all comparisons of a bias together
 
 @dataclass(frozen=True)
 class Comparison:
-    """One function's time average under two samplers, each (*shape) as the function returns it for a point."""
+    """One function's time average under two samplers, each (*shape) as the function returns it for
+    a point.
+    """
 
     value: Tensor
     reference: Tensor
     difference: Tensor  # value - reference
     standard_error: Tensor  # of the difference, from the spread between chains
-    limit: float  # |difference| in standard errors beyond which it is no accident, for all coordinates together
+    # |difference| in standard errors beyond which it is no accident, for all coordinates together
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -63,20 +68,22 @@ def bias_against_adjusted(
 ) -> Bias:
     """E_ρ f - E_π f, ρ what the sampler converges to and π ∝ exp(-U), for each of `functions`.
 
-    Both samplers run B chains from x0 for `num_steps` steps; f is averaged over the steps after `burn_in`, chain by
-    chain, and over chains. The chains are independent, so their spread gives the standard error whatever the
-    autocorrelation is, and the difference over it is Student t (Welch's degrees of freedom). What counts as no
-    accident leaves one false alarm in a hundred calls, all functions and coordinates together (Bonferroni).
+    Both samplers run B chains from x0 for `num_steps` steps; f is averaged over the steps after
+    `burn_in`, chain by chain, and over chains. The chains are independent, so their spread gives
+    the standard error whatever the autocorrelation is, and the difference over it is Student t
+    (Welch's degrees of freedom). What counts as no accident leaves one false alarm in a hundred
+    calls, all functions and coordinates together (Bonferroni).
 
-    reference   the exact sampler; `Adjusted(sampler)`, the same moves with a Metropolis test, unless given.
-                A sampler without a log-ratio needs one, MALA for instance
+    reference   the exact sampler; `Adjusted(sampler)`, the same moves with a Metropolis test,
+                unless given. A sampler without a log-ratio needs one, MALA for instance
     burn_in     steps thrown away, half unless given
     functions   name -> f: (B, *event) -> (B, *shape), of any shape
 
-    Cost: two runs; memory does not grow with num_steps. Known: for U = x²/2 Langevin has E x² = 1/(1 - h/4).
-    Not true: that it tells bias from slow mixing. A chain that remembers x0 after the burn-in differs for that
-    reason, so look at R̂ of both; a reference that accepts almost nothing has not left x0 at all, and is reported.
-    Chains that influence each other (MatchedLangevin, γ 'lagged') have standard errors that are too small or large.
+    Cost: two runs; memory does not grow with num_steps. Known: for U = x²/2 Langevin has E x² =
+    1/(1 - h/4). Not true: that it tells bias from slow mixing. A chain that remembers x0 after the
+    burn-in differs for that reason, so look at R̂ of both; a reference that accepts almost nothing
+    has not left x0 at all, and is reported. Chains that influence each other (MatchedLangevin, γ
+    'lagged') have standard errors that are too small or large.
     """
     reference = adjusted_twin(sampler) if reference is None else reference
     require(
@@ -88,8 +95,8 @@ def bias_against_adjusted(
     check_event(potential, x0)
     require(
         len(x0) >= 2,
-        f"bias_against_adjusted: {len(x0)} chain in x0 of shape {tuple(x0.shape)}, must be at least 2; "
-        "the error comes from the spread between chains",
+        f"bias_against_adjusted: {len(x0)} chain in x0 of shape {tuple(x0.shape)}, must be at least"
+        " 2; the error comes from the spread between chains",
     )
     first = num_steps // 2 if burn_in is None else burn_in
     require(
@@ -97,9 +104,8 @@ def bias_against_adjusted(
         f"burn_in is {first}, must lie between 0 and num_steps - 1 = {num_steps - 1}",
     )
     value, _ = time_averages(sampler, potential, x0, num_steps, first, functions, generator)
-    potential = in_float32(
-        potential
-    )  # the reference is exact; that of the sampler may be rounded, which is bias too
+    # the reference is exact; that of the sampler may be rounded, which is bias too
+    potential = in_float32(potential)
     exact, acceptance = time_averages(
         reference, potential, x0, num_steps, first, functions, generator
     )
@@ -112,7 +118,8 @@ def adjusted_twin(sampler: Sampler) -> Sampler:
     name = type(sampler).__name__
     if is_adjusted(sampler):
         raise StanleyError(
-            f"bias_against_adjusted: {name} is exact already; give the unadjusted sampler, or a reference"
+            f"bias_against_adjusted: {name} is exact already; give the unadjusted sampler, or a"
+            " reference"
         )
     proposal: Proposal = sampler  # type: ignore[assignment]
     try:
@@ -151,7 +158,8 @@ def time_averages(
 def check_function(name: str, values: Tensor, x0: Tensor) -> Tensor:
     require(
         values.dim() >= 1 and len(values) == len(x0),
-        f"function {name!r} returned shape {tuple(values.shape)} for {len(x0)} chains, must be ({len(x0)}, *shape)",
+        f"function {name!r} returned shape {tuple(values.shape)} for {len(x0)} chains, must be"
+        f" ({len(x0)}, *shape)",
     )
     return values
 
@@ -174,7 +182,8 @@ def judge_bias(found: Mapping[str, Comparison], acceptance: float) -> list[str]:
         lost = int((~c.difference.isfinite()).sum())
         if lost:
             said.append(
-                f"{name}: not finite at {lost} of {c.difference.numel()} coordinates: the sampler diverges"
+                f"{name}: not finite at {lost} of {c.difference.numel()} coordinates: the sampler"
+                " diverges"
             )
             continue
         z = (c.difference / c.standard_error).abs().flatten()
@@ -196,6 +205,7 @@ def judge_bias(found: Mapping[str, Comparison], acceptance: float) -> list[str]:
             )
     if acceptance < 0.05:
         said.append(
-            f"the reference accepts {acceptance:.2g} of its proposals: it may not have left its start"
+            f"the reference accepts {acceptance:.2g} of its proposals: it may not have left its"
+            " start"
         )
     return said

@@ -1,15 +1,19 @@
-"""How far a set of draws can be trusted: rank-normalised R̂, effective sample sizes, Monte Carlo errors.
+"""How far a set of draws can be trusted: rank-normalised R̂, effective sample sizes, Monte Carlo
+errors.
 
-All functions take `draws` (num_draws, B, *event), B chains, as `run_chains(..., keep_every=1)` returns them, and
-give one float64 number per coordinate, (*event), on the device of the draws (on the CPU from MPS, which has no
-float64). One sort or Fourier transform each, O(n log n) a coordinate for all n = num_draws·B draws, all coordinates
-at once in blocks of bounded memory. A coordinate that never moves has no R̂, ESS or error: NaN.
+All functions take `draws` (num_draws, B, *event), B chains, as `run_chains(..., keep_every=1)`
+returns them, and give one float64 number per coordinate, (*event), on the device of the draws (on
+the CPU from MPS, which has no float64). One sort or Fourier transform each, O(n log n) a coordinate
+for all n = num_draws·B draws, all coordinates at once in blocks of bounded memory. A coordinate
+that never moves has no R̂, ESS or error: NaN.
 
-Each chain is cut in two halves, so that a chain that drifts disagrees with itself; of an odd number of draws the
-middle one is left out. Not true: that a good value proves convergence. A mode that no chain has visited leaves no
-trace in the draws, and R̂ is close to 1 for chains that all started in the same place and are stuck there.
+Each chain is cut in two halves, so that a chain that drifts disagrees with itself; of an odd number
+of draws the middle one is left out. Not true: that a good value proves convergence. A mode that no
+chain has visited leaves no trace in the draws, and R̂ is close to 1 for chains that all started in
+the same place and are stuck there.
 
-Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Rank-normalization, folding, and localization: an improved R̂.
+Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Rank-normalization, folding, and localization:
+an improved R̂.
 """
 
 from __future__ import annotations
@@ -33,25 +37,27 @@ Kernel = Callable[[Tensor], Tensor]  # (d, B, n) -> (d,) float64: coordinates, c
 
 
 def rhat(draws: Tensor) -> Tensor:
-    """R̂ = √((B/W + n - 1)/n), the larger of that of the normal scores and that of the folded normal scores.
+    """R̂ = √((B/W + n - 1)/n), the larger of that of the normal scores and that of the folded
+    normal scores.
 
     B/n is the variance of the half-chains' means, W the mean of their variances, both of the scores
-    z = Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r among all S draws: defined for draws without a variance, and the
-    same for any increasing map of x. Folded at the median, |x - median|, the same sees chains that differ in spread,
-    but depends on the map.
+    z = Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r among all S draws: defined for draws without a
+    variance, and the same for any increasing map of x. Folded at the median, |x - median|, the same
+    sees chains that differ in spread, but depends on the map.
     Needs two chains and four draws. Vehtari et al. (2021), eq. (4), (14) and section 4.1.
     """
     check_draws(draws, "rhat", chains=2)
-    return over_event(draws, lambda x: rank_rhat(half := halves(x), normal_scores(half)))
+    return over_event(draws, lambda x: rank_rhat(half := half_chains(x), normal_scores(half)))
 
 
 def ess_bulk(draws: Tensor) -> Tensor:
-    """Effective sample size of the normal scores of the ranks: how well the centre of the law is known.
+    """Effective sample size of the normal scores of the ranks: how well the centre of the law is
+    known.
 
     Vehtari et al. (2021), section 4.3.
     """
     check_draws(draws, "ess_bulk")
-    return over_event(draws, lambda x: effective(normal_scores(halves(x))))
+    return over_event(draws, lambda x: effective(normal_scores(half_chains(x))))
 
 
 def ess_tail(draws: Tensor) -> Tensor:
@@ -71,42 +77,51 @@ def ess_quantile(draws: Tensor, prob: float) -> Tensor:
 
 
 def ess_mean(draws: Tensor) -> Tensor:
-    """S/τ, τ = Σ_t ρ(t) over all t from -∞ to ∞: as many independent draws give the mean as accurately.
+    """S/τ, τ = Σ_t ρ(t) over all t from -∞ to ∞: as many independent draws give the mean as
+    accurately.
 
-    τ is summed to where ρ(2k) + ρ(2k+1) first falls below zero, and those sums are made to decrease (Geyer 1992).
-    ρ takes the variance between half-chains in, so that chains that disagree count as correlated. Not true: that
-    more chains make up for short ones; where a half-chain is only a few τ long, ρ is biased, however many there are.
+    τ is summed to where ρ(2k) + ρ(2k+1) first falls below zero, and those sums are made to decrease
+    (Geyer 1992). ρ takes the variance between half-chains in, so that chains that disagree count as
+    correlated. Not true: that more chains make up for short ones; where a half-chain is only a few
+    τ long, ρ is biased, however many there are.
     """
     check_draws(draws, "ess_mean")
-    return over_event(draws, lambda x: effective(halves(x)))
+    return over_event(draws, lambda x: effective(half_chains(x)))
 
 
 def mcse_mean(draws: Tensor) -> Tensor:
-    """Standard error of the mean over all draws, sd/√ess_mean; means nothing for a law without a variance."""
+    """Standard error of the mean over all draws, sd/√ess_mean;
+    means nothing for a law without a variance.
+    """
     check_draws(draws, "mcse_mean")
-    return over_event(draws, lambda x: pooled_sd(x) / effective(halves(x)).sqrt(), degree=1)
+    return over_event(draws, lambda x: pooled_sd(x) / effective(half_chains(x)).sqrt(), degree=1)
 
 
 def mcse_sd(draws: Tensor) -> Tensor:
     """Standard error of the standard deviation, by the delta method: √(Var((x - m)²)/ESS) / 2sd.
 
-    The ESS is that of (x - m)² itself; for chains that are Gaussian and anticorrelated that of x would be too large.
+    The ESS is that of (x - m)² itself; for chains that are Gaussian and anticorrelated that of x
+    would be too large.
     """
     check_draws(draws, "mcse_sd")
 
     def kernel(x: Tensor) -> Tensor:
         square = (x - x.mean((1, 2), keepdim=True)) ** 2
         variance = square.mean((1, 2))
-        return (square.var((1, 2), correction=0) / effective(halves(square)) / variance).sqrt() / 2
+        return (
+            square.var((1, 2), correction=0) / effective(half_chains(square)) / variance
+        ).sqrt() / 2
 
     return over_event(draws, kernel, degree=1)
 
 
 def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
-    """Standard error of the quantile at `prob`: half the distance between the draws one standard error to each side.
+    """Standard error of the quantile at `prob`: half the distance between the draws one standard
+    error to each side.
 
-    With ESS effective draws the share below the true quantile is Beta(ESS·p + 1, ESS·(1 - p) + 1); its 16 % and 84 %
-    points, read back in the ordered draws, are the two sides. Vehtari et al. (2021), section 4.4.
+    With ESS effective draws the share below the true quantile is Beta(ESS·p + 1, ESS·(1 - p) + 1);
+    its 16 % and 84 % points, read back in the ordered draws, are the two sides. Vehtari et al.
+    (2021), section 4.4.
     """
     check_draws(draws, "mcse_quantile")
     check_prob(prob)
@@ -128,12 +143,13 @@ def mcse_quantile(draws: Tensor, prob: float) -> Tensor:
 def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
     """R̂ for many short chains: √(1 + B/W) between and within `num_super` super-chains.
 
-    Chains 0 … M-1 make the first super-chain, the next M the second; all M of one should start at the same point, so
-    that their disagreement is noise and that between super-chains is the memory of the start.
-    B is the variance of the super-chains' means; W is the mean over super-chains of the variance of their chains'
-    means (0 if M = 1) plus the mean variance within their chains (0 for a single draw). The draws are taken as they
-    are, neither split nor ranked. One draw is enough.
-    Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari & Gelman (2024), Nested R̂, eq. (6)-(8).
+    Chains 0 … M-1 make the first super-chain, the next M the second; all M of one should start at
+    the same point, so that their disagreement is noise and that between super-chains is the memory
+    of the start. B is the variance of the super-chains' means; W is the mean over super-chains of
+    the variance of their chains' means (0 if M = 1) plus the mean variance within their chains (0
+    for a single draw). The draws are taken as they are, neither split nor ranked. One draw is
+    enough. Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari & Gelman (2024), Nested R̂, eq.
+    (6)-(8).
     """
     check_draws(draws, "nested_rhat", chains=2, least=1)
     n, chains = draws.shape[:2]
@@ -143,8 +159,8 @@ def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
     )
     require(
         n > 1 or num_super < chains,
-        f"nested_rhat: one draw of {chains} chains in {num_super} super-chains leaves nothing to compare within; "
-        "keep more draws or put at least two chains in each",
+        f"nested_rhat: one draw of {chains} chains in {num_super} super-chains leaves nothing to"
+        " compare within; keep more draws or put at least two chains in each",
     )
 
     def kernel(x: Tensor) -> Tensor:
@@ -159,20 +175,24 @@ def nested_rhat(draws: Tensor, num_super: int) -> Tensor:
 
 
 def autocorrelation(draws: Tensor, max_lag: int | None = None) -> Tensor:
-    """ρ(t), the mean over chains of `autocorrelation_by_chain`: (max_lag + 1, *event); exactly 1 at lag 0."""
+    """ρ(t), the mean over chains of `autocorrelation_by_chain`: (max_lag + 1, *event);
+    exactly 1 at lag 0.
+    """
     return autocorrelation_by_chain(draws, max_lag).mean(1)
 
 
 def autocorrelation_by_chain(draws: Tensor, max_lag: int | None = None) -> Tensor:
     """ρ_b(t) = c_b(t) / c̄(0): (max_lag + 1, B, *event).
 
-    c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over i and b.
+    c_b(t) = 1/n Σ_{i<n-t} (x_{i,b} - m)(x_{i+t,b} - m),   c̄(0) = mean_b c_b(0),   m the mean over
+    i and b.
 
-    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall to 0; with
-    a mean of its own each, a chain stuck in one mode would look mixed. The mean over chains is exactly 1 at
-    lag 0; one chain's value there is its share of the spread about m. The divisor is n, not n - t: ρ shrinks
-    by (1 - t/n), and stays a positive definite sequence. A constant coordinate has no autocorrelation: NaN.
-    `max_lag` is min(n - 1, 200, n // 2) but at least 1 when left out.
+    m and c̄(0) are pooled across chains, so chains that stay apart show as a ρ that does not fall
+    to 0; with a mean of its own each, a chain stuck in one mode would look mixed. The mean over
+    chains is exactly 1 at lag 0; one chain's value there is its share of the spread about m. The
+    divisor is n, not n - t: ρ shrinks by (1 - t/n), and stays a positive definite sequence. A
+    constant coordinate has no autocorrelation: NaN. `max_lag` is min(n - 1, 200, n // 2) but at
+    least 1 when left out.
     """
     check_draws(draws, "autocorrelation", least=2)
     n = len(draws)
@@ -204,7 +224,8 @@ class ChainSummary:
     ess_tail: Tensor  # (*event)
     rhat: Tensor  # (*event)
     constant: Tensor  # (*event)  bool: the same number in every draw of every chain
-    nonfinite: Tensor  # (B,)     bool: the chain holds a non-finite draw; its coordinates have no other number
+    # (B,)     bool: the chain holds a non-finite draw; its coordinates have no other number
+    nonfinite: Tensor
 
     @property
     def worst_rhat(self) -> float:
@@ -225,7 +246,8 @@ class ChainSummary:
 
 
 def summarise(draws: Tensor) -> ChainSummary:
-    """Mean, sd, MCSE, bulk and tail ESS and R̂ of every coordinate; needs two chains and four draws.
+    """Mean, sd, MCSE, bulk and tail ESS and R̂ of every coordinate; needs two chains and four
+    draws.
 
     A coordinate with a non-finite draw is not judged (NaN) and its chains are named in `nonfinite`.
     """
@@ -235,7 +257,7 @@ def summarise(draws: Tensor) -> ChainSummary:
     constant = (draws == draws[:1, :1]).flatten(0, 1).all(0) & ~bad
 
     def kernel(x: Tensor) -> Tensor:
-        half = halves(x)
+        half = half_chains(x)
         scores = normal_scores(half)
         bulk, of_mean = effective(scores), effective(half)
         return torch.stack([of_mean, bulk, tail(x), rank_rhat(half, scores)], 1)
@@ -244,9 +266,8 @@ def summarise(draws: Tensor) -> ChainSummary:
         return torch.stack([x.mean((1, 2)), pooled_sd(x)], 1)
 
     moments = over_event(draws, two_moments, moving=False, degree=1)
-    judged = over_event(
-        draws.masked_fill(bad, 0), kernel
-    )  # a coordinate that is all zero is constant: NaN
+    # a coordinate that is all zero is constant: NaN
+    judged = over_event(draws.masked_fill(bad, 0), kernel)
     mean, sd = torch.where(bad[..., None].to(moments.device), math.nan, moments).unbind(-1)
     of_mean, bulk, tails, r = judged.unbind(-1)
     nonfinite = lost.reshape(*lost.shape[:2], -1).any(2).any(0)
@@ -265,16 +286,18 @@ def summarise(draws: Tensor) -> ChainSummary:
 
 
 def verdict(summary: ChainSummary) -> list[str]:
-    """What speaks against trusting the draws, a sentence each with its numbers; empty if nothing does.
+    """What speaks against trusting the draws, a sentence each with its numbers; empty if nothing
+    does.
 
-    R̂ above 1.01; bulk or tail ESS below 400; coordinates that never move; non-finite draws. Needed, not sufficient:
-    see the top of this module. Vehtari et al. (2021), section 4.
+    R̂ above 1.01; bulk or tail ESS below 400; coordinates that never move; non-finite draws.
+    Needed, not sufficient: see the top of this module. Vehtari et al. (2021), section 4.
     """
     s, found = summary, []
     if s.nonfinite.any():
         found.append(
-            f"{int(s.nonfinite.sum())} of {s.num_chains} chains hold non-finite draws and "
-            f"{share(s.mean.isnan())} could not be judged: leave these chains out or use a smaller step"
+            f"{int(s.nonfinite.sum())} of {s.num_chains} chains hold non-finite draws and"
+            f" {share(s.mean.isnan())} could not be judged: leave these chains out or use a smaller"
+            " step"
         )
     if s.constant.any():
         found.append(
@@ -282,8 +305,8 @@ def verdict(summary: ChainSummary) -> list[str]:
         )
     if s.worst_rhat > RHAT_LIMIT:
         found.append(
-            f"R̂ is {s.worst_rhat:.3g} at {place(s.rhat, torch.max)}, above {RHAT_LIMIT} at "
-            f"{share(s.rhat > RHAT_LIMIT)}: the chains have not mixed; run longer"
+            f"R̂ is {s.worst_rhat:.3g} at {worst_coordinate(s.rhat, torch.max)}, above {RHAT_LIMIT}"
+            f" at {share(s.rhat > RHAT_LIMIT)}: the chains have not mixed; run longer"
         )
     for name, values, least, harm in (
         ("bulk", s.ess_bulk, s.worst_ess_bulk, "means"),
@@ -291,8 +314,9 @@ def verdict(summary: ChainSummary) -> list[str]:
     ):
         if least < ESS_LIMIT:
             found.append(
-                f"{name} ESS is {least:.0f} at {place(values, torch.min)}, below {ESS_LIMIT} at "
-                f"{share(values < ESS_LIMIT)}: {harm} and R̂ itself are uncertain; run longer or more chains"
+                f"{name} ESS is {least:.0f} at {worst_coordinate(values, torch.min)}, below"
+                f" {ESS_LIMIT} at {share(values < ESS_LIMIT)}: {harm} and R̂ itself are uncertain;"
+                " run longer or more chains"
             )
     return found
 
@@ -304,7 +328,8 @@ def check_draws(
         hint = "use run_chains(..., keep_every=1)" if draws is None else "use torch.as_tensor"
         require(
             False,
-            f"{name}: draws are {type(draws).__name__}, must be a tensor (num_draws, B, *event); {hint}",
+            f"{name}: draws are {type(draws).__name__}, must be a tensor (num_draws, B, *event);"
+            f" {hint}",
         )
     shape = tuple(draws.shape)
     require(
@@ -313,17 +338,20 @@ def check_draws(
     )
     require(
         shape[0] >= least,
-        f"{name}: {shape[0]} draws per chain in shape {shape}, must be at least {least}; draws come first, then chains",
+        f"{name}: {shape[0]} draws per chain in shape {shape}, must be at least {least}; draws come"
+        " first, then chains",
     )
     require(
         shape[1] >= chains,
-        f"{name}: {shape[1]} chain in shape {shape}, must be at least {chains}; start several from different points",
+        f"{name}: {shape[1]} chain in shape {shape}, must be at least {chains}; start several from"
+        " different points",
     )
     if finite:
         lost = int((~draws.isfinite()).sum())
         require(
             lost == 0,
-            f"{name}: {lost:,} of {draws.numel():,} draws are not finite; leave out the chains that diverged",
+            f"{name}: {lost:,} of {draws.numel():,} draws are not finite; leave out the chains that"
+            " diverged",
         )
 
 
@@ -332,10 +360,12 @@ def check_prob(prob: float) -> None:
 
 
 def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int = 0) -> Tensor:
-    """kernel on (coordinates, B, n) float64, block by block: (*event, ...). NaN where only moving ones have a value.
+    """kernel on (coordinates, B, n) float64, block by block: (*event, ...). NaN where only moving
+    ones have a value.
 
-    The kernel sees every coordinate in a unit of its own, a power of two near its largest |x|: squares of numbers like
-    1e±160 would be infinite or zero. `degree` is the power of that unit in its values: 1 for a standard error.
+    The kernel sees every coordinate in a unit of its own, a power of two near its largest |x|:
+    squares of numbers like 1e±160 would be infinite or zero. `degree` is the power of that unit in
+    its values: 1 for a standard error.
     """
     n, chains, *event = draws.shape
     parts = []
@@ -358,7 +388,9 @@ def over_event(draws: Tensor, kernel: Kernel, moving: bool = True, degree: int =
 
 
 def power_of_two_near(size: Tensor) -> Tensor:
-    """2^k within a factor of four of each size, by which every division is exact; 1 for 0 and what is not finite."""
+    """2^k within a factor of four of each size, by which every division is exact;
+    1 for 0 and what is not finite.
+    """
     _, exponent = torch.frexp(size)
     unit = torch.ldexp(torch.ones_like(size), exponent.clamp(-1020, 1022))
     return torch.where((size > 0) & size.isfinite(), unit, 1.0)
@@ -375,7 +407,7 @@ def pooled_sd(x: Tensor) -> Tensor:
     return x.std((1, 2))
 
 
-def halves(x: Tensor) -> Tensor:
+def half_chains(x: Tensor) -> Tensor:
     """(d, B, n) -> (d, 2B, n // 2)."""
     half = x.shape[2] // 2
     return torch.cat([x[:, :, :half], x[:, :, -half:]], 1)
@@ -386,7 +418,9 @@ def ordered_draws(x: Tensor) -> Tensor:
 
 
 def normal_scores(x: Tensor) -> Tensor:
-    """Φ⁻¹((r - 3/8)/(S + 1/4)), r the rank among the S draws of a coordinate, ties share their mean rank."""
+    """Φ⁻¹((r - 3/8)/(S + 1/4)), r the rank among the S draws of a coordinate,
+    ties share their mean rank.
+    """
     ordered, order = x.flatten(1).sort(1)
     size = ordered.shape[1]
     place = torch.arange(size, device=x.device)
@@ -407,7 +441,9 @@ def folded(x: Tensor) -> Tensor:
 
 
 def rank_rhat(half: Tensor, scores: Tensor) -> Tensor:
-    """Of two values in equal numbers the folded ones are constant and say nothing: the larger that is a number."""
+    """Of two values in equal numbers the folded ones are constant and say nothing:
+    the larger that is a number.
+    """
     return torch.fmax(split_rhat(scores), split_rhat(normal_scores(folded(half))))
 
 
@@ -428,7 +464,7 @@ def quantile_ess(x: Tensor, ordered: Tensor, prob: float) -> Tensor:
     part = prob * (size - 1) - low
     a, b = ordered[:, low], ordered[:, min(low + 1, size - 1)]
     quantile = a + (b - a) * part if part < 0.5 else b - (b - a) * (1 - part)  # exact at both ends
-    return effective(halves((x <= quantile[:, None, None]).double()))
+    return effective(half_chains((x <= quantile[:, None, None]).double()))
 
 
 def effective(x: Tensor) -> Tensor:
@@ -452,9 +488,9 @@ def effective(x: Tensor) -> Tensor:
 def geyer(rho: Tensor) -> Tensor:
     """τ = -1 + 2 Σ_{k<K} P_k + ρ(2K)⁺ of ρ (d, n), P_k = ρ(2k) + ρ(2k+1) made to decrease.
 
-    K is the first k with P_k ≤ 0, at most (n - 3) // 2: the last pairs hang on too few products. ρ(2K)⁺ is the even
-    term of the pair where the sum stops, if it is positive or its whole pair is not negative.
-    Geyer (1992), section 3.3.
+    K is the first k with P_k ≤ 0, at most (n - 3) // 2: the last pairs hang on too few products.
+    ρ(2K)⁺ is the even term of the pair where the sum stops, if it is positive or its whole pair is
+    not negative. Geyer (1992), section 3.3.
     """
     n = rho.shape[1]
     last = max(0, (n - 3) // 2)
@@ -468,7 +504,9 @@ def geyer(rho: Tensor) -> Tensor:
 
 
 def power(centred: Tensor, lags: int) -> Tensor:
-    """|Fourier transform|² of the last dimension, padded so that no lag up to `lags` wraps round."""
+    """|Fourier transform|² of the last dimension, padded so that no lag up to `lags` wraps
+    round.
+    """
     n = centred.shape[-1]
     spectrum = torch.fft.rfft(centred, n=next_fast_len(n + lags, real=True))
     return spectrum.real**2 + spectrum.imag**2
@@ -487,7 +525,7 @@ def worst(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> float:
     return float(extreme(known)) if known.numel() else math.nan
 
 
-def place(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> str:
+def worst_coordinate(values: Tensor, extreme: Callable[[Tensor], Tensor]) -> str:
     index = (values == worst(values, extreme)).nonzero()[0].tolist()
     return f"x[{', '.join(map(str, index))}]" if index else "x"
 

@@ -1,15 +1,19 @@
 """How far a chain is from its invariant law after t steps, from pairs of chains that meet.
 
-Two copies of a chain, X and Y, start independently from the same law, X runs L steps ahead (the lag), and from then
-on both move together, each with exactly the law of the sampler's step, in a way that lets them meet:
-τ = inf{t ≥ L : X_t = Y_{t-L}}. Once met they move as one. How long they take bounds the distance to equilibrium:
+Two copies of a chain, X and Y, start independently from the same law, X runs L steps ahead (the
+lag), and from then on both move together, each with exactly the law of the sampler's step, in a way
+that lets them meet: τ = inf{t ≥ L : X_t = Y_{t-L}}. Once met they move as one. How long they take
+bounds the distance to equilibrium:
 
-    |π_t - π|_TV ≤ E max(0, ⌈(τ - L - t)/L⌉),        W₁(π_t, π) ≤ E Σ_{j≥1} |X_{t+jL} - Y_{t+(j-1)L}|.
+    |π_t - π|_TV ≤ E max(0, ⌈(τ - L - t)/L⌉),        W₁(π_t, π) ≤ E Σ_{j≥1} |X_{t+jL} -
+    Y_{t+(j-1)L}|.
 
-Both hold for every L ≥ 1 and every coupling; a larger lag gives a tighter curve and costs L more steps a pair.
-π is whatever the sampler leaves invariant: exp(-U) for an adjusted one, a biased law for another.
+Both hold for every L ≥ 1 and every coupling; a larger lag gives a tighter curve and costs L more
+steps a pair. π is whatever the sampler leaves invariant: exp(-U) for an adjusted one, a biased law
+for another.
 
-Biswas, Jacob & Vanetti (2019), Estimating convergence of Markov chains with L-lag couplings, section 2.
+Biswas, Jacob & Vanetti (2019), Estimating convergence of Markov chains with L-lag couplings,
+section 2.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ from stanley.types import Energy
 Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)
 
 NEAR = 0.7  # overlap beyond which a pair with different covariances tries to meet
-CEILING = 0.9  # C: such a pair meets with probability min(C, q/p) at most, so that the rest of q is found quickly
+# C: such a pair meets with probability min(C, q/p) at most, so that the rest of q is found quickly
+CEILING = 0.9
 
 
 @torch.no_grad()
@@ -62,18 +67,18 @@ def couple(
 ) -> Meeting:
     """Run pairs (X_t, Y_{t-L}) until each has met, or for `max_steps` coupled steps.
 
-    initial      π_0: a function (n, generator) -> (n, *event), or two tensors (num_pairs, *event) of independent
-                 draws, for X and for Y; it decides what the curves are about
+    initial      π_0: a function (n, generator) -> (n, *event), or two tensors (num_pairs, *event)
+                 of independent draws, for X and for Y; it decides what the curves are about
     num_pairs    with a function only; 500 give a curve that can be read down to about 0.01
     lag          L, steps that X makes alone first; raise it until the curve starts near 1
     max_steps    if pairs are left then, the curves are not valid, and say so
 
-    Proposals are Gaussian, N(μ, diag v), and coupled as `coupled_draw` says; adjusted kernels share the accept
-    uniform, and random signs of a drift are shared too. Cost: L steps of P chains, then the sampler's step for 2P
-    chains, pairs that have met being dropped; memory for one number per pair and coupled step.
-    The kernel must depend on the chain's position alone, so a quantile threshold and a kept γ are refused.
-    Not true: that chains that meet have seen all of π. A mode that neither chain visits leaves no trace, unless the
-    starts are spread over it.
+    Proposals are Gaussian, N(μ, diag v), and coupled as `coupled_draw` says; adjusted kernels share
+    the accept uniform, and random signs of a drift are shared too. Cost: L steps of P chains, then
+    the sampler's step for 2P chains, pairs that have met being dropped; memory for one number per
+    pair and coupled step. The kernel must depend on the chain's position alone, so a quantile
+    threshold and a kept γ are refused. Not true: that chains that meet have seen all of π. A mode
+    that neither chain visits leaves no trace, unless the starts are spread over it.
     Biswas, Jacob & Vanetti (2019), algorithm 1.
     """
     move = coupled_move(sampler)
@@ -99,7 +104,7 @@ def couple(
         )
         distances.append(row)
         left = ~(met | lost)
-        apart, x, y = apart[left], rows(x, left), rows(y, left)
+        apart, x, y = apart[left], chains_at(x, left), chains_at(y, left)
         if k == max_steps or len(apart) == 0:
             break
         x, y = coupled_step(sampler, move, potential, x, y, generator)
@@ -114,7 +119,8 @@ def coupled_step(
     y: ChainState,
     generator: torch.Generator,
 ) -> tuple[ChainState, ChainState]:
-    """One step of both chains, each with the law of the sampler's own; a pair that has met moves as one.
+    """One step of both chains, each with the law of the sampler's own; a pair that has met moves as
+    one.
 
     x accepts where log u < log α_x and y where log u < log α_y, u the same, with
 
@@ -127,7 +133,7 @@ def coupled_step(
     points = torch.cat(coupled_draw(p, q, generator))
     evaluation = evaluate if traits_of(move).gradients else evaluate_only
     candidate = evaluation(potential, points)._replace(threshold=both.threshold)
-    x_next, y_next = halves(candidate)
+    x_next, y_next = split_pairs(candidate)
     if is_adjusted(sampler):
         back = law_of(move, potential, candidate, signs)
         x_ratio, y_ratio = (log_normal(both.x, back) - log_normal(points, law)).chunk(2)
@@ -139,27 +145,29 @@ def coupled_step(
 
 
 def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x ~ p = N(μ₁, v₁) and y ~ q = N(μ₂, v₂), pair by pair, each exactly, equal as often as can be afforded.
+    """x ~ p = N(μ₁, v₁) and y ~ q = N(μ₂, v₂), pair by pair, each exactly, equal as often as can be
+    afforded.
 
         x = μ₁ + √v₁ ξ;   y = x where log u < log q(x) - log p(x), u uniform; elsewhere
         y = μ₂ + √v₂ (ξ - 2e⟨e, ξ⟩),   e = Δ/|Δ|,   Δ = (μ₁ - μ₂)/√v
 
-    v₁ = v₂    both lines: the reflection-maximal coupling. P(x = y) = 2Φ(-|Δ|/2), as large as it can be.
-    otherwise  near, where the overlap ∫√(pq) is at least 0.7: y = x with probability min(C, q(x)/p(x)), C = 0.9, else
-               y from what is left of q, ∝ q - min(Cp, q), by rejection. Each try succeeds with probability at least
-               1 - C, so that the number of tries has a geometric tail; with C = 1 its variance would be infinite.
-               Far: only the last line, the reflected noise with v = (v₁ + v₂)/2.
+    v₁ = v₂    both lines: the reflection-maximal coupling. P(x = y) = 2Φ(-|Δ|/2), as large as it
+               can be.
+    otherwise  near, where the overlap ∫√(pq) is at least 0.7: y = x with probability min(C,
+               q(x)/p(x)), C = 0.9, else y from what is left of q, ∝ q - min(Cp, q), by rejection.
+               Each try succeeds with probability at least 1 - C, so that the number of tries has a
+               geometric tail; with C = 1 its variance would be infinite. Far: only the last line,
+               the reflected noise with v = (v₁ + v₂)/2.
 
     Near or far depends on the two laws, not on what is drawn, so both marginals stay exact.
-    Thorisson (2000) for the rest of q; Bou-Rabee, Eberle & Zimmer (2020) for reflection; Jacob, O'Leary & Atchadé
-    (2020), with the discussion by Gerber & Lee, for both and for C.
+    Thorisson (2000) for the rest of q; Bou-Rabee, Eberle & Zimmer (2020) for reflection; Jacob,
+    O'Leary & Atchadé (2020), with the discussion by Gerber & Lee, for both and for C.
     """
     noise = normal_like(p.mean, generator)
     x = p.mean + p.variance.sqrt() * noise
     delta = (p.mean - q.mean) / ((p.variance + q.variance) / 2).sqrt()
-    along = per_chain(delta * noise) / per_chain(delta**2).clamp(
-        min=torch.finfo(delta.dtype).tiny
-    )  # 0 where Δ = 0
+    # 0 where Δ = 0
+    along = per_chain(delta * noise) / per_chain(delta**2).clamp(min=torch.finfo(delta.dtype).tiny)
     reflected = noise - 2 * delta * along.to(delta).view(-1, *[1] * (delta.dim() - 1))
     y = q.mean + q.variance.sqrt() * reflected
 
@@ -175,7 +183,9 @@ def coupled_draw(p: Law, q: Law, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def rest_of(p: Law, q: Law, generator: torch.Generator) -> Tensor:
-    """y ∝ q - min(Cp, q): draws of q, each kept with probability 1 - min(1, C p(y)/q(y)), until all are found."""
+    """y ∝ q - min(Cp, q): draws of q, each kept with probability 1 - min(1, C p(y)/q(y)),
+    until all are found.
+    """
     y, left = torch.empty_like(q.mean), torch.arange(len(q.mean), device=q.mean.device)
     while len(left):
         draw = q.mean + q.variance.sqrt() * normal_like(q.mean, generator)
@@ -187,7 +197,9 @@ def rest_of(p: Law, q: Law, generator: torch.Generator) -> Tensor:
 
 
 def overlap(p: Law, q: Law) -> Tensor:
-    """∫√(pq) = Π_i √(2√(v₁v₂)/(v₁+v₂)) · exp(-¼ Σ_i (μ₁-μ₂)²/(v₁+v₂)), in [P(x = y)/2, 1]; NaN beyond the finite."""
+    """∫√(pq) = Π_i √(2√(v₁v₂)/(v₁+v₂)) · exp(-¼ Σ_i (μ₁-μ₂)²/(v₁+v₂)), in [P(x = y)/2, 1];
+    NaN beyond the finite.
+    """
     total = p.variance + q.variance
     spread = (2 * p.variance.sqrt() * q.variance.sqrt() / total).log() / 2
     return per_chain(spread - (p.mean - q.mean) ** 2 / total / 4).exp()
@@ -217,14 +229,14 @@ def coupled_move(sampler: Sampler) -> Gaussian:
         reason = "it does not state the law of a Gaussian proposal"
     require(
         reason is None,
-        f"couple: {name} has no coupling here: {reason}; those with one draw from a Gaussian that "
-        "depends on x alone, as Langevin, MALA, RandomWalk and Stanley without midpoint do, alone or "
-        "in Adjusted",
+        f"couple: {name} has no coupling here: {reason}; those with one draw from a Gaussian that"
+        " depends on x alone, as Langevin, MALA, RandomWalk and Stanley without midpoint do, alone"
+        " or in Adjusted",
     )
     require(
         not has_quantile(move),
-        f"couple: the threshold of {name} is a quantile, resolved over the chains that a run starts from; "
-        "use a number, such as info.threshold of a run",
+        f"couple: the threshold of {name} is a quantile, resolved over the chains that a run starts"
+        " from; use a number, such as info.threshold of a run",
     )
     assert isinstance(move, Gaussian)
     return move
@@ -237,31 +249,35 @@ def starts(
     if callable(initial):
         require(
             num_pairs is not None and num_pairs >= 2,
-            f"couple: num_pairs is {num_pairs}, must be at least 2 with an initial law; 500 is usual",
+            f"couple: num_pairs is {num_pairs}, must be at least 2 with an initial law; 500 is"
+            " usual",
         )
         assert num_pairs is not None
         x0, y0 = initial(num_pairs, generator), initial(num_pairs, generator)
         for z in (x0, y0):
             require(
                 z.shape[:1] == (num_pairs,),
-                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, must be ({num_pairs}, *event)",
+                f"couple: initial returned shape {tuple(z.shape)} for n = {num_pairs}, must be"
+                f" ({num_pairs}, *event)",
             )
     else:
         require(
             num_pairs is None,
-            f"couple: num_pairs is {num_pairs} and the starts are tensors; leave it out, they say how many pairs",
+            f"couple: num_pairs is {num_pairs} and the starts are tensors; leave it out, they say"
+            " how many pairs",
         )
         require(
             len(initial) == 2,
-            f"couple: {len(initial)} tensors of starts, must be 2, (num_pairs, *event) for X and the same for Y",
+            f"couple: {len(initial)} tensors of starts, must be 2, (num_pairs, *event) for X and"
+            " the same for Y",
         )
         x0, y0 = initial
     for z in (x0, y0):
         check_request(z, 1, generator, None)
     require(
         x0.shape == y0.shape and x0.dtype == y0.dtype and len(x0) >= 2,
-        f"couple: starts of shape {tuple(x0.shape)}, {x0.dtype} and {tuple(y0.shape)}, {y0.dtype}, must be alike and "
-        "of at least 2 pairs",
+        f"couple: starts of shape {tuple(x0.shape)}, {x0.dtype} and {tuple(y0.shape)}, {y0.dtype},"
+        " must be alike and of at least 2 pairs",
     )
     return x0, y0
 
@@ -276,7 +292,7 @@ def same(x: ChainState, y: ChainState) -> Tensor:
     return (x.x == y.x).flatten(1).all(1)
 
 
-def rows(state: ChainState, chosen: Tensor) -> ChainState:
+def chains_at(state: ChainState, chosen: Tensor) -> ChainState:
     return state._replace(
         x=state.x[chosen], potential=state.potential[chosen], grad=state.grad[chosen]
     )
@@ -292,6 +308,6 @@ def stacked(x: ChainState, y: ChainState) -> ChainState:
     return ChainState(*(torch.cat([a, b]) for a, b in pairs), threshold=x.threshold)
 
 
-def halves(both: ChainState) -> tuple[ChainState, ChainState]:
+def split_pairs(both: ChainState) -> tuple[ChainState, ChainState]:
     (x, y), (u, v), (g, k) = (part.chunk(2) for part in both[:3])
     return both._replace(x=x, potential=u, grad=g), both._replace(x=y, potential=v, grad=k)

@@ -1,7 +1,7 @@
 """The drift condition of geometric ergodicity: E V(x')/V(x) of one step, below 1 far out.
 
-The answer is a frozen value with its numbers and a `verdict` in words that quotes them. It is no proof: points are a
-sample, and what holds at them can fail elsewhere.
+The answer is a frozen value with its numbers and a `verdict` in words that quotes them. It is no
+proof: points are a sample, and what holds at them can fail elsewhere.
 """
 
 from __future__ import annotations
@@ -34,12 +34,10 @@ class DriftRatio:
     radius: Tensor  # (P,)           |x|
     log_ratio: Tensor  # (P,)        log ΠV(x)/V(x)
     relative_error: Tensor  # (P,)   standard error of the ratio / the ratio
-    largest_share: (
-        Tensor  # (P,)    of one copy in the mean; near 1 the standard error means nothing
-    )
-    beyond: (
-        float | None
-    )  # the ratio is below 1 at every point with |x| at least this; None if not at the outermost
+    # (P,)    of one copy in the mean; near 1 the standard error means nothing
+    largest_share: Tensor
+    # the ratio is below 1 at every point with |x| at least this; None if not at the outermost
+    beyond: float | None
     verdict: str
 
     @property
@@ -69,19 +67,22 @@ def drift_ratio(
     log_v: Function | None = None,
     num_copies: int = 1000,
 ) -> DriftRatio:
-    """ΠV(x)/V(x) = E[V(x')/V(x)], x' one step from x: geometric ergodicity asks that it stay below 1 far out.
+    """ΠV(x)/V(x) = E[V(x')/V(x)], x' one step from x: geometric ergodicity asks that it stay below
+    1 far out.
 
     x0           (P, *event), points at a range of radii, as `points_on_rays` makes them
-    log_v        log V: (B, *event) -> (B,); V(x) = e^{|x|} if left out, `exponential_norm(s)` for e^{s|x|}
+    log_v        log V: (B, *event) -> (B,); V(x) = e^{|x|} if left out, `exponential_norm(s)` for
+                 e^{s|x|}
     num_copies   independent steps from each point, one point at a time
 
-    A rejected proposal stays, and counts as V(x). Known: STANLEY with 'sample' scope has a ratio of at most
-    e^{-s·th·h·c/2} far out where |∇U| → ∞, c the least cosine of x and ∇U; MALA on exp(-Σx⁴) is always rejected and
-    has 1; Langevin there overshoots and has ∞. num_copies gradients a point.
-    The kernel must depend on x alone: a quantile threshold or γ kept from the start of a run is refused.
-    Not true: that a ratio below 1 at these points is the drift condition, nor that one above 1 with this V refutes
-    it; another V may do. The mean of e^{s|x'|} is estimated well while s²h is at most about 1.
-    Meyn & Tweedie (2009), Markov Chains and Stochastic Stability, chapter 15; STANLEY (draft), eq. (16).
+    A rejected proposal stays, and counts as V(x). Known: STANLEY with 'sample' scope has a ratio of
+    at most e^{-s·th·h·c/2} far out where |∇U| → ∞, c the least cosine of x and ∇U; MALA on
+    exp(-Σx⁴) is always rejected and has 1; Langevin there overshoots and has ∞. num_copies
+    gradients a point. The kernel must depend on x alone: a quantile threshold or γ kept from the
+    start of a run is refused. Not true: that a ratio below 1 at these points is the drift
+    condition, nor that one above 1 with this V refutes it; another V may do. The mean of e^{s|x'|}
+    is estimated well while s²h is at most about 1. Meyn & Tweedie (2009), Markov Chains and
+    Stochastic Stability, chapter 15; STANLEY (draft), eq. (16).
     """
     require(
         num_copies >= 2,
@@ -106,7 +107,9 @@ def drift_ratio(
 
 
 def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log of the mean of e^c, its relative standard error and the largest share of one term, without overflow."""
+    """log of the mean of e^c, its relative standard error and the largest share of one term,
+    without overflow.
+    """
     top = change.max()
     if not bool(top.isfinite()):  # NaN: the step left the numbers; ∞: so did V
         nan = change.new_tensor(math.nan)
@@ -119,17 +122,17 @@ def log_mean(change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def judge_drift(
     radius: Tensor, log_ratio: Tensor, error: Tensor, largest: Tensor
 ) -> tuple[float | None, str]:
-    """Shell by shell: points of one radius, but for rounding, are below 1 together or not at all."""
+    """Shell by shell: points of one radius, but for rounding,
+    are below 1 together or not at all.
+    """
     below = log_ratio.exp() * (1 + ERRORS * error) < 1  # NaN is not below
-    shell = torch.cat(
-        [radius.new_zeros(1), (radius[1:] > radius[:-1] * (1 + SAME)).cumsum(0)]
-    )  # (P,)
+    # (P,)
+    shell = torch.cat([radius.new_zeros(1), (radius[1:] > radius[:-1] * (1 + SAME)).cumsum(0)])
     whole = torch.stack([below[shell == k].all() for k in shell])
     trailing = int(whole.flip(0).long().cumprod(0).sum())
     outermost = shell == shell[-1]
-    at = int(
-        torch.where(outermost, log_ratio.nan_to_num(math.inf), -math.inf).argmax()
-    )  # the worst point there
+    # the worst point there
+    at = int(torch.where(outermost, log_ratio.nan_to_num(math.inf), -math.inf).argmax())
     far, last = float(radius[-1]), float(log_ratio[at])
     ratio = (
         f"{math.exp(last):.4g} ± {math.exp(last) * float(error[at]):.1g}"
@@ -140,11 +143,17 @@ def judge_drift(
         if not math.isfinite(last):
             return (
                 None,
-                f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with this V",
+                (
+                    f"a step from |x| = {far:.4g} left the finite numbers: no drift condition with"
+                    " this V"
+                ),
             )
         return (
             None,
-            f"ΠV/V is {ratio} at |x| = {far:.4g}, the outermost point: not below 1, no drift condition seen",
+            (
+                f"ΠV/V is {ratio} at |x| = {far:.4g}, the outermost point: not below 1, no drift"
+                " condition seen"
+            ),
         )
     doubt = float(largest[-trailing:].max())
     note = (
@@ -155,7 +164,10 @@ def judge_drift(
     beyond, most = float(radius[-trailing]), float(log_ratio[-trailing:].max().exp())
     return (
         beyond,
-        f"ΠV/V is at most {most:.4g} from |x| = {beyond:.4g} on and {ratio} at {far:.4g}: below 1{note}",
+        (
+            f"ΠV/V is at most {most:.4g} from |x| = {beyond:.4g} on and {ratio} at {far:.4g}: below"
+            f" 1{note}"
+        ),
     )
 
 
@@ -177,8 +189,8 @@ def refuse_history(sampler: Sampler) -> None:
     )
     require(
         not has_quantile(sampler),
-        f"drift_ratio: the threshold of {name} is a quantile, resolved over the chains that a run starts from; "
-        "use a number, such as info.threshold of the run",
+        f"drift_ratio: the threshold of {name} is a quantile, resolved over the chains that a run"
+        " starts from; use a number, such as info.threshold of the run",
     )
 
 
@@ -186,6 +198,7 @@ def log_v_at(log_v: Function, x: Tensor) -> Tensor:
     values = log_v(x)
     require(
         values.shape == x.shape[:1],
-        f"log_v returned shape {tuple(values.shape)} for points of shape {tuple(x.shape)}, must be ({len(x)},)",
+        f"log_v returned shape {tuple(values.shape)} for points of shape {tuple(x.shape)}, must be"
+        f" ({len(x)},)",
     )
     return values

@@ -1,7 +1,7 @@
 """H1: whether U grows faster than linearly along random rays.
 
-The answer is a frozen value with its numbers and a `verdict` in words that quotes them. It is no proof: rays are a
-sample of all directions, and what holds far out in a sample can fail elsewhere.
+The answer is a frozen value with its numbers and a `verdict` in words that quotes them. It is no
+proof: rays are a sample of all directions, and what holds far out in a sample can fail elsewhere.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from stanley.errors import require
 from stanley.samplers.base import evaluate
 from stanley.types import Energy, networks_in
 
-LEAST_EXPONENT = (
-    0.05  # r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
-)
+# r^0.05 grows by a quarter from 1 to 100; what grows less counts as levelling off
+LEAST_EXPONENT = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,10 @@ class RayGrowth:
 
     radii: Tensor  # (R,)
     radial: Tensor  # (R, num_rays)   ⟨u, ∇U(ru)⟩, the radial derivative
-    cosine: Tensor  # (R, num_rays)   ⟨u, ∇U/|∇U|⟩; H1 has its sign reversed and asks for a limsup below 0
-    exponent: Tensor  # (num_rays,)   p in radial ~ r^p over the last decade of radii; NaN where radial is not > 0
+    # (R, num_rays)   ⟨u, ∇U/|∇U|⟩; H1 has its sign reversed and asks for a limsup below 0
+    cosine: Tensor
+    # (num_rays,)   p in radial ~ r^p over the last decade of radii; NaN where radial is not > 0
+    exponent: Tensor
     holds: bool  # nothing seen on these rays contradicts H1
     verdict: str
 
@@ -53,21 +54,23 @@ def h1_on_rays(
     radii: Sequence[float] = RADII,
     dtype: torch.dtype | None = None,
 ) -> RayGrowth:
-    """Whether U grows faster than linearly along random rays x = ru, |u| = 1, as H1 asks in every direction:
+    """Whether U grows faster than linearly along random rays x = ru, |u| = 1, as H1 asks in every
+    direction:
 
         ⟨u, ∇U(ru)⟩ → ∞   and   limsup ⟨x/|x|, -∇U/|∇U|⟩ < 0      as r → ∞.
 
-    Growth is the exponent p of ⟨u, ∇U⟩ ~ r^p over the last decade of radii, on the ray where it is least: a piecewise
-    linear network has p = 0, a Gaussian 1, x⁴ 3, Student t -1. H1 is refused where ⟨u, ∇U⟩ ≤ 0, p ≤ 0.05 or the
-    cosine ≤ 0 on any ray.
+    Growth is the exponent p of ⟨u, ∇U⟩ ~ r^p over the last decade of radii, on the ray where it is
+    least: a piecewise linear network has p = 0, a Gaussian 1, x⁴ 3, Student t -1. H1 is refused
+    where ⟨u, ∇U⟩ ≤ 0, p ≤ 0.05 or the cosine ≤ 0 on any ray.
 
-    radii   increasing, in the units of x; the largest should lie where the tails have taken over, and a Gaussian
-            reference of standard deviation s takes over from a network of slope a only beyond a·s²
+    radii   increasing, in the units of x; the largest should lie where the tails have taken over,
+            and a Gaussian reference of standard deviation s takes over from a network of slope a
+            only beyond a·s²
     dtype   of the points; the network's own unless given, float64 for a function
 
-    One gradient per ray and radius. Not true: that passing proves H1 or that failing refutes it. All is judged
-    at finite radii, growth slower than r^0.05 is taken for none, and in high dimension random rays miss the axes and
-    every other thin cone.
+    One gradient per ray and radius. Not true: that passing proves H1 or that failing refutes it.
+    All is judged at finite radii, growth slower than r^0.05 is taken for none, and in high
+    dimension random rays miss the axes and every other thin cone.
     STANLEY (draft), H1, eq. (9).
     """
     require(num_rays >= 1, f"h1_on_rays: num_rays is {num_rays}, must be at least 1; 64 is usual")
@@ -90,7 +93,9 @@ def h1_on_rays(
 
 
 def growth(radii: Tensor, radial: Tensor) -> Tensor:
-    """p from the outermost radius and the last one that is a decade further in, or the first: (num_rays,)."""
+    """p from the outermost radius and the last one that is a decade further in, or the first:
+    (num_rays,).
+    """
     inner = int((radii <= radii[-1] / 10 * (1 + 1e-9)).sum().clamp(min=1)) - 1
     first, last = radial[inner], radial[-1]
     return torch.where(
@@ -115,28 +120,45 @@ def judge_growth(
     if turned:
         return (
             False,
-            f"{turned} of {n} rays still fell a decade before ({spread}): no exponent yet, use larger radii",
+            (
+                f"{turned} of {n} rays still fell a decade before ({spread}): no exponent yet, use"
+                " larger radii"
+            ),
         )
     least = float(exponent.min())
     if least < -LEAST_EXPONENT:
         return (
             False,
-            f"the radial derivative falls like r^{least:.2f} ({spread}): less than linear growth, H1 fails",
+            (
+                f"the radial derivative falls like r^{least:.2f} ({spread}): less than linear"
+                " growth, H1 fails"
+            ),
         )
     if least <= LEAST_EXPONENT:
-        return False, (
-            f"the radial derivative levels off (r^p, p = {least:.3f} on the flattest ray; {spread}): "
-            "at most linear growth, H1 fails; a Gaussian reference |x|²/(2s²) repairs it"
+        return (
+            False,
+            (
+                f"the radial derivative levels off (r^p, p = {least:.3f} on the flattest ray;"
+                f" {spread}): at most linear growth, H1 fails; a Gaussian reference |x|²/(2s²)"
+                " repairs it"
+            ),
         )
     lowest = float(cosine.min())
     if lowest <= 0:
         return (
             False,
-            f"the gradient turns away from the ray: least cosine {lowest:.3g} at radius {far:g}, H1 fails",
+            (
+                f"the gradient turns away from the ray: least cosine {lowest:.3g} at radius"
+                f" {far:g}, H1 fails"
+            ),
         )
-    return True, (
-        f"the radial derivative grows like r^p, p = {least:.2f} to {float(exponent.max()):.2f} ({spread}), "
-        f"and the cosine is at least {lowest:.3g}: superlinear on all {n} rays, nothing contradicts H1"
+    return (
+        True,
+        (
+            f"the radial derivative grows like r^p, p = {least:.2f} to {float(exponent.max()):.2f}"
+            f" ({spread}), and the cosine is at least {lowest:.3g}: superlinear on all {n} rays,"
+            " nothing contradicts H1"
+        ),
     )
 
 
@@ -160,6 +182,7 @@ def gradient(potential: Energy, x: Tensor, radius: float) -> Tensor:
     bad = int((~finite_chains(grad)).sum())
     require(
         bad == 0,
-        f"∇U is not finite on {bad} of {len(x)} rays at radius {radius:g} in {x.dtype}; use smaller radii or float64",
+        f"∇U is not finite on {bad} of {len(x)} rays at radius {radius:g} in {x.dtype}; use smaller"
+        " radii or float64",
     )
     return grad

@@ -37,7 +37,8 @@ def directions(
     """Uniform on the unit sphere: (number, *event), on the generator's device."""
     require(
         len(event_shape) >= 1 and all(size >= 1 for size in event_shape),
-        f"event_shape is {tuple(event_shape)}, must be the shape of one point such as (2,) or (3, 32, 32)",
+        f"event_shape is {tuple(event_shape)}, must be the shape of one point such as (2,) or (3,"
+        " 32, 32)",
     )
     ray = torch.randn(
         number, *event_shape, generator=generator, dtype=dtype, device=generator.device
@@ -50,5 +51,6 @@ def check_radii(radii: Sequence[float], least: int) -> None:
     increasing = all(a < b for a, b in pairwise(radii))
     require(
         len(radii) >= least and increasing and radii[0] > 0 and math.isfinite(radii[-1]),
-        f"radii are {[float(f'{r:.4g}') for r in radii]}, must be at least {least} positive increasing finite numbers",
+        f"radii are {[float(f'{r:.4g}') for r in radii]}, must be at least {least} positive"
+        " increasing finite numbers",
     )

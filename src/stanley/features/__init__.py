@@ -41,7 +41,9 @@ def features_named(name: str, *, device: torch.device | str = "cpu") -> Features
 
 
 def score_names(features: Features) -> tuple[str, str]:
-    """What Fréchet and kernel distance in these features are called: fid and kid with the published Inception alone."""
+    """What Fréchet and kernel distance in these features are called:
+    fid and kid with the published Inception alone.
+    """
     return (
         ("fid", "kid")
         if features.name == "inception"

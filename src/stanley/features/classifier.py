@@ -1,7 +1,9 @@
-"""A small residual classifier whose last layer but one is a feature map: distances in it see objects, not pixels.
+"""A small residual classifier whose last layer but one is a feature map: distances in it see
+objects, not pixels.
 
-Trained by `stanley features train`, shipped in `features/weights/`. Numbers in these features compare with each other
-alone: they are not FID, and a network that was trained on the data set it judges knows that data set best.
+Trained by `stanley features train`, shipped in `features/weights/`. Numbers in these features
+compare with each other alone: they are not FID, and a network that was trained on the data set it
+judges knows that data set best.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ ClassifierName = Literal["cifar", "mnist"]
 
 
 class Layer(nn.Module):
-    """φ(norm(W * x)), 3×3, φ = SiLU; with `norm` False the normalisation is folded into W and a bias."""
+    """φ(norm(W * x)), 3×3, φ = SiLU; with `norm` False the normalisation is folded into W and a
+    bias.
+    """
 
     def __init__(self, fan_in: int, fan_out: int, norm: bool) -> None:
         super().__init__()
@@ -50,10 +54,11 @@ class Residual(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Layer, then for each further width: halve by maximum, layer, residual pair (the first without); mean over
-    pixels; ten logits.
+    """Layer, then for each further width: halve by maximum, layer, residual pair (the first
+    without); mean over pixels; ten logits.
 
-    For widths (16, 32, 64, 128) and 32×32×3 pixels 468,000 weights and 13M multiply-adds, k = 128 features.
+    For widths (16, 32, 64, 128) and 32×32×3 pixels 468,000 weights and 13M multiply-adds, k = 128
+    features.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...], norm: bool) -> None:
@@ -75,7 +80,9 @@ class Classifier(nn.Module):
 
 
 def unfilled(channels: int, widths: tuple[int, ...]) -> Classifier:
-    """The network without normalisation, its weights still to be loaded; draws no random numbers."""
+    """The network without normalisation, its weights still to be loaded;
+    draws no random numbers.
+    """
     with torch.device("meta"):
         network = Classifier(channels, widths, norm=False)
     return network.to_empty(device="cpu")
@@ -101,8 +108,9 @@ def folded(network: Classifier, channels: int, widths: tuple[int, ...]) -> Class
 class ClassifierFeatures:
     """Images (B, C, H, W) in [-1, 1] -> (B, k), the mean over pixels of the classifier's last maps.
 
-    Images of another size are brought to the classifier's by bilinear interpolation (antialiased where it shrinks);
-    images with another number of channels are refused. `meta` tells data, recipe, n and test accuracy.
+    Images of another size are brought to the classifier's by bilinear interpolation (antialiased
+    where it shrinks); images with another number of channels are refused. `meta` tells data,
+    recipe, n and test accuracy.
     """
 
     name: str
@@ -129,8 +137,8 @@ class ClassifierFeatures:
         )
         require(
             x.shape[1] == channels,
-            f"{self.name} features need {channels}-channel images, got {x.shape[1]} channels; use other features: "
-            "cifar for colour, mnist for grey",
+            f"{self.name} features need {channels}-channel images, got {x.shape[1]} channels; use"
+            " other features: cifar for colour, mnist for grey",
         )
         x = x.to(self.network.head.weight)
         if tuple(x.shape[2:]) == (size, size):
@@ -148,7 +156,9 @@ def classifier_features(name: ClassifierName, *, device: str = "auto") -> Classi
 def load_classifier(
     path: Path, *, device: str = "auto", shipped: bool = False
 ) -> ClassifierFeatures:
-    """Features of a file that `stanley features train` wrote; its name carries the checksum unless it is shipped."""
+    """Features of a file that `stanley features train` wrote;
+    its name carries the checksum unless it is shipped.
+    """
     saved = checkpoint.load(path)
     require(
         saved.meta.get("holds") == "classifier",

@@ -34,10 +34,12 @@ TEST_ROWS = 500  # images at a time through the network when it is judged
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
-    """SGD with Nesterov momentum 0.9 and a one-cycle rate: linear up over the first fifth, linear down to zero.
+    """SGD with Nesterov momentum 0.9 and a one-cycle rate: linear up over the first fifth, linear
+    down to zero.
 
     shift    images are moved by up to so many pixels either way, the border filled by reflection
-    crop     the first half of the epochs sees windows of so many pixels a side only, which costs less; None for all
+    crop     the first half of the epochs sees windows of so many pixels a side only, which costs
+             less; None for all
     lr       the highest rate; weight decay acts on all weights
     """
 
@@ -74,10 +76,11 @@ def train_classifier(
     device: str = "auto",
     tell: Callable[[str], None] = lambda line: None,
 ) -> ClassifierFeatures:
-    """Train, fold, round to float16, write, read back, and measure what was written on all test images.
+    """Train, fold, round to float16, write, read back, and measure what was written on all test
+    images.
 
-    On one device with one number of threads the same seed gives the same weights. Another classifier that is in the
-    file is kept as NAME-former.safetensors.
+    On one device with one number of threads the same seed gives the same weights. Another
+    classifier that is in the file is kept as NAME-former.safetensors.
     """
     place = pick_device(device)
     images, (labels, test_labels) = data.load(), data.labels()
@@ -122,7 +125,8 @@ def train_classifier(
             f"the loss is {mean} in epoch {epoch + 1}; use a smaller --lr than {recipe.lr}",
         )
         tell(
-            f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  {time.process_time() - begin:.0f} s of CPU time"
+            f"epoch {epoch + 1}/{recipe.epochs}  loss {mean:.3f}  {time.process_time() - begin:.0f}"
+            " s of CPU time"
         )
     plain = folded(network.cpu().to(memory_format=torch.contiguous_format), channels, recipe.widths)  # type: ignore[call-overload]
     meta: dict[str, Any] = {
@@ -167,8 +171,8 @@ def epoch_order(n: int, batch: int, generator: torch.Generator) -> Iterator[Tens
 def windows(
     images: Tensor, side: int, recipe: ClassifierRecipe, generator: torch.Generator
 ) -> Tensor:
-    """Of each image, mirrored with probability ½ where the recipe says so and widened by `shift` reflected pixels, a
-    window of side × side pixels anywhere."""
+    """Of each image, mirrored with probability ½ where the recipe says so and widened by `shift`
+    reflected pixels, a window of side × side pixels anywhere."""
     n, channels, height, _ = images.shape
     if recipe.flip:
         mirrored = torch.rand((n, 1, 1, 1), generator=generator) < 0.5

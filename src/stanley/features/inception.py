@@ -1,10 +1,11 @@
 """The Inception network of FID, in plain torch, with the published weights.
 
-It is the graph of 2015 that Heusel et al. (2017) used, not torchvision's inception_v3: 1008 classes, average pools that
-leave the padding out, a max pool in the last block, and the bilinear resize of TensorFlow 1. Images are taken to bytes
-first and are scaled as (v - 128)/128, as in torch-fidelity. pytorch-fid loads the same file, but resizes with half
-pixels and scales by 2v/255 - 1: its numbers are close and not the same. Whatever is computed with other weights has
-another name, and is no FID.
+It is the graph of 2015 that Heusel et al. (2017) used, not torchvision's inception_v3: 1008
+classes, average pools that leave the padding out, a max pool in the last block, and the bilinear
+resize of TensorFlow 1. Images are taken to bytes first and are scaled as (v - 128)/128, as in
+torch-fidelity. pytorch-fid loads the same file, but resizes with half pixels and scales by 2v/255 -
+1: its numbers are close and not the same. Whatever is computed with other weights has another name,
+and is no FID.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from stanley.data import to_bytes
 from stanley.data.download import Remote, cache_dir, expand, fetch
 from stanley.errors import StanleyError, require
 
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of both files below, which are one
+# of both files below, which are one
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILES = (
     Remote(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/",
@@ -62,8 +64,8 @@ class Conv(nn.Module):
         return relu(self.bn(self.conv(x)))
 
 
-#: A convolution of a branch: its name in the published file, channels, kernel, stride; several in a list stand side by
-#: side on one input.
+#: A convolution of a branch: its name in the published file, channels, kernel, stride; several in a
+#: list stand side by side on one input.
 Step = tuple[str, int, "int | tuple[int, int]", int]
 Branch = list["Step | list[Step]"]
 
@@ -71,8 +73,8 @@ Branch = list["Step | list[Step]"]
 class Mixed(nn.Module):
     """Branches side by side, then the pool, all joined along the channels.
 
-    pool   'average' or 'max' (3 × 3, stride 1, followed by the convolution branch_pool), or 'stride' (max, 3 × 3,
-           stride 2, without one)
+    pool   'average' or 'max' (3 × 3, stride 1, followed by the convolution branch_pool), or
+           'stride' (max, 3 × 3, stride 2, without one)
     """
 
     def __init__(self, c_in: int, branches: list[Branch], pool: str, pool_out: int = 0) -> None:
@@ -151,7 +153,9 @@ def mixed_8(c_in: int, pool: str) -> Mixed:
 
 
 class Inception(nn.Module):
-    """(B, 3, 299, 299) scaled to [-1, 1) -> features of the last pool, (B, 2048). Names as in the published file."""
+    """(B, 3, 299, 299) scaled to [-1, 1) -> features of the last pool, (B, 2048).
+    Names as in the published file.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,17 +189,18 @@ class Inception(nn.Module):
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # (B, 64, 147, 147)
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(max_pool2d(x, 3, 2)))  # (B, 192, 71, 71)
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(max_pool2d(x, 3, 2))))  # (B, 288, 35, 35)
-        x = self.Mixed_6e(
-            self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x))))
-        )  # (B, 768, 17, 17)
+        # (B, 768, 17, 17)
+        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
         return x.mean((2, 3))
 
 
 def resize(x: Tensor, side: int = SIDE) -> Tensor:
-    """Bilinear, (B, C, H, W) -> (B, C, side, side), where row i of the result lies at i·H/side of the input.
+    """Bilinear, (B, C, H, W) -> (B, C, side, side), where row i of the result lies at i·H/side of
+    the input.
 
-    TensorFlow 1's: corners are not aligned, half pixels are ignored, and nothing is averaged when it shrinks.
+    TensorFlow 1's: corners are not aligned, half pixels are ignored, and nothing is averaged when
+    it shrinks.
     """
     for axis in (2, 3):
         size = x.shape[axis]
@@ -214,10 +219,11 @@ def resize(x: Tensor, side: int = SIDE) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class InceptionFeatures:
-    """Images (B, C, H, W) in [-1, 1], C = 1 or 3 -> (B, 2048). Grey images are shown in three equal channels.
+    """Images (B, C, H, W) in [-1, 1], C = 1 or 3 -> (B, 2048). Grey images are shown in three equal
+    channels.
 
-    name   'inception' with the published weights, whose numbers are called FID and KID; otherwise 'inception-' and the
-           first eight digits of the file's SHA-256
+    name   'inception' with the published weights, whose numbers are called FID and KID; otherwise
+           'inception-' and the first eight digits of the file's SHA-256
     """
 
     network: Inception
@@ -227,7 +233,8 @@ class InceptionFeatures:
     def __call__(self, x: Tensor) -> Tensor:
         require(
             x.ndim == 4 and x.shape[1] in (1, 3),
-            f"points have shape {tuple(x.shape[1:])}, Inception takes images (1 or 3, H, W); use other --features",
+            f"points have shape {tuple(x.shape[1:])}, Inception takes images (1 or 3, H, W); use"
+            " other --features",
         )
         place = self.network.fc.weight
 
@@ -239,7 +246,9 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:
-        """(B, 1008), softmax without the bias of the last layer, as the Inception Score has always been computed."""
+        """(B, 1008), softmax without the bias of the last layer,
+        as the Inception Score has always been computed.
+        """
         features = self(x)
         return (features @ self.network.fc.weight.to(features).T).softmax(1)
 
@@ -247,9 +256,11 @@ class InceptionFeatures:
 def inception_features(
     path: str | None = None, *, download: bool = False, device: torch.device | str = "cpu"
 ) -> InceptionFeatures:
-    """The network with the weights in `path` (.pth or .safetensors), else those in the cache folder.
+    """The network with the weights in `path` (.pth or .safetensors), else those in the cache
+    folder.
 
-    download   fetch them into the cache folder first if they are not there, 91 MiB, checked by SHA-256
+    download   fetch them into the cache folder first if they are not there, 91 MiB, checked by
+               SHA-256
     """
     file = published(download) if path is None else expand(path, "the file of Inception weights")
     require(
@@ -273,8 +284,9 @@ def published(download: bool) -> Path:
         found = places[0]
     require(
         found is not None,
-        f"the Inception weights are not here: put {FILES[0].name} (or {FILES[1].name}) into {places[0].parent}, name "
-        f"it as inception:PATH, or let inception:download fetch it; {INSTEAD}",
+        f"the Inception weights are not here: put {FILES[0].name} (or {FILES[1].name}) into"
+        f" {places[0].parent}, name it as inception:PATH, or let inception:download fetch it;"
+        f" {INSTEAD}",
     )
     assert found is not None
     return found
@@ -309,13 +321,16 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     )
     require(
         named,
-        f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name}; {INSTEAD}",
+        f"{file} holds a {type(weights).__name__}, not named tensors; use {FILES[0].name};"
+        f" {INSTEAD}",
     )
     return dict(weights)
 
 
 def checked(weights: dict[str, Tensor], own: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """The weights if their names and shapes are the network's; counters of batches, which nothing reads, are free."""
+    """The weights if their names and shapes are the network's; counters of batches,
+    which nothing reads, are free.
+    """
     counter = "num_batches_tracked"
     wanted = {name for name in own if not name.endswith(counter)}
     given = {name for name in weights if not name.endswith(counter)}
@@ -332,8 +347,8 @@ def checked(weights: dict[str, Tensor], own: dict[str, Tensor], file: Path) -> d
     ]
     require(
         not told,
-        f"{file} is not the Inception network of FID: it {', '.join(told)}; use {FILES[0].name} (torchvision's "
-        f"inception_v3 is another network); {INSTEAD}",
+        f"{file} is not the Inception network of FID: it {', '.join(told)}; use {FILES[0].name}"
+        f" (torchvision's inception_v3 is another network); {INSTEAD}",
     )
     return {
         name: weights[name].float() if name in wanted else torch.zeros((), dtype=torch.long)

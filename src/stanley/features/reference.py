@@ -1,8 +1,10 @@
-"""Features of a data set, computed once and kept: their statistics over all rows, and the first rows themselves.
+"""Features of a data set, computed once and kept: their statistics over all rows, and the first
+rows themselves.
 
-A file in the cache folder is named by the features and by a checksum over the data. It is served only if that checksum,
-and what the features say of a probe image, are still the same: a changed data set or a retrained network is computed
-anew. Pixels are cheaper to compute than to read, and are never kept.
+A file in the cache folder is named by the features and by a checksum over the data. It is served
+only if that checksum, and what the features say of a probe image, are still the same: a changed
+data set or a retrained network is computed anew. Pixels are cheaper to compute than to read, and
+are never kept.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from stanley.metrics import Features, FeatureStatistics, PixelFeatures
 
 CHUNK = 512  # rows at a time through the features
 FORMAT = 1
-PROBE_TOLERANCE = 1e-2  # of the largest feature: other devices and precisions round differently, other weights more
+# of the largest feature: other devices and precisions round differently, other weights more
+PROBE_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,8 @@ def reference_of(
     device: torch.device | str = "cpu",
     folder: Path | None = None,
 ) -> Reference:
-    """The features of data (N, *event): uint8 images, taken to the centres of their cells in [-1, 1], or vectors.
+    """The features of data (N, *event): uint8 images, taken to the centres of their cells in [-1,
+    1], or vectors.
 
     folder   of the cache; `reference` in the cache folder unless given
     """
@@ -137,7 +141,8 @@ def write(path: Path, found: Reference, probe: Tensor) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(
-            f"cache folder {path.parent} cannot be written: {error.strerror}; set STANLEY_CACHE to another"
+            f"cache folder {path.parent} cannot be written: {error.strerror}; set STANLEY_CACHE to"
+            " another"
         ) from error
     content = save(
         {k: t.cpu().contiguous() for k, t in tensors.items()},

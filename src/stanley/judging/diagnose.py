@@ -1,4 +1,6 @@
-"""Everything that can be said of a sampler on a density, in one call: what `stanley diagnose` shows."""
+"""Everything that can be said of a sampler on a density, in one call:
+what `stanley diagnose` shows.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,8 @@ from stanley.types import Energy, in_float32
 KEPT = 1 << 26  # numbers of all kept draws; 512 MB in float64
 FEW = 20  # pairs of the first try, which shows the lag
 ROWS = 6  # coordinates in the table
-RADII = tuple(
-    10 ** (k / 3) for k in range(10)
-)  # 1 … 10³, in units of the draws' typical distance from 0
+# 1 … 10³, in units of the draws' typical distance from 0
+RADII = tuple(10 ** (k / 3) for k in range(10))
 SIGNIFICANCE = 0.01  # of all comparisons with exact moments together
 
 
@@ -104,8 +105,8 @@ class Diagnosis:
         said = {"chains": verdict(self.summary)}
         if verdict(u):
             said["chains"].append(
-                f"U, the potential itself, is no better: R̂ {u.worst_rhat:.3g}, bulk ESS {u.worst_ess_bulk:.0f}, "
-                f"tail ESS {u.worst_ess_tail:.0f}"
+                f"U, the potential itself, is no better: R̂ {u.worst_rhat:.3g}, bulk ESS"
+                f" {u.worst_ess_bulk:.0f}, tail ESS {u.worst_ess_tail:.0f}"
             )
         said["chains"] = said["chains"] or ["nothing speaks against these chains"]
         if self.exact is not None:
@@ -128,7 +129,9 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class ExactMoments:
-    """Mean and second moment of the draws against the known ones, in standard errors, (*event) each."""
+    """Mean and second moment of the draws against the known ones, in standard errors,
+    (*event) each.
+    """
 
     mean: Tensor
     second: Tensor
@@ -146,22 +149,26 @@ def diagnose(
     effort: Effort = VECTORS,
     progress: bool = False,
 ) -> Diagnosis:
-    """Run chains of the sampler from x0 and say what is wrong with them; and test what theory asks of the sampler.
+    """Run chains of the sampler from x0 and say what is wrong with them; and test what theory asks
+    of the sampler.
 
     initial  the law that coupled pairs start from, (n, generator) -> (n, *event)
-    x0       (B, *event), where the chains start: after a warm-up, if they are to be judged without it
+    x0       (B, *event), where the chains start: after a warm-up, if they are to be judged without
+             it
 
     chains   R̂, bulk and tail ESS and MCSE of every coordinate and of U
     exact    against the moments of a `Target` that knows them
-    coupling how many steps from `initial` to equilibrium, by L-lag couplings, L the number of steps that half the
+    coupling how many steps from `initial` to equilibrium, by L-lag couplings, L the number of steps
+    that half the
              pairs of a first try needed
     growth   H1: whether U grows faster than linearly on rays
     drift    ΠV/V for V = e^{|x|/√h}, out to 10³ times the typical |x|
     bias     of an unadjusted sampler against its adjusted twin
 
-    Draws are thinned so that at most 2²⁶ numbers are kept. A part that cannot be had of this sampler or density is
-    left out, with the reason; nothing else is caught. A potential in bfloat16 is what the chains run on; the values of
-    U, its growth and the adjusted twin are of the same potential in float32.
+    Draws are thinned so that at most 2²⁶ numbers are kept. A part that cannot be had of this
+    sampler or density is left out, with the reason; nothing else is caught. A potential in bfloat16
+    is what the chains run on; the values of U, its growth and the adjusted twin are of the same
+    potential in float32.
     """
     require(len(x0) >= 2, f"{len(x0)} chain, must be at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
@@ -285,10 +292,11 @@ def coupled(
 
 
 def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> ExactMoments | None:
-    """(mean of the draws - E x)/MCSE, and the same of x²; None for a density whose moments are not known.
+    """(mean of the draws - E x)/MCSE, and the same of x²; None for a density whose moments are not
+    known.
 
-    Not true for laws without a fourth moment, nor where rare draws carry E x² (the funnel): there the MCSE of x² is
-    too small by chance.
+    Not true for laws without a fourth moment, nor where rare draws carry E x² (the funnel): there
+    the MCSE of x² is too small by chance.
     """
     if (
         not isinstance(potential, Target)
@@ -320,7 +328,7 @@ def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> Ex
     )
 
 
-def rows(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
+def coordinate_table(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
     """The table: U, then the coordinates with the largest R̂, at most six, in their order."""
     s = diagnosis.summary
     order = (
@@ -331,7 +339,7 @@ def rows(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
         .values
     )
     found = [row("U", diagnosis.summary_u, 0)]
-    return found + [row(place(int(i), s.mean.shape), s, int(i)) for i in order]
+    return found + [row(coordinate_name(int(i), s.mean.shape), s, int(i)) for i in order]
 
 
 def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:
@@ -347,7 +355,7 @@ def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:
     return {"name": name} | {key: float(value.flatten()[i]) for key, value in values.items()}
 
 
-def place(i: int, shape: Sequence[int]) -> str:
+def coordinate_name(i: int, shape: Sequence[int]) -> str:
     index: list[int] = []
     for size in reversed(shape):
         index.insert(0, i % size)

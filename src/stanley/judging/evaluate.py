@@ -70,19 +70,23 @@ def evaluate(
     neighbours: bool | None = None,
     extrapolate: bool = False,
 ) -> dict[str, Any]:
-    """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to another request
-    (another step, n, seed, features, …) is kept as scores-former.json first.
+    """Judge a run's newest checkpoint; returns what it writes to scores.json, where the answer to
+    another request (another step, n, seed, features, …) is kept as scores-former.json first.
 
-    2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by quadrature.
-    All: energies of data, held-out data and samples; MMD² with a permutation p-value; modes covered where the data have
-    modes. In each of the features: Fréchet distance fd_NAME, for images kernel distance kd_NAME and prdc_NAME, and
-    score_NAME where they are a classifier's; fid and kid in the published Inception alone. Samples are of two kinds,
-    kept apart: `fresh` chains from noise, `steps` long, and the `bank` after K further steps. Every number comes with
-    its n; the seed, the weights and the sampler stand once at the top.
+    2-D: exact log Z, and against a known data density KL(data‖model) and total variation, by
+    quadrature. All: energies of data, held-out data and samples; MMD² with a permutation p-value;
+    modes covered where the data have modes. In each of the features: Fréchet distance fd_NAME, for
+    images kernel distance kd_NAME and prdc_NAME, and score_NAME where they are a classifier's; fid
+    and kid in the published Inception alone. Samples are of two kinds, kept apart: `fresh` chains
+    from noise, `steps` long, and the `bank` after K further steps. Every number comes with its n;
+    the seed, the weights and the sampler stand once at the top.
 
-    num          samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's size for the bank
-    features     names of `features_named`: 'pixels-8x8' for images wider than that unless given, else 'pixels'
-    against      the data whose features the samples' are compared with; published FIDs use all of the training set
+    num          samples of each kind: 2,000 vectors or 256 images unless given, at most the bank's
+                 size for the bank
+    features     names of `features_named`: 'pixels-8x8' for images wider than that unless given,
+                 else 'pixels'
+    against      the data whose features the samples' are compared with; published FIDs use all of
+                 the training set
     kid          kernel distance in each of the features; images unless said otherwise
     neighbours   precision, recall, density and coverage likewise
     extrapolate  also the Fréchet distance extrapolated to infinitely many samples
@@ -94,10 +98,11 @@ def evaluate(
     require(
         against in ("held-out", "train"), f"against is {against!r}, must be 'held-out' or 'train'"
     )
-    place = model.noise.mean.device
-    maps = [features_named(name, device=place) for name in features or usual_features(model)]
+    maps = [features_named(name, device=model.device) for name in features or usual_features(model)]
     reference_rows = data.train if against == "train" else data.test
-    references = [reference_of(reference_rows, seen_through, device=place) for seen_through in maps]
+    references = [
+        reference_of(reference_rows, seen_through, device=model.device) for seen_through in maps
+    ]
     kid, neighbours = (model.is_image if wanted is None else wanted for wanted in (kid, neighbours))
     samples = draw_samples(model, num, steps, seed, progress)
     held_out, training = as_points(data.test, model), as_points(data.train, model)
@@ -114,7 +119,7 @@ def evaluate(
         "temperature": model.config.temperature,
         "sampler": to_dict(model.sampler),
         "torch": torch.__version__,
-        "device": str(model.noise.mean.device),
+        "device": str(model.device),
         "chains": {name: describe(chains, name, model, steps) for name, chains in samples.items()},
     }
     if model.event_shape == (2,):
@@ -126,7 +131,11 @@ def evaluate(
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
         scores[name] = compare(
-            chains.x, held_out, model.config.data, data, stream(seed, "MMD", name, device=place)
+            chains.x,
+            held_out,
+            model.config.data,
+            data,
+            stream(seed, "MMD", name, device=model.device),
         )
         for seen_through, reference in zip(maps, references, strict=True):
             scores[name] |= compare_features(
@@ -137,7 +146,7 @@ def evaluate(
                 kid=kid,
                 neighbours=neighbours,
                 extrapolate=extrapolate,
-                generator=stream(seed, "features", seen_through.name, name, device=place),
+                generator=stream(seed, "features", seen_through.name, name, device=model.device),
             )
 
     directory = RunDirectory(model.path)
@@ -182,8 +191,8 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
-    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z in reach, null and
-    the reason."""
+    """Exact numbers in two dimensions, of the network in float64; where the model has no finite Z
+    in reach, null and the reason."""
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
         if data.log_density is None:
@@ -206,7 +215,9 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
 def compare(
     x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Sample metrics of one kind of samples against held-out data; non-finite samples are left out and counted."""
+    """Sample metrics of one kind of samples against held-out data;
+    non-finite samples are left out and counted.
+    """
     finite = x[finite_chains(x)]
     scores: dict[str, Any] = {"n": len(x), "nonfinite": len(x) - len(finite)}
     if len(finite) < 2:
@@ -231,7 +242,9 @@ def compare(
 
 
 def usual_features(model: Trained) -> tuple[str, ...]:
-    """Pixels, of images wider than 8 their averages over 8 × 8: cheap, and only comparable among themselves."""
+    """Pixels, of images wider than 8 their averages over 8 × 8: cheap,
+    and only comparable among themselves.
+    """
     return ("pixels-8x8",) if model.is_image and min(model.event_shape[1:]) > 8 else ("pixels",)
 
 
@@ -247,7 +260,9 @@ def compare_features(
     extrapolate: bool,
     generator: torch.Generator,
 ) -> dict[str, Any]:
-    """Finite samples against a data set in one feature map; each number with the n of both sides."""
+    """Finite samples against a data set in one feature map; each number with the n of both
+    sides.
+    """
     if len(x) < 2:
         return {}
     (fd, kd), name = score_names(features), features.name
@@ -294,7 +309,7 @@ def moments(energy: Tensor) -> dict[str, Any]:
 def as_points(rows: Tensor, model: Trained, limit: int = 10_000) -> Tensor:
     """The first rows as points in the model's space, on its device."""
     rows = rows[:limit]
-    return (centre(rows) if model.is_image else rows.float()).to(model.noise.mean.device)
+    return (centre(rows) if model.is_image else rows.float()).to(model.device)
 
 
 def keep_for_plots(
@@ -304,7 +319,9 @@ def keep_for_plots(
     samples: dict[str, ChainResult],
     energies: dict[str, Tensor],
 ) -> None:
-    """samples/evaluated.npz: plain arrays, so that plotting needs neither the model nor the data."""
+    """samples/evaluated.npz: plain arrays, so that plotting needs neither the model nor the
+    data.
+    """
     arrays: dict[str, Any] = {f"energy_{name}": e.numpy() for name, e in energies.items()}
     for name, chains in samples.items():
         arrays[f"samples_{name}"] = chains.x.cpu().numpy()

@@ -1,4 +1,6 @@
-"""How likely a run's energy makes data that it was not trained on: log Z by annealing, then bits or nats a point."""
+"""How likely a run's energy makes data that it was not trained on: log Z by annealing,
+then bits or nats a point.
+"""
 
 from __future__ import annotations
 
@@ -40,22 +42,25 @@ def held_out_likelihood(
     data_root: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """log Z of exp(-E/T) in a bracket, and with it the held-out data: bits per dimension, of vectors nats.
+    """log Z of exp(-E/T) in a bracket, and with it the held-out data: bits per dimension, of
+    vectors nats.
 
-    -log p(x) = E(x)/T + log Z; log Z from annealed importance sampling between N(mean, std²) of the data and the
-    model, from below forward, from above in reverse (`metrics.likelihood`). Reverse chains start where `model_steps`
-    adjusted steps on the model have led from the bank (from noise where there is none): the upper end is as good as
-    those chains have converged, and no number here proves that they have. Writes likelihood.json; returns it. The
-    answer to another request that is there is kept as likelihood-former.json.
+    -log p(x) = E(x)/T + log Z; log Z from annealed importance sampling between N(mean, std²) of the
+    data and the model, from below forward, from above in reverse (`metrics.likelihood`). Reverse
+    chains start where `model_steps` adjusted steps on the model have led from the bank (from noise
+    where there is none): the upper end is as good as those chains have converged, and no number
+    here proves that they have. Writes likelihood.json; returns it. The answer to another request
+    that is there is kept as likelihood-former.json.
 
-    sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then MALA
+    sampler      adjusted; the run's own unless it is unadjusted or has a quantile threshold, then
+                 MALA
     model_steps  K·10 unless given
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, must be at least 2")
-    generator = stream(seed, "annealing", device=model.noise.mean.device)
+    generator = stream(seed, "annealing", device=model.device)
     kernel = sampler or annealing_kernel(model)
     steps = 10 * model.config.chain_steps if model_steps is None else model_steps
     start = model.starts(
@@ -103,7 +108,9 @@ def held_out_likelihood(
 
 
 def annealing_kernel(model: Trained) -> Sampler:
-    """The run's own sampler where it leaves every exp(-U_β) invariant for each chain alone, else MALA."""
+    """The run's own sampler where it leaves every exp(-U_β) invariant for each chain alone,
+    else MALA.
+    """
     own = model.sampler
     if is_adjusted(own) and not has_quantile(own) and traits_of(own).not_markov is None:
         return own
@@ -113,7 +120,9 @@ def annealing_kernel(model: Trained) -> Sampler:
 def of_held_out(
     model: Trained, rows: Tensor, bracket: Bracket, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Images in bits per dimension, vectors in nats; from the lower and the upper end of the bracket."""
+    """Images in bits per dimension, vectors in nats; from the lower and the upper end of the
+    bracket.
+    """
     potential = in_float32(model.potential)
     if model.is_image:
         return asdict(bits_per_dimension(potential, rows, bracket, generator=generator)) | {

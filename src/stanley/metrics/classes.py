@@ -1,4 +1,6 @@
-"""Inception-style score from the class probabilities of any classifier. Salimans et al. (2016), section 4."""
+"""Inception-style score from the class probabilities of any classifier. Salimans et al. (2016),
+section 4.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,10 @@ from stanley.errors import require
 class ClassScore:
     """value is the mean over the splits, sd their population standard deviation, as is published.
 
-    Between 1 (all samples look alike to the classifier) and K, its number of classes. Biased downwards when a split
-    holds few samples a class: compare at equal n and splits. It never looks at the data: a memorised set of K images
-    scores K. May be called Inception Score only with the standard Inception network.
+    Between 1 (all samples look alike to the classifier) and K, its number of classes. Biased
+    downwards when a split holds few samples a class: compare at equal n and splits. It never looks
+    at the data: a memorised set of K images scores K. May be called Inception Score only with the
+    standard Inception network.
     """
 
     value: float
@@ -27,7 +30,8 @@ class ClassScore:
 
 
 def class_score(probabilities: Tensor, splits: int = 10) -> ClassScore:
-    """exp( 1/n Σ_i KL(p(·|x_i) ‖ p̄) ),   p̄ = 1/n Σ_i p(·|x_i), within each of `splits` runs of rows in their order.
+    """exp( 1/n Σ_i KL(p(·|x_i) ‖ p̄) ),   p̄ = 1/n Σ_i p(·|x_i), within each of `splits` runs of
+                                           rows in their order.
 
     probabilities (n, K): rows sum to 1. In float64; 0·log 0 = 0.
     """

@@ -21,11 +21,13 @@ class Coverage:
     """K modes, n samples, counts c_k.
 
     counts          c_k, over the samples that are at a mode.
-    hit_share       share of modes with c_k >= hit_fraction·n/K, hit_fraction of a uniform mode's due.
+    hit_share       share of modes with c_k >= hit_fraction·n/K, hit_fraction of a uniform mode's
+                    due.
     high_quality    Σ c_k / n: share of samples at any mode. Non-finite samples are at none.
-    entropy         -Σ p_k log p_k with p_k = c_k / Σ c_k, in nats; log K when uniform, None when all c_k = 0.
-    kl_uniform      Σ p_k log(K p_k) = log K - entropy. Its mean is about (K-1)/(2 Σ c_k), not 0, for a
-                    perfect sampler. None when all c_k = 0.
+    entropy         -Σ p_k log p_k with p_k = c_k / Σ c_k, in nats; log K when uniform, None when
+                    all c_k = 0.
+    kl_uniform      Σ p_k log(K p_k) = log K - entropy. Its mean is about (K-1)/(2 Σ c_k), not 0,
+                    for a perfect sampler. None when all c_k = 0.
     """
 
     num_samples: int
@@ -40,10 +42,13 @@ class Coverage:
 def mode_coverage(
     samples: Tensor, modes: Tensor, radius: float, hit_fraction: float = 0.1
 ) -> Coverage:
-    """Coverage of point modes (K, *event): a sample belongs to its nearest mode if it is within `radius`."""
+    """Coverage of point modes (K, *event): a sample belongs to its nearest mode if it is within
+    `radius`.
+    """
     require(
         samples.shape[1:] == modes.shape[1:],
-        f"samples have shape {tuple(samples.shape[1:])}, modes {tuple(modes.shape[1:])}; they must agree",
+        f"samples have shape {tuple(samples.shape[1:])}, modes {tuple(modes.shape[1:])}; they must"
+        " agree",
     )
     return coverage(samples, nearest_mode(modes, radius), len(modes), hit_fraction)
 
@@ -98,7 +103,9 @@ def nearest_mode(modes: Tensor, radius: float) -> Assign:
 
 
 def nearest_ring(radii: Sequence[float], width: float) -> Assign:
-    """The ring r_k nearest to |x| for densities without point modes, -1 when | |x| - r_k | > width."""
+    """The ring r_k nearest to |x| for densities without point modes,
+    -1 when | |x| - r_k | > width.
+    """
     require(width > 0, f"width is {width}, must be > 0; 3 standard deviations of a ring is usual")
 
     def assign(samples: Tensor) -> Tensor:

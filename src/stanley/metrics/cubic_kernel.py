@@ -1,6 +1,8 @@
-"""Kernel distance between features: MMD² with the cubic kernel of KID. Bińkowski et al. (2018), sections 3 and 4.
+"""Kernel distance between features: MMD² with the cubic kernel of KID. Bińkowski et al. (2018),
+sections 3 and 4.
 
-It may be called KID only with the standard Inception features, as Fréchet distances may be called FID.
+It may be called KID only with the standard Inception features, as Fréchet distances may be called
+FID.
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ CHUNK = 1024  # rows of the kernel matrix at a time
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Unbiased at every n, so that values at different n compare; 0 on average when both laws agree, and then often
-    negative.
+    """Unbiased at every n, so that values at different n compare; 0 on average when both laws
+    agree, and then often negative.
 
     value             MMD² of all rows
     standard_error    of `value`, by the jackknife over the rows of both sides
-    subset_mean       mean MMD² of `num_subsets` pairs of random subsets of `subset_size` rows, as is usually published
-    subset_error      sd over the subsets / √num_subsets. Not true: that it is the error of the distance: it is how far
-                      subset_mean is from what more subsets of the same rows would give
+    subset_mean       mean MMD² of `num_subsets` pairs of random subsets of `subset_size` rows, as
+                      is usually published
+    subset_error      sd over the subsets / √num_subsets. Not true: that it is the error of the
+                      distance: it is how far subset_mean is from what more subsets of the same rows
+                      would give
     """
 
     value: float
@@ -43,10 +47,11 @@ class KernelDistance:
 def kernel_distance(
     x: Tensor, y: Tensor, *, generator: Generator, subset_size: int = 1000, num_subsets: int = 100
 ) -> KernelDistance:
-    """MMD² = Σ_{i≠j} k(x_i,x_j)/n(n-1) + Σ_{i≠j} k(y_i,y_j)/m(m-1) - 2 Σ_ij k(x_i,y_j)/nm,   k(a, b) = (a·b/d + 1)³.
+    """MMD² = Σ_{i≠j} k(x_i,x_j)/n(n-1) + Σ_{i≠j} k(y_i,y_j)/m(m-1) - 2 Σ_ij k(x_i,y_j)/nm,   k(a,
+    b) = (a·b/d + 1)³.
 
-    Features x (n, d), y (m, d) on one device; sums in float64, memory O(1024·(n + m)). Subsets are drawn without
-    replacement by `generator` and hold at most n and m rows.
+    Features x (n, d), y (m, d) on one device; sums in float64, memory O(1024·(n + m)). Subsets are
+    drawn without replacement by `generator` and hold at most n and m rows.
     """
     x, y = feature_rows(x, y, at_least=3)
     n, m = len(x), len(y)
@@ -94,10 +99,11 @@ def _row_sums(a: Tensor, b: Tensor, same: bool = False) -> Tensor:
 
 
 def _jackknife(own: Tensor, other: Tensor, m: int) -> float:
-    """(n-1)/n Σ_i (θ_i - θ̄)², θ_i the MMD² without row i, but for the term of the other side alone.
+    """(n-1)/n Σ_i (θ_i - θ̄)², θ_i the MMD² without row i, but for the term of the other side
+    alone.
 
-    own (n,) are Σ_{j≠i} k(x_i, x_j), other (n,) are Σ_j k(x_i, y_j): without x_i the double sums lose twice the first
-    and once the second.
+    own (n,) are Σ_{j≠i} k(x_i, x_j), other (n,) are Σ_j k(x_i, y_j): without x_i the double sums
+    lose twice the first and once the second.
     """
     n = len(own)
     without = (own.sum() - 2 * own) / ((n - 1) * (n - 2)) - 2 * (other.sum() - other) / (

@@ -1,8 +1,10 @@
-"""How well a score tells points of the data ("in") from others ("out"): AUROC, AUPR, FPR at 95 % TPR, exact with ties.
+"""How well a score tells points of the data ("in") from others ("out"): AUROC, AUPR, FPR at 95 %
+TPR, exact with ties.
 
-A score is high where a point looks foreign: the energy, or the norm of its gradient. Out-sets are named by the reader
-of a table, and four that need no data are made here. Not true: that an energy which tells digits from noise knows
-digits: a score of brightness alone may do the same, which the constant and the permuted images show.
+A score is high where a point looks foreign: the energy, or the norm of its gradient. Out-sets are
+named by the reader of a table, and four that need no data are made here. Not true: that an energy
+which tells digits from noise knows digits: a score of brightness alone may do the same, which the
+constant and the permuted images show.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ class Detection:
     """auroc        P(s_out > s_in) + ½ P(s_out = s_in); 0.5 for a score that knows nothing
     auroc_error  its standard error, DeLong et al. (1988)
     aupr_out     average precision with "out" as the positive class, found by high scores
-    aupr_in      the same with "in" as the positive class, found by low scores. Both depend on n_in : n_out; a score
-                 that knows nothing has the share of its positive class
-    fpr95        share of "out" that is taken for "in" by the lowest threshold t that takes at least 95 % of "in"
-                 (s <= t) for "in"
+    aupr_in      the same with "in" as the positive class, found by low scores. Both depend on n_in
+                 : n_out; a score that knows nothing has the share of its positive class
+    fpr95        share of "out" that is taken for "in" by the lowest threshold t that takes at least
+                 95 % of "in" (s <= t) for "in"
     """
 
     auroc: float
@@ -43,7 +45,9 @@ class Detection:
 
 
 def judge_detection(score_in: Tensor, score_out: Tensor) -> Detection:
-    """All of them from scores (n_in,) and (n_out,); infinities count as larger than all numbers, NaN is refused."""
+    """All of them from scores (n_in,) and (n_out,); infinities count as larger than all numbers,
+    NaN is refused.
+    """
     inside, outside = checked(score_in, score_out)
     won_out, won_in = _placements(outside, inside), 1 - _placements(inside, outside)
     error = (won_out.var() / len(outside) + won_in.var() / len(inside)).sqrt()
@@ -65,8 +69,8 @@ def auroc(score_in: Tensor, score_out: Tensor) -> float:
 
 
 def aupr(score_in: Tensor, score_out: Tensor) -> float:
-    """Average precision with "out" as the positive class, found by high scores; `aupr_in` is that of the negatives of
-    both, exchanged."""
+    """Average precision with "out" as the positive class, found by high scores; `aupr_in` is that
+    of the negatives of both, exchanged."""
     inside, outside = checked(score_in, score_out)
     return average_precision(outside, inside)
 
@@ -87,13 +91,16 @@ def checked(score_in: Tensor, score_out: Tensor) -> tuple[Tensor, Tensor]:
         lost = int(score.isnan().sum())
         require(
             lost == 0,
-            f"{lost} of {len(score)} scores in {name} are NaN; leave those points out and count them",
+            f"{lost} of {len(score)} scores in {name} are NaN; leave those points out and count"
+            " them",
         )
     return score_in.detach().double(), score_out.detach().double()
 
 
 def average_precision(positive: Tensor, negative: Tensor) -> float:
-    """Σ_t (recall_t - recall_{t-1})·precision_t over the distinct scores t from above, "positive" where s >= t."""
+    """Σ_t (recall_t - recall_{t-1})·precision_t over the distinct scores t from above,
+    "positive" where s >= t.
+    """
     thresholds = torch.cat([positive, negative]).unique().flip(0)
     found, false = (_at_least(thresholds, s) for s in (positive, negative))
     gained = torch.diff(found, prepend=found.new_zeros(1))
@@ -120,7 +127,9 @@ def energy_score(energy: Energy, x: Tensor) -> Tensor:
 
 
 def gradient_score(energy: Energy, x: Tensor) -> Tensor:
-    """|∇E(x)|₂: (B, *event) -> (B,). Low at the modes, and also at any other flat place, far out included."""
+    """|∇E(x)|₂: (B, *event) -> (B,). Low at the modes, and also at any other flat place,
+    far out included.
+    """
     return in_chunks(lambda part: evaluate(energy, part).grad.flatten(1).norm(dim=1), x, CHUNK)
 
 
@@ -130,9 +139,11 @@ def synthetic_out_sets(images: Tensor, generator: Generator) -> dict[str, Tensor
     noise         every value uniform on [-1, 1]
     constant      one uniform colour an image
     interpolated  ½(x_i + x_j), i ≠ j: two images in one
-    permuted      the pixels of an image in an order of its own, channels together: the same colours, no shapes
+    permuted      the pixels of an image in an order of its own, channels together: the same
+                  colours, no shapes
 
-    All are taken to the centres of 8-bit cells, so that no score can tell them from images by their grid.
+    All are taken to the centres of 8-bit cells, so that no score can tell them from images by their
+    grid.
     """
     shape = tuple(images.shape)
     require(

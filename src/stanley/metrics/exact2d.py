@@ -1,15 +1,17 @@
-"""log Z, KL and total variation of a 2-D energy by quadrature: numbers with an error, not sample estimates.
+"""log Z, KL and total variation of a 2-D energy by quadrature: numbers with an error, not sample
+estimates.
 
-    Z = ∫ exp(-U) ≈ h² Σ_ij exp(-U(x_ij)),   x_ij the centres of n × n cells of side h = 2R/n on [-R, R]²
+    Z = ∫ exp(-U) ≈ h² Σ_ij exp(-U(x_ij)),   x_ij the centres of n × n cells of side h = 2R/n on
+                                             [-R, R]²
 
-The midpoint rule converges faster than any power of h for smooth integrands that vanish at the border: a
-Gaussian of standard deviation σ has relative error 2 exp(-2π²σ²/h²) an axis, 5e-9 at h = σ. Kinks (a ReLU
-network, the |p - q| of the total variation) bring it back to about h². n is even, so the origin is no node.
-R grows by 5/4 until the outermost 1/16 of the box on each side holds less than 1e-8 of the mass, n grows by
-3/2 until nothing changes: the last change is below rel_tol and the one before below √rel_tol, since the
-errors of two grids can agree by accident (modes at thirds of a cell). A spike narrower than h that no node
-touches is not seen: `judge_density` resolves the data density first, which must integrate to 1; `log_z` knows
-nothing to resolve but the energy.
+The midpoint rule converges faster than any power of h for smooth integrands that vanish at the
+border: a Gaussian of standard deviation σ has relative error 2 exp(-2π²σ²/h²) an axis, 5e-9 at h =
+σ. Kinks (a ReLU network, the |p - q| of the total variation) bring it back to about h². n is even,
+so the origin is no node. R grows by 5/4 until the outermost 1/16 of the box on each side holds less
+than 1e-8 of the mass, n grows by 3/2 until nothing changes: the last change is below rel_tol and
+the one before below √rel_tol, since the errors of two grids can agree by accident (modes at thirds
+of a cell). A spike narrower than h that no node touches is not seen: `judge_density` resolves the
+data density first, which must integrate to 1; `log_z` knows nothing to resolve but the energy.
 """
 
 from __future__ import annotations
@@ -57,14 +59,18 @@ class LogZ:
 
 @dataclass(frozen=True)
 class Exact2D:
-    """How far a model q = exp(-U)/Z is from a known density p, in nats, by quadrature over [-box, box]².
+    """How far a model q = exp(-U)/Z is from a known density p, in nats, by quadrature over [-box,
+    box]².
 
     kl              KL(p‖q) = ∫ p log(p/q).
     tv              ½ ∫ |p - q|, in [0, 1].
     entropy_data    -∫ p log p: the negative log-likelihood of a perfect model.
-    border          the larger share of mass of p and of q in the outermost 1/16 of the box on each side.
-    error_estimate  largest |change| of log Z and of KL from a grid with 2/3 of the cells a side to this one.
-    tv_error        the same for the total variation, whose kinks converge more slowly; no limit is set on it.
+    border          the larger share of mass of p and of q in the outermost 1/16 of the box on each
+                    side.
+    error_estimate  largest |change| of log Z and of KL from a grid with 2/3 of the cells a side to
+                    this one.
+    tv_error        the same for the total variation, whose kinks converge more slowly; no limit is
+                    set on it.
     """
 
     log_z: float
@@ -85,11 +91,12 @@ def log_z(
     max_box: float | None = None,
     max_cells: int = MAX_CELLS,
 ) -> LogZ:
-    """log ∫ exp(-U) over the plane, to a change below `rel_tol`; StanleyError when it does not settle.
+    """log ∫ exp(-U) over the plane, to a change below `rel_tol`; StanleyError when it does not
+    settle.
 
     box   half-width R to start from (6); grows up to `max_box` (20 R).
-    A module, or a Potential of one, is evaluated as a float64 copy on its own device; any other function on
-    the CPU, in float64 if it can. About 1.5 s for a 128-128-1 SiLU network on one core.
+    A module, or a Potential of one, is evaluated as a float64 copy on its own device; any other
+    function on the CPU, in float64 if it can. About 1.5 s for a 128-128-1 SiLU network on one core.
     """
     start = START_BOX if box is None else box
     evaluate, n = _Evaluator.of(potential), START_CELLS
@@ -117,10 +124,11 @@ def judge_density(
     max_box: float | None = None,
     max_cells: int = MAX_CELLS,
 ) -> Exact2D:
-    """Exact log Z, KL(p‖q) and total variation of q ∝ exp(-U) against a normalised p = exp(log_density).
+    """Exact log Z, KL(p‖q) and total variation of q ∝ exp(-U) against a normalised p =
+    exp(log_density).
 
-    First the grid is refined until ∫ p = 1 within `rel_tol` (error when 1e-5 is out of reach), then until
-    log Z changes by less than `rel_tol` and KL by less than `rel_tol`·max(1, KL).
+    First the grid is refined until ∫ p = 1 within `rel_tol` (error when 1e-5 is out of reach), then
+    until log Z changes by less than `rel_tol` and KL by less than `rel_tol`·max(1, KL).
     """
     start = START_BOX if start_box is None else start_box
     limit = max_box or MAX_GROWTH * start
@@ -172,7 +180,8 @@ def nll(potential: Energy, x: Tensor, log_z: float) -> float:
 
 
 def density_on_grid(potential: Energy, box: float, n: int) -> Tensor:
-    """q at the centres of n × n cells of [-box, box]², normalised there: (n, n) float64, rows y, columns x.
+    """q at the centres of n × n cells of [-box, box]², normalised there: (n, n) float64, rows y,
+    columns x.
 
     For pictures: sums to n²/(4 box²). `imshow(q, origin="lower", extent=(-box, box, -box, box))`.
     """
@@ -205,8 +214,8 @@ class _Evaluator:
 
 
 def _as_float64(f: Energy, device: torch.device | None = None) -> Energy:
-    """f of float64 points: with float64 copies of its networks and nothing rounded, or, where a function inside it
-    takes float32 points alone, f of those."""
+    """f of float64 points: with float64 copies of its networks and nothing rounded, or, where a
+    function inside it takes float32 points alone, f of those."""
     exact = rewrapped(
         in_float32(f), lambda u: copy.deepcopy(u).double() if isinstance(u, nn.Module) else u
     )
@@ -223,13 +232,16 @@ def _as_float64(f: Energy, device: torch.device | None = None) -> Energy:
 
 
 def _on_cells(f: Energy, device: torch.device, R: float, n: int) -> Tensor:
-    """f at the centres of n × n cells of [-R, R]², (n²,) in float64; the second coordinate is slow."""
+    """f at the centres of n × n cells of [-R, R]², (n²,) in float64;
+    the second coordinate is slow.
+    """
     axis = (torch.arange(n, dtype=torch.float64) + 0.5) * (2 * R / n) - R
     values = torch.cat([_rows(f, x.to(device)) for x in _points(axis)])
     bad = int(values.isnan().sum())
     require(
         bad == 0,
-        f"{bad} of {n * n} energies on the box ±{R:g} are NaN; the network has diverged or overflows",
+        f"{bad} of {n * n} energies on the box ±{R:g} are NaN; the network has diverged or"
+        " overflows",
     )
     return values.double()
 
@@ -246,7 +258,8 @@ def _rows(f: Energy, x: Tensor) -> Tensor:
         values = f(x)
     require(
         values.shape == (x.shape[0],),
-        f"a batch of {x.shape[0]} points gave values of shape {tuple(values.shape)}, must be ({x.shape[0]},)",
+        f"a batch of {x.shape[0]} points gave values of shape {tuple(values.shape)}, must be"
+        f" ({x.shape[0]},)",
     )
     return values
 
@@ -260,7 +273,8 @@ def _border_share(log_f: Tensor, n: int) -> float:
     top = float(log_f.max())
     require(
         math.isfinite(top),
-        f"the largest log-density on a {n}² grid is {top}; must be finite: energies of ±inf have none",
+        f"the largest log-density on a {n}² grid is {top}; must be finite: energies of ±inf have"
+        " none",
     )
     width = max(1, n // 16)
     share = torch.softmax(log_f, dim=0).reshape(n, n)
@@ -275,7 +289,9 @@ def _even(n: float) -> int:
 def _confine(
     log_f: Callable[[float, int], Tensor], R: float, n: int, max_box: float, name: str
 ) -> float:
-    """The first half-width R, 5R/4, ... whose border holds a negligible share of ∫ f, on an n × n grid."""
+    """The first half-width R, 5R/4, ... whose border holds a negligible share of ∫ f,
+    on an n × n grid.
+    """
     require(R > 0, f"box is {R:g}, must be > 0: the half-width of the square to integrate over")
     while True:
         border = _border_share(log_f(R, n), n)
@@ -283,9 +299,9 @@ def _confine(
             return R
         require(
             max_box >= GROW_BOX * R,
-            f"log Z did not settle: box ±{R:g}, mass of {name} at the border {border:.2g}, "
-            f"limit {BORDER_LIMIT:g}; its tails are heavy or not integrable: add a Gaussian reference "
-            "|x|²/(2s²), or raise max_box",
+            f"log Z did not settle: box ±{R:g}, mass of {name} at the border {border:.2g}, limit"
+            f" {BORDER_LIMIT:g}; its tails are heavy or not integrable: add a Gaussian reference"
+            " |x|²/(2s²), or raise max_box",
         )
         R *= GROW_BOX
 
@@ -293,7 +309,9 @@ def _confine(
 def _resolve_data(
     data: Callable[[float, int], Tensor], R: float, n: int, rel_tol: float, max_cells: int
 ) -> int:
-    """The first n, 3n/2, ... on which ∫ p = 1 within rel_tol; the finest one if it is within 1e-5 there."""
+    """The first n, 3n/2, ... on which ∫ p = 1 within rel_tol;
+    the finest one if it is within 1e-5 there.
+    """
     while True:
         log_p = data(R, n)
         if abs(_log_integral(log_p, R, n)) <= rel_tol:
@@ -308,8 +326,9 @@ def _require_unit_mass(log_p: Tensor, R: float, n: int) -> None:
     mass = math.exp(_log_integral(log_p, R, n))
     require(
         abs(mass - 1) <= 1e-5,
-        f"the data density integrates to {mass:.8g} over ±{R:g} on a {n}² grid, must be 1 within 1e-5; "
-        f"normalise it, or raise max_cells if its features are narrower than {2 * R / n:.2g}",
+        f"the data density integrates to {mass:.8g} over ±{R:g} on a {n}² grid, must be 1 within"
+        " 1e-5; normalise it, or raise max_cells if its features are narrower than"
+        f" {2 * R / n:.2g}",
     )
 
 

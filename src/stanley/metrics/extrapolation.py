@@ -1,4 +1,6 @@
-"""Fréchet distance for infinitely many samples, by a line through its values at several n. Chong & Forsyth (2020)."""
+"""Fréchet distance for infinitely many samples, by a line through its values at several n.
+Chong & Forsyth (2020).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ from stanley.metrics.frechet import FeatureStatistics, frechet
 
 @dataclass(frozen=True)
 class FrechetLimit:
-    """value + slope/n is the least-squares line through `distances` at `sizes`, random subsets of the n1 samples.
+    """value + slope/n is the least-squares line through `distances` at `sizes`, random subsets of
+    the n1 samples.
 
-    Takes away the bias that the finite number of samples causes, of order 1/n; what is left is of order 1/n², and the
-    bias of the n2 reference points stays. Noisier than the distance of all samples: its error is several times that.
+    Takes away the bias that the finite number of samples causes, of order 1/n; what is left is of
+    order 1/n², and the bias of the n2 reference points stays. Noisier than the distance of all
+    samples: its error is several times that.
 
     extrapolates   the smallest size is above the number of features, without which the line is none
     """
@@ -37,9 +41,10 @@ class FrechetLimit:
         if self.extrapolates:
             return None
         return (
-            f"extrapolated Fréchet distance in {self.feature}: subsets of {self.sizes[0]} to {self.sizes[-1]} points "
-            f"against {self.num_features} features, where d² is not linear in 1/n; draw several times more samples "
-            "than features, or use the kernel distance, which is unbiased"
+            f"extrapolated Fréchet distance in {self.feature}: subsets of {self.sizes[0]} to"
+            f" {self.sizes[-1]} points against {self.num_features} features, where d² is not linear"
+            " in 1/n; draw several times more samples than features, or use the kernel distance,"
+            " which is unbiased"
         )
 
 
@@ -51,10 +56,12 @@ def frechet_limit(
     num_sizes: int = 15,
     smallest: int | None = None,
 ) -> FrechetLimit:
-    """d²_n = d²_∞ + c/n + O(1/n²), fitted on `num_sizes` sizes evenly spaced from `smallest` to all of the samples.
+    """d²_n = d²_∞ + c/n + O(1/n²), fitted on `num_sizes` sizes evenly spaced from `smallest` to all
+    of the samples.
 
     samples    features (n, k) in the feature map of `reference`
-    smallest   a tenth of the samples, or twice the number of features where that is more, at most half of the samples
+    smallest   a tenth of the samples, or twice the number of features where that is more, at most
+               half of the samples
 
     Cost: num_sizes decompositions of k × k matrices, seconds each at k = 2048.
     """

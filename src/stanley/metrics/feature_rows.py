@@ -13,7 +13,8 @@ def feature_rows(x: Tensor, y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
     fits = x.ndim == y.ndim == 2 and x.shape[1] == y.shape[1]
     require(
         fits,
-        f"features have shapes {tuple(x.shape)} and {tuple(y.shape)}, must be (n, d) and (m, d) with one d",
+        f"features have shapes {tuple(x.shape)} and {tuple(y.shape)}, must be (n, d) and (m, d)"
+        " with one d",
     )
     fewest = min(len(x), len(y))
     require(

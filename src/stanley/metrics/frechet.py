@@ -2,9 +2,9 @@
 
     d² = |μ₁ - μ₂|² + tr C₁ + tr C₂ - 2 tr (C₁^½ C₂ C₁^½)^½
 
-It may be called FID only with the standard 2048-d Inception features. With any other features, the built-in
-pixels included, its numbers compare with each other alone; the result carries the name of the features.
-Dowson & Landau (1982).
+It may be called FID only with the standard 2048-d Inception features. With any other features, the
+built-in pixels included, its numbers compare with each other alone; the result carries the name of
+the features. Dowson & Landau (1982).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class PixelFeatures:
-    """The values of the point itself, flattened; images averaged to `size` × `size` first if it is given."""
+    """The values of the point itself, flattened; images averaged to `size` × `size` first if it is
+    given.
+    """
 
     size: int | None = None
 
@@ -45,7 +47,8 @@ class PixelFeatures:
             fits = x.ndim == 4 and min(x.shape[2:]) >= self.size
             require(
                 fits,
-                f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >= size",
+                f"size is {self.size}, points have shape {tuple(x.shape[1:])}; needs (C, H, W) >="
+                " size",
             )
             x = adaptive_avg_pool2d(x, self.size)
         return x.flatten(1)
@@ -53,9 +56,11 @@ class PixelFeatures:
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
-    """n, mean and covariance of features, one batch at a time, on their device: `s = s.update(batch)`.
+    """n, mean and covariance of features, one batch at a time, on their device: `s =
+    s.update(batch)`.
 
-    scatter = Σ (f - mean)(f - mean)ᵀ in float64. Two parts merge exactly (Chan, Golub & LeVeque 1983):
+    scatter = Σ (f - mean)(f - mean)ᵀ in float64. Two parts merge exactly (Chan, Golub & LeVeque
+    1983):
     δ = mean_b - mean_a,  mean = mean_a + δ n_b/n,  scatter = scatter_a + scatter_b + δδᵀ n_a n_b/n.
     """
 
@@ -95,7 +100,8 @@ class FeatureStatistics:
         bad = int((~finite_chains(f)).sum())
         require(
             bad == 0,
-            f"{bad} of {len(f)} points have features that are not finite; drop diverged chains first",
+            f"{bad} of {len(f)} points have features that are not finite; drop diverged chains"
+            " first",
         )
         if len(f) == 0:
             return self
@@ -145,9 +151,9 @@ class Frechet:
             return None
         n = min(self.n1, self.n2)
         return (
-            f"Fréchet distance in {self.feature}: n = {n} points against {self.num_features} features, so a covariance "
-            "is singular and most of the value is bias; use more samples, fewer features, or the kernel distance, "
-            "which is unbiased"
+            f"Fréchet distance in {self.feature}: n = {n} points against {self.num_features}"
+            " features, so a covariance is singular and most of the value is bias; use more"
+            " samples, fewer features, or the kernel distance, which is unbiased"
         )
 
 
@@ -162,8 +168,9 @@ def frechet(first: FeatureStatistics, second: FeatureStatistics) -> Frechet:
 def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
     """d² between N(mu1, cov1) and N(mu2, cov2), in float64; singular covariances are allowed.
 
-    tr (C₁^½ C₂ C₁^½)^½ is the sum of the singular values of C₁^½ C₂^½: the eigenvalues of C₁^½ C₂ C₁^½ are
-    their squares, and the root of a zero eigenvalue that rounding made 1e-16 would be 1e-8.
+    tr (C₁^½ C₂ C₁^½)^½ is the sum of the singular values of C₁^½ C₂^½: the eigenvalues of C₁^½ C₂
+    C₁^½ are their squares, and the root of a zero eigenvalue that rounding made 1e-16 would be
+    1e-8.
     """
     mu1, cov1, mu2, cov2 = (
         torch.as_tensor(a).to(mu1.device, torch.float64) for a in (mu1, cov1, mu2, cov2)
@@ -179,7 +186,9 @@ def frechet_distance(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> fl
 
 
 def _root(cov: Tensor, name: str) -> Tensor:
-    """C^½ of a symmetric positive semi-definite matrix; eigenvalues negative by rounding count as 0."""
+    """C^½ of a symmetric positive semi-definite matrix; eigenvalues negative by rounding count as
+    0.
+    """
     gap, scale = float((cov - cov.T).abs().max()), float(cov.abs().max())
     require(
         gap <= 1e-6 * scale,

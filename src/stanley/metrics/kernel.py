@@ -1,4 +1,6 @@
-"""Maximum mean discrepancy with a Gaussian kernel, and its permutation test. Gretton et al. (2012)."""
+"""Maximum mean discrepancy with a Gaussian kernel, and its permutation test. Gretton et al.
+(2012).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ MEDIAN_POINTS = 2000
 
 @dataclass(frozen=True)
 class MMD2:
-    """Unbiased MMD²; negative values are possible and kept, since its mean is 0 when both laws agree."""
+    """Unbiased MMD²; negative values are possible and kept, since its mean is 0 when both laws
+    agree.
+    """
 
     value: float
     bandwidth: float
@@ -27,7 +31,9 @@ class MMD2:
 
 @dataclass(frozen=True)
 class MMDTest:
-    """p = (1 + #{permutations with MMD² >= the observed one}) / (1 + num_permutations), exact at any size."""
+    """p = (1 + #{permutations with MMD² >= the observed one}) / (1 + num_permutations),
+    exact at any size.
+    """
 
     mmd2: MMD2
     p_value: float
@@ -37,9 +43,9 @@ class MMDTest:
 def mmd2(x: Tensor, y: Tensor, bandwidth: float | None = None) -> MMD2:
     """MMD² = Σ_{i≠j} k(x_i,x_j)/n(n-1) + Σ_{i≠j} k(y_i,y_j)/m(m-1) - 2 Σ_ij k(x_i,y_j)/nm.
 
-    k(a, b) = exp(-|a - b|²/(2σ²)), x (n, *event), y (m, *event), sums in float64, memory O(1024·(n + m)).
-    σ is the median distance between the pooled points (at most 2000 of them, evenly spaced in the order
-    given) unless `bandwidth` states it. Compare two values only at the same bandwidth.
+    k(a, b) = exp(-|a - b|²/(2σ²)), x (n, *event), y (m, *event), sums in float64, memory O(1024·(n
+    + m)). σ is the median distance between the pooled points (at most 2000 of them, evenly spaced
+    in the order given) unless `bandwidth` states it. Compare two values only at the same bandwidth.
     """
     x, y = _rows(x, y)
     pool = torch.cat([x, y])
@@ -61,9 +67,10 @@ def mmd_test(
 ) -> MMDTest:
     """Permutation test of "x and y have one law", for independent rows.
 
-    The kernel matrix is summed once for all permutations, a chunk of rows at a time. The bandwidth, unless
-    given, is the median distance of 2000 pooled points drawn without regard to which sample they are from, so
-    that P(p <= α) <= α holds exactly. Rows of one Markov chain are not independent: thin first.
+    The kernel matrix is summed once for all permutations, a chunk of rows at a time. The bandwidth,
+    unless given, is the median distance of 2000 pooled points drawn without regard to which sample
+    they are from, so that P(p <= α) <= α holds exactly. Rows of one Markov chain are not
+    independent: thin first.
     """
     require(
         num_permutations >= 1,
@@ -89,7 +96,9 @@ def mmd_test(
 
 
 def _statistic(pool: Tensor, of_x: Tensor, bandwidth: float) -> Tensor:
-    """MMD² of each split of the pool: of_x (N, P) holds 1 for the rows of x, 0 for those of y. -> (P,)"""
+    """MMD² of each split of the pool: of_x (N, P) holds 1 for the rows of x, 0 for those of y. ->
+    (P,)
+    """
     require(
         bandwidth > 0,
         f"bandwidth is {bandwidth:g}, must be > 0; most points coincide, so state one",
@@ -109,9 +118,8 @@ def _kernel_rows(pool: Tensor, bandwidth: float) -> Iterator[tuple[slice, Tensor
     for start in range(0, len(pool), CHUNK):
         rows = slice(start, min(start + CHUNK, len(pool)))
         K = torch.exp(-torch.cdist(pool[rows], pool).square() / (2 * bandwidth**2))
-        K[torch.arange(len(K)), torch.arange(rows.start, rows.stop)] = (
-            1.0  # exactly, whatever cdist rounds to
-        )
+        # exactly, whatever cdist rounds to
+        K[torch.arange(len(K)), torch.arange(rows.start, rows.stop)] = 1.0
         yield rows, K
 
 
@@ -122,7 +130,8 @@ def _median_distance(points: Tensor) -> float:
 def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     require(
         x.shape[1:] == y.shape[1:],
-        f"x has points of shape {tuple(x.shape[1:])}, y of {tuple(y.shape[1:])}; compare points of one shape",
+        f"x has points of shape {tuple(x.shape[1:])}, y of {tuple(y.shape[1:])}; compare points of"
+        " one shape",
     )
     fewest = min(len(x), len(y))
     require(
@@ -133,7 +142,6 @@ def _rows(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     require(
         bad == 0, f"{bad} points are not finite; report them as diverged chains, do not score them"
     )
-    centre = torch.cat([x, y]).mean(
-        0
-    )  # distances stay; far from the origin `cdist` would round them away
+    # distances stay; far from the origin `cdist` would round them away
+    centre = torch.cat([x, y]).mean(0)
     return x - centre, y - centre

@@ -1,16 +1,23 @@
-"""Normalising constants by annealed importance sampling, forward and reverse, and bits per dimension.
+"""Normalising constants by annealed importance sampling, forward and reverse, and bits per
+dimension.
 
-    U_β = (1 - β)·U₀ + β·U,   0 = β₀ < … < β_K = 1,   exp(-U₀) a normalised reference that can be drawn from.
+    U_β = (1 - β)·U₀ + β·U,   0 = β₀ < … < β_K = 1,   exp(-U₀) a normalised reference that can be
+                              drawn from.
 
-Forward   x ~ exp(-U₀), then for k = 1 … K: log w += (β_k - β_{k-1})·(U₀(x) - U(x)), x moves by a kernel that leaves
-          exp(-U_{β_k}) invariant. E w = Z = ∫ exp(-U), so E log(mean w) <= log Z.          Neal (2001)
-Reverse   x ~ exp(-U)/Z, then for k = K … 1: log w += (β_k - β_{k-1})·(U(x) - U₀(x)), x moves at β_{k-1}.
-          E w = 1/Z, so E[-log(mean w)] >= log Z.                                           Grosse et al. (2015)
+Forward   x ~ exp(-U₀), then for k = 1 … K: log w += (β_k - β_{k-1})·(U₀(x) - U(x)), x moves by a
+          kernel that leaves
+          exp(-U_{β_k}) invariant. E w = Z = ∫ exp(-U), so E log(mean w) <= log Z.          Neal
+          (2001)
+Reverse   x ~ exp(-U)/Z, then for k = K … 1: log w += (β_k - β_{k-1})·(U(x) - U₀(x)), x moves at
+          β_{k-1}.
+          E w = 1/Z, so E[-log(mean w)] >= log Z.                                           Grosse
+                                                                                            et al.
+                                                                                            (2015)
 
-By Markov, P(forward > log Z + t) <= e⁻ᵗ and P(reverse < log Z - t) <= e⁻ᵗ: how far the bracket may lie on the wrong
-side is bounded for every U and every number of steps. How wide it is, is not: a mode that neither pass finds is
-missing from both. The reverse bound needs exact samples of exp(-U); with those of a long chain it is as good as
-they are.
+By Markov, P(forward > log Z + t) <= e⁻ᵗ and P(reverse < log Z - t) <= e⁻ᵗ: how far the bracket may
+lie on the wrong side is bounded for every U and every number of steps. How wide it is, is not: a
+mode that neither pass finds is missing from both. The reverse bound needs exact samples of exp(-U);
+with those of a long chain it is as good as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +44,9 @@ PILOT = 64  # chains that find the step size of each level
 
 @dataclass(frozen=True, eq=False)
 class GaussianReference:
-    """U₀(x) = |x - mean|²/2std² + Σ log std + (d/2) log 2π: N(mean, diag std²), std a number or one a coordinate."""
+    """U₀(x) = |x - mean|²/2std² + Σ log std + (d/2) log 2π: N(mean, diag std²),
+    std a number or one a coordinate.
+    """
 
     mean: Tensor  # (*event)
     std: Tensor | float = 1.0
@@ -66,8 +75,8 @@ class GaussianReference:
 class UniformReference:
     """U₀(x) = d·log(high - low) on [low, high]^d, +∞ elsewhere.
 
-    log Z is then that of exp(-U) on the box alone. Chains that leave it are rejected: at dimensions of images few
-    Langevin steps stay inside, and a Gaussian reference is the better choice.
+    log Z is then that of exp(-U) on the box alone. Chains that leave it are rejected: at dimensions
+    of images few Langevin steps stay inside, and a Gaussian reference is the better choice.
     """
 
     event_shape: tuple[int, ...]
@@ -128,8 +137,8 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Bracket:
-    """forward.log_z <= log Z <= reverse.log_z up to the error of both; reverse is None where no samples of exp(-U)
-    were given, and there is then no upper bound."""
+    """forward.log_z <= log Z <= reverse.log_z up to the error of both; reverse is None where no
+    samples of exp(-U) were given, and there is then no upper bound."""
 
     forward: Pass
     reverse: Pass | None
@@ -152,30 +161,42 @@ class Bracket:
         """Whether log Z is known to `limit` nats, in words."""
         f, r = self.forward, self.reverse
         if r is None:
-            return f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound: give samples of the target"
+            return (
+                f"log Z >= {f.log_z:.4g} (ESS {f.ess:.1f} of {f.n}) without an upper bound: give"
+                " samples of the target"
+            )
         low, high = sorted((f.log_z, r.log_z))
         told = f"log Z in [{low:.4g}, {high:.4g}]"
         width, error = r.log_z - f.log_z, math.hypot(f.standard_error, r.standard_error)
         if width > limit:
             return (
-                f"{told}: the bracket is {width:.3g} nats wide, limit {limit:g}, so annealing has not converged; use "
-                f"more levels than {self.num_levels}, more steps a level, or a reference nearer to the target"
+                f"{told}: the bracket is {width:.3g} nats wide, limit {limit:g}, so annealing has"
+                f" not converged; use more levels than {self.num_levels}, more steps a level, or a"
+                " reference nearer to the target"
             )
         if width < -max(limit, 6 * error):
             return (
-                f"{told}: the bounds have changed places by {-width:.3g} nats, which exact samples of the target do "
-                "only by chance e⁻ᵗ; the given samples are not those of exp(-U)"
+                f"{told}: the bounds have changed places by {-width:.3g} nats, which exact samples"
+                " of the target do only by chance e⁻ᵗ; the given samples are not those of exp(-U)"
             )
         few = min(f.ess, r.ess)
         if few < 5:
-            return f"{told}: narrow, but an effective sample size of {few:.1f} decides it; use more levels or chains"
+            return (
+                f"{told}: narrow, but an effective sample size of {few:.1f} decides it; use more"
+                " levels or chains"
+            )
         if width < 0:
-            return f"{told}: ends in the other order by {-width:.2g} nats, within their error; known to {error:.2g}"
+            return (
+                f"{told}: ends in the other order by {-width:.2g} nats, within their error; known"
+                f" to {error:.2g}"
+            )
         return f"{told}: known to {max(width, error):.2g} nats"
 
 
 def annealing_schedule(num_levels: int, sharpness: float = 4.0) -> list[float]:
-    """β_k = (σ(δ(2k/K - 1)) - σ(-δ)) / (σ(δ) - σ(-δ)), k = 0 … K: dense at both ends. Wu et al. (2017), section 4."""
+    """β_k = (σ(δ(2k/K - 1)) - σ(-δ)) / (σ(δ) - σ(-δ)), k = 0 … K: dense at both ends. Wu et al.
+    (2017), section 4.
+    """
     require(
         num_levels >= 1,
         f"num_levels is {num_levels}, must be at least 1; a thousand is usual for images",
@@ -202,13 +223,16 @@ def bracket_log_z(
 ) -> Bracket:
     """log Z of exp(-U) from below, and from above where samples of the target are given.
 
-    sampler          adjusted, so that each level keeps its law exactly: MALA, HMC, Adjusted(...), RandomWalk, …
+    sampler          adjusted, so that each level keeps its law exactly: MALA, HMC, Adjusted(...),
+                     RandomWalk, …
     target_samples   (n, *event), independent draws of exp(-U)/Z: the reverse chains start there
     betas            0 = β₀ < … < β_K = 1 in place of `annealing_schedule(num_levels)`
-    tune             a pilot of 64 chains, thrown away, finds a step size for each level from the sampler's own as a
-                     first guess; False keeps the sampler's own. Either way nothing adapts in the two passes
+    tune             a pilot of 64 chains, thrown away, finds a step size for each level from the
+                     sampler's own as a first guess; False keeps the sampler's own. Either way
+                     nothing adapts in the two passes
 
-    Cost: steps_per_level steps, one more gradient and one more U a level, chain and direction, and the pilot's.
+    Cost: steps_per_level steps, one more gradient and one more U a level, chain and direction, and
+    the pilot's.
     """
     require_invariant(sampler)
     check_precision(sampler, potential)
@@ -288,8 +312,8 @@ def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
     lost = int(log_w.isnan().sum())
     require(
         lost == 0 and bool(log_w.isfinite().any()),
-        f"{lost} of {n} weights are NaN, and {int(log_w.isfinite().sum())} are finite: U is not finite on the path, or "
-        "the samples lie outside the reference; choose another reference",
+        f"{lost} of {n} weights are NaN, and {int(log_w.isfinite().sum())} are finite: U is not"
+        " finite on the path, or the samples lie outside the reference; choose another reference",
     )
     log_mean = float(log_w.logsumexp(0)) - math.log(n)
     w = (log_w - log_w.max()).exp()
@@ -299,7 +323,9 @@ def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
 
 
 def require_invariant(sampler: Sampler) -> None:
-    """Annealing needs a kernel that keeps exp(-U_β) and is the same for every chain, whatever the others do."""
+    """Annealing needs a kernel that keeps exp(-U_β) and is the same for every chain,
+    whatever the others do.
+    """
     name = type(sampler).__name__
     require(
         is_adjusted(sampler),
@@ -307,7 +333,8 @@ def require_invariant(sampler: Sampler) -> None:
     )
     require(
         not has_quantile(sampler),
-        f"{name} has a quantile threshold, which depends on all chains; give the threshold as a number",
+        f"{name} has a quantile threshold, which depends on all chains; give the threshold as a"
+        " number",
     )
     reason = traits_of(sampler).not_markov
     require(
@@ -318,9 +345,11 @@ def require_invariant(sampler: Sampler) -> None:
 
 @dataclass(frozen=True)
 class BitsPerDimension:
-    """Between `lower` and `upper`, which come from the two ends of the bracket; upper is None without a reverse pass.
+    """Between `lower` and `upper`, which come from the two ends of the bracket; upper is None
+    without a reverse pass.
 
-    lower            optimistic: log Z is bounded from below only, and more mass elsewhere makes the images less likely
+    lower            optimistic: log Z is bounded from below only, and more mass elsewhere makes the
+                     images less likely
     upper            with the upper bound of log Z
     standard_error   over the n images, the noise of dequantisation included
     """
@@ -336,12 +365,14 @@ class BitsPerDimension:
 def bits_per_dimension(
     potential: Energy, images: Tensor, bracket: Bracket, *, generator: Generator
 ) -> BitsPerDimension:
-    """(E U(x) + log Z) / (d log 2) + 7,   x = (v + u)/128 - 1, u ~ U[0, 1)^d, for bytes v (n, C, H, W).
+    """(E U(x) + log Z) / (d log 2) + 7,   x = (v + u)/128 - 1, u ~ U[0, 1)^d, for bytes v (n, C, H,
+                                           W).
 
     A byte's probability is the mass of its cell, of volume 128⁻ᵈ: P(v) = 128⁻ᵈ E_u p(x). By Jensen
-    -log P(v) <= d·log 128 - E_u log p(x), and log p = -U - log Z. So it is an upper bound on the code length of the
-    bytes (Theis et al. 2016, section 3.1), up to the bracket. One draw of u an image.
-    Not true: that a density which reaches beyond [-1, 1) is at an advantage: the mass there is lost to it.
+    -log P(v) <= d·log 128 - E_u log p(x), and log p = -U - log Z. So it is an upper bound on the
+    code length of the bytes (Theis et al. 2016, section 3.1), up to the bracket. One draw of u an
+    image. Not true: that a density which reaches beyond [-1, 1) is at an advantage: the mass there
+    is lost to it.
     """
     require(
         images.dtype == torch.uint8,

@@ -1,6 +1,8 @@
-"""Precision, recall, density, coverage: how far two sets of features reach into each other's nearest-neighbour balls.
+"""Precision, recall, density, coverage: how far two sets of features reach into each other's
+nearest-neighbour balls.
 
-Precision and recall: Kynkäänniemi et al. (2019), eq. (1)-(3). Density and coverage: Naeem et al. (2020), eq. (4)-(5).
+Precision and recall: Kynkäänniemi et al. (2019), eq. (1)-(3). Density and coverage: Naeem et al.
+(2020), eq. (4)-(5).
 """
 
 from __future__ import annotations
@@ -18,13 +20,17 @@ CELLS = 1 << 24  # distances in memory at a time: 128 MiB
 
 @dataclass(frozen=True)
 class PRDC:
-    """n real rows x_i, m rows y_j of samples, B_k(x_i) the closed ball up to the k-th nearest other real row.
+    """n real rows x_i, m rows y_j of samples, B_k(x_i) the closed ball up to the k-th nearest other
+    real row.
 
-    precision   share of the y_j in some B_k(x_i): samples that look like data. One outlier among the x_i, with its
-                huge ball, raises it
-    recall      share of the x_i in some B_k(y_j): data that the samples reach. Scattered samples raise it
-    density     Σ_ij 1[y_j ∈ B_k(x_i)] / km. Mean 1 when both laws agree, at every n and m; may exceed 1
-    coverage    share of the B_k(x_i) that hold a y_j. When both laws agree and n = m its mean is about 1 - 2⁻ᵏ
+    precision   share of the y_j in some B_k(x_i): samples that look like data. One outlier among
+                the x_i, with its huge ball, raises it
+    recall      share of the x_i in some B_k(y_j): data that the samples reach. Scattered samples
+                raise it
+    density     Σ_ij 1[y_j ∈ B_k(x_i)] / km. Mean 1 when both laws agree, at every n and m; may
+                exceed 1
+    coverage    share of the B_k(x_i) that hold a y_j. When both laws agree and n = m its mean is
+                about 1 - 2⁻ᵏ
 
     All depend on n, m and k: compare at equal ones only.
     """
@@ -40,10 +46,11 @@ class PRDC:
 
 
 def prdc(real: Tensor, samples: Tensor, k: int = 5) -> PRDC:
-    """All four from features (n, d) and (m, d): O(nm + n² + m²) distances in float64, a chunk of rows at a time.
+    """All four from features (n, d) and (m, d): O(nm + n² + m²) distances in float64, a chunk of
+    rows at a time.
 
-    A row that coincides with another is its neighbour at distance 0. Distances as close as rounding (1e-8 of the
-    largest feature) may fall on either side of a ball's edge.
+    A row that coincides with another is its neighbour at distance 0. Distances as close as rounding
+    (1e-8 of the largest feature) may fall on either side of a ball's edge.
     """
     require(k >= 1, f"k is {k}, must be at least 1; 5 is usual")
     real, samples = feature_rows(real, samples, at_least=k + 1)

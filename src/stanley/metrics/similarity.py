@@ -15,10 +15,11 @@ K1, K2 = 0.01, 0.03
 def psnr(
     x: Tensor, truth: Tensor, *, data_range: float = 2.0, where: Tensor | None = None
 ) -> Tensor:
-    """10·log₁₀(L² / mean (x - truth)²) in decibels, for each image: (N, *event) -> (N,); ∞ where they are equal.
+    """10·log₁₀(L² / mean (x - truth)²) in decibels, for each image: (N, *event) -> (N,); ∞ where
+    they are equal.
 
-    L is `data_range`, 2 for images in [-1, 1]. `where`, bool (H, W), restricts the mean to these pixels: an inpainted
-    image is right for nothing where it was clamped.
+    L is `data_range`, 2 for images in [-1, 1]. `where`, bool (H, W), restricts the mean to these
+    pixels: an inpainted image is right for nothing where it was clamped.
     Not true: that it sees structure: a blurred mean has a better PSNR than a sharp draw.
     """
     require_alike(x, truth)
@@ -30,18 +31,20 @@ def psnr(
 
 
 def ssim(x: Tensor, truth: Tensor, *, data_range: float = 2.0) -> Tensor:
-    """Mean over windows and channels of the structural similarity, for each image: (N, C, H, W) -> (N,), in [-1, 1].
+    """Mean over windows and channels of the structural similarity, for each image: (N, C, H, W) ->
+    (N,), in [-1, 1].
 
         (2·μ_x·μ_y + C₁)(2·σ_xy + C₂) / ((μ_x² + μ_y² + C₁)(σ_x² + σ_y² + C₂)),   C_i = (K_i·L)²
 
-    with means and (biased) covariances under a Gaussian window of 11×11 pixels, σ = 1.5, at every place where the whole
-    window lies inside the image; K₁ = 0.01, K₂ = 0.03, L = `data_range`.
+    with means and (biased) covariances under a Gaussian window of 11×11 pixels, σ = 1.5, at every
+    place where the whole window lies inside the image; K₁ = 0.01, K₂ = 0.03, L = `data_range`.
     Wang, Bovik, Sheikh & Simoncelli (2004), section III.B.
     """
     require_alike(x, truth)
     require(
         x.dim() == 4 and min(x.shape[2:]) >= WINDOW,
-        f"SSIM needs images (N, C, H, W) of at least {WINDOW}×{WINDOW} pixels, got {tuple(x.shape)}",
+        f"SSIM needs images (N, C, H, W) of at least {WINDOW}×{WINDOW} pixels, got"
+        f" {tuple(x.shape)}",
     )
     n, c, h, w = x.shape
     x, y = (v.double().reshape(n * c, 1, h, w) for v in (x, truth))
@@ -67,5 +70,6 @@ def gaussian_window(like: Tensor) -> Tensor:  # (1, 1, 11, 11), sums to 1
 def require_alike(x: Tensor, truth: Tensor) -> None:
     require(
         x.shape == truth.shape,
-        f"images have shape {tuple(x.shape)} and the true ones {tuple(truth.shape)}; they must agree",
+        f"images have shape {tuple(x.shape)} and the true ones {tuple(truth.shape)}; they must"
+        " agree",
     )

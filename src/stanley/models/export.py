@@ -1,4 +1,6 @@
-"""The energy as a graph that other programs run: torch.export (.pt2) or ONNX (.onnx, the extra `onnx`)."""
+"""The energy as a graph that other programs run: torch.export (.pt2) or ONNX (.onnx,
+the extra `onnx`).
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,16 @@ from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.streams import stream
 
-BATCHES = (
-    1,
-    2,
-    5,
-)  # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
+# batch sizes at which the graph is compared with the network; 2 is the one it was traced with
+BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4  # of the size of E: float32 sums in another order
 
 
 @dataclass(frozen=True)
 class Exported:
-    """difference is max |E_graph - E| over n points, scale the largest |E| there; checked_with ran the graph."""
+    """difference is max |E_graph - E| over n points, scale the largest |E| there;
+    checked_with ran the graph.
+    """
 
     path: Path
     difference: float
@@ -43,11 +44,13 @@ class Exported:
 
 
 def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
-    """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared with the network.
+    """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared
+    with the network.
 
-    It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it scores, and chains that
-    need ∇E do not run on it. T, the shape of a point, and step and checksum of the weights are in the file, as
-    `stanley` metadata. Another energy that is in the file is kept as NAME-former.pt2.
+    It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it
+    scores, and chains that need ∇E do not run on it. T, the shape of a point, and step and checksum
+    of the weights are in the file, as `stanley` metadata. Another energy that is in the file is
+    kept as NAME-former.pt2.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
@@ -57,10 +60,9 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     require(
         path.parent.is_dir(), f"--out {path}: the folder {path.parent} is not there; make it first"
     )
-    place = model.noise.mean.device
     require(
-        place.type == "cpu",
-        f"the model is on {place}, a graph is made on the CPU; load it with device='cpu'",
+        model.device.type == "cpu",
+        f"the model is on {model.device}, a graph is made on the CPU; load it with device='cpu'",
     )
     energy = model.energy
     points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]

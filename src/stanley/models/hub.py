@@ -1,7 +1,7 @@
 """Packed models to and from the Hugging Face Hub, through huggingface_hub: the extra `hub`.
 
-Only the model and its card travel, and what arrives is read and checked before it gets its place. Who may write where
-is between huggingface_hub and its own login; nothing here knows a token.
+Only the model and its card travel, and what arrives is read and checked before it gets its place.
+Who may write where is between huggingface_hub and its own login; nothing here knows a token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from stanley.overwriting import keep_former
 
 
 def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) -> str:
-    """Upload a packed folder to the repository OWNER/NAME, which is made if it is not there; returns its address."""
+    """Upload a packed folder to the repository OWNER/NAME, which is made if it is not there;
+    returns its address.
+    """
     hub = huggingface_hub()
     read_packed(folder)
     with hub_errors(f"cannot push {folder} to {repo}"):
@@ -30,7 +32,8 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = False) ->
 
 
 def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """The packed model of a repository, checked, as the folder `out`; `revision` is a branch, tag or commit.
+    """The packed model of a repository, checked, as the folder `out`; `revision` is a branch, tag
+    or commit.
 
     Another model that is in the folder is kept as model-former.safetensors.
     """
@@ -76,9 +79,8 @@ def hub_errors(what: str) -> Iterator[None]:
     """Whatever goes wrong between here and the hub, in one line."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    http = [
-        kind for kind in HfHubHTTPError.__bases__ if kind is not Exception
-    ]  # of whichever client it uses
+    # of whichever client it uses
+    http = [kind for kind in HfHubHTTPError.__bases__ if kind is not Exception]
     try:
         yield
     except (OSError, HFValidationError, *http) as error:

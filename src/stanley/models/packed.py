@@ -1,7 +1,9 @@
-"""A trained energy as a small folder: what sampling needs, without what training needed. Read here, made by packing.py.
+"""A trained energy as a small folder: what sampling needs, without what training needed. Read here,
+made by packing.py.
 
-model.safetensors   the layout of a checkpoint, marked `holds: model`: averaged weights, some chains of the bank, the
-                    noise that fresh chains start from, the adapted step size, the configuration without its paths
+model.safetensors   the layout of a checkpoint, marked `holds: model`: averaged weights, some chains
+                    of the bank, the noise that fresh chains start from, the adapted step size, the
+                    configuration without its paths
 README.md           the card: data, recipe, metrics, limits
 """
 
@@ -22,7 +24,9 @@ def is_packed(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored in."""
+    """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored
+    in.
+    """
     path = Path(folder) / MODEL
     require(
         path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}"

@@ -32,12 +32,13 @@ SHIPPED = Path(__file__).parent / "pretrained_models"
 #: Name of a model that comes with the library -> what it is.
 PRETRAINED: dict[str, str] = {
     "mnist": "digits of 28×28 grey pixels; fresh chains reach them from noise in 200 steps",
-    "cifar10": "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations",
+    "cifar10": (
+        "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations"
+    ),
 }
 
-GRADIENT_LOSS = (
-    0.01  # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
-)
+# float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
+GRADIENT_LOSS = 0.01
 POINTS = 64  # chains and fresh starts, each, at which the loss is measured
 
 
@@ -54,12 +55,14 @@ def pack(
     bank: int = 128,
     limit_mb: float = 4.0,
 ) -> Path:
-    """Write the run's newest averaged weights, at most `bank` chains and a card into the folder `out`.
+    """Write the run's newest averaged weights, at most `bank` chains and a card into the folder
+    `out`.
 
-    Weights are stored in float16 if that changes ∇E by at most 1 % (Frobenius norm over bank and fresh starts),
-    else in float32; chains in float16 if it moves them by less than a tenth of a step's noise. The change is in
-    the card. Paths of the configuration are left out. More than `limit_mb` MB is an error. Another model that is in
-    the folder is kept as model-former.safetensors.
+    Weights are stored in float16 if that changes ∇E by at most 1 % (Frobenius norm over bank and
+    fresh starts), else in float32; chains in float16 if it moves them by less than a tenth of a
+    step's noise. The change is in the card. Paths of the configuration are left out. More than
+    `limit_mb` MB is an error. Another model that is in the folder is kept as
+    model-former.safetensors.
     """
     require(bank >= 0, f"bank is {bank}, must not be negative; 0 keeps no chains")
     source = run.path if isinstance(run, RunDirectory) else Path(run)
@@ -103,8 +106,8 @@ def pack(
     content = serialised(tensors, meta)
     require(
         len(content) <= limit_mb * 1e6,
-        f"the packed model has {len(content) / 1e6:.2f} MB, limit {limit_mb:g} MB; keep fewer chains than "
-        f"{len(chains)} (--bank), train a smaller network.width, or raise --limit-mb",
+        f"the packed model has {len(content) / 1e6:.2f} MB, limit {limit_mb:g} MB; keep fewer"
+        f" chains than {len(chains)} (--bank), train a smaller network.width, or raise --limit-mb",
     )
     folder = Path(out)
     try:
@@ -127,8 +130,8 @@ def pack(
 
 
 def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
-    """Another model or card that is in the folder already gets another name; the same run at the same step, with as
-    many chains, is the same answer."""
+    """Another model or card that is in the folder already gets another name; the same run at the
+    same step, with as many chains, is the same answer."""
     now = {"config": meta["config"], "step": meta["step"], "chains": len(chains)}
     before = None
     if is_packed(folder):
@@ -143,7 +146,9 @@ def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
 
 
 def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The energy with its weights rounded to float16, and these; what is no float stays as it is."""
+    """The energy with its weights rounded to float16, and these;
+    what is no float stays as it is.
+    """
     weights = {n: t.half() if t.is_floating_point() else t for n, t in energy.state_dict().items()}
     other = copy.deepcopy(energy)
     other.load_state_dict(
@@ -153,8 +158,9 @@ def rounded_energy(energy: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
 
 
 def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
-    """What other weights change, over n points of the bank and of fresh noise: the gradient as |Δ∇E| / |∇E|, and U
-    by the standard deviation of ΔU (a constant that is added to U changes no law)."""
+    """What other weights change, over n points of the bank and of fresh noise: the gradient as
+    |Δ∇E| / |∇E|, and U by the standard deviation of ΔU (a constant that is added to U changes no
+    law)."""
     fresh = model.noise.draw(POINTS, stream(0, "points of rounding"))
     points = torch.cat([model.bank[:POINTS], fresh])
     potentials = (in_float32(model.config.potential(network)) for network in (model.energy, energy))
@@ -165,7 +171,9 @@ def rounding_loss(model: Trained, energy: nn.Module) -> dict[str, Any]:
 
 
 def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
-    """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the noise √h."""
+    """At most `bank` chains, drawn once for all; in float16 where that is finer than a tenth of the
+    noise √h.
+    """
     order = torch.randperm(len(positions), generator=stream(0, "packed chains"))
     chains = positions[order[:bank]].contiguous()
     moved = float((chains.half().float() - chains).abs().max()) if len(chains) else 0.0
@@ -217,8 +225,11 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "---",
         f"# An energy of {config['data']['kind']}, points of shape {shape}",
         "",
-        f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in {stored['stored']}, "
-        f"{size / 1e6:.2g} MB with {len(tensors['bank.positions'])} chains of the bank.",
+        (
+            f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in"
+            f" {stored['stored']}, {size / 1e6:.2g} MB with {len(tensors['bank.positions'])} chains"
+            " of the bank."
+        ),
         "",
         "```python",
         "import stanley",
@@ -227,15 +238,21 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         "## Data",
         "",
-        f"{config['data']['kind']}: {plain(data) or 'as it is'}."
+        f"{config['data']['kind']}: {fields_in_words(data) or 'as it is'}."
         + (" Images in [-1, 1], dequantised." if meta["is_image"] else ""),
         "",
         "## Recipe",
         "",
-        f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the {config['start']}, "
-        f"{config['chain_steps']} steps each; seed {config['seed']}; weights averaged with β = {config['ema']}.",
+        (
+            f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the"
+            f" {config['start']}, {config['chain_steps']} steps each; seed {config['seed']};"
+            f" weights averaged with β = {config['ema']}."
+        ),
         "",
-        *(f"* {part}: {plain(config[part])}" for part in ("network", "sampler", "optimizer")),
+        *(
+            f"* {part}: {fields_in_words(config[part])}"
+            for part in ("network", "sampler", "optimizer")
+        ),
         f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",
         "",
         "The whole configuration is in the header of model.safetensors.",
@@ -249,11 +266,18 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         "## Limits",
         "",
-        f"* Stored in {stored['stored']}, which changes ∇E by {stored['gradient']:.2g} of its norm and U by "
-        f"{stored['potential']:.2g} (sd), measured at {stored['n']} points.",
-        "* The energy is not normalised: differences within this model mean something, its values do not.",
-        "* No number of steps proves that chains from noise have converged; `stanley diagnose` says how far to "
-        "believe them.",
+        (
+            f"* Stored in {stored['stored']}, which changes ∇E by {stored['gradient']:.2g} of its"
+            f" norm and U by {stored['potential']:.2g} (sd), measured at {stored['n']} points."
+        ),
+        (
+            "* The energy is not normalised: differences within this model mean something, its"
+            " values do not."
+        ),
+        (
+            "* No number of steps proves that chains from noise have converged; `stanley diagnose`"
+            " says how far to believe them."
+        ),
     ]
     if not adjusted:
         lines.append("* The sampler is not adjusted: samples carry the bias of its step size.")
@@ -268,8 +292,8 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
         told = [told_score(key, m) for key, m in part.items() if is_score(m)]
         if told:
             lines.append(
-                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}: {'; '.join(told)}; "
-                f"{part.get('nonfinite', 0)} of {part.get('n')} not finite"
+                f"* {name}, {chains.get('steps')} steps from {chains.get('start')}:"
+                f" {'; '.join(told)}; {part.get('nonfinite', 0)} of {part.get('n')} not finite"
             )
     return lines
 
@@ -293,7 +317,7 @@ def told_score(key: str, score: dict[str, Any]) -> str:
     return f"{key} {score['value']:.4g}{spread}{seen} (n {counts or 'not stated'})"
 
 
-def plain(part: dict[str, Any]) -> str:
+def fields_in_words(part: dict[str, Any]) -> str:
     return ", ".join(
         f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in part.items()
     )

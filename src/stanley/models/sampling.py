@@ -1,4 +1,6 @@
-"""Samples of a density or of a trained energy: warm up, find the step size where none is given, and run."""
+"""Samples of a density or of a trained energy: warm up, find the step size where none is given,
+and run.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def sample_density(
     keep_every: int | None = None,
     progress: bool = False,
 ) -> Samples:
-    """`num` chains on exp(-U): the warm-up of `start_chains`, then `steps` steps (1,000 unless given)."""
+    """`num` chains on exp(-U): the warm-up of `start_chains`, then `steps` steps
+    (1,000 unless given).
+    """
     ready, generator = start_chains(
         sampler,
         potential,
@@ -114,7 +118,9 @@ def sample_trained(
     keep_every: int | None = None,
     progress: bool = False,
 ) -> Samples:
-    """`Trained.sample`, with the points that its chains start from beside it: no warm-up, the run's own step size."""
+    """`Trained.sample`, with the points that its chains start from beside it: no warm-up,
+    the run's own step size.
+    """
     chains = model.sample(
         num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=progress
     )

@@ -33,8 +33,9 @@ Start = Literal["noise", "bank"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the sampler with its
-    adapted step size and threshold, the bank, and the noise that fresh chains start from. Needs no training data."""
+    """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the
+    sampler with its adapted step size and threshold, the bank, and the noise that fresh chains
+    start from. Needs no training data."""
 
     config: TrainConfig
     step: int
@@ -56,14 +57,18 @@ class Trained:
 
     @property
     def potential(self) -> Potential:
-        """U = E/T as the chains of training saw it, in the run's precision and in chunks of its `chunk_size`.
+        """U = E/T as the chains of training saw it, in the run's precision and in chunks of its
+        `chunk_size`.
 
-        For a Metropolis test, and whatever else compares values of U, take `stanley.types.in_float32` of it.
+        For a Metropolis test, and whatever else compares values of U, take
+        `stanley.types.in_float32` of it.
         """
         return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
-        """From the bank K, one training call; from noise ten of them, and at least 1,000 for vectors."""
+        """From the bank K, one training call; from noise ten of them,
+        and at least 1,000 for vectors.
+        """
         chain_steps = self.config.chain_steps_at(self.step)
         if start == "bank":
             return chain_steps
@@ -83,10 +88,14 @@ class Trained:
         )
         return Bank(self.bank).draw(num, generator)[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.noise.mean.device
+
     def stream(self, seed: int, start: Start) -> torch.Generator:
-        """What `sample` draws its starts from, and then its chains: chains from noise and from the bank, with one
-        seed, have nothing in common."""
-        return stream(seed, "samples", start, device=self.noise.mean.device)
+        """What `sample` draws its starts from, and then its chains: chains from noise and from the
+        bank, with one seed, have nothing in common."""
+        return stream(seed, "samples", start, device=self.device)
 
     def sample(
         self,
@@ -98,11 +107,12 @@ class Trained:
         keep_every: int | None = None,
         progress: bool = False,
     ) -> ChainResult:
-        """`num` chains of the run's sampler at its last step size, from fresh noise or from the bank.
+        """`num` chains of the run's sampler at its last step size, from fresh noise or from the
+        bank.
 
-        steps: `default_steps` of the start unless given. The run's precision and chunks are kept, but an adjusted
-        sampler, put in place of the run's own, is given U in float32. Unadjusted samplers carry their bias into the
-        samples, and no number of steps proves convergence.
+        steps: `default_steps` of the start unless given. The run's precision and chunks are kept,
+        but an adjusted sampler, put in place of the run's own, is given U in float32. Unadjusted
+        samplers carry their bias into the samples, and no number of steps proves convergence.
         """
         generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator)
@@ -123,9 +133,10 @@ def trained_sampler(
 ) -> AnySampler:
     """The sampler that the energy was trained with: its last step size, and its threshold.
 
-    A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh noise, where |∇U|
-    is many times what it is near the data, the same quantile would be another threshold, which cuts nothing by the
-    time the chains arrive. Without a bank training started from noise or data each time, and the quantile stays.
+    A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh
+    noise, where |∇U| is many times what it is near the data, the same quantile would be another
+    threshold, which cuts nothing by the time the chains arrive. Without a bank training started
+    from noise or data each time, and the quantile stays.
     """
     sampler = with_step_size(config.sampler, step_size)
     if not has_quantile(sampler) or not len(bank):
@@ -157,7 +168,8 @@ def data_of(model: Trained) -> Dataset:
     data = model.config.data.load()
     require(
         data.event_shape == model.event_shape,
-        f"{model.path} was trained on points of shape {model.event_shape}, its data now have {data.event_shape}",
+        f"{model.path} was trained on points of shape {model.event_shape}, its data now have"
+        f" {data.event_shape}",
     )
     return data
 
@@ -165,7 +177,7 @@ def data_of(model: Trained) -> Dataset:
 def held_out_images(model: Trained, limit: int) -> Tensor:
     """The first held-out images of the model's data, as points on its device."""
     require(model.is_image, f"the model knows points of shape {model.event_shape}, not images")
-    return centre(data_of(model).test[:limit]).to(model.noise.mean.device)
+    return centre(data_of(model).test[:limit]).to(model.device)
 
 
 def load(
@@ -174,7 +186,9 @@ def load(
     weights: Weights = "average",
     device: str = "auto",
 ) -> Trained:
-    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average' (EMA) or 'raw'."""
+    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average'
+    (EMA) or 'raw'.
+    """
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)
     path = Path(run.path if isinstance(run, RunDirectory) else run)

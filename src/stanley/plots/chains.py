@@ -34,10 +34,12 @@ DEFAULT_COORDINATES = 4
 def chain_traces(
     draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None
 ) -> Figure:
-    """One row per coordinate: the draws (num_kept, B, *event) of some chains, all chains as a histogram.
+    """One row per coordinate: the draws (num_kept, B, *event) of some chains, all chains as a
+    histogram.
 
     coordinates  indices into the flattened event; up to four, evenly spread, when left out.
-    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram has all.
+    max_chains   that many, evenly spread over the B chains, are drawn as lines; the histogram has
+                 all.
     """
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -92,10 +94,11 @@ def chain_traces(
 def autocorrelation(
     draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None
 ) -> Figure:
-    """ρ(t) of chosen coordinates: the mean over chains as a line, the middle half of the chains as a band.
+    """ρ(t) of chosen coordinates: the mean over chains as a line, the middle half of the chains as
+    a band.
 
-    Mean and variance are pooled over chains (`autocorrelation_by_chain`): the band at lag 0 is the chains' share of
-    the spread, and the line falls to 0 only where the chains have mixed.
+    Mean and variance are pooled over chains (`autocorrelation_by_chain`): the band at lag 0 is the
+    chains' share of the spread, and the line falls to 0 only where the chains have mixed.
     """
     x = _draws(draws, 2)
     n, chains, _ = x.shape
@@ -149,7 +152,9 @@ def autocorrelation(
 
 
 def autocorrelation_by_chain(draws: Array, max_lag: int | None = None) -> np.ndarray:
-    """`stanley.diagnostics.autocorrelation_by_chain` for arrays: draws (n, B, *event) -> (max_lag + 1, B, d)."""
+    """`stanley.diagnostics.autocorrelation_by_chain` for arrays: draws (n, B, *event) ->
+    (max_lag + 1, B, d).
+    """
     return diagnostics.autocorrelation_by_chain(torch.from_numpy(_draws(draws, 2)), max_lag).numpy()
 
 

@@ -22,11 +22,12 @@ def tv_curve(
 ) -> Figure:
     """Bounds on the total variation against the step, on a log axis, one line per sampler.
 
-    curves  name -> (times (T,), value (T,), standard error (T,), valid), as `Meeting.total_variation()` returns it
+    curves  name -> (times (T,), value (T,), standard error (T,), valid), as
+            `Meeting.total_variation()` returns it
 
-    The band is two standard errors to each side. Grey above 1, where a bound says nothing; dotted at 0.25, whose
-    crossing is the mixing time. A curve that is not valid bounds nothing: dashed, without a band, and said so.
-    Values of 0 leave the axis.
+    The band is two standard errors to each side. Grey above 1, where a bound says nothing; dotted
+    at 0.25, whose crossing is the mixing time. A curve that is not valid bounds nothing: dashed,
+    without a band, and said so. Values of 0 leave the axis.
     """
     from matplotlib.ticker import FuncFormatter, StrMethodFormatter
 
@@ -100,7 +101,8 @@ def _curve(curve: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray, np.
     times, value, error = (to_numpy(part).astype(np.float64) for part in curve[:3])
     require(
         times.ndim == 1 and times.shape == value.shape == error.shape and len(times) > 0,
-        f"curve {name!r} has times {times.shape}, values {value.shape} and errors {error.shape}, must be one (T,)",
+        f"curve {name!r} has times {times.shape}, values {value.shape} and errors {error.shape},"
+        " must be one (T,)",
     )
     lost = int((~np.isfinite(np.stack([times, value, error]))).sum())
     require(not lost, f"curve {name!r} holds {lost:,} values that are not finite")

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-#: Where all values span this many times the middle 99 %, the far ones leave the axis, and the panel says so.
+#: Where all values span this many times the middle 99 %, the far ones leave the axis, and the panel
+#: says so.
 FAR = 10.0
 
 
@@ -70,15 +71,18 @@ class Series:
 def learning_curves(
     records: Sequence[Record], events: Sequence[Record] | None = None, title: str | None = None
 ) -> Figure:
-    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread over training.
+    """Gap, energies, acceptance and step size, mean γ, gradient norms and bank spread over
+    training.
 
-    records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance, step_size,
-             scale, chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite for the line on top.
-             A key may be missing or None.
-    events   mappings with "step" and "reason" (rolled back, …): dotted lines, listed below the panels.
+    records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance,
+             step_size, scale, chain_grad_norm, grad_norm, spread; also learning_rate and nonfinite
+             for the line on top. A key may be missing or None.
+    events   mappings with "step" and "reason" (rolled back, …): dotted lines, listed below the
+             panels.
 
-    Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest value of
-    each bin: no spike is lost. A value that leaves the axis or is not finite is counted under its panel.
+    Runs of more than 400 steps are drawn as a median line in a band from the least to the greatest
+    value of each bin: no spike is lost. A value that leaves the axis or is not finite is counted
+    under its panel.
     """
     require(len(records) > 0, "no records to draw: train at least one step first")
     for i, record in enumerate(records):
@@ -254,7 +258,9 @@ def _positive_axis(ax: Axes, series: Series) -> None:
 
 
 def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
-    """Limits that one wild step cannot set; arrows at the edge and a count stand for what is beyond."""
+    """Limits that one wild step cannot set; arrows at the edge and a count stand for what is
+    beyond.
+    """
     beyond = ""
     values = np.concatenate([s.value for s in drawn])
     low, high = np.quantile(values, [0.005, 0.995])
@@ -268,9 +274,8 @@ def _fit(ax: Axes, drawn: list[Series], log: bool = False) -> None:
                 (top, "^", series.value > top),
                 (bottom, "v", series.value < bottom),
             ):
-                if (
-                    out.any()
-                ):  # an empty unclipped line has an infinite extent, which breaks the layout
+                # an empty unclipped line has an infinite extent, which breaks the layout
+                if out.any():
                     at = series.step[out]
                     at = at[np.linspace(0, len(at) - 1, min(len(at), 60)).astype(int)]
                     style = {"color": VERMILION, "markersize": 5, "clip_on": False, "zorder": 5}

@@ -1,4 +1,6 @@
-"""Fewer points for the same picture: what is left out is never an extreme and never the end of the run."""
+"""Fewer points for the same picture: what is left out is never an extreme and never the end of the
+run.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ GAP = 3.0
 
 @dataclass(frozen=True)
 class Band:
-    """Bins of consecutive points: where they are, and their least, median and greatest value. All (bins,).
+    """Bins of consecutive points: where they are, and their least, median and greatest value. All
+    (bins,).
 
-    A row of NaN separates stretches with a hole between them. `exact` says that each bin is a single point.
+    A row of NaN separates stretches with a hole between them. `exact` says that each bin is a
+    single point.
     """
 
     step: np.ndarray
@@ -26,11 +30,13 @@ class Band:
 
 
 def decimate(step: np.ndarray, value: np.ndarray, bins: int = 400) -> Band:
-    """Finite points (step ascending) as about `bins` bins of equal count, or as they are when they are few.
+    """Finite points (step ascending) as about `bins` bins of equal count, or as they are when they
+    are few.
 
-    The least and greatest value of every stretch survive in `low` and `high`. The first and the last bin of a
-    stretch stand at its first and last step, the others at their mean step. Points missing or not finite are
-    left out; where they leave a hole of more than three times the usual (median) spacing, the line is broken.
+    The least and greatest value of every stretch survive in `low` and `high`. The first and the
+    last bin of a stretch stand at its first and last step, the others at their mean step. Points
+    missing or not finite are left out; where they leave a hole of more than three times the usual
+    (median) spacing, the line is broken.
     """
     finite = np.isfinite(value)
     step, value = step[finite].astype(np.float64), value[finite]
@@ -71,10 +77,11 @@ def _bin(step: np.ndarray, value: np.ndarray, count: int) -> np.ndarray:  # (n,)
 def running_median(
     step: np.ndarray, value: np.ndarray, points: int = 400
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Medians over a window of about 1/40 of the run: steps (m,), medians (m,) and the odd window length.
+    """Medians over a window of about 1/40 of the run: steps (m,), medians (m,) and the odd window
+    length.
 
-    Centred; at the ends of the run, and of a hole as `decimate` sees it, the window is cut to what exists,
-    and NaN stands in the hole. Values are finite.
+    Centred; at the ends of the run, and of a hole as `decimate` sees it, the window is cut to what
+    exists, and NaN stands in the hole. Values are finite.
     """
     n = len(value)
     half = max(2, n // 80)
@@ -90,7 +97,9 @@ def running_median(
 
 
 def extreme_indices(value: np.ndarray, bins: int = 600) -> np.ndarray:
-    """Indices, ascending, of the least and the greatest value of each bin, and of both ends; (n,) -> (m,)."""
+    """Indices, ascending, of the least and the greatest value of each bin, and of both ends;
+    (n,) -> (m,).
+    """
     n = len(value)
     if n <= 2 * bins:
         return np.arange(n)

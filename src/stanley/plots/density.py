@@ -1,7 +1,7 @@
 """Densities, energies and samples in the plane.
 
-A grid is (n, n) over [-box, box]², rows are y ascending and columns x ascending, as `metrics.density_on_grid`
-makes it.
+A grid is (n, n) over [-box, box]², rows are y ascending and columns x ascending, as
+`metrics.density_on_grid` makes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ COLOURS = "viridis"
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²; `note` is under the title."""
+    """One column: a density (n, n), samples (N, 2), or both, over [-box, box]²;
+    `note` is under the title.
+    """
 
     title: str
     density: Array | None = None
@@ -52,9 +54,9 @@ class Panel:
 def densities(panels: Sequence[Panel]) -> Figure:
     """Columns side by side: the truth first, then one per sampler; densities on top, samples below.
 
-    All densities share one linear colour scale from 0 to the peak of the first, so that equal colours are
-    equal densities; a higher peak elsewhere saturates, and the colour bar then ends in an arrow. Samples are
-    points over thin contours of the first density.
+    All densities share one linear colour scale from 0 to the peak of the first, so that equal
+    colours are equal densities; a higher peak elsewhere saturates, and the colour bar then ends in
+    an arrow. Samples are points over thin contours of the first density.
     """
     require(len(panels) > 0, "no panels to draw: give at least one Panel")
     box = _box(panels[0].box)
@@ -79,7 +81,8 @@ def densities(panels: Sequence[Panel]) -> Figure:
     columns = [grids, points]
     rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
 
-    # Inches, from the left and from the top: squares of one size, with room for titles, notes and ticks.
+    # Inches, from the left and from the top: squares of one size, with room for titles, notes and
+    # ticks.
     side, gap, left, head = 2.35, 0.27, 0.62, 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
     width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
     height = head + len(rows) * side + (len(rows) - 1) * 0.62 + 0.55
@@ -137,11 +140,12 @@ def samples_over_density(
 
 
 def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
-    """E - min E over the box, bright where low (likely), with contour lines at the ticks of the colour bar.
+    """E - min E over the box, bright where low (likely), with contour lines at the ticks of the
+    colour bar.
 
-    The colours follow the square root, to show the wells of an energy that climbs without bound around them,
-    and end at the 90th percentile; the colour bar then ends in an arrow. Cells that are not finite stay white
-    and are counted.
+    The colours follow the square root, to show the wells of an energy that climbs without bound
+    around them, and end at the 90th percentile; the colour bar then ends in an arrow. Cells that
+    are not finite stay white and are counted.
     """
     from matplotlib.colors import PowerNorm
 
@@ -213,7 +217,9 @@ def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | Non
 
 
 def _head(ax: Axes, panel: Panel, noted: bool) -> None:
-    """Title, the line of notes where any panel has one, and room for the line that counts samples."""
+    """Title, the line of notes where any panel has one, and room for the line that counts
+    samples.
+    """
     base = 15 if panel.samples is not None and panel.density is None else 4
     _above(ax, panel.note, base, LABEL, MUTED)
     ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=base + 13 * noted)

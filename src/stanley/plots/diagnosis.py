@@ -20,11 +20,12 @@ NAMES = ("mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "
 
 
 def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
-    """Write FOLDER/*.png, one for each part that was run, and return their paths; those of a part that an earlier
-    diagnosis drew there and this one left out are removed.
+    """Write FOLDER/*.png, one for each part that was run, and return their paths; those of a part
+    that an earlier diagnosis drew there and this one left out are removed.
 
-    Traces and autocorrelation are those of the four coordinates with the largest R̂; a coupling in which pairs are left
-    bounds nothing and is not drawn. Chains with a non-finite draw are left out.
+    Traces and autocorrelation are those of the four coordinates with the largest R̂; a coupling in
+    which pairs are left bounds nothing and is not drawn. Chains with a non-finite draw are left
+    out.
     """
     draws = found.draws[:, ~found.summary.nonfinite]
     s, u = found.summary, found.summary_u

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 
 def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") -> Figure:
-    """One row per group of energies (N,) on shared bins; the first group's outline is repeated in every row.
+    """One row per group of energies (N,) on shared bins; the first group's outline is repeated in
+    every row.
 
-    The axis spans, over the groups, [q1 - 3·IQR, q3 + 3·IQR] cut to the values there are, so that a few
-    runaway chains cannot flatten the rest; how many lie outside stands in the row. Heights are shares of the
-    whole group.
+    The axis spans, over the groups, [q1 - 3·IQR, q3 + 3·IQR] cut to the values there are, so that a
+    few runaway chains cannot flatten the rest; how many lie outside stands in the row. Heights are
+    shares of the whole group.
     """
     require(len(energies) > 0, 'no energies to draw: give at least one group, {"data": energies}')
     groups = {name: _energies(value, name) for name, value in energies.items()}
@@ -86,7 +87,9 @@ def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") ->
 
 
 def shared_bins(groups: Sequence[np.ndarray], bins: int = 60) -> np.ndarray:
-    """Edges (bins + 1,) of equal width over the union of each group's far fences q1 - 3·IQR … q3 + 3·IQR."""
+    """Edges (bins + 1,) of equal width over the union of each group's far fences q1 - 3·IQR … q3 +
+    3·IQR.
+    """
     spans = []
     for value in groups:
         if len(value):

@@ -1,7 +1,8 @@
 """What every figure shares: colours, light axes, arrays from tensors, and one way to a file.
 
-Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state, no
-display. Matplotlib is imported inside the functions, so that importing `stanley.plots` costs nothing.
+Figures are plain `matplotlib.figure.Figure` objects on the Agg canvas: no pyplot, no global state,
+no display. Matplotlib is imported inside the functions, so that importing `stanley.plots` costs
+nothing.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ TITLE, LABEL, SMALL = 10.5, 9.0, 8.0  # points
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a PNG of at most 500 kB, atomically; the folder is made when it is missing.
 
-    A figure that does not fit (a large grid of noisy images) loses the finest shades first, down to 16 levels
-    a channel, then size. For exact pixels use `write_grid_png`.
+    A figure that does not fit (a large grid of noisy images) loses the finest shades first, down to
+    16 levels a channel, then size. For exact pixels use `write_grid_png`.
     """
     path = png_path(path)
     content = _encode(image := rendered(figure))
@@ -65,7 +66,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 
 def png_path(path: str | os.PathLike[str]) -> Path:
-    """The path, its folder made; an error in one line when it does not name a PNG that can be written."""
+    """The path, its folder made; an error in one line when it does not name a PNG that can be
+    written.
+    """
     path = Path(path)
     require(
         path.suffix.lower() == ".png",
@@ -164,7 +167,9 @@ def key_above(ax: Axes, columns: int = 4) -> None:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """An array on the host, in float64 or as the integers it was; tensors of any device and dtype."""
+    """An array on the host, in float64 or as the integers it was;
+    tensors of any device and dtype.
+    """
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.double() if value.is_floating_point() else value).numpy()

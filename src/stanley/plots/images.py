@@ -34,7 +34,9 @@ MARGIN, HEAD = 14, 34
 
 
 def image_grid(images: Array, columns: int | None = None, title: str | None = None) -> Figure:
-    """uint8 images (N, C, H, W), C of 1 or 3, row by row; each pixel a whole number of figure pixels."""
+    """uint8 images (N, C, H, W), C of 1 or 3, row by row; each pixel a whole number of figure
+    pixels.
+    """
     return _grids([(title or "", images)], columns)
 
 
@@ -47,15 +49,17 @@ def labelled_grids(groups: Sequence[tuple[str, Array]], columns: int | None = No
 def chain_film(
     states: Array, steps: Sequence[int], title: str | None = None, names: Sequence[str] = ()
 ) -> Figure:
-    """Chains along time: uint8 states (T, B, C, H, W), one row a chain, one column a step, each under its number.
+    """Chains along time: uint8 states (T, B, C, H, W), one row a chain, one column a step, each
+    under its number.
 
-    `names` are put in front of the rows where given. Short-run chains and long ones in one picture: whether the steady
-    state is still an image.
+    `names` are put in front of the rows where given. Short-run chains and long ones in one picture:
+    whether the steady state is still an image.
     """
     x = to_numpy(states)
     require(
         x.ndim == 5 and len(steps) == len(x) and x.shape[1] >= 1,
-        f"states have shape {x.shape} and there are {len(steps)} steps, must be (T, B, C, H, W) with one step each",
+        f"states have shape {x.shape} and there are {len(steps)} steps, must be (T, B, C, H, W)"
+        " with one step each",
     )
     require(
         len(names) in (0, x.shape[1]),
@@ -73,8 +77,8 @@ def picture_table(
     x = to_numpy(images)
     require(
         x.ndim == 5 and x.shape[1] == len(columns) and len(rows) in (0, len(x)),
-        f"images have shape {x.shape}, {len(columns)} column labels and {len(rows)} row labels, must be "
-        "(rows, columns, C, H, W) with one label each",
+        f"images have shape {x.shape}, {len(columns)} column labels and {len(rows)} row labels,"
+        " must be (rows, columns, C, H, W) with one label each",
     )
     r, k, _, h, w = x.shape
     scale = max(1, round(58 / max(h, w)))
@@ -137,10 +141,11 @@ def write_grid_png(
 
 
 def tile(images: Array, columns: int | None = None, scale: int = 1) -> np.ndarray:
-    """uint8 (N, C, H, W) -> one white-spaced picture (rows, width, C), uint8, `scale` times enlarged.
+    """uint8 (N, C, H, W) -> one white-spaced picture (rows, width, C), uint8, `scale` times
+    enlarged.
 
-    Image k has its top left corner at row (k // columns)·(scale·H + 2), column (k % columns)·(scale·W + 2).
-    `columns` is the least integer >= √N when left out.
+    Image k has its top left corner at row (k // columns)·(scale·H + 2), column (k %
+    columns)·(scale·W + 2). `columns` is the least integer >= √N when left out.
     """
     x = _checked(images, "images")
     n, c, h, w = x.shape
@@ -216,7 +221,8 @@ def _checked(images: Array, name: str) -> np.ndarray:
     x = to_numpy(images)
     require(
         x.dtype == np.uint8,
-        f"{name} are {x.dtype}, must be uint8 in 0..255; convert [-1, 1] with ((x + 1) * 127.5).round()",
+        f"{name} are {x.dtype}, must be uint8 in 0..255; convert [-1, 1] with ((x + 1) *"
+        " 127.5).round()",
     )
     require(
         x.ndim == 4 and x.shape[1] in (1, 3) and min(x.shape) > 0,

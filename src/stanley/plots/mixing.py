@@ -35,19 +35,21 @@ def mixing(
     ess_tail: Array,
     potential: tuple[float, float, float] | None = None,
 ) -> Figure:
-    """R̂ on the left, bulk and tail ESS on the right, (*event) each; limits 1.01 and 400 as dotted lines.
+    """R̂ on the left, bulk and tail ESS on the right, (*event) each; limits 1.01 and 400 as dotted
+    lines.
 
     potential  the same three numbers of U(x), drawn as a line of its own
 
-    Up to 60 coordinates are dots in their order; of more the values are sorted, worst first. NaN (a coordinate that
-    never moved or is not finite) is left out and counted in the title.
+    Up to 60 coordinates are dots in their order; of more the values are sorted, worst first. NaN (a
+    coordinate that never moved or is not finite) is left out and counted in the title.
     """
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     r, bulk, tail = (to_numpy(v).astype(np.float64).ravel() for v in (rhat, ess_bulk, ess_tail))
     require(
         r.shape == bulk.shape == tail.shape and len(r) > 0,
-        f"rhat {r.shape}, ess_bulk {bulk.shape} and ess_tail {tail.shape} must have one shape and not be empty",
+        f"rhat {r.shape}, ess_bulk {bulk.shape} and ess_tail {tail.shape} must have one shape and"
+        " not be empty",
     )
     known = np.isfinite(r) & np.isfinite(bulk) & np.isfinite(tail)
     figure = new_figure(9.6, 3.3)

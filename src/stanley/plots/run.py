@@ -29,7 +29,9 @@ LABELS = {"data": "held-out data", "fresh": "fresh chains, from noise", "bank": 
 
 
 def plot_run(run: RunDirectory) -> list[Path]:
-    """Write plots/*.png and return their paths; without samples/evaluated.npz only the learning curves."""
+    """Write plots/*.png and return their paths; without samples/evaluated.npz only the learning
+    curves.
+    """
     drawn: dict[str, Any] = {}
     events = [e for e in run.events() if e["kind"] in ("collapsed", "rollback", "diverged")]
     drawn["curves"] = learning_curves(run.records(), events, title=str(run.path))

@@ -33,16 +33,19 @@ TOP = 700.0  # of |log ΠV/V|: beyond it e^x is no double
 def ray_growth(
     radii: Array, radial: Array, cosine: Array, title: str = "Growth along rays"
 ) -> Figure:
-    """⟨u, ∇U(ru)⟩ and the cosine of u and ∇U against the radius: median of the rays, and from least to largest.
+    """⟨u, ∇U(ru)⟩ and the cosine of u and ∇U against the radius: median of the rays, and from least
+    to largest.
 
-    radii (R,); radial and cosine (R, num_rays), as `h1_on_rays` gives them. Both axes of the left panel are
-    logarithmic; what is not positive leaves it, and the share that is not is written there. The dotted lines are the
-    slopes of a linear and of a Gaussian potential through the median at the first radius.
+    radii (R,); radial and cosine (R, num_rays), as `h1_on_rays` gives them. Both axes of the left
+    panel are logarithmic; what is not positive leaves it, and the share that is not is written
+    there. The dotted lines are the slopes of a linear and of a Gaussian potential through the
+    median at the first radius.
     """
     r, slope, angle = (to_numpy(v).astype(np.float64) for v in (radii, radial, cosine))
     require(
         r.ndim == 1 and slope.ndim == 2 and slope.shape == angle.shape and len(slope) == len(r),
-        f"radii {r.shape}, radial {slope.shape} and cosine {angle.shape} must be (R,), (R, rays) and (R, rays)",
+        f"radii {r.shape}, radial {slope.shape} and cosine {angle.shape} must be (R,), (R, rays)"
+        " and (R, rays)",
     )
     figure = new_figure(9.6, 3.4)
     left, right = figure.subplots(1, 2)
@@ -85,9 +88,12 @@ def ray_growth(
     inward = float((slope <= 0).mean())
     if inward:
         left.annotate(
-            f"{inward:.0%} of the values are not positive", (0.02, 0.04), xycoords="axes fraction", fontsize=SMALL,
+            f"{inward:.0%} of the values are not positive",
+            (0.02, 0.04),
+            xycoords="axes fraction",
+            fontsize=SMALL,
             color=VERMILION,
-        )  # fmt: skip
+        )
     right.fill_between(r, angle.min(1), angle.max(1), color=GREEN, alpha=0.18, linewidth=0)
     right.plot(r, np.median(angle, 1), color=GREEN, linewidth=1.7)
     right.axhline(0, color=MUTED, linewidth=0.9)
@@ -98,16 +104,19 @@ def ray_growth(
 def drift_curve(
     radius: Array, log_ratio: Array, relative_error: Array, title: str = "Drift condition"
 ) -> Figure:
-    """log ΠV(x)/V(x) against |x|, (P,) each, with two standard errors; below 0 the chain is drawn inwards.
+    """log ΠV(x)/V(x) against |x|, (P,) each, with two standard errors; below 0 the chain is drawn
+    inwards.
 
-    The vertical axis turns logarithmic beyond ±1 where values exceed 5. Infinite values stand at its edge as triangles.
+    The vertical axis turns logarithmic beyond ±1 where values exceed 5. Infinite values stand at
+    its edge as triangles.
     """
     from matplotlib.ticker import FuncFormatter
 
     r, value, error = (to_numpy(v).astype(np.float64) for v in (radius, log_ratio, relative_error))
     require(
         r.ndim == 1 and r.shape == value.shape == error.shape and len(r) > 0,
-        f"radius {r.shape}, log_ratio {value.shape} and relative_error {error.shape} must be one (P,), not empty",
+        f"radius {r.shape}, log_ratio {value.shape} and relative_error {error.shape} must be one"
+        " (P,), not empty",
     )
     figure = new_figure(6.4, 3.6)
     ax = figure.subplots()

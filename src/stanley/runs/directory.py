@@ -61,7 +61,8 @@ class RunDirectory:
         )
         require(
             run.config_file.is_file(),
-            f"{path} is not a run directory, because it has no config.json; give the --out of a `stanley train`",
+            f"{path} is not a run directory, because it has no config.json; give the --out of a"
+            " `stanley train`",
         )
         return run
 
@@ -72,7 +73,8 @@ class RunDirectory:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StanleyError(
-                f"cannot create the run directory {self.path}: {error.strerror}; choose another --out"
+                f"cannot create the run directory {self.path}: {error.strerror}; choose another"
+                " --out"
             ) from error
         require(os.access(self.path, os.W_OK), f"{self.path} is not writable; choose another --out")
         sweep(self.path)

@@ -13,7 +13,7 @@ from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler
-from stanley.samplers.preconditioned import Preconditioned, plain
+from stanley.samplers.preconditioned import Preconditioned, without_preconditioner
 from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.traits import (
     has_quantile,
@@ -28,7 +28,8 @@ from stanley.types import Energy
 S = TypeVar("S", bound=Sampler)
 Precondition = Literal["draws", "gradients", "both"]
 
-#: Shares of the steps: each of the first three windows ends in a new scale, the last finds the step size alone.
+#: Shares of the steps: each of the first three windows ends in a new scale, the last finds the step
+#: size alone.
 WINDOWS = (0.1, 0.2, 0.4, 0.3)
 
 
@@ -69,40 +70,46 @@ def adapt(
     target_acceptance: float | None = None,
     precondition: Precondition | None = None,
 ) -> tuple[Sampler, Tensor]:
-    """The sampler with the step size at which its chains accept at the target rate, and where the chains ended.
+    """The sampler with the step size at which its chains accept at the target rate, and where the
+    chains ended.
 
-    Dual averaging (Hoffman & Gelman 2014, section 3.2.1) on log h, with the acceptance averaged over all finite
-    chains at each step:
+    Dual averaging (Hoffman & Gelman 2014, section 3.2.1) on log h, with the acceptance averaged
+    over all finite chains at each step:
 
         H̄_n = (1 - 1/(n + n₀))·H̄_{n-1} + (a* - a_n)/(n + n₀),   log h_n = μ - (√n/κ)·H̄_n,
-        log h̄_n = n^{-c}·log h_n + (1 - n^{-c})·log h̄_{n-1},     μ = log 10h₀, n₀ = 10, κ = 0.05, c = 0.75.
+        log h̄_n = n^{-c}·log h_n + (1 - n^{-c})·log h̄_{n-1},     μ = log 10h₀, n₀ = 10, κ = 0.05,
+        c = 0.75.
 
-    a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8 for HMC, 0.4 for
-    Barker, 0.234 for a random walk.
+    a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8
+    for HMC, 0.4 for Barker, 0.234 for a random walk.
 
-    With `precondition` the sampler comes back inside `Preconditioned`, with a scale per coordinate measured over all
-    finite chains and the second half of a window of steps:
+    With `precondition` the sampler comes back inside `Preconditioned`, with a scale per coordinate
+    measured over all finite chains and the second half of a window of steps:
 
         'draws'      s_i = (Var x_i)^{1/2}
-        'gradients'  s_i = (E (∂_iU)²)^{-1/2}             Titsias (2023), the diagonal of the Fisher matrix
+        'gradients'  s_i = (E (∂_iU)²)^{-1/2}             Titsias (2023), the diagonal of the Fisher
+                     matrix
         'both'       s_i = (Var x_i / E (∂_iU)²)^{1/4}    as in nutpie
 
-    The three agree on independent Gaussians; elsewhere 'draws' looks at the widths of the target, 'gradients' at its
-    steepness. Windows of 10, 20 and 40 % of the steps each end in a new scale, and the search for h starts again
-    from 1, a natural step where every width is 1; the last 30 % find h at the final scale.
+    The three agree on independent Gaussians; elsewhere 'draws' looks at the widths of the target,
+    'gradients' at its steepness. Windows of 10, 20 and 40 % of the steps each end in a new scale,
+    and the search for h starts again from 1, a natural step where every width is 1; the last 30 %
+    find h at the final scale.
 
-    A `Quantile` threshold becomes a number, resolved where the chains are when the last window begins (without
-    `precondition`: after half the steps), so that h belongs to it. In a `ReplicaExchange` it is the cold chains'
-    number, for all temperatures.
-    Returns a new frozen sampler with h̄: nothing adapts while it draws. The chain that adapts is not invariant,
-    throw its draws away. Not true: that the scale is right before the chains have found the target.
-    Raises StanleyError for a sampler that is not adjusted: nothing is rejected, so there is nothing to aim at.
+    A `Quantile` threshold becomes a number, resolved where the chains are when the last window
+    begins (without `precondition`: after half the steps), so that h belongs to it. In a
+    `ReplicaExchange` it is the cold chains' number, for all temperatures.
+    Returns a new frozen sampler with h̄: nothing adapts while it draws. The chain that adapts is
+    not invariant, throw its draws away. Not true: that the scale is right before the chains have
+    found the target. Raises StanleyError for a sampler that is not adjusted: nothing is rejected,
+    so there is nothing to aim at.
     """
     name = type(sampler).__name__
     instead = f"MALA or Adjusted({name}(...))" if why_not_adjustable(sampler) is None else "MALA"
     require(
         is_adjusted(sampler),
-        f"adapt needs a Metropolis-adjusted sampler, got {name}, which never rejects; use {instead}",
+        f"adapt needs a Metropolis-adjusted sampler, got {name}, which never rejects; use"
+        f" {instead}",
     )
     own = traits_of(sampler).target_acceptance
     target = own if target_acceptance is None else target_acceptance
@@ -130,12 +137,16 @@ def adapt(
             sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
         sampler, x, seen = tune(sampler, potential, x, steps, target, generator)
         if precondition and n < len(windows):
-            sampler = Preconditioned(with_step_size(plain(sampler), 1.0), seen.scale(precondition))
+            sampler = Preconditioned(
+                with_step_size(without_preconditioner(sampler), 1.0), seen.scale(precondition)
+            )
     return sampler, x
 
 
 def split(num_steps: int, shares: tuple[float, ...]) -> list[int]:
-    """Windows of at least one step that add up to num_steps; the last takes what rounding leaves."""
+    """Windows of at least one step that add up to num_steps;
+    the last takes what rounding leaves.
+    """
     windows = (
         [max(1, int(share * num_steps)) for share in shares[:-1]]
         if num_steps >= len(shares)
@@ -152,7 +163,9 @@ def tune(
     target: float,
     generator: torch.Generator,
 ) -> tuple[S, Tensor, Moments]:
-    """One window of dual averaging: the sampler with h̄, where the chains ended, what their second half looked like."""
+    """One window of dual averaging: the sampler with h̄, where the chains ended,
+    what their second half looked like.
+    """
     first = float(sampler.step_size)
     averaging, seen = DualAveraging(target, first), Moments(x)
     state = sampler.init(potential, x)
@@ -163,14 +176,17 @@ def tune(
             seen.add(state)
     if not math.isfinite(averaging.mean_step_size) or averaging.mean_step_size < 1e-30 * first:
         raise StanleyError(
-            f"adapt: the step size fell from {first:g} to {averaging.mean_step_size:g} in {num_steps} steps and "
-            "nothing was accepted; check that the potential is finite where the chains start"
+            f"adapt: the step size fell from {first:g} to {averaging.mean_step_size:g} in"
+            f" {num_steps} steps and nothing was accepted; check that the potential is finite where"
+            " the chains start"
         )
     return with_step_size(sampler, averaging.mean_step_size), state.x, seen
 
 
 class Moments:
-    """Var x_i and E (∂_iU)² over finite chains and steps, in float64, x about where the window began."""
+    """Var x_i and E (∂_iU)² over finite chains and steps, in float64,
+    x about where the window began.
+    """
 
     def __init__(self, x: Tensor) -> None:
         self.exact = widest_float(x.device)
@@ -234,13 +250,14 @@ class DualAveraging:
 
 @dataclass(frozen=True)
 class RobbinsMonro:
-    """log h ← min(log h₀, log h + ρ·(a - a*)), once per training iteration, a the mean acceptance of its chains.
+    """log h ← min(log h₀, log h + ρ·(a - a*)), once per training iteration, a the mean acceptance
+    of its chains.
 
-    The target moves with the weights, so the rate ρ = `rate` is constant and never averaged. h never exceeds the
-    sampler's own step size h₀: early in training the energy is smooth and any step is accepted, but noise wider
-    than the finest scale of the data cannot see that scale, and training then diverges.
-    a* is `target_acceptance`, the sampler's own unless given, as in `adapt`.
-    Robbins & Monro (1951).
+    The target moves with the weights, so the rate ρ = `rate` is constant and never averaged. h
+    never exceeds the sampler's own step size h₀: early in training the energy is smooth and any
+    step is accepted, but noise wider than the finest scale of the data cannot see that scale, and
+    training then diverges. a* is `target_acceptance`, the sampler's own unless given, as in
+    `adapt`. Robbins & Monro (1951).
     """
 
     target_acceptance: float | None = None  # acceptance to aim at; null for the sampler's own

@@ -20,21 +20,21 @@ from stanley.types import Energy
 if TYPE_CHECKING:
     Adjustable = Proposal  # anything with propose and log_ratio, also one defined elsewhere
 else:
-    Adjustable = (
-        Langevin | Stanley | ClippedLangevin | TamedLangevin
-    )  # what a configuration file can name
+    # what a configuration file can name
+    Adjustable = Langevin | Stanley | ClippedLangevin | TamedLangevin
 
 
 @dataclass(frozen=True)
 class Adjusted:
-    """y ~ q(x→·), accepted with probability min(1, α),   log α = U(x) - U(y) + log q(y→x) - log q(x→y).
+    """y ~ q(x→·), accepted with probability min(1, α),   log α = U(x) - U(y) + log q(y→x) - log
+    q(x→y).
 
-    Leaves exp(-U) invariant exactly, for every step size. `Adjusted(Stanley(...))` is the draft's kernel (17),
-    corrected: the covariance is h·diag γ and the ratio is π(y)q(y→x) / π(x)q(x→y). One new gradient per step.
-    Not true: that it suits every scope. At d = 3072, γ refreshed per step and per element is almost never
-    accepted; 'sample' scope is. With γ frozen at 'start', or a quantile threshold, the run as a whole depends
-    on its first state: each step is exact, the first few are not at equilibrium.
-    Metropolis et al. (1953), Hastings (1970).
+    Leaves exp(-U) invariant exactly, for every step size. `Adjusted(Stanley(...))` is the draft's
+    kernel (17), corrected: the covariance is h·diag γ and the ratio is π(y)q(y→x) / π(x)q(x→y). One
+    new gradient per step. Not true: that it suits every scope. At d = 3072, γ refreshed per step
+    and per element is almost never accepted; 'sample' scope is. With γ frozen at 'start', or a
+    quantile threshold, the run as a whole depends on its first state: each step is exact, the first
+    few are not at equilibrium. Metropolis et al. (1953), Hastings (1970).
     """
 
     proposal: Adjustable  # the sampler inside; --sampler adjusted-KIND

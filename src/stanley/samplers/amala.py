@@ -24,14 +24,16 @@ from stanley.types import Energy
 
 @dataclass(frozen=True)
 class AMALA:
-    """y ~ N(x + (h/2)·D, h·(εI + DDᵀ)),   D = -γ·∇U(x),   γ = th / max(th, |∇U(x)|),   then a Metropolis test.
+    """y ~ N(x + (h/2)·D, h·(εI + DDᵀ)),   D = -γ·∇U(x),   γ = th / max(th, |∇U(x)|),   then a
+                                           Metropolis test.
 
-    h = `step_size`, ε = `epsilon`: the variance of the noise is h·ε across the gradient and h·(ε + |D|²) along it,
-    with |D| ≤ th. Drawn as √h·(√ε·ξ + D·ζ), ξ ~ N(0, I), one ζ ~ N(0, 1) per chain; the density takes O(d).
-    |·| is the norm over the event; th in units of |∇U|, or `Quantile(q)` resolved over the chains when a run starts.
-    The source writes N(x + δ·D, δ·(εI + DDᵀ)): h = δ with twice this drift. Here it is h/2, as in every Langevin
-    sampler of this library. Leaves exp(-U) invariant exactly, for every h, ε and th. One gradient per step.
-    Not true: that ε is free of units. D has those of 1/x, so what counts as stretched depends on the scale of x.
+    h = `step_size`, ε = `epsilon`: the variance of the noise is h·ε across the gradient and h·(ε +
+    |D|²) along it, with |D| ≤ th. Drawn as √h·(√ε·ξ + D·ζ), ξ ~ N(0, I), one ζ ~ N(0, 1) per chain;
+    the density takes O(d). |·| is the norm over the event; th in units of |∇U|, or `Quantile(q)`
+    resolved over the chains when a run starts. The source writes N(x + δ·D, δ·(εI + DDᵀ)): h = δ
+    with twice this drift. Here it is h/2, as in every Langevin sampler of this library. Leaves
+    exp(-U) invariant exactly, for every h, ε and th. One gradient per step. Not true: that ε is
+    free of units. D has those of 1/x, so what counts as stretched depends on the scale of x.
     Allassonnière & Kuhn (2015); the truncated drift is that of MALTA, Roberts & Tweedie (1996).
     """
 
@@ -79,7 +81,8 @@ class AMALA:
         return self.log_normal(reverse, back) - self.log_normal(move, there)
 
     def log_normal(self, v: Tensor, drift: Tensor) -> Tensor:
-        """log N(v; 0, h(εI + DDᵀ)) but for its constant; eigenvalues: h(ε + |D|²) once, along D, and hε.
+        """log N(v; 0, h(εI + DDᵀ)) but for its constant; eigenvalues: h(ε + |D|²) once, along D,
+        and hε.
 
         v = (v - aD) + aD with a = v·D/|D|², so
 

@@ -24,16 +24,17 @@ from stanley.types import Energy
 
 @dataclass(frozen=True)
 class Barker:
-    """y = x + b⊙z,   z ~ N(0, h·I),   b_i = +1 with probability σ(-z_i·∂_iU(x)), else -1,   σ(t) = 1/(1 + e^{-t}),
+    """y = x + b⊙z,   z ~ N(0, h·I),   b_i = +1 with probability σ(-z_i·∂_iU(x)), else -1,   σ(t) =
+                      1/(1 + e^{-t}),
 
         log α = U(x) - U(y) + Σ_i log σ(w_i·∂_iU(y)) - log σ(-w_i·∂_iU(x)),   w = y - x.
 
-    h = `step_size` is the variance of z; |y - x| does not depend on the gradient, so that a steep energy cannot throw
-    a chain far out: it is slower to go wrong than MALA when h is too large, and as h → 0 both have the drift
-    -(h/2)·∇U. Leaves exp(-U) invariant exactly. One gradient per step.
+    h = `step_size` is the variance of z; |y - x| does not depend on the gradient, so that a steep
+    energy cannot throw a chain far out: it is slower to go wrong than MALA when h is too large, and
+    as h → 0 both have the drift -(h/2)·∇U. Leaves exp(-U) invariant exactly. One gradient per step.
     Not true: that it sees correlations; each component picks its sign alone.
-    Livingstone & Zanella (2022), who aim at 0.40; the optimum in the limit of many dimensions is 0.574 (Vogrinc,
-    Livingstone & Zanella 2023).
+    Livingstone & Zanella (2022), who aim at 0.40; the optimum in the limit of many dimensions is
+    0.574 (Vogrinc, Livingstone & Zanella 2023).
     """
 
     step_size: float  # h, the variance of the noise of a step
@@ -66,5 +67,7 @@ class Barker:
     def log_ratio(
         self, potential: Energy, state: ChainState, candidate: ChainState, move: Tensor
     ) -> Tensor:
-        """q(x→y) = Π_i 2·N(w_i; 0, h)·σ(-w_i·∂_iU(x)), and on the way back w changes sign: the normals cancel."""
+        """q(x→y) = Π_i 2·N(w_i; 0, h)·σ(-w_i·∂_iU(x)), and on the way back w changes sign:
+        the normals cancel.
+        """
         return per_chain(logsigmoid(move * candidate.grad) - logsigmoid(-move * state.grad))

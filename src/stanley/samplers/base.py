@@ -1,11 +1,13 @@
-"""What every sampler shares: the state of the chains, one evaluation of the potential, the Metropolis test.
+"""What every sampler shares: the state of the chains, one evaluation of the potential, the
+Metropolis test.
 
 A sampler is a frozen dataclass with
 
     init(potential, x) -> ChainState
     step(potential, state, generator) -> (ChainState, StepInfo)
 
-State is for the next step, info is for the reader. A sampler that can be Metropolis-adjusted has besides
+State is for the next step, info is for the reader. A sampler that can be Metropolis-adjusted has
+besides
 
     propose(potential, state, generator) -> (candidate: ChainState, move, StepInfo)
     log_ratio(potential, state, candidate, move) -> (B,)     log q(y→x) - log q(x→y)
@@ -51,9 +53,8 @@ class ChainState(NamedTuple):
     grad: Tensor  # (B, *event)        ∇U(x)
     threshold: Tensor | None = None  # 0-d, STANLEY's th, resolved when the run starts
     scale: Tensor | None = None  # γ, only where it is frozen for the whole run
-    memory: Any = (
-        None  # what else a sampler carries from step to step (momentum, second moments, replicas)
-    )
+    # what else a sampler carries from step to step (momentum, second moments, replicas)
+    memory: Any = None
 
 
 class StepInfo(NamedTuple):
@@ -64,13 +65,14 @@ class StepInfo(NamedTuple):
     invalid: Tensor | None = None  # (B,)     proposals rejected because log α was NaN or infinite
     num_gradients: int | None = None  # per chain, where it is not what the sampler's traits state
     num_potentials: int | None = None  # likewise, evaluations of U without its gradient
-    swap_acceptance: Tensor | None = (
-        None  # (R - 1,)  mean over chains, between neighbours; NaN where not tried
-    )
+    # (R - 1,)  mean over chains, between neighbours; NaN where not tried
+    swap_acceptance: Tensor | None = None
 
 
 class Law(NamedTuple):
-    """The Gaussian N(mean, diag variance) that one step draws from, and the signs its drift used."""
+    """The Gaussian N(mean, diag variance) that one step draws from,
+    and the signs its drift used.
+    """
 
     mean: Tensor  # (B, *event)
     variance: Tensor  # broadcastable to the mean
@@ -117,7 +119,9 @@ class RandomSigns(Gaussian, Protocol):
 
 
 def evaluate(potential: Energy, x: Tensor) -> ChainState:
-    """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone, for each chunk."""
+    """U(x) and ∇U(x) for all chains: one forward and one backward pass to the input alone,
+    for each chunk.
+    """
     x = x.detach()
     parts = [value_and_gradient(part, x[rows]) for part, rows in chunks(potential, len(x))]
     if len(parts) == 1:
@@ -128,7 +132,9 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
 
 @torch.no_grad()
 def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
-    """U(x) without its gradient, for at most `at_most` points at a time, or fewer where U asks for it: (B,)."""
+    """U(x) without its gradient, for at most `at_most` points at a time,
+    or fewer where U asks for it: (B,).
+    """
     parts = [
         check_shape(part(x[rows]), x[rows]) for part, rows in chunks(potential, len(x), at_most)
     ]
@@ -171,8 +177,9 @@ def hessian_vector_of(potential: Energy, x: Tensor, vector: Tensor) -> Tensor:
 def chunks(
     potential: Energy, num: int, at_most: int | None = None
 ) -> Iterator[tuple[Energy, slice]]:
-    """The rows of `num` chains in turn, each with the potential of those rows: at most `at_most` at a time, or fewer
-    where the potential is `types.Chunked`; all at once where neither says anything."""
+    """The rows of `num` chains in turn, each with the potential of those rows: at most `at_most` at
+    a time, or fewer where the potential is `types.Chunked`; all at once where neither says
+    anything."""
     size = min(filter(None, (chunk_size_of(potential), at_most)), default=num)
     if size >= num:
         yield potential, slice(None)
@@ -200,7 +207,9 @@ def check_shape(u: Tensor, x: Tensor) -> Tensor:
 
 
 def per_chain(values: Tensor) -> Tensor:
-    """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B, *event) -> (B,)."""
+    """Sum over the event in float64, so that log-ratios of images do not drown in rounding: (B,
+    *event) -> (B,).
+    """
     return values.flatten(1).sum(1, dtype=widest_float(values.device))
 
 
@@ -222,9 +231,11 @@ def metropolis(
     generator: torch.Generator,
     info: StepInfo,
 ) -> tuple[ChainState, StepInfo]:
-    """Accept y with probability min(1, α), log α = U(x) - U(y) + log q(y→x) - log q(x→y), chain by chain.
+    """Accept y with probability min(1, α), log α = U(x) - U(y) + log q(y→x) - log q(x→y), chain by
+    chain.
 
-    A NaN or infinite log α is a rejection and is counted. A rejected chain keeps its state bit for bit.
+    A NaN or infinite log α is a rejection and is counted. A rejected chain keeps its state bit for
+    bit.
     """
     log_alpha = state.potential.to(log_ratio) - candidate.potential.to(log_ratio) + log_ratio
     valid = log_alpha.isfinite()
@@ -245,7 +256,9 @@ def choose(accept: Tensor, candidate: ChainState, state: ChainState) -> ChainSta
 
 
 def require_positive(sampler: Sampler, **values: float) -> None:
-    """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word (reading it would wait for the device)."""
+    """Each named hyper-parameter is > 0; a 0-d tensor is taken at its word
+    (reading it would wait for the device).
+    """
     for name, value in values.items():
         if not isinstance(value, Tensor):
             hint = "use a positive number"

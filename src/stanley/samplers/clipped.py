@@ -33,9 +33,10 @@ from stanley.types import Energy
 class ClippedLangevin:
     """x' = x - (h/2)·γ⊙∇U(x) + √h·ξ,   γ = th / max(th, |∇U|).
 
-    Gradient clipping (elementwise: to [-th, th]; per sample: by norm) and full noise. One gradient per step.
-    Not true: that it leaves exp(-U) invariant as h → 0; it over-disperses steep regions, where it follows the
-    wrong drift. For 'element' scope and h → 0 it targets exp(-∫γ⊙∇U) in one dimension.
+    Gradient clipping (elementwise: to [-th, th]; per sample: by norm) and full noise. One gradient
+    per step. Not true: that it leaves exp(-U) invariant as h → 0; it over-disperses steep regions,
+    where it follows the wrong drift. For 'element' scope and h → 0 it targets exp(-∫γ⊙∇U) in one
+    dimension.
     """
 
     step_size: float  # h, the variance of the noise of a step

@@ -3,17 +3,20 @@
 eager    Python and autograd, operation by operation.
 compile  the step is traced once into a graph of tensor operations, gradient included, and compiled.
 graph    the same traced step, captured as a CUDA graph: one launch a step.
-auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a tenth of the time of
-         networks so small that Python is felt, nothing of convolutions (docs/performance.md); graphs have not been run.
+auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a
+         tenth of the time of networks so small that Python is felt, nothing of convolutions
+         (docs/performance.md); graphs have not been run.
 
-All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same operations as the
-eager one, so `graph` differs by nothing but the order of the device's sums, and `compile` by the rounding of fused
-operations. Weights are read where they lie: an optimiser that updates them in place, as those of torch do, is seen.
+All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same
+operations as the eager one, so `graph` differs by nothing but the order of the device's sums, and
+`compile` by the rounding of fused operations. Weights are read where they lie: an optimiser that
+updates them in place, as those of torch do, is seen.
 
-The step must be a function of tensors: what is read as a Python number while tracing (a temperature, an attribute of
-a user's function) is kept. The step size is an input, so adaptation traces nothing anew. A sampler that reads a number
-back (HMC with jitter) or counts its steps (replica exchange, bias-corrected RMSprop) cannot be traced: the run falls
-back to eager and says so once, as it does when the compiler fails.
+The step must be a function of tensors: what is read as a Python number while tracing (a
+temperature, an attribute of a user's function) is kept. The step size is an input, so adaptation
+traces nothing anew. A sampler that reads a number back (HMC with jitter) or counts its steps
+(replica exchange, bias-corrected RMSprop) cannot be traced: the run falls back to eager and says so
+once, as it does when the compiler fails.
 """
 
 from __future__ import annotations
@@ -49,14 +52,16 @@ CACHE: OrderedDict[Any, Traced | str] = OrderedDict()  # a traced step, or why t
 def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tensor) -> Step:
     """The sampler's step on this potential, carried out as asked.
 
-    Raises StanleyError for an unknown `execution`, and for 'graph' where the chains are not on CUDA.
+    Raises StanleyError for an unknown `execution`, and for 'graph' where the chains are not on
+    CUDA.
     """
     known = ("auto", "eager", "compile", "graph")
     require(execution in known, f"execution is {execution!r}, must be one of {', '.join(known)}")
     cuda = x0.device.type == "cuda"
     require(
         execution != "graph" or cuda,
-        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile' or 'eager'",
+        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile'"
+        " or 'eager'",
     )
 
     def eager(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
@@ -82,14 +87,16 @@ def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tenso
 def lookup(
     rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
 ) -> Traced | None:
-    """The traced step for chains like these, traced now if it is the first time; None where it cannot be had."""
+    """The traced step for chains like these, traced now if it is the first time;
+    None where it cannot be had.
+    """
     key = (rung, *key_of(sampler, potential, state))
     try:
         hash(key)
     except TypeError as error:
         raise StanleyError(
-            f"execution={rung!r} remembers what it traced, and this potential or sampler has no hash ({error}); "
-            "use a function, a module or a frozen dataclass, or execution='eager'"
+            f"execution={rung!r} remembers what it traced, and this potential or sampler has no"
+            f" hash ({error}); use a function, a module or a frozen dataclass, or execution='eager'"
         ) from None
     if key not in CACHE:
         try:
@@ -116,8 +123,9 @@ def lookup(
 def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any, ...]:
     """What a traced step depends on: all but the step size and the values of tensors.
 
-    The network itself is part of the key, so that it lives as long as its graph. Its training mode is, too. Two
-    wrappings (`Potential`, made anew in every training iteration) of one network at one temperature are equal.
+    The network itself is part of the key, so that it lives as long as its graph. Its training mode
+    is, too. Two wrappings (`Potential`, made anew in every training iteration) of one network at
+    one temperature are equal.
     """
     kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
     leaves, structure = pytree.tree_flatten(state)
@@ -138,7 +146,9 @@ class NewMemory(Exception):
 
 @dataclass(frozen=True)
 class Traced:
-    """A step as a function of tensors: those of the state, the step size, the random numbers -> state and info."""
+    """A step as a function of tensors: those of the state, the step size,
+    the random numbers -> state and info.
+    """
 
     run: Callable[..., list[Tensor]]
     draws: list[Draw]
@@ -164,7 +174,9 @@ class Traced:
 def trace(
     rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
 ) -> Traced:
-    """Run the step to see what it draws and returns, and again as tensor operations; the generator is put back."""
+    """Run the step to see what it draws and returns, and again as tensor operations;
+    the generator is put back.
+    """
     from torch.fx.experimental.proxy_tensor import make_fx
 
     reason = traits_of(sampler).not_traceable
@@ -217,8 +229,8 @@ def trace(
 
 @contextmanager
 def weights_computed_anew() -> Iterator[None]:
-    """Without the cache of `nn.utils.parametrize.cached`: a normalised weight that lies in it would be a constant of
-    the graph, and stay what it was when the weights move."""
+    """Without the cache of `nn.utils.parametrize.cached`: a normalised weight that lies in it would
+    be a constant of the graph, and stay what it was when the weights move."""
     held, parametrize._cache_enabled = parametrize._cache_enabled, 0
     try:
         yield
@@ -233,13 +245,14 @@ def compiled(graph: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
 def captured(
     graph: Callable[..., list[Tensor]], inputs: tuple[Tensor, ...]
 ) -> Callable[..., list[Tensor]]:
-    """The graph with static inputs: a replay copies the inputs in, launches once, and copies the outputs out."""
+    """The graph with static inputs: a replay copies the inputs in, launches once,
+    and copies the outputs out.
+    """
     static = [v.clone() for v in inputs]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(
-        side
-    ):  # warm up outside the capture: libraries allocate their workspaces
+    # warm up outside the capture: libraries allocate their workspaces
+    with torch.cuda.stream(side):
         for _ in range(3):
             graph(*static)
     torch.cuda.current_stream().wait_stream(side)

@@ -28,13 +28,14 @@ class HMC:
 
         log α = U(x) - U(y) + ½|p|² - ½|p'|².
 
-    `step_size` is the leapfrog step ε, not a variance: one leapfrog step (L = 1) with ε = √h is MALA with h.
-    `num_leapfrog` is L. With `jitter` each step draws its own L, uniform on {1, …, 2L - 1} (mean L), one draw for
-    all chains, so that no trajectory length meets a period of the target.
-    Cost: one gradient per leapfrog step, first derivatives only; `jitter` reads one number back from the device.
-    Leaves exp(-U) invariant exactly, for every ε and L. Not true: that a longer trajectory is always better; without
-    jitter, on an isotropic Gaussian, one that lasts a whole period comes back to where it started.
-    Neal (2011), sections 5.2.3, 5.3.2 and 5.4.2.
+    `step_size` is the leapfrog step ε, not a variance: one leapfrog step (L = 1) with ε = √h is
+    MALA with h. `num_leapfrog` is L. With `jitter` each step draws its own L, uniform on {1, …, 2L
+    - 1} (mean L), one draw for all chains, so that no trajectory length meets a period of the
+      target.
+    Cost: one gradient per leapfrog step, first derivatives only; `jitter` reads one number back
+    from the device. Leaves exp(-U) invariant exactly, for every ε and L. Not true: that a longer
+    trajectory is always better; without jitter, on an isotropic Gaussian, one that lasts a whole
+    period comes back to where it started. Neal (2011), sections 5.2.3, 5.3.2 and 5.4.2.
     """
 
     step_size: float  # ε, a leapfrog step: √h of a Langevin sampler
@@ -47,7 +48,8 @@ class HMC:
         num = self.num_leapfrog
         require(
             isinstance(num, int) and num >= 1,
-            f"HMC: num_leapfrog is {num!r}, must be a whole number of at least 1; 10 is a good start",
+            f"HMC: num_leapfrog is {num!r}, must be a whole number of at least 1; 10 is a good"
+            " start",
         )
 
     @property
@@ -55,7 +57,8 @@ class HMC:
         why = "HMC with jitter draws its number of leapfrog steps anew; jitter=False keeps it"
         return Traits(
             adjusted=True,
-            target_acceptance=0.8,  # 0.651 in the limit of Beskos et al. (2013); higher is the safer side
+            # 0.651 in the limit of Beskos et al. (2013); higher is the safer side
+            target_acceptance=0.8,
             step_is_time=True,
             step_size_hint="it is the leapfrog step ε, √h of a Langevin sampler",
             gradients=self.num_leapfrog,
@@ -89,8 +92,9 @@ def leapfrog(
 ) -> tuple[ChainState, Tensor]:
     """`num` times   p ← p - (ε/2)·∇U(x),   x ← x + ε·p,   p ← p - (ε/2)·∇U(x).
 
-    Reversible: from (x', -p') it leads back to (x, -p). Volume preserving: each of the three moves is a shear.
-    Of order 2: over a fixed time U + ½|p|² is off by O(ε²). One gradient per step, the state's own is used again.
+    Reversible: from (x', -p') it leads back to (x, -p). Volume preserving: each of the three moves
+    is a shear. Of order 2: over a fixed time U + ½|p|² is off by O(ε²). One gradient per step, the
+    state's own is used again.
     """
     for _ in range(num):
         momentum = momentum - step_size / 2 * state.grad

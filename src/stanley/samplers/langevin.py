@@ -26,8 +26,8 @@ class Langevin:
     """x' = x - (h/2)·∇U(x) + √h·ξ,   ξ ~ N(0, I).
 
     h = `step_size` is the variance of the noise. One gradient per step.
-    Unadjusted: for U = x²/2 its stationary variance is 1/(1 - h/4), not 1, and on potentials that grow
-    faster than x² it diverges from far enough out.
+    Unadjusted: for U = x²/2 its stationary variance is 1/(1 - h/4), not 1, and on potentials that
+    grow faster than x² it diverges from far enough out.
     Roberts & Tweedie (1996), section 1.4; the draft's (6) with γ = 1.
     """
 

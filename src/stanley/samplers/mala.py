@@ -29,8 +29,8 @@ class MALA:
 
         log α = U(x) - U(y) + ½|ξ|² - |x - y + (h/2)·∇U(y)|² / 2h.
 
-    Leaves exp(-U) invariant exactly. One gradient per step. Not true: that it always mixes; on exp(-x⁴) it has
-    no spectral gap, because far-out chains overshoot and are rejected for ever.
+    Leaves exp(-U) invariant exactly. One gradient per step. Not true: that it always mixes; on
+    exp(-x⁴) it has no spectral gap, because far-out chains overshoot and are rejected for ever.
     Roberts & Tweedie (1996), section 1.4.1.
     """
 

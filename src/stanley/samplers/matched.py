@@ -1,4 +1,6 @@
-"""Noise-matched Langevin: STANLEY with its noise made isotropic, the second control of its claim."""
+"""Noise-matched Langevin: STANLEY with its noise made isotropic,
+the second control of its claim.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,13 @@ from stanley.types import Energy
 
 @dataclass(frozen=True)
 class MatchedLangevin:
-    """x' = x - (h/2)·γ⊙∇U(x) + √(h·γ̄)·ξ,   γ̄ = mean of γ = th / max(th, |∇U|) over the event and all chains.
+    """x' = x - (h/2)·γ⊙∇U(x) + √(h·γ̄)·ξ,   γ̄ = mean of γ = th / max(th, |∇U|) over the event and
+                                             all chains.
 
-    STANLEY's drift and STANLEY's mean noise variance, spread evenly: what it does worse than STANLEY is due
-    to where the noise goes, not to how much there is. One gradient per step.
-    Not true: that it leaves exp(-U) invariant, or that chains are independent (they share the one number γ̄,
-    taken over finite chains only).
+    STANLEY's drift and STANLEY's mean noise variance, spread evenly: what it does worse than
+    STANLEY is due to where the noise goes, not to how much there is. One gradient per step.
+    Not true: that it leaves exp(-U) invariant, or that chains are independent (they share the one
+    number γ̄, taken over finite chains only).
     """
 
     step_size: float  # h, the variance of the noise of a step

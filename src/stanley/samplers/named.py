@@ -40,6 +40,8 @@ SingleSampler = (
 
 
 def step_is_time(kind: object) -> bool:
-    """Whether the step size of this kind of sampler is a time step, not the variance of the noise."""
+    """Whether the step size of this kind of sampler is a time step,
+    not the variance of the noise.
+    """
     alone = [sampler for sampler in get_args(SingleSampler) if sampler is not Adjusted]
     return any(s.kind == kind and traits_of(s(step_size=1.0)).step_is_time for s in alone)

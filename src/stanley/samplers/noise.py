@@ -1,8 +1,9 @@
 """Where samplers take their random numbers from: a generator, or a tape that holds them already.
 
-A compiled step and a CUDA graph are functions of tensors alone, so their random numbers are inputs. A step is run
-once with a `Recorder`, which notes what it asks for; from then on the same numbers are drawn beforehand, in the same
-order, from the same generator, and handed in on a `Tape`. Every way to run a step then sees the same numbers.
+A compiled step and a CUDA graph are functions of tensors alone, so their random numbers are inputs.
+A step is run once with a `Recorder`, which notes what it asks for; from then on the same numbers
+are drawn beforehand, in the same order, from the same generator, and handed in on a `Tape`. Every
+way to run a step then sees the same numbers.
 """
 
 from __future__ import annotations

@@ -29,13 +29,14 @@ class Stretched:
 class Preconditioned:
     """The sampler run on U_z(z) = U(s⊙z), x = s⊙z,   ∇U(x) = ∇U_z(z)/s.
 
-    s = `scale` has the shape of one point and is positive: the widths of the target, from `adapt` or from knowledge.
-    For Langevin moves it means steps x - (h/2)·s²⊙∇U + √h·s⊙ξ. With s = 1 it is the sampler itself, bit for bit.
-    Leaves invariant what the sampler does: s is fixed, and the Jacobian of x = s⊙z is a constant. Costs no
-    gradient more. Thresholds, and the γ they make, are in units of |s⊙∇U|.
-    The chain in z is kept in the state's memory, so nothing is computed twice and one that does not move keeps
-    its x bit for bit. Not true: that it helps with correlations; that takes a full matrix.
-    It holds a tensor, so a configuration file cannot name it, and two of them are equal only if they are one.
+    s = `scale` has the shape of one point and is positive: the widths of the target, from `adapt`
+    or from knowledge. For Langevin moves it means steps x - (h/2)·s²⊙∇U + √h·s⊙ξ. With s = 1 it is
+    the sampler itself, bit for bit. Leaves invariant what the sampler does: s is fixed, and the
+    Jacobian of x = s⊙z is a constant. Costs no gradient more. Thresholds, and the γ they make, are
+    in units of |s⊙∇U|. The chain in z is kept in the state's memory, so nothing is computed twice
+    and one that does not move keeps its x bit for bit. Not true: that it helps with correlations;
+    that takes a full matrix. It holds a tensor, so a configuration file cannot name it, and two of
+    them are equal only if they are one.
     """
 
     sampler: Sampler
@@ -45,8 +46,8 @@ class Preconditioned:
         bad = int((~((self.scale > 0) & self.scale.isfinite())).sum())
         require(
             bad == 0,
-            f"Preconditioned: {bad} of {self.scale.numel()} entries of scale are not positive and finite; "
-            "give the width of the target in each coordinate",
+            f"Preconditioned: {bad} of {self.scale.numel()} entries of scale are not positive and"
+            " finite; give the width of the target in each coordinate",
         )
 
     @property
@@ -61,8 +62,8 @@ class Preconditioned:
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         require(
             self.scale.shape == x.shape[1:],
-            f"Preconditioned: scale has shape {tuple(self.scale.shape)}, must be {tuple(x.shape[1:])}, "
-            "the shape of one point",
+            f"Preconditioned: scale has shape {tuple(self.scale.shape)}, must be"
+            f" {tuple(x.shape[1:])}, the shape of one point",
         )
         s = self.scale.to(x)
         return outer(
@@ -83,6 +84,6 @@ def outer(inner: ChainState, x: Tensor, scale: Tensor) -> ChainState:
     return inner._replace(x=x, grad=inner.grad / scale, memory=inner)
 
 
-def plain(sampler: Any) -> Any:
+def without_preconditioner(sampler: Any) -> Any:
     """The sampler without its scale."""
     return sampler.sampler if isinstance(sampler, Preconditioned) else sampler

@@ -32,25 +32,29 @@ class SecondMoment(NamedTuple):
 
 @dataclass(frozen=True)
 class PreconditionedLangevin:
-    """V ← β·V + (1 - β)·g²,   G = 1/(ε + √V̂),   x' = x - (h/2)·G⊙g + √(hG)⊙ξ  (+ (h/2)·Γ),   g = ∇U(x).
+    """V ← β·V + (1 - β)·g²,   G = 1/(ε + √V̂),   x' = x - (h/2)·G⊙g + √(hG)⊙ξ  (+ (h/2)·Γ),   g =
+                               ∇U(x).
 
-    h = `step_size` is the variance of the noise where G = 1. All operations are per element; V starts at 0.
+    h = `step_size` is the variance of the noise where G = 1. All operations are per element; V
+    starts at 0.
 
     beta             β in [0, 1), how long V remembers; 0.99 is 100 steps
     epsilon          ε > 0, bounds G by 1/ε
-    bias_correction  V̂ = V/(1 - βᵗ) as Adam has it; else V̂ = V as RMSprop has it, whose first steps are as if
-                     the gradient were 1/√(1 - β) times smaller
-    correction       'none'; 'drift' adds Γ_i = ∂G_i/∂x_i at fixed past, with w = (1 - β)/(1 - βᵗ) or 1 - β,
+    bias_correction  V̂ = V/(1 - βᵗ) as Adam has it; else V̂ = V as RMSprop has it, whose first
+                     steps are as if the gradient were 1/√(1 - β) times smaller
+    correction       'none'; 'drift' adds Γ_i = ∂G_i/∂x_i at fixed past, with w = (1 - β)/(1 - βᵗ)
+                     or 1 - β,
 
                          Γ_i = -w·G_i²·g_i·H_ii/√V̂_i,   H_ii ≈ v_i (Hv)_i,   v_i = ±1 at random
 
-    Cost: 1 gradient per step, 3 with 'drift'. V lives in the state's memory: each run starts it anew.
-    Unadjusted, and not Markov in x alone. Not true: that it leaves exp(-U) invariant as h → 0. In one dimension,
-    and for every factorised π, h → 0 at fixed β lets V follow g², and the law tends to π·Π_i (ε + |∂_iU|) without
-    correction and to π·Π_i (ε + |∂_iU|)^β with it: 'drift' removes the bias at β = 0 and next to none of it at
-    0.99. What keeps the bias small there is a V that averages over many independent states, (1 - β) ≪ h.
-    For an exact diagonal metric use `adapt(..., precondition=...)`.
-    Li, Chen, Carlson & Carin (2016), "Preconditioned stochastic gradient Langevin dynamics", algorithm 1.
+    Cost: 1 gradient per step, 3 with 'drift'. V lives in the state's memory: each run starts it
+    anew. Unadjusted, and not Markov in x alone. Not true: that it leaves exp(-U) invariant as h →
+    0. In one dimension, and for every factorised π, h → 0 at fixed β lets V follow g², and the law
+    tends to π·Π_i (ε + |∂_iU|) without correction and to π·Π_i (ε + |∂_iU|)^β with it: 'drift'
+    removes the bias at β = 0 and next to none of it at 0.99. What keeps the bias small there is a V
+    that averages over many independent states, (1 - β) ≪ h. For an exact diagonal metric use
+    `adapt(..., precondition=...)`. Li, Chen, Carlson & Carin (2016), "Preconditioned stochastic
+    gradient Langevin dynamics", algorithm 1.
     """
 
     step_size: float  # h, the variance of the noise of a step where G = 1
@@ -69,7 +73,8 @@ class PreconditionedLangevin:
         known = ("none", "drift")
         require(
             self.correction in known,
-            f"PreconditionedLangevin: correction is {self.correction!r}, must be one of {', '.join(known)}",
+            f"PreconditionedLangevin: correction is {self.correction!r}, must be one of"
+            f" {', '.join(known)}",
         )
 
     @property
@@ -78,8 +83,9 @@ class PreconditionedLangevin:
             gradients=3 if self.correction == "drift" else 1,
             not_markov="it carries second moments of the gradient from step to step",
             not_adjustable=(
-                "its metric depends on the whole history of the chain, so that x alone is not a "
-                "Markov chain; use adapt(MALA(...), precondition='draws') for an exact diagonal metric"
+                "its metric depends on the whole history of the chain, so that x alone is not a"
+                " Markov chain; use adapt(MALA(...), precondition='draws') for an exact diagonal"
+                " metric"
             ),
         )
 
@@ -134,7 +140,9 @@ class PreconditionedLangevin:
     def divergence(
         self, potential: Energy, state: ChainState, moment: SecondMoment, signs: Tensor
     ) -> Tensor:
-        """Γ_i = ∂G_i/∂x_i = -G_i²·∂√V̂_i/∂x_i,  ∂√V̂_i/∂x_i = w·g_i·H_ii/√V̂_i;  0 where V̂_i = 0, a kink of G."""
+        """Γ_i = ∂G_i/∂x_i = -G_i²·∂√V̂_i/∂x_i,  ∂√V̂_i/∂x_i = w·g_i·H_ii/√V̂_i;  0 where V̂_i = 0,
+        a kink of G.
+        """
         weight = (1 - self.beta) / (1 - self.beta**moment.steps if self.bias_correction else 1)
         root = self.corrected(moment).sqrt()
         direction = torch.where(root > 0, state.grad / root, 0.0)  # g_i/√V̂_i

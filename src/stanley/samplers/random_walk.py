@@ -28,9 +28,9 @@ from stanley.types import Energy
 class RandomWalk:
     """y = x + √h·ξ,   ξ ~ N(0, I),   accepted with probability min(1, α),   log α = U(x) - U(y).
 
-    h = `step_size` is the variance of the noise. Leaves exp(-U) invariant exactly. One evaluation of U per step and
-    no gradient: U need not be differentiable, nor even written in torch. `ChainState.grad` and
-    `ChainInfo.grad_norm` are NaN: not computed.
+    h = `step_size` is the variance of the noise. Leaves exp(-U) invariant exactly. One evaluation
+    of U per step and no gradient: U need not be differentiable, nor even written in torch.
+    `ChainState.grad` and `ChainInfo.grad_norm` are NaN: not computed.
     Not true: that it scales; on product targets h must shrink like 1/d, against d^{-1/3} for MALA.
     Metropolis et al. (1953); the acceptance to aim at: Roberts, Gelman & Gilks (1997).
     """

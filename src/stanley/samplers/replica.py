@@ -19,7 +19,8 @@ from stanley.samplers.traits import Traits, traits_of, with_step_size
 from stanley.types import Energy, Potential
 
 if TYPE_CHECKING:
-    Replicated = Sampler  # anything whose positions are x, potential and grad of its state, also one defined elsewhere
+    # anything whose positions are x, potential and grad of its state, also one defined elsewhere
+    Replicated = Sampler
 else:
     Replicated = SingleSampler  # what a configuration file can name
 
@@ -34,23 +35,26 @@ class Replicas(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplicaExchange:
-    """B ladders of R replicas: replica r runs `sampler` on U/T_r with step size h·T_r^power, then neighbours swap,
+    """B ladders of R replicas: replica r runs `sampler` on U/T_r with step size h·T_r^power, then
+    neighbours swap,
 
         log α = (1/T_i - 1/T_j)·(U(x_i) - U(x_j)),   j = i + 1,
 
-    pairs (0, 1), (2, 3), … after even steps and (1, 2), (3, 4), … after odd ones, counted from the start of the run.
+    pairs (0, 1), (2, 3), … after even steps and (1, 2), (3, 4), … after odd ones, counted from the
+    start of the run.
 
     temperatures  T_0 = 1 < T_1 < …; the state and its draws are those of T_0
-    power         1 keeps h, a variance, in proportion to a quadratic target's; 0.5 does so where the step size is
-                  a time (`Underdamped`, `HMC`)
+    power         1 keeps h, a variance, in proportion to a quadratic target's; 0.5 does so where
+                  the step size is a time (`Underdamped`, `HMC`)
 
-    The product of the exp(-U/T_r), and so exp(-U), is left invariant if the sampler leaves its target invariant.
-    Not true for an unadjusted sampler: its replicas have laws of their own, and the swaps, exact for exp(-U/T_r),
-    add to the bias. Not true: that the hot replicas know their law when a run starts; they start where the cold do.
-    A swap exchanges x, and U and ∇U rescaled to the temperature; thresholds, frozen scales and momenta stay. A
-    threshold is in units of |∇U|/T_r. R gradients for one of the sampler; acceptance is that of the cold chains.
-    A swap whose log α is NaN or infinite is refused.
-    Geyer (1991); even-odd rounds: Okabe et al. (2001), Syed et al. (2022), "Non-reversible parallel tempering".
+    The product of the exp(-U/T_r), and so exp(-U), is left invariant if the sampler leaves its
+    target invariant. Not true for an unadjusted sampler: its replicas have laws of their own, and
+    the swaps, exact for exp(-U/T_r), add to the bias. Not true: that the hot replicas know their
+    law when a run starts; they start where the cold do. A swap exchanges x, and U and ∇U rescaled
+    to the temperature; thresholds, frozen scales and momenta stay. A threshold is in units of
+    |∇U|/T_r. R gradients for one of the sampler; acceptance is that of the cold chains. A swap
+    whose log α is NaN or infinite is refused. Geyer (1991); even-odd rounds: Okabe et al. (2001),
+    Syed et al. (2022), "Non-reversible parallel tempering".
     """
 
     sampler: Replicated  # the sampler of each replica
@@ -62,19 +66,20 @@ class ReplicaExchange:
         t, name = self.temperatures, type(self.sampler).__name__
         if isinstance(self.sampler, ReplicaExchange | Preconditioned):
             raise StanleyError(
-                f"ReplicaExchange({name}): a swap would not reach the positions that {name} keeps in its memory; "
-                "use one ladder, and Preconditioned(ReplicaExchange(...), scale) for a scale"
+                f"ReplicaExchange({name}): a swap would not reach the positions that {name} keeps"
+                " in its memory; use one ladder, and Preconditioned(ReplicaExchange(...), scale)"
+                " for a scale"
             )
         increasing = all(a < b for a, b in pairwise(t))
         require(
             len(t) >= 1 and t[0] == 1 and increasing and t[-1] < math.inf,
-            f"ReplicaExchange: temperatures are {tuple(t)}, must start at 1, increase and be finite; "
-            "(1, 2, 4) is a start",
+            f"ReplicaExchange: temperatures are {tuple(t)}, must start at 1, increase and be"
+            " finite; (1, 2, 4) is a start",
         )
         require(
             0 <= self.power < math.inf,
-            f"ReplicaExchange: power is {self.power}, must be >= 0 and finite; 1 for a step size that is a variance, "
-            "0.5 for one that is a time",
+            f"ReplicaExchange: power is {self.power}, must be >= 0 and finite; 1 for a step size"
+            " that is a variance, 0.5 for one that is a time",
         )
 
     @property
@@ -106,9 +111,8 @@ class ReplicaExchange:
         for r in range(len(t)):
             ladder[r], info = self.at(t[r]).step(tempered(potential, t[r]), ladder[r], generator)
             infos.append(info)
-        swaps = [torch.full_like(state.potential[0], torch.nan)] * (
-            len(t) - 1
-        )  # NaN: not tried in this round
+        # NaN: not tried in this round
+        swaps = [torch.full_like(state.potential[0], torch.nan)] * (len(t) - 1)
         for i in range(rounds % 2, len(t) - 1, 2):
             ladder[i], ladder[i + 1], acceptance = swap(
                 ladder[i], ladder[i + 1], t[i], t[i + 1], generator

@@ -21,22 +21,20 @@ from stanley.types import Energy, in_float32, layers, rounded
 class ChainInfo:
     """What happened to B chains over a run. Means are over the steps of the run."""
 
-    acceptance: (
-        Tensor  # (B,)   mean probability of accepting; 1 where nothing is rejected by design
-    )
+    # (B,)   mean probability of accepting; 1 where nothing is rejected by design
+    acceptance: Tensor
     step_scale: Tensor  # (B,)   mean γ over steps and event; 1 for isotropic samplers
-    grad_norm: Tensor  # (B,)    mean |∇U|₂ at the states the steps led to; NaN where no gradient is computed
+    # (B,)    mean |∇U|₂ at the states the steps led to; NaN where no gradient is computed
+    grad_norm: Tensor
     invalid: Tensor  # (B,)      proposals rejected because log α was NaN or infinite
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
     potential: Tensor  # (B,)    U at the last positions
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
-    num_gradients: (
-        int  # per chain, the start's and the steps' (not drift's one check of the Hessian)
-    )
+    # per chain, the start's and the steps' (not drift's one check of the Hessian)
+    num_gradients: int
     num_potentials: int = 0  # per chain, evaluations of U without its gradient
-    swap_acceptance: Tensor | None = (
-        None  # (R - 1,) mean over the swaps tried between neighbours; NaN if none was
-    )
+    # (R - 1,) mean over the swaps tried between neighbours; NaN if none was
+    swap_acceptance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,21 @@ def run_chains(
 ) -> ChainResult:
     """Run B independent chains for `num_steps` steps from x0.
 
-    potential    U: (B, *event) -> (B,), p ∝ exp(-U); for an energy at temperature T hand over `Potential(E, T)`
+    potential    U: (B, *event) -> (B,), p ∝ exp(-U); for an energy at temperature T hand over
+                 `Potential(E, T)`
     x0           (B, *event), finite; it fixes type and device, and is left as it is
     generator    the only source of randomness, on the device of x0
     keep_every   keep every n-th state in `draws`
-    execution    'eager', 'compile', 'graph' (CUDA) or 'auto': how a step is carried out, see `execution.py`
+    execution    'eager', 'compile', 'graph' (CUDA) or 'auto': how a step is carried out, see
+                 `execution.py`
     progress     show a bar with the acceptance
 
-    A chain that turns non-finite stays so, touches no other chain, and is marked in `info.nonfinite`.
-    Memory does not grow with num_steps unless draws are kept. n steps and then m steps from there with the same
-    generator equal n + m steps, except for what a sampler resolves at its start (a quantile threshold, a frozen γ).
-    Raises StanleyError for a non-finite start, num_steps < 1, a potential of the wrong shape, or without
-    the gradient that every sampler but `RandomWalk` needs.
+    A chain that turns non-finite stays so, touches no other chain, and is marked in
+    `info.nonfinite`. Memory does not grow with num_steps unless draws are kept. n steps and then m
+    steps from there with the same generator equal n + m steps, except for what a sampler resolves
+    at its start (a quantile threshold, a frozen γ). Raises StanleyError for a non-finite start,
+    num_steps < 1, a potential of the wrong shape, or without the gradient that every sampler but
+    `RandomWalk` needs.
     """
     check_request(x0, num_steps, generator, keep_every)
     check_precision(sampler, potential)
@@ -111,12 +112,14 @@ def check_request(
     )
     if generator.device.type != x0.device.type:
         raise StanleyError(
-            f"the generator is on {generator.device} and x0 on {x0.device}; use torch.Generator({str(x0.device)!r})"
+            f"the generator is on {generator.device} and x0 on {x0.device}; use"
+            f" torch.Generator({str(x0.device)!r})"
         )
     bad = int((~finite_chains(x0)).sum())
     require(
         bad == 0,
-        f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite point",
+        f"x0 has {bad} of {len(x0)} chains at a non-finite position; start every chain at a finite"
+        " point",
     )
 
 
@@ -124,19 +127,21 @@ def check_precision(sampler: Sampler, potential: Energy) -> None:
     """No Metropolis test on a U that is rounded, unless someone insisted."""
     require(
         not (is_adjusted(sampler) and rounded(potential)),
-        f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three digits only; use an "
-        "unadjusted sampler, float32 (stanley.types.in_float32), or Bf16(energy, force=True)",
+        f"{type(sampler).__name__} tests differences of U, and U in bfloat16 is known to three"
+        " digits only; use an unadjusted sampler, float32 (stanley.types.in_float32), or"
+        " Bf16(energy, force=True)",
     )
 
 
 def potential_for(sampler: Sampler, potential: Energy) -> Energy:
-    """The potential in the precision that the sampler's chains can use: float32 where a step ends in a Metropolis test,
-    as it is elsewhere."""
+    """The potential in the precision that the sampler's chains can use: float32 where a step ends
+    in a Metropolis test, as it is elsewhere."""
     return in_float32(potential) if is_adjusted(sampler) else potential
 
 
 def check_event(potential: Energy, x0: Tensor) -> None:
-    """A potential that knows the shape of its points, as all of `stanley.targets` do, gets points of that shape.
+    """A potential that knows the shape of its points, as all of `stanley.targets` do, gets points
+    of that shape.
 
     Some would be accepted otherwise: a density in the plane does not look at a third coordinate.
     """
@@ -144,8 +149,8 @@ def check_event(potential: Energy, x0: Tensor) -> None:
     event = getattr(energy, "event_shape", None)
     require(
         event is None or tuple(x0.shape[1:]) == tuple(event),
-        f"x0 has shape {tuple(x0.shape)}, must be {(len(x0), *(event or ()))}: the points of {type(energy).__name__} "
-        f"have shape {event}",
+        f"x0 has shape {tuple(x0.shape)}, must be {(len(x0), *(event or ()))}: the points of"
+        f" {type(energy).__name__} have shape {event}",
     )
 
 
@@ -173,9 +178,8 @@ class Totals:
         self.num_gradients += self.cost.gradients if gradients is None else gradients
         self.num_potentials += self.cost.potentials if potentials is None else potentials
         if info.swap_acceptance is not None:
-            tried = (
-                ~info.swap_acceptance.isnan()
-            )  # a pair of temperatures takes part in every other round
+            # a pair of temperatures takes part in every other round
+            tried = ~info.swap_acceptance.isnan()
             rates = info.swap_acceptance.where(tried, 0.0)
             self.swaps = rates if self.swaps is None else self.swaps + rates
             self.swap_rounds = self.swap_rounds + tried

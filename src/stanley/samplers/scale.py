@@ -16,9 +16,11 @@ Scope = Literal["element", "pixel", "sample"]
 
 @dataclass(frozen=True)
 class Quantile:
-    """A threshold without units: the given quantile of |∇U| over all chains, taken when a run starts.
+    """A threshold without units: the given quantile of |∇U| over all chains, taken when a run
+    starts.
 
-    `Quantile(0.9)` leaves nine in ten components (or pixels, or chains: what the scope counts) at full step.
+    `Quantile(0.9)` leaves nine in ten components (or pixels, or chains: what the scope counts) at
+    full step.
     """
 
     quantile: float  # share of |∇U| that lies below the threshold
@@ -31,7 +33,9 @@ class Quantile:
 
 
 def magnitude(grad: Tensor, scope: Scope) -> Tensor:
-    """|∇U|: absolute value per element, norm over channels per pixel, norm over the event per sample."""
+    """|∇U|: absolute value per element, norm over channels per pixel,
+    norm over the event per sample.
+    """
     if scope == "element":
         return grad.abs()
     if scope == "pixel":
@@ -45,7 +49,9 @@ def magnitude(grad: Tensor, scope: Scope) -> Tensor:
 
 
 def resolve_threshold(threshold: float | Quantile, grad: Tensor, scope: Scope) -> Tensor:
-    """The threshold as a 0-d tensor in units of |∇U|; non-finite chains do not count in a quantile."""
+    """The threshold as a 0-d tensor in units of |∇U|; non-finite chains do not count in a
+    quantile.
+    """
     if not isinstance(threshold, Quantile):
         return torch.as_tensor(threshold, dtype=grad.dtype, device=grad.device)
     size = magnitude(grad, scope).flatten()
@@ -74,6 +80,6 @@ def check_threshold(sampler: object, threshold: float | Quantile) -> None:
     if not isinstance(threshold, Quantile | Tensor):
         require(
             0 < threshold < math.inf,
-            f"{type(sampler).__name__}: threshold is {threshold}, must be > 0 and finite, in units of |∇U|; "
-            "use Quantile(0.9) when the units are unknown, Langevin for no threshold",
+            f"{type(sampler).__name__}: threshold is {threshold}, must be > 0 and finite, in units"
+            " of |∇U|; use Quantile(0.9) when the units are unknown, Langevin for no threshold",
         )

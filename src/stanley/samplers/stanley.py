@@ -37,22 +37,27 @@ from stanley.types import Energy, piecewise_linear
 class Stanley:
     """γ(x) = th / max(th, |∇U(x)|),   x' = x - (h/2)·γ⊙∇U(x) + √(hγ)⊙ξ,   ξ ~ N(0, I).
 
-    h = `step_size` is the variance of the noise where γ = 1. The drift is gradient clipping; what is new
-    against clipped Langevin is that the noise shrinks with it.
+    h = `step_size` is the variance of the noise where γ = 1. The drift is gradient clipping; what
+    is new against clipped Langevin is that the noise shrinks with it.
 
     threshold   th in units of |∇U|, or `Quantile(q)`, resolved over the chains when a run starts
-    scope       what |·| is: 'element' absolute value; 'pixel' norm over channels; 'sample' norm over the event
-    refresh     'step' γ recomputed at every step; 'start' γ of the chain's own first state, kept for the run;
-                'lagged' γ of another chain's first state, kept for the run (plain preconditioning; needs B > 1)
-    correction  'none'; 'drift' adds h·½∇·γ, by Hessian-vector products (exact for 'sample', one random-sign
-                probe for 'element' and 'pixel'); 'midpoint' corrects without second derivatives
-    floor       lower bound of γ; a positive floor restores the lower Gaussian bound of the draft's (18)
+    scope       what |·| is: 'element' absolute value; 'pixel' norm over channels; 'sample' norm
+                over the event
+    refresh     'step' γ recomputed at every step; 'start' γ of the chain's own first state, kept
+                for the run; 'lagged' γ of another chain's first state, kept for the run (plain
+                preconditioning; needs B > 1)
+    correction  'none'; 'drift' adds h·½∇·γ, by Hessian-vector products (exact for 'sample', one
+                random-sign probe for 'element' and 'pixel'); 'midpoint' corrects without second
+                derivatives
+    floor       lower bound of γ; a positive floor restores the lower Gaussian bound of the draft's
+                (18)
 
     Cost: 1 gradient per step, 2 with 'midpoint', 3 with 'drift'.
-    Not true: that it leaves exp(-U) invariant. As h → 0 the uncorrected chain targets π·max(1, |∇U|/th) for
-    'sample' scope, and π·Π_i max(1, |∂_iU|/th) for 'element' scope when π factorises: steep regions are
-    over-weighted. Either correction removes this up to O(h), `Adjusted` removes it exactly; 'lagged' has no such bias.
-    Karimi, Xie & Li, STANLEY, eq. (5)-(6) with h = 1; midpoint: Hütter & Öttinger (1998).
+    Not true: that it leaves exp(-U) invariant. As h → 0 the uncorrected chain targets π·max(1,
+    |∇U|/th) for 'sample' scope, and π·Π_i max(1, |∂_iU|/th) for 'element' scope when π factorises:
+    steep regions are over-weighted. Either correction removes this up to O(h), `Adjusted` removes
+    it exactly; 'lagged' has no such bias. Karimi, Xie & Li, STANLEY, eq. (5)-(6) with h = 1;
+    midpoint: Hütter & Öttinger (1998).
     """
 
     step_size: float  # h, the variance of the noise of a step where γ = 1
@@ -89,13 +94,12 @@ class Stanley:
     def traits(self) -> Traits:
         midpoint = "the midpoint move has no tractable density; use correction='none' or 'drift'"
         kept = f"refresh={self.refresh!r} keeps γ from the start of a run; use refresh='step'"
-        return Traits(  # also of a value that is about to be refused: its message asks for the unit of h
+        # also of a value that is about to be refused: its message asks for the unit of h
+        return Traits(
             independent_chains=self.refresh != "lagged",
-            gradients=3
-            if self.correction == "drift"
-            else 2
-            if self.correction == "midpoint"
-            else 1,
+            gradients=(
+                3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1
+            ),
             log_ratio_gradients=2 if self.correction == "drift" else 0,
             not_markov=None if self.refresh == "step" else kept,
             not_adjustable=midpoint if self.correction == "midpoint" else None,
@@ -134,10 +138,11 @@ class Stanley:
     def log_ratio(
         self, potential: Energy, state: ChainState, candidate: ChainState, move: Law
     ) -> Tensor:
-        """log N(x; μ(y), hγ(y)) - log N(y; μ(x), hγ(x)), the draft's (17) with the ratio the right way up.
+        """log N(x; μ(y), hγ(y)) - log N(y; μ(x), hγ(x)), the draft's (17) with the ratio the right
+        way up.
 
-        The reverse move uses the same random signs, so that a random drift is an auxiliary variable, drawn
-        independently of the state, and the kernel stays exact.
+        The reverse move uses the same random signs, so that a random drift is an auxiliary
+        variable, drawn independently of the state, and the kernel stays exact.
         """
         reverse = self.law(potential, candidate, move.signs)
         return log_normal(state.x, reverse) - log_normal(candidate.x, move)
@@ -158,7 +163,9 @@ class Stanley:
         return scale(state.grad, state.threshold, self.scope, self.floor)
 
     def signs(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
-        """Random ±1 per element or pixel for the drift's diagonal estimate; none where the drift is exact."""
+        """Random ±1 per element or pixel for the drift's diagonal estimate;
+        none where the drift is exact.
+        """
         if self.correction != "drift" or self.scope == "sample":
             return None
         shape = tuple(x.shape) if self.scope == "element" else (x.shape[0], 1, *x.shape[2:])
@@ -191,7 +198,9 @@ class Stanley:
 
 
 def of_another_chain(gamma: Tensor, grad: Tensor) -> Tensor:
-    """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on (∞ would make γ = 0)."""
+    """Each chain gets the γ of the next one; one with a non-finite gradient hands nothing on
+    (∞ would make γ = 0).
+    """
     require(
         len(gamma) > 1,
         "refresh='lagged' takes γ from another chain: 1 chain was given, needs at least 2",
@@ -215,6 +224,7 @@ def refuse_kinked(
         name = "a potential whose Hessian is exactly zero at every chain"
     if name is not None:
         raise StanleyError(
-            f"correction='drift' with {name}: the Hessian of a piecewise-linear energy is zero almost everywhere, "
-            f"so the correction would vanish and the bias stay; use {instead} or a smooth activation (SiLU)"
+            f"correction='drift' with {name}: the Hessian of a piecewise-linear energy is zero"
+            f" almost everywhere, so the correction would vanish and the bias stay; use {instead}"
+            " or a smooth activation (SiLU)"
         )

@@ -27,12 +27,12 @@ from stanley.types import Energy
 class TamedLangevin:
     """x' = x - (h/2)·G(x) + √h·ξ,   G = ∇U / (1 + (h/2)·|∇U|),   ξ ~ N(0, I).
 
-    h = `step_size` is the variance of the noise; the source's step γ is h/2, its noise √(2γ)·ξ. With scope 'sample'
-    |·| is the norm over the event (TULA), with 'element' the absolute value of each component (the coordinate-wise
-    TULAc). No drift is longer than 1, for any gradient, so it stays finite where Langevin diverges.
-    One gradient per step; `Adjusted(TamedLangevin(...))` is exact.
-    Not true: that it leaves exp(-U) invariant. The taming vanishes with h: the bias of the invariant law is O(h).
-    Brosse, Durmus, Moulines & Sabanis (2019).
+    h = `step_size` is the variance of the noise; the source's step γ is h/2, its noise √(2γ)·ξ.
+    With scope 'sample' |·| is the norm over the event (TULA), with 'element' the absolute value of
+    each component (the coordinate-wise TULAc). No drift is longer than 1, for any gradient, so it
+    stays finite where Langevin diverges. One gradient per step; `Adjusted(TamedLangevin(...))` is
+    exact. Not true: that it leaves exp(-U) invariant. The taming vanishes with h: the bias of the
+    invariant law is O(h). Brosse, Durmus, Moulines & Sabanis (2019).
     """
 
     step_size: float  # h, the variance of the noise of a step

@@ -18,7 +18,8 @@ from stanley.types import Energy
 
 @dataclass(frozen=True)
 class Underdamped:
-    """dx = p dt,  dp = -∇U dt - η·p dt + √(2η) dW, of which exp(-U(x) - |p|²/2) is stationary; one step of Δt:
+    """dx = p dt,  dp = -∇U dt - η·p dt + √(2η) dW, of which exp(-U(x) - |p|²/2) is stationary; one
+                   step of Δt:
 
         B  p ← p - (Δt/2)·∇U(x)
         A  x ← x + (Δt/2)·p
@@ -26,15 +27,16 @@ class Underdamped:
         A  x ← x + (Δt/2)·p
         B  p ← p - (Δt/2)·∇U(x)
 
-    Δt = `step_size` is a time, not the variance of a noise. As η → ∞ (c = 0) the positions obey, exactly and from
-    the second step on, x' = x - (h/2)·∇U(x) + √h·(ξ_{n-1} + ξ_n)/2 with h = Δt²: Langevin whose noise two steps
-    share. With η = `friction` = 0 it is velocity Verlet.
-    p (B, *event) lives in the state's memory and is drawn from N(0, I) at the first step of a run, so two runs
-    are not one run. One gradient per step.
-    Unadjusted. Where U is quadratic the positions are exact for every stable Δt (Δt·ω < 2 at the stiffest
-    frequency ω) and η > 0, the momenta are not: for U = x²/2 they have variance 1 - Δt²/4. Not true: that other
-    potentials have no bias; it is O(Δt²), and with η = 0 nothing converges at all.
-    Leimkuhler & Matthews (2013), "Rational construction of stochastic numerical methods for molecular sampling".
+    Δt = `step_size` is a time, not the variance of a noise. As η → ∞ (c = 0) the positions obey,
+    exactly and from the second step on, x' = x - (h/2)·∇U(x) + √h·(ξ_{n-1} + ξ_n)/2 with h = Δt²:
+    Langevin whose noise two steps share. With η = `friction` = 0 it is velocity Verlet.
+    p (B, *event) lives in the state's memory and is drawn from N(0, I) at the first step of a run,
+    so two runs are not one run. One gradient per step.
+    Unadjusted. Where U is quadratic the positions are exact for every stable Δt (Δt·ω < 2 at the
+    stiffest frequency ω) and η > 0, the momenta are not: for U = x²/2 they have variance 1 - Δt²/4.
+    Not true: that other potentials have no bias; it is O(Δt²), and with η = 0 nothing converges at
+    all. Leimkuhler & Matthews (2013), "Rational construction of stochastic numerical methods for
+    molecular sampling".
     """
 
     step_size: float  # Δt, a time step: √h of a Langevin sampler
@@ -55,7 +57,8 @@ class Underdamped:
         require_positive(self, step_size=self.step_size)
         require(
             0 <= self.friction < math.inf,
-            f"Underdamped: friction is {self.friction}, must be >= 0 and finite; 1 suits a target of width 1",
+            f"Underdamped: friction is {self.friction}, must be >= 0 and finite; 1 suits a target"
+            " of width 1",
         )
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:

@@ -1,4 +1,6 @@
-"""From a start to a chain that can be believed: find the step size where there is none, and leave the start behind."""
+"""From a start to a chain that can be believed: find the step size where there is none,
+and leave the start behind.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,18 @@ from stanley.types import Energy, in_float32
 
 @dataclass(frozen=True)
 class Ready:
-    """A sampler without anything left open, chains that have left their start, and what was done to get there."""
+    """A sampler without anything left open, chains that have left their start,
+    and what was done to get there.
+    """
 
     sampler: Sampler
     x: Tensor  # (B, *event)
     step_size_from: str  # in words: "adapt, 500 steps"
 
     def numbers(self, info: ChainInfo) -> dict[str, Any]:
-        """What chains of this sampler came to, ready for JSON; null where nothing is ever rejected."""
+        """What chains of this sampler came to, ready for JSON;
+        null where nothing is ever rejected.
+        """
         adjusted = is_adjusted(self.sampler)
         return {
             "step_size": float(self.sampler.step_size),
@@ -50,25 +56,27 @@ def warm_up(
     """`num_steps` steps from x0 whose draws are thrown away.
 
     tune=False  the sampler's own step size
-    tune=True   `adapt` finds the step size, from the sampler's own as the first guess. A sampler that never rejects
-                gets that of its adjusted twin, `Adjusted(sampler)`, and the threshold: the step at which a Metropolis
-                test would accept at the usual rate. Its bias is then not gone; one that has no twin is refused.
+    tune=True   `adapt` finds the step size, from the sampler's own as the first guess. A sampler
+                that never rejects gets that of its adjusted twin, `Adjusted(sampler)`, and the
+                threshold: the step at which a Metropolis test would accept at the usual rate. Its
+                bias is then not gone; one that has no twin is refused.
 
-    A quantile threshold becomes a number where the chains are in the end. With 0 steps the chains stay at x0.
-    Raises StanleyError if a chain diverges: what follows could only start at finite points.
+    A quantile threshold becomes a number where the chains are in the end. With 0 steps the chains
+    stay at x0. Raises StanleyError if a chain diverges: what follows could only start at finite
+    points.
     """
     require(num_steps >= 0, f"warm-up is {num_steps} steps, must be at least 0")
     out = int((~values(potential, x0).isfinite()).sum())
     require(
         out == 0,
-        f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the width of the "
-        "starts, or move the density so that they lie inside it",
+        f"U is not finite at {out} of {len(x0)} starts: no chain can leave such a point; change the"
+        " width of the starts, or move the density so that they lie inside it",
     )
     twin = sampler if is_adjusted(sampler) or not tune else adjusted_twin(sampler)
     require(
         precondition is None or (tune and twin is sampler),
-        f"precondition={precondition!r} is found along with the step size of an adjusted sampler; leave it out, or use "
-        "an adjusted sampler and give no step size",
+        f"precondition={precondition!r} is found along with the step size of an adjusted sampler;"
+        " leave it out, or use an adjusted sampler and give no step size",
     )
     x, step_size_from = x0, f"the sampler itself, after {num_steps} steps of warm-up"
     if tune:
@@ -89,8 +97,9 @@ def warm_up(
         lost = int((~finite_chains(x)).sum())
         require(
             lost == 0,
-            f"{lost} of {len(x)} chains of {type(sampler).__name__} left the finite numbers in the warm-up, at "
-            f"step size {float(sampler.step_size):.3g}; use a smaller step size, or an adjusted sampler",
+            f"{lost} of {len(x)} chains of {type(sampler).__name__} left the finite numbers in the"
+            f" warm-up, at step size {float(sampler.step_size):.3g}; use a smaller step size, or an"
+            " adjusted sampler",
         )
     if has_quantile(sampler):
         sampler = with_threshold(sampler, sampler.init(potential, x).threshold)

@@ -1,8 +1,10 @@
-"""Closed-form densities p(x) = exp(-U(x)) / Z: the oracles of the tests and the pictures of the demo.
+"""Closed-form densities p(x) = exp(-U(x)) / Z: the oracles of the tests and the pictures of the
+demo.
 
-Each target is a frozen object that is called as a potential, U: (B, d) -> (B,), in the dtype and on the
-device of x, differentiable by autograd. Beside it stands what is known exactly: log Z, independent samples,
-and the moments of each coordinate. A moment that does not exist is None; nothing is estimated from samples.
+Each target is a frozen object that is called as a potential, U: (B, d) -> (B,), in the dtype and on
+the device of x, differentiable by autograd. Beside it stands what is known exactly: log Z,
+independent samples, and the moments of each coordinate. A moment that does not exist is None;
+nothing is estimated from samples.
 """
 
 from __future__ import annotations

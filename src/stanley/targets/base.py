@@ -1,4 +1,6 @@
-"""What every closed-form density p(x) = exp(-U(x)) / Z offers: log Z, independent samples, moments."""
+"""What every closed-form density p(x) = exp(-U(x)) / Z offers: log Z, independent samples,
+moments.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ TargetT = TypeVar("TargetT", bound="Target")
 
 
 class Target(ABC):
-    """U(x) with p = exp(-U - log Z), and the exact facts about p. Shapes: x (B, d), moments (d,) float64."""
+    """U(x) with p = exp(-U - log Z), and the exact facts about p. Shapes: x (B, d), moments
+    (d,) float64.
+    """
 
     @property
     @abstractmethod
@@ -49,10 +53,8 @@ class Target(ABC):
         return self.variance + self.mean.square()
 
     @abstractmethod
-    def _draw(
-        self, n: int, generator: Generator
-    ) -> Tensor:  # (n, d) float64 on the generator's device
-        ...
+    # (n, d) float64 on the generator's device
+    def _draw(self, n: int, generator: Generator) -> Tensor: ...
 
     def sample(self, n: int, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
         """n exact independent draws (n, d), made in float64 on its device, returned as `dtype`."""
@@ -68,7 +70,9 @@ class Target(ABC):
         return -self(x) - self.log_z  # type: ignore[operator]
 
     def to(self: TargetT, device: torch.device | str) -> TargetT:
-        """The same target with its tensors on a device, so that a call copies nothing from the host."""
+        """The same target with its tensors on a device, so that a call copies nothing from the
+        host.
+        """
         held = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         moved = {
             name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)

@@ -52,14 +52,16 @@ def find(
 ) -> Density:
     """The density that `name` stands for.
 
-    name       a name of `stanley.targets.named`; or `module:function`, `file.py:function`, which is imported now:
-               anything that is called as U, (B, *event) -> (B,), with p ∝ exp(-U)
-    shape      of one point; a named target knows its own, and so does a function with an attribute `event_shape`
+    name       a name of `stanley.targets.named`; or `module:function`, `file.py:function`, which is
+               imported now: anything that is called as U, (B, *event) -> (B,), with p ∝ exp(-U)
+    shape      of one point; a named target knows its own, and so does a function with an attribute
+               `event_shape`
     start_std  s > 0; with starts spread wider than the density, R̂ sees more
     dtype      float64 unless given, but float32 for a module with float32 weights
 
-    The function is tried on two starts. Raises StanleyError for an unknown name, a module or function that cannot be
-    imported, a shape that is missing or of no use, and whatever the function itself raises.
+    The function is tried on two starts. Raises StanleyError for an unknown name, a module or
+    function that cannot be imported, a shape that is missing or of no use, and whatever the
+    function itself raises.
     """
     require(
         start_std > 0,
@@ -102,7 +104,9 @@ FILES: set[str] = set()
 
 
 def imported(name: str) -> Callable[..., Any]:
-    """What `module:function` or `path/file.py:function` names; the current folder is searched first, as python does."""
+    """What `module:function` or `path/file.py:function` names;
+    the current folder is searched first, as python does.
+    """
     where, _, attribute = name.rpartition(":")
     require(where and attribute, f"target {name!r} must be module:function or file.py:function")
     try:
@@ -123,11 +127,12 @@ def imported(name: str) -> Callable[..., Any]:
         raise StanleyError(
             f"{where} has no {attribute!r}: {did_you_mean(attribute, public)}"
         ) from None
+    what = f"no function but {type(found).__name__}"
+    if isinstance(found, type):
+        what = f"the class {attribute}, make an instance of it"
     require(
         callable(found) and not isinstance(found, type),
-        f"{name} is {f'the class {attribute}, make an instance of it' if isinstance(found, type) else 'no function'}"
-        f"{'' if isinstance(found, type) else f' but {type(found).__name__}'}; a target is called as "
-        "U: (B, *event) -> (B,)",
+        f"{name} is {what}; a target is called as U: (B, *event) -> (B,)",
     )
     return found
 
@@ -170,12 +175,14 @@ def probe(density: Density) -> None:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's function does
         raise StanleyError(
-            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}: {in_one_line(error)}"
+            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}:"
+            f" {in_one_line(error)}"
         ) from error
     require(
         isinstance(u, Tensor) and u.shape == (2,),
-        f"{density.name} returned {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for "
-        f"points of shape {tuple(x.shape)}, must be (2,), one number per point",
+        f"{density.name} returned"
+        f" {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for points of"
+        f" shape {tuple(x.shape)}, must be (2,), one number per point",
     )
     require(
         isinstance(alone, Tensor) and alone.shape == (1,),
@@ -188,6 +195,7 @@ def probe(density: Density) -> None:
     same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
     require(
         same.all(),
-        f"{density.name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g} for it alone; each "
-        "row must depend on its own point, so leave means and norms over the batch out",
+        f"{density.name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g}"
+        " for it alone; each row must depend on its own point, so leave means and norms over the"
+        " batch out",
     )

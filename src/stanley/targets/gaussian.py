@@ -16,7 +16,8 @@ from stanley.targets.base import LOG_2PI, Target, normal
 class Gaussian(Target):
     """U = ½ (x - μ)ᵀ P (x - μ),   log Z = (d/2) log 2π - ½ log det P.
 
-    precision   (d,) for a diagonal P, or (d, d) symmetric positive definite; kept in float64 as (P + Pᵀ)/2.
+    precision   (d,) for a diagonal P, or (d, d) symmetric positive definite; kept in float64 as (P
+                + Pᵀ)/2.
     location    μ (d,); zero when left out.
     Exists: everything. `from_covariance` and `from_std` state the same law by its spread.
     """

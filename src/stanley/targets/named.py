@@ -58,7 +58,9 @@ ABOUT = {
 
 
 def named(name: str) -> Target:
-    """The target of that name; raises StanleyError with the nearest one, or all, where there is none."""
+    """The target of that name; raises StanleyError with the nearest one, or all,
+    where there is none.
+    """
     if name not in TARGETS:
         raise StanleyError(f"unknown target {name!r}: {did_you_mean(name, TARGETS)}")
     return TARGETS[name]()

@@ -16,9 +16,9 @@ from stanley.targets.base import LOG_2PI, Target, normal
 class Rings(Target):
     """p(x) = Σ_k w_k [N(r; r_k, σ²) + N(-r; r_k, σ²)] / (2πr),   r = |x|, d = 2, log Z = 0.
 
-    The law of |R|·(cos φ, sin φ) with R ~ N(r_k, σ²) and φ uniform. The second term is the folded negative R.
-    weights are relative, uniform when left out. U → -∞ at the origin alone, where no gradient exists.
-    Exists: everything. E x_i² = Σ_k w_k (r_k² + σ²)/2.
+    The law of |R|·(cos φ, sin φ) with R ~ N(r_k, σ²) and φ uniform. The second term is the folded
+    negative R. weights are relative, uniform when left out. U → -∞ at the origin alone, where no
+    gradient exists. Exists: everything. E x_i² = Σ_k w_k (r_k² + σ²)/2.
     """
 
     radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0)

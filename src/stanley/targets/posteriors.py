@@ -21,8 +21,9 @@ from stanley.targets.base import LOG_2PI, Target, normal
 class LogisticRegression(Target):
     """U(w) = Σ_n log(1 + exp(-s_n ⟨a_n, w⟩)) + |w|²/(2σ²),   s_n = ±1 the label of the row a_n.
 
-    design (N, d); labels (N,) of 0 and 1; prior_std σ. U is convex, and between |w|²/(2σ²) and that plus a line.
-    Not known in closed form: log Z, independent samples and moments; a long run of an exact sampler gives them.
+    design (N, d); labels (N,) of 0 and 1; prior_std σ. U is convex, and between |w|²/(2σ²) and that
+    plus a line. Not known in closed form: log Z, independent samples and moments; a long run of an
+    exact sampler gives them.
     """
 
     design: Tensor
@@ -38,7 +39,8 @@ class LogisticRegression(Target):
         )
         require(
             labels.shape == design.shape[:1],
-            f"labels has shape {tuple(labels.shape)}, must be ({len(design)},), one a row of the design",
+            f"labels has shape {tuple(labels.shape)}, must be ({len(design)},), one a row of the"
+            " design",
         )
         require(
             ((labels == 0) | (labels == 1)).all(),
@@ -58,8 +60,9 @@ class LogisticRegression(Target):
         seed: int = 0,
         prior_std: float = 1.0,
     ) -> LogisticRegression:
-        """Made data with the shape of German credit, 1000 × (24 + intercept): d - 1 Gaussian columns with
-        correlation ρ^|i-j|, an intercept, and labels drawn from the model at a w drawn from the prior."""
+        """Made data with the shape of German credit, 1000 × (24 + intercept): d - 1 Gaussian
+        columns with correlation ρ^|i-j|, an intercept, and labels drawn from the model at a w drawn
+        from the prior."""
         require(d >= 2, f"d is {d}, must be >= 2: an intercept and a column")
         require(abs(correlation) < 1, f"correlation is {correlation}, must lie between -1 and 1")
         g = data_stream(seed)
@@ -104,10 +107,11 @@ class EightSchools(Target):
 
         U = μ²/50 + Σ_j θ̃_j²/2 + Σ_j (y_j - μ - τθ̃_j)²/(2σ_j²) + log(1 + τ²/25) - log τ.
 
-    Priors: μ ~ N(0, 5²), τ ~ half-Cauchy(5), θ_j = μ + τθ̃_j ~ N(μ, τ²); the last term is the Jacobian of log τ.
-    Exact: given τ all the rest is Gaussian, so log Z and the moments are integrals over log τ alone, by the
-    trapezoid rule (relative 1e-10); samples draw log τ by its inverse distribution function on the same line.
-    Gelman et al., Bayesian Data Analysis, section 5.5; these priors: the posteriordb entry of that name.
+    Priors: μ ~ N(0, 5²), τ ~ half-Cauchy(5), θ_j = μ + τθ̃_j ~ N(μ, τ²); the last term is the
+    Jacobian of log τ. Exact: given τ all the rest is Gaussian, so log Z and the moments are
+    integrals over log τ alone, by the trapezoid rule (relative 1e-10); samples draw log τ by its
+    inverse distribution function on the same line. Gelman et al., Bayesian Data Analysis, section
+    5.5; these priors: the posteriordb entry of that name.
     """
 
     effects: ClassVar[tuple[float, ...]] = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)  # y
@@ -140,9 +144,8 @@ class EightSchools(Target):
         log_p = fit + log_tau - np.logaddexp(0, 2 * log_tau - math.log(25))
         top = log_p.max()
         p = np.exp(log_p - top)
-        gaussians = (
-            4.5 * LOG_2PI + np.log(self.errors).sum() + math.log(5)
-        )  # ∫ over μ and θ̃ of exp(-½ squares)
+        # ∫ over μ and θ̃ of exp(-½ squares)
+        gaussians = 4.5 * LOG_2PI + np.log(self.errors).sum() + math.log(5)
         return log_tau, p / p.sum(), float(top + math.log(step * p.sum()) + gaussians)
 
     def _spread(self, log_tau: np.ndarray) -> np.ndarray:
@@ -152,7 +155,9 @@ class EightSchools(Target):
     def _given(
         self, log_tau: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """μ | τ ~ N(m, v);   θ̃_j | μ, τ ~ N(k_j (y_j - μ), u_j),   k = τ/(σ² + τ²), u = σ²/(σ² + τ²)."""
+        """μ | τ ~ N(m, v);   θ̃_j | μ, τ ~ N(k_j (y_j - μ), u_j),   k = τ/(σ² + τ²),
+        u = σ²/(σ² + τ²).
+        """
         s, y = self._spread(log_tau), np.array(self.effects)
         v = 1 / (1 / 25 + (1 / s).sum(1))
         m = v * (y / s).sum(1)

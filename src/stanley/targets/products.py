@@ -1,4 +1,6 @@
-"""Independent coordinates that are not Gaussian: two wells, light tails, one light and one heavy tail."""
+"""Independent coordinates that are not Gaussian: two wells, light tails,
+one light and one heavy tail.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,11 @@ EULER_GAMMA = float(np.euler_gamma)
 
 @dataclass(frozen=True)
 class DoubleWell(Target):
-    """U = b Σ_i (x_i² - 1)²: 2ᵈ wells at (±1, ..., ±1), b the height of the barrier between two of them.
+    """U = b Σ_i (x_i² - 1)²: 2ᵈ wells at (±1, ..., ±1), b the height of the barrier between two of
+    them.
 
-    log Z and Var x_i = E x_i² by the trapezoid rule on a line, spectrally accurate here (relative 1e-12).
-    Exact samples by rejection: y = |x| from N(1, 1/2b) on y > 0, kept with probability
+    log Z and Var x_i = E x_i² by the trapezoid rule on a line, spectrally accurate here (relative
+    1e-12). Exact samples by rejection: y = |x| from N(1, 1/2b) on y > 0, kept with probability
     exp(-b (y-1)² [(y+1)² - 1]) <= 1, and a fair sign.
     """
 
@@ -83,7 +86,8 @@ class Quartic(Target):
     """U = Σ_i x_i⁴,   log Z = d log 2Γ(5/4).
 
     Light tails: no Langevin kernel with a fixed step is stable on it.
-    Exists: everything. E x² = Γ(3/4)/Γ(1/4), E x⁴ = 1/4; |x_i|⁴ ~ Gamma(1/4, 1), which is how it is sampled.
+    Exists: everything. E x² = Γ(3/4)/Γ(1/4), E x⁴ = 1/4; |x_i|⁴ ~ Gamma(1/4, 1), which is how it is
+    sampled.
     """
 
     d: int = 1

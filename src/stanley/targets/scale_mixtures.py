@@ -14,10 +14,11 @@ from stanley.targets.base import LOG_2PI, Target, gamma, normal
 
 @dataclass(frozen=True)
 class Funnel(Target):
-    """U = v²/(2s²) + ½ e⁻ᵛ Σ_i x_i² + (d-1) v/2,   v the first coordinate, log Z = (d/2) log 2π + log s.
+    """U = v²/(2s²) + ½ e⁻ᵛ Σ_i x_i² + (d-1) v/2,   v the first coordinate, log Z = (d/2) log 2π +
+    log s.
 
-    v ~ N(0, s²) and x_i | v ~ N(0, eᵛ). Exists: everything, but Var x_i = e^{s²/2} (90 at s = 3) is carried
-    by rare draws: judge a sampler by v and by x_i e^{-v/2}, not by it. Neal (2003), sec. 8.
+    v ~ N(0, s²) and x_i | v ~ N(0, eᵛ). Exists: everything, but Var x_i = e^{s²/2} (90 at s = 3) is
+    carried by rare draws: judge a sampler by v and by x_i e^{-v/2}, not by it. Neal (2003), sec. 8.
     """
 
     d: int = 10
@@ -63,7 +64,8 @@ class StudentT(Target):
     """U = (ν+d)/2 · log(1 + |x|²/(νs²)),   log Z = log[Γ(ν/2) (νπ)^{d/2} s^d / Γ((ν+d)/2)].
 
     The d-dimensional Student t, coordinates dependent: x = s z / √(χ²_ν / ν).
-    Exists: samples and log Z always; the mean 0 for ν > 1, Var x_i = s² ν/(ν-2) for ν > 2, else None.
+    Exists: samples and log Z always; the mean 0 for ν > 1, Var x_i = s² ν/(ν-2) for ν > 2, else
+    None.
     """
 
     dof: float  # ν

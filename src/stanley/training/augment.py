@@ -61,11 +61,13 @@ class Augment:
         shape = data.event_shape
         require(
             len(shape) == 3,
-            f"augment transforms images (C, H, W), but the data are points of shape {shape}; use augment null",
+            f"augment transforms images (C, H, W), but the data are points of shape {shape}; use"
+            " augment null",
         )
         require(
             not self.flip or data.flip,
-            "augment.flip is set, but these data have no mirrored images: their flip is off; use augment.flip false",
+            "augment.flip is set, but these data have no mirrored images: their flip is off; use"
+            " augment.flip false",
         )
         channels, height, width = shape
         limit = min(height, width) // 2
@@ -75,12 +77,12 @@ class Augment:
         )
         require(
             self.colour == 0 or channels == 3,
-            f"augment.colour is {self.colour}, but the images have {channels} channel(s), not 3; use augment.colour 0",
+            f"augment.colour is {self.colour}, but the images have {channels} channel(s), not 3;"
+            " use augment.colour 0",
         )
 
-    def __call__(
-        self, x: Tensor, generator: torch.Generator
-    ) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    # (B, C, H, W) -> (B, C, H, W)
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Random numbers are drawn for chance, flip, shift, zoom and colour, in this order, and
         only for what is switched on.
         """

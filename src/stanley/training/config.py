@@ -40,74 +40,41 @@ class TrainConfig:
 
     Not part of it: the device, and how many processes share the work. `batch` and `bank_size` are
     those of all processes together. Raises StanleyError for values that cannot work together.
-
-    data           the data set
-    network        the network whose output is the energy E(x)
-    sampler        the sampler that moves the chains, with its step size
-    optimizer      the optimiser of the weights, with its learning rate
-    steps          training iterations in the whole run
-    batch          data points, and chains, in each iteration
-    chain_steps    K, the sampler steps in each iteration
-    growth         K grows to `growth.final` over the first `growth.share` of the run; null: no
-    start          chains start from the 'bank' (persistent CD), the 'data' (CD-K) or 'noise'
-    bank_size      persistent chains in the bank
-    restart        probability that a chain of the bank starts from noise instead
-    free_stuck     chains with an acceptance below this over K steps restart from noise; 0: none
-    augment        transforms the bank's images at random when chains start from them; null: no
-    data_noise     standard deviation of Gaussian noise that is added to the data; 0: none
-    temperature    T in p ∝ exp(-E/T)
-    precision      of the network while chains run: 'float32', or 'bf16' for unadjusted samplers
-    chunk_size     points that the network takes at a time, in training and after; null: all
-    energy_l2      α in the penalty α·(mean E(x⁺)² + mean E(z)²); 0: none
-    kl_weight      weight of the gradient of E(z) through the last sampler step; 0: none
-    reference_std  s of a Gaussian reference |x|²/(2s²) that is added to the energy; null: none
-    warmup         steps over which the learning rate rises linearly; 0: none
-    decay          last share of the run, over which the learning rate falls to 0; 0: none
-    clip_norm      limit on the norm of the gradient with respect to the weights; 0: none
-    ema            β of the averaged weights, which are the ones that are judged and sampled
-    adapt          steers the step size of an adjusted sampler to an acceptance; null: no
-    gap_limit      training diverges where |mean E(x⁺) - mean E(z)| is above this
-    spread_limit   and where the median chain is this many σ of the data from its mean
-    on_divergence  'stop' with the last good checkpoint, or 'rollback' to it with halved step sizes
-    max_rollbacks  rollbacks after which a divergence stops the run
-    save_every     steps between two checkpoints
-    keep           how many of the newest checkpoints are kept
-    seed           of the weights, the order of the data, and the noise of the chains
     """
 
     # The parts
-    data: AnyData  # what is learned: see the kinds below
-    network: AnyNetwork  # the energy's network: see the kinds below
-    sampler: AnySampler  # what moves the chains: see the kinds below
-    optimizer: AnyOptimizer = field(default_factory=Adam)  # see the kinds below
+    data: AnyData  # the data that the energy learns: see the kinds below
+    network: AnyNetwork  # the network whose output is the energy E(x): see the kinds below
+    sampler: AnySampler  # the sampler that moves the chains: see the kinds below
+    optimizer: AnyOptimizer = field(default_factory=Adam)  # of the weights: see the kinds below
 
     # The run
     steps: int = 10_000  # training iterations
-    batch: int = 128  # data points, and chains, of an iteration
-    chain_steps: int = 20  # K, the sampler steps of an iteration
+    batch: int = 128  # data points, and chains, in each iteration
+    chain_steps: int = 20  # K, the sampler steps in each iteration
     growth: Growth | None = None  # longer chains later in the run; null keeps K
 
     # Chains and the bank
-    start: Literal["bank", "data", "noise"] = "bank"  # what chains start from: bank, data or noise
-    bank_size: int = 10_000  # number of chains that are kept
-    restart: float = 0.0  # chance that a drawn chain restarts from noise
-    free_stuck: float = 0.0  # chains that accept less than this restart; 0 for none
+    start: Literal["bank", "data", "noise"] = "bank"  # where chains start: bank, data, noise
+    bank_size: int = 10_000  # persistent chains in the bank
+    restart: float = 0.0  # probability that a chain of the bank starts from noise
+    free_stuck: float = 0.0  # chains that accept less than this start anew; 0 for none
     augment: Augment | None = None  # random transformations of the bank's images; null for none
 
     # Data and energy
-    data_noise: float = 0.0  # standard deviation of noise that is added to data
+    data_noise: float = 0.0  # standard deviation of noise that is added to the data
     temperature: float = 1.0  # T in p ∝ exp(-E/T)
     precision: Literal["float32", "bf16"] = "float32"  # of the network in chains; or bf16
-    chunk_size: int | None = None  # chains whose gradients are taken at a time; null for all
+    chunk_size: int | None = None  # points the network takes at a time; null for all
 
     # Penalties and reference
     energy_l2: float = 0.0  # α of the penalty α·(E(x⁺)² + E(z)²)
-    kl_weight: float = 0.0  # weight of E(z) through the last chain step; 0 for none
+    kl_weight: float = 0.0  # weight of E(z) through the last sampler step; 0 for none
     reference_std: float | None = None  # s of |x|²/(2s²), added to E; null for none
 
     # Learning rate and weights
-    warmup: int = 0  # iterations over which the learning rate rises
-    decay: float = 0.4  # last share of the run over which it falls to 0
+    warmup: int = 0  # iterations over which the learning rate rises linearly
+    decay: float = 0.4  # last share of the run, over which it falls to 0
     clip_norm: float = 0.0  # limit on the norm of the weights' gradient; 0 for none
     ema: float = 0.999  # β of the averaged weights, which are judged and sampled
 
@@ -116,14 +83,14 @@ class TrainConfig:
 
     # Safety
     gap_limit: float = 1000.0  # |mean E(x⁺) - mean E(z)| above this is a divergence
-    spread_limit: float = 5.0  # so are chains further than this many σ from the data
-    on_divergence: Literal["stop", "rollback"] = "stop"  # or rollback to the last checkpoint
-    max_rollbacks: int = 3  # rollbacks before the run stops
+    spread_limit: float = 5.0  # so is a median chain this many σ from the data
+    on_divergence: Literal["stop", "rollback"] = "stop"  # or rollback to a checkpoint
+    max_rollbacks: int = 3  # rollbacks before a divergence stops the run
 
     # Keeping
     save_every: int = 500  # iterations between checkpoints
-    keep: int = 3  # number of checkpoints that are kept
-    seed: int = 0  # seed of weights, data order and chains
+    keep: int = 3  # how many of the newest checkpoints are kept
+    seed: int = 0  # of the weights, the order of the data and the chains
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "chain_steps", "bank_size", "save_every", "keep"):
@@ -174,7 +141,8 @@ class TrainConfig:
         )
         require(
             self.free_stuck == 0 or adjusted,
-            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; use free_stuck 0",
+            f"free_stuck is {self.free_stuck}, but sampler {self.sampler.kind!r} never rejects; use"
+            " free_stuck 0",
         )
         require(
             self.growth is None or self.growth.final > self.chain_steps,
@@ -195,9 +163,11 @@ class TrainConfig:
         )
 
     def potential(self, energy: Energy) -> Potential:
-        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its chunks.
+        """U = E/T as chains see it, in training and ever after: in the run's precision, and in its
+        chunks.
 
-        Whatever compares values of U instead of following its gradient takes it through `types.in_float32`.
+        Whatever compares values of U instead of following its gradient takes it through
+        `types.in_float32`.
         """
         seen = Bf16(energy) if self.precision == "bf16" else energy
         return Potential(

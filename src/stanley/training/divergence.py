@@ -2,8 +2,8 @@
 
 Detection reads records alone, never the model. `find_divergence` holds each record against the
 limits of the configuration, a `Watch` against the run's own past, and `split_at_divergence` goes
-through records in the order of their steps. What was found is a `Divergence`, and `recover` acts on one without
-asking who found it.
+through records in the order of their steps. What was found is a `Divergence`, and `recover` acts on
+one without asking who found it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def split_at_divergence(
     """Find the first divergence, and the collapses before it.
 
     A run that can go back to a checkpoint, after `rollbacks` of them, recovers from a collapse like
-    from a divergence. All ranks have the same records, so all of them decide alike without a message.
+    from a divergence. All ranks have the same records, so all of them decide alike without a
+    message.
     """
     collapses = []
     for i, record in enumerate(records):

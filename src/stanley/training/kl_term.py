@@ -47,7 +47,9 @@ def kl_term(last: LastStep, x: Tensor, energy: Tensor, grad: Tensor, grad_before
 
 
 def not_looked_at(x: Tensor) -> Tensor:
-    """In place of the potential: a law that is known from the state's gradient asks for no other."""
+    """In place of the potential: a law that is known from the state's gradient asks for no
+    other.
+    """
     raise AssertionError("the law of the last step asked for the potential")
 
 

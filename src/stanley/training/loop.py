@@ -145,7 +145,8 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
     require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
         read_every == 1 or config.adapt is None,
-        f"read_every is {read_every}, but adapt follows the acceptance of every step; use read_every 1, or adapt null",
+        f"read_every is {read_every}, but adapt follows the acceptance of every step; use"
+        " read_every 1, or adapt null",
     )
 
 
@@ -171,7 +172,8 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
         )
         require(
             set(changed) <= MAY_CHANGE,
-            f"{run.path} holds a run with another configuration ({changes}); use the old values, or another --out",
+            f"{run.path} holds a run with another configuration ({changes}); use the old values, or"
+            " another --out",
         )
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}

@@ -71,7 +71,8 @@ def schedule(step: int, steps: int, warmup: int, decay: float) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, energy: nn.Module, decay: float, step: int) -> None:
-    """θ̄ ← β_t·θ̄ + (1 - β_t)·θ, β_t = min(decay, (1 + t)/(10 + t)), so that the first weights fade.
+    """θ̄ ← β_t·θ̄ + (1 - β_t)·θ, β_t = min(decay, (1 + t)/(10 + t)), so that the first weights
+    fade.
 
     Buffers are copied.
     """

@@ -1,9 +1,9 @@
 """A watch over a training run: has it just lost what it had learned, with every number finite?
 
-A collapse is a swing of the energies in which parts of the density are lost, rarely to be found again. |gap| and the
-norm of the parameter gradient leave their usual sizes together, by far and several times in a row; a moment later
-both look healthy, and no fixed limit sees it: usual sizes differ by orders of magnitude between runs. So a run is
-held against its own recent past.
+A collapse is a swing of the energies in which parts of the density are lost, rarely to be found
+again. |gap| and the norm of the parameter gradient leave their usual sizes together, by far and
+several times in a row; a moment later both look healthy, and no fixed limit sees it: usual sizes
+differ by orders of magnitude between runs. So a run is held against its own recent past.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ PAST = 400  # records that say what is usual
 FEWEST = 200  # of them, before anything is judged
 RECENT = 20  # records in which …
 SWINGS = 3  # … so many swings are a collapse
-GAP, GRADIENT = (
-    8.0,
-    4.0,
-)  # a swing: |gap| and |∇_θ L| are both more than so many times their medians
+# a swing: |gap| and |∇_θ L| are both more than so many times their medians
+GAP, GRADIENT = 8.0, 4.0
 
 
 class Watch:
     """Sees the records of a run one after the other, in the order of their steps.
 
-    At each record: |gap| > 8·median|gap| and |∇_θ L| > 4·median|∇_θ L|, medians over the 400 records before, is a
-    swing; three swings within 20 records are a collapse, told once until the swings are over. Healthy runs swing
-    alone: over the histories in docs/reading-a-run.md none had two within 20 records, and each collapse more than ten.
-    Nothing is judged before 200 records. Not true: that every bad end is a collapse; a run can also be slow, or lose
-    a mode so slowly that nothing swings.
+    At each record: |gap| > 8·median|gap| and |∇_θ L| > 4·median|∇_θ L|, medians over the 400
+    records before, is a swing; three swings within 20 records are a collapse, told once until the
+    swings are over. Healthy runs swing alone: over the histories in docs/reading-a-run.md none had
+    two within 20 records, and each collapse more than ten. Nothing is judged before 200 records.
+    Not true: that every bad end is a collapse; a run can also be slow, or lose a mode so slowly
+    that nothing swings.
 
-    What it says depends on the last 820 records alone, so a resumed run is watched like an unbroken one.
+    What it says depends on the last 820 records alone, so a resumed run is watched like an unbroken
+    one.
     """
 
     NEEDED = 2 * PAST + RECENT  # records to begin with, so that its past is that of an unbroken run
@@ -63,6 +63,7 @@ class Watch:
         if sum(self.swings) < SWINGS or before >= SWINGS:
             return None
         return (
-            f"energies swing: |gap| {gap:.2g} (usually {usual_gap:.2g}) with a parameter gradient of {gradient:.2g} "
-            f"(usually {usual_gradient:.2g}), {SWINGS} times within {RECENT} steps; what was learned is being lost"
+            f"energies swing: |gap| {gap:.2g} (usually {usual_gap:.2g}) with a parameter gradient"
+            f" of {gradient:.2g} (usually {usual_gradient:.2g}), {SWINGS} times within {RECENT}"
+            " steps; what was learned is being lost"
         )

@@ -1,4 +1,5 @@
-"""What a trained energy is good for: each use is a potential built from U, or a path through it, or a score.
+"""What a trained energy is good for: each use is a potential built from U, or a path through it, or
+a score.
 
     Clamped      inpainting: U as a function of the unknown coordinates alone
     Noisy        denoising: U plus the misfit to a noisy observation

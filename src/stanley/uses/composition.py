@@ -21,10 +21,11 @@ S = TypeVar("S", bound=Sampler)
 class Composed:
     """U(x) = Σ_i w_i·U_i(x), that is p ∝ Π_i p_i^{w_i}: likely where all are.
 
-    A product of experts: no training, and no normalising constants are needed, since Σ w_i·log Z_i is a constant too.
-    Not true: that equal weights weigh the parts equally: a U_i of twice the scale counts twice. Not true: that p is
-    "a or b" (that would be a mixture, -log Σ exp(-U_i), and needs every Z_i).
-    Hinton (2002), "Training products of experts"; for images Du, Li & Mordatch (2020).
+    A product of experts: no training, and no normalising constants are needed, since Σ w_i·log Z_i
+    is a constant too. Not true: that equal weights weigh the parts equally: a U_i of twice the
+    scale counts twice. Not true: that p is "a or b" (that would be a mixture, -log Σ exp(-U_i), and
+    needs every Z_i). Hinton (2002), "Training products of experts"; for images Du, Li & Mordatch
+    (2020).
 
     weights   w_i > 0; all 1 unless given
     """
@@ -42,7 +43,8 @@ class Composed:
         )
         require(
             all(0 < w < math.inf for w in weights),
-            f"weights are {', '.join(f'{w:g}' for w in weights)}, must be > 0 and finite: exp(+U) has no finite mass",
+            f"weights are {', '.join(f'{w:g}' for w in weights)}, must be > 0 and finite: exp(+U)"
+            " has no finite mass",
         )
         object.__setattr__(self, "weights", weights)
 
@@ -52,8 +54,9 @@ class Composed:
 
 
 def sampler_of_sum(samplers: Sequence[S], weights: Sequence[float]) -> S:
-    """The first of the energies' samplers, at the step size 1/Σ(w_i/h_i): a step size is an inverse curvature, and
-    curvatures add up. For a sampler of another kind, whose step size may be another thing, stands the first one."""
+    """The first of the energies' samplers, at the step size 1/Σ(w_i/h_i): a step size is an inverse
+    curvature, and curvatures add up. For a sampler of another kind, whose step size may be another
+    thing, stands the first one."""
     first = samplers[0]
     alike = [one if type(one) is type(first) else first for one in samplers]
     rates = [w / float(one.step_size) for w, one in zip(weights, alike, strict=True)]
@@ -66,7 +69,7 @@ def require_same_shape(shapes: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
     for other, its in rest:
         require(
             its == shape,
-            f"{other} has points of shape {its}, {name} of {shape}: energies are added on one space; "
-            "train both on data of one size",
+            f"{other} has points of shape {its}, {name} of {shape}: energies are added on one"
+            " space; train both on data of one size",
         )
     return shape

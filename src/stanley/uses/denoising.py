@@ -17,11 +17,13 @@ from stanley.uses.rows import row_per_chain, rows_for
 
 @dataclass(frozen=True, eq=False)
 class Noisy:
-    """U_y(x) = U(x) + |y - x|² / (2σ²): -log of p(x)·N(y; x, σ² I), the posterior of x given y, up to a constant.
+    """U_y(x) = U(x) + |y - x|² / (2σ²): -log of p(x)·N(y; x, σ² I), the posterior of x given y, up
+    to a constant.
 
-    A sampler that leaves exp(-U) invariant leaves the posterior invariant; `GradientDescent` is its gradient flow and
-    ends at a mode. Not true: that the posterior mean is good if the energy is not: it is as good as p is.
-    An explicit step of size h is unstable where h > 4σ², whatever the energy.
+    A sampler that leaves exp(-U) invariant leaves the posterior invariant; `GradientDescent` is its
+    gradient flow and ends at a mode. Not true: that the posterior mean is good if the energy is
+    not: it is as good as p is. An explicit step of size h is unstable where h > 4σ², whatever the
+    energy.
 
     observed   y, (1 or B, *event), one row for all chains or one a chain
     std        σ of the noise, in the units of x: images span [-1, 1]
@@ -34,7 +36,8 @@ class Noisy:
     def __post_init__(self) -> None:
         require(
             0 < self.std < math.inf,
-            f"noise std is {self.std}, must be > 0 and finite, in units of the image's [-1, 1]; try 0.2",
+            f"noise std is {self.std}, must be > 0 and finite, in units of the image's [-1, 1];"
+            " try 0.2",
         )
 
     @property
@@ -85,10 +88,13 @@ def denoise(
 
 
 def require_stable(sampler: Sampler, std: float) -> None:
-    """A step without a Metropolis test stays below the 4σ² at which the posterior's own quadratic part throws it."""
+    """A step without a Metropolis test stays below the 4σ² at which the posterior's own quadratic
+    part throws it.
+    """
     h = float(sampler.step_size)
     require(
         h < 4 * std**2 or not isinstance(sampler, GradientDescent | Langevin),
-        f"the noise is {std:g} and the step size {h:.3g}: steps of the posterior are unstable from 4σ² = "
-        f"{4 * std**2:.3g} on; use a step size of {std**2:.2g}, or an adjusted sampler such as mala",
+        f"the noise is {std:g} and the step size {h:.3g}: steps of the posterior are unstable from"
+        f" 4σ² = {4 * std**2:.3g} on; use a step size of {std**2:.2g}, or an adjusted sampler such"
+        " as mala",
     )

@@ -17,15 +17,18 @@ from stanley.uses.rows import row_per_chain, rows_for
 class Clamped:
     """U_c(z) = U(x with z where the mask is, the known values elsewhere).
 
-    exp(-U_c) is, up to its constant, the conditional density p(z | known), so a sampler that leaves exp(-U) invariant
-    leaves the exact conditional invariant here. A chain lives in the unknown coordinates: noise, step sizes, thresholds
-    and the Metropolis test see these alone.
-    Not the same: running chains on all pixels and writing the known ones back after each step, which samples no
-    stated law.
+    exp(-U_c) is, up to its constant, the conditional density p(z | known), so a sampler that leaves
+    exp(-U) invariant leaves the exact conditional invariant here. A chain lives in the unknown
+    coordinates: noise, step sizes, thresholds and the Metropolis test see these alone.
+    Not the same: running chains on all pixels and writing the known ones back after each step,
+    which samples no stated law.
 
-    known   (1 or B, *event), one row for all chains or one a chain; its values under the mask are not looked at
-    mask    bool, True where unknown: (d,) for vectors, (H, W) for images, all channels of a pixel together
-    z       (B, m) for vectors, (B, C, 1, m) for images, m the number of unknown coordinates or pixels
+    known   (1 or B, *event), one row for all chains or one a chain; its values under the mask are
+            not looked at
+    mask    bool, True where unknown: (d,) for vectors, (H, W) for images, all channels of a pixel
+            together
+    z       (B, m) for vectors, (B, C, 1, m) for images, m the number of unknown coordinates or
+            pixels
     """
 
     energy: Energy
@@ -37,8 +40,8 @@ class Clamped:
         place = event if len(event) == 1 else event[-2:]
         require(
             self.mask.dtype == torch.bool and tuple(self.mask.shape) == place,
-            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, must be torch.bool of shape {place} for "
-            f"points of shape {event}",
+            f"mask is {self.mask.dtype} of shape {tuple(self.mask.shape)}, must be torch.bool of"
+            f" shape {place} for points of shape {event}",
         )
         unknown = int(self.mask.sum())
         require(
@@ -47,7 +50,8 @@ class Clamped:
         )
         require(
             unknown < self.mask.numel(),
-            f"mask marks all {unknown} as unknown: nothing is known of the point; use stanley sample, or mark fewer",
+            f"mask marks all {unknown} as unknown: nothing is known of the point; use stanley"
+            " sample, or mark fewer",
         )
         index = self.mask.flatten().nonzero().squeeze(1).to(self.known.device)
         object.__setattr__(self, "index", index)
@@ -83,7 +87,9 @@ def flat(x: Tensor, mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Inpainted:
-    """n chains for each of N images. `mean` estimates E[x | known] from the n final states alone."""
+    """n chains for each of N images. `mean` estimates E[x | known] from the n final states
+    alone.
+    """
 
     draws: Tensor  # (N, n, *event), the chains' last states, known pixels as given
     info: ChainInfo  # of the N·n chains
@@ -104,7 +110,8 @@ def inpaint(
     generator: torch.Generator,
     progress: bool = False,
 ) -> Inpainted:
-    """Fill in what the mask marks: len(x0) / len(images) chains for each image, started at x0 under the mask.
+    """Fill in what the mask marks: len(x0) / len(images) chains for each image, started at x0 under
+    the mask.
 
     images   (N, *event), known outside the mask
     x0       (N·n, *event), image by image; looked at under the mask only
@@ -125,7 +132,7 @@ def chains_per_image(images: Tensor, x0: Tensor) -> int:
         and len(x0) >= 1
         and len(x0) % len(images) == 0
         and x0.shape[1:] == images.shape[1:],
-        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, must be the same number of chains "
-        "for each image, image by image",
+        f"x0 has shape {tuple(x0.shape)} for images of shape {tuple(images.shape)}, must be the"
+        " same number of chains for each image, image by image",
     )
     return len(x0) // len(images)

@@ -15,7 +15,9 @@ from stanley.types import Energy
 
 @dataclass(frozen=True)
 class Path:
-    """P + 1 points from a to b, with U along the relaxed path and along the straight line it started from."""
+    """P + 1 points from a to b, with U along the relaxed path and along the straight line it
+    started from.
+    """
 
     points: Tensor  # (P + 1, *event), evenly spread; the first is a and the last b, bit for bit
     energy: Tensor  # (P + 1,)
@@ -24,7 +26,9 @@ class Path:
 
     @property
     def barrier(self) -> float:
-        """max U along the path less the higher end: what a chain would have to climb on this path."""
+        """max U along the path less the higher end: what a chain would have to climb on this
+        path.
+        """
         return float(self.energy.max() - torch.maximum(self.energy[0], self.energy[-1]))
 
     @property
@@ -36,17 +40,19 @@ class Path:
 def string(
     potential: Energy, a: Tensor, b: Tensor, num_points: int, num_steps: int, step_size: float
 ) -> Path:
-    """The simplified string method: from the straight line x_k = a + (k/P)·(b - a), k = 0..P, repeat
+    """The simplified string method: from the straight line x_k = a + (k/P)·(b - a), k = 0..P,
+    repeat
 
         1.  x_k ← x_k - (h/2)·∇U(x_k)                                for 0 < k < P; the ends stay
         2.  x_k ← the point at the share k/P of the length of the polygon x_0, …, x_P
 
-    Between two minima it converges to a path along which ∇U is parallel to the path, up to the polygon's O(1/P): its
-    highest point is a saddle. No noise, no spring constant, no latents. From a point that is no minimum it first goes
-    downhill.
-    Not true: that it finds the lowest path: it finds one that the straight line can be deformed into. h has a limit as
-    in Langevin: too large a step makes the path jagged and U along it larger; a path that is not finite is an error.
-    E, Ren & Vanden-Eijnden (2007), J. Chem. Phys. 126, 164103.
+    Between two minima it converges to a path along which ∇U is parallel to the path, up to the
+    polygon's O(1/P): its highest point is a saddle. No noise, no spring constant, no latents. From
+    a point that is no minimum it first goes downhill.
+    Not true: that it finds the lowest path: it finds one that the straight line can be deformed
+    into. h has a limit as in Langevin: too large a step makes the path jagged and U along it
+    larger; a path that is not finite is an error. E, Ren & Vanden-Eijnden (2007), J. Chem. Phys.
+    126, 164103.
 
     a, b         (*event)
     num_points   P + 1, ends included
@@ -78,7 +84,8 @@ def string(
         relaxed[0], relaxed[-1] = a, b
         require(
             bool(relaxed.isfinite().all()),
-            f"the path is not finite after step {step + 1}: step_size {step_size:.3g} is too large here; use a smaller",
+            f"the path is not finite after step {step + 1}: step_size {step_size:.3g} is too large"
+            " here; use a smaller",
         )
         new = equally_spaced(relaxed)
         moved, x = float((new - x).abs().mean()), new
@@ -86,15 +93,16 @@ def string(
 
 
 def equally_spaced(x: Tensor) -> Tensor:
-    """Points at the shares 0, 1/P, …, 1 of the length of the polygon x (P + 1, *event); its ends are kept."""
+    """Points at the shares 0, 1/P, …, 1 of the length of the polygon x (P + 1, *event);
+    its ends are kept.
+    """
     flat = x.flatten(1).to(widest_float(x.device))
     length = torch.cat([flat.new_zeros(1), (flat[1:] - flat[:-1]).norm(dim=1).cumsum(0)])
     wanted = torch.linspace(0, 1, len(x), dtype=length.dtype, device=x.device) * length[-1]
     right = torch.searchsorted(length, wanted).clamp(1, len(x) - 1)
     before, after = length[right - 1], length[right]
-    share = ((wanted - before) / (after - before)).nan_to_num(0.0)[
-        :, None
-    ]  # two points in one place: any share
+    # two points in one place: any share
+    share = ((wanted - before) / (after - before)).nan_to_num(0.0)[:, None]
     new = torch.lerp(flat[right - 1], flat[right], share).to(x).reshape(x.shape)
     new[0], new[-1] = x[0], x[-1]
     return new

@@ -11,7 +11,9 @@ HALVES = ("left-half", "right-half", "top-half", "bottom-half")
 
 
 def box_mask(left: int, top: int, width: int, height: int, shape: tuple[int, int]) -> Tensor:
-    """The rectangle of width × height pixels whose top left pixel is (left, top), counted from 0."""
+    """The rectangle of width × height pixels whose top left pixel is (left, top),
+    counted from 0.
+    """
     rows, columns = shape
     require(
         width >= 1 and height >= 1,
@@ -20,8 +22,8 @@ def box_mask(left: int, top: int, width: int, height: int, shape: tuple[int, int
     inside = left >= 0 and top >= 0 and left + width <= columns and top + height <= rows
     require(
         inside,
-        f"mask box {left},{top},{width},{height} (left, top, width, height) does not lie inside {columns}×{rows} "
-        "pixels; choose a smaller one",
+        f"mask box {left},{top},{width},{height} (left, top, width, height) does not lie inside"
+        f" {columns}×{rows} pixels; choose a smaller one",
     )
     mask = torch.zeros(shape, dtype=torch.bool)
     mask[top : top + height, left : left + width] = True
@@ -29,7 +31,9 @@ def box_mask(left: int, top: int, width: int, height: int, shape: tuple[int, int
 
 
 def half_mask(name: str, shape: tuple[int, int]) -> Tensor:
-    """One of left-half, right-half, top-half, bottom-half; the left and top one leave out the odd middle."""
+    """One of left-half, right-half, top-half, bottom-half; the left and top one leave out the odd
+    middle.
+    """
     require(name in HALVES, f"mask half is {name!r}, must be one of {', '.join(HALVES)}")
     rows, columns = shape
     mask = torch.zeros(shape, dtype=torch.bool)

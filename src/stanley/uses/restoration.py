@@ -12,7 +12,8 @@ from stanley.metrics.similarity import WINDOW, psnr, ssim
 def restoration_scores(
     estimates: dict[str, Tensor], truth: Tensor, where: Tensor | None = None
 ) -> dict[str, dict[str, Any]]:
-    """PSNR (over the pixels `where`, or all) and SSIM (whole image) of each estimate (N, C, H, W): mean and sd.
+    """PSNR (over the pixels `where`, or all) and SSIM (whole image) of each estimate (N, C, H, W):
+    mean and sd.
 
     SSIM is null below 11×11 pixels, sd for one image.
     """
@@ -27,7 +28,9 @@ def restoration_scores(
 
 
 def spread(values: Tensor) -> dict[str, Any]:
-    """Values that are not finite (equal images have infinite PSNR) are left out, and counted by n."""
+    """Values that are not finite (equal images have infinite PSNR) are left out,
+    and counted by n.
+    """
     finite = values[values.isfinite()]
     return {
         "n": len(finite),

@@ -11,7 +11,8 @@ def rows_for(own: Tensor, x: Tensor, what: str) -> Tensor:
     """`own` (1 or B, *event) as one row for each of the B chains in x."""
     require(
         len(own) in (1, len(x)),
-        f"{what} has {len(own)} rows and {len(x)} chains were given; give one row for all, or one a chain",
+        f"{what} has {len(own)} rows and {len(x)} chains were given; give one row for all, or one a"
+        " chain",
     )
     return own.to(x).expand(len(x), *own.shape[1:])
 

@@ -26,10 +26,11 @@ class Scores:
 def score(potential: Energy, x: Tensor, chunk: int = CHUNK) -> Scores:
     """U and |∇U| at points (N, *event).
 
-    Scores are compared, so of a run whose chains are in bfloat16 hand over `in_float32(model.potential)`.
-    Not true: that a low density means an odd image: likelihood-like scores are known to rate smooth images of other
-    data as likely (Nalisnick et al., 2019). Look at both, and at the percentile among held-out data. The gradient norm
-    is the score of Grathwohl et al. (2020), with their sign turned.
+    Scores are compared, so of a run whose chains are in bfloat16 hand over
+    `in_float32(model.potential)`. Not true: that a low density means an odd image: likelihood-like
+    scores are known to rate smooth images of other data as likely (Nalisnick et al., 2019). Look at
+    both, and at the percentile among held-out data. The gradient norm is the score of Grathwohl et
+    al. (2020), with their sign turned.
     """
     states = [evaluate(potential, rows) for rows in x.split(chunk)]
     return Scores(
@@ -81,9 +82,11 @@ def ranked(scores: Scores, reference: Scores | None) -> Tensor | None:
 
 
 def percentile(values: Tensor, reference: Tensor) -> Tensor:
-    """100 × the share of the reference below each value, ties counted half: 50 is typical, 100 beyond all.
+    """100 × the share of the reference below each value, ties counted half: 50 is typical, 100
+    beyond all.
 
-    Its standard error is at most 50/√n for n reference values, and nothing beyond 100 - 100/n is told apart.
+    Its standard error is at most 50/√n for n reference values, and nothing beyond 100 - 100/n is
+    told apart.
     """
     require(len(reference) >= 1, "there are no reference values; a percentile needs at least 1")
     ordered = reference.sort().values

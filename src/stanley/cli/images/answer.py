@@ -94,7 +94,9 @@ def report_restoration(
     as_json: bool,
     psnr: str,
 ) -> None:
-    """Arrays, picture, JSON and lines of an inpainting or a denoising; `psnr` names that score in the lines."""
+    """Arrays, picture, JSON and lines of an inpainting or a denoising;
+    `psnr` names that score in the lines.
+    """
     import torch
 
     from stanley.cli.sample_files import write_array
@@ -125,13 +127,13 @@ def report_restoration(
         lines.append(f"{estimate:<14} {'   '.join(parts)}   n {row['psnr']['n']}")
     if lost:
         lines.append(
-            f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey); use a smaller "
-            "--sampler.step-size, or an adjusted sampler"
+            f"{lost} of {len(restored.info.nonfinite)} chains are not finite (drawn as mid-grey);"
+            " use a smaller --sampler.step-size, or an adjusted sampler"
         )
     result = sampler_numbers(ready, restored.info) | {"scores": scores}
     answer.report(result, files, lines, as_json)
     require(
         lost < len(restored.info.nonfinite),
-        f"none of the {lost} chains is finite, so nothing was restored; use a smaller --sampler.step-size than "
-        f"{float(ready.sampler.step_size):.3g}, or --sampler mala",
+        f"none of the {lost} chains is finite, so nothing was restored; use a smaller"
+        f" --sampler.step-size than {float(ready.sampler.step_size):.3g}, or --sampler mala",
     )

@@ -49,8 +49,9 @@ def compose(
 ) -> None:
     """Sample the sum of the energies of several runs, p ∝ Π p_i^w_i: likely where all of them are.
 
-    Chains start from the first run's noise and use its sampler: an adjusted one finds its step size in the warm-up, an
-    unadjusted one takes 1/Σ(w_i/h_i) of the runs' own, since curvatures add up. Averaged weights.
+    Chains start from the first run's noise and use its sampler: an adjusted one finds its step size
+    in the warm-up, an unadjusted one takes 1/Σ(w_i/h_i) of the runs' own, since curvatures add up.
+    Averaged weights.
     """  # fmt: skip
     from dataclasses import replace
 
@@ -79,7 +80,7 @@ def compose(
     given = tuple(float(n or 0) for n in numbers)
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
-    generator = stream(seed, "compose", device=first.noise.mean.device)
+    generator = stream(seed, "compose", device=first.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, is_adjusted(first.sampler) and not fields
     if not sizes and not tune:
@@ -118,6 +119,7 @@ def compose(
     lines = [how_it_went(ready, chains.info)]
     if lost:
         lines.append(
-            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an adjusted one"
+            f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an"
+            " adjusted one"
         )
     answer.report(sampler_numbers(ready, chains.info), files, lines, json_)

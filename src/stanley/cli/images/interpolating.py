@@ -36,9 +36,11 @@ def interpolate(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """A path of images between two, relaxed into the valleys of U by the string method; no latents, no noise.
+    """A path of images between two, relaxed into the valleys of U by the string method; no latents,
+    no noise.
 
-    Writes the path as an array, a picture of it above the straight line it started from, and U along both.
+    Writes the path as an array, a picture of it above the straight line it started from, and U
+    along both.
     """
     import torch
 
@@ -91,7 +93,13 @@ def interpolate(
         "moved_last": found.moved,
     }
     lines = [
-        f"{points} images, {steps} steps of size {h:.3g}; the last moved a pixel by {found.moved:.2g} on average",
-        f"barrier (max U less the higher end) {found.barrier:.4g}, on the straight line {found.straight_barrier:.4g}",
+        (
+            f"{points} images, {steps} steps of size {h:.3g}; the last moved a pixel by"
+            f" {found.moved:.2g} on average"
+        ),
+        (
+            f"barrier (max U less the higher end) {found.barrier:.4g}, on the straight line"
+            f" {found.straight_barrier:.4g}"
+        ),
     ]
     answer.report(result, files, lines, json_)

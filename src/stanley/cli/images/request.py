@@ -62,13 +62,16 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def refuse_flags(words: Sequence[str], command: str, why: str) -> None:
-    """The command runs no chain: flags of a sampler, and of other commands, would change nothing."""
+    """The command runs no chain: flags of a sampler, and of other commands,
+    would change nothing.
+    """
 
     flags = split_words(words)[1]
     flag = flags[0].partition("=")[0] if flags else ""
     require(
         not flags,
-        f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its flags)",
+        f"{command} has no {flag}: it {why}; leave it out (stanley {command} --help lists its"
+        " flags)",
     )
 
 
@@ -81,7 +84,9 @@ def request(
     device: str,
     data_root: str | None = None,
 ) -> tuple[Trained, list[Path | None], list[str]]:
-    """The model, the paths that `names` stand for (None each where --held-out takes their place), sampler's flags."""
+    """The model, the paths that `names` stand for (None each where --held-out takes their place),
+    sampler's flags.
+    """
     from stanley.models.trained import with_data_at
 
     given, fields = split_words(words)
@@ -89,7 +94,8 @@ def request(
     wanted = [*([] if pretrained is not None else ["RUN"]), *paths]
     require(
         len(given) == len(wanted),
-        f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}: {' '.join(wanted)}",
+        f"{len(given)} names were given ({' '.join(given) or 'none'}), must be {len(wanted)}:"
+        f" {' '.join(wanted)}",
     )
     run = None if pretrained is not None else Path(given.pop(0))
     model = with_data_at(model_of(run, pretrained, weights, device), data_root)
@@ -125,7 +131,7 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
     else:
         assert source is not None
         found = read_pictures(source, model.event_shape, resize=resize)
-        x = centre(found.images).to(model.noise.mean.device)
+        x = centre(found.images).to(model.device)
         names, skipped = [str(f) for f in found.files], list(found.skipped)
         sizes = found.sizes if resize else frozenset()
         if skipped:
@@ -169,8 +175,8 @@ def prepare(
     *,
     tune: bool = False,
 ) -> tuple[Ready, dict[str, Any]]:
-    """The run's sampler, or what the flags make of it, and what was asked for; a warm-up only where its step size is
-    to be found."""
+    """The run's sampler, or what the flags make of it, and what was asked for; a warm-up only where
+    its step size is to be found."""
     from stanley.cli.what_to_sample import sampler_of
     from stanley.cli.wording import sampler_as_json
     from stanley.samplers.run import potential_for

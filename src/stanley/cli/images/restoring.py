@@ -33,14 +33,20 @@ def inpaint(
         Parameter(
             name="RUN IMAGE",
             allow_leading_hyphen=True,
-            help="A run, a picture or a folder of them, and flags of the sampler as for stanley sample.",
+            help=(
+                "A run, a picture or a folder of them, and flags of the sampler as for stanley"
+                " sample."
+            ),
         ),
     ],
     mask: Annotated[
         str,
         Parameter(
-            help="Unknown pixels: a picture in which they are white, left,top,width,height, or one of "
-            "left-half, right-half, top-half, bottom-half."
+            help=(
+                "Unknown pixels: a picture in which they are white, left,top,width,height, or"
+                " one of "
+                "left-half, right-half, top-half, bottom-half."
+            )
         ),
     ],
     held_out: HeldOut = None,
@@ -69,8 +75,9 @@ def inpaint(
 ) -> None:
     """Fill in the masked pixels of pictures: chains on these pixels alone, the known ones clamped.
 
-    Writes the draws (images, chains, C, H, W), their mean, a picture, and PSNR (under the mask) and SSIM beside those
-    of filling in the training data's mean. --sampler KIND and its fields choose the sampler, as in stanley sample.
+    Writes the draws (images, chains, C, H, W), their mean, a picture, and PSNR (under the mask) and
+    SSIM beside those of filling in the training data's mean. --sampler KIND and its fields choose
+    the sampler, as in stanley sample.
     """  # fmt: skip
     import torch
 
@@ -125,13 +132,19 @@ def denoise(
         Parameter(
             name="RUN IMAGE",
             allow_leading_hyphen=True,
-            help="A run, a picture or a folder of them, and flags of the sampler as for stanley sample.",
+            help=(
+                "A run, a picture or a folder of them, and flags of the sampler as for stanley"
+                " sample."
+            ),
         ),
     ],
     noise: Annotated[
         Real,
         Parameter(
-            help="Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey levels."
+            help=(
+                "Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey"
+                " levels."
+            )
         ),
     ],
     clean: Annotated[
@@ -139,7 +152,10 @@ def denoise(
         Parameter(
             negative="",
             show_default=False,
-            help="The pictures are clean: add the noise and judge the result. Always so with --held-out.",
+            help=(
+                "The pictures are clean: add the noise and judge the result. Always so with"
+                " --held-out."
+            ),
         ),
     ] = False,
     flow: Annotated[
@@ -163,10 +179,12 @@ def denoise(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Denoise pictures: chains on the posterior U(x) + |y - x|²/(2σ²), from y, or its gradient flow.
+    """Denoise pictures: chains on the posterior U(x) + |y - x|²/(2σ²), from y, or its gradient
+    flow.
 
-    Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR and SSIM before and
-    after. --sampler KIND and its fields choose the sampler, as in stanley sample.
+    Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR
+    and SSIM before and after. --sampler KIND and its fields choose the sampler, as in stanley
+    sample.
     """  # fmt: skip
     import torch
 

@@ -38,7 +38,10 @@ def ood(
     against: Annotated[
         str | None,
         Parameter(
-            help="Also tell FOLDER from these pictures: held-out, or another folder. Adds AUROC, AUPR and FPR at 95 %."
+            help=(
+                "Also tell FOLDER from these pictures: held-out, or another folder. Adds AUROC,"
+                " AUPR and FPR at 95 %."
+            )
         ),
     ] = None,
     resize: Resize = False,
@@ -48,10 +51,12 @@ def ood(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Score pictures by how far outside the training data they lie: a CSV of file, energy, gradient norm, percentile.
+    """Score pictures by how far outside the training data they lie: a CSV of file, energy, gradient
+    norm, percentile.
 
-    The percentile is among (at most 2,000) held-out data of the run, where its data are at hand. Files that are
-    damaged, or of another size or mode, are named and skipped. Higher is more outside.
+    The percentile is among (at most 2,000) held-out data of the run, where its data are at hand.
+    Files that are damaged, or of another size or mode, are named and skipped. Higher is more
+    outside.
     """  # fmt: skip
     from stanley.cli.sample_files import make_folder
     from stanley.files import write_atomic
