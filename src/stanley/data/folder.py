@@ -119,9 +119,7 @@ def _cached(
 
     The second value says why a picture is not in it. It is kept beside the file, in a .json.
     """
-    stats = [
-        (str(f.relative_to(root)), s.st_size, s.st_mtime_ns) for f in files for s in [_stat(f)]
-    ]
+    stats = [(str(f.relative_to(root)), *_size_and_time(f)) for f in files]
     key = hashlib.sha256(json.dumps([2, str(root.resolve()), shape, stats]).encode()).hexdigest()
     path = folder / f"folder-{key[:24]}.npy"
     if not path.exists():
@@ -140,13 +138,13 @@ def _cached(
     return images, bad
 
 
-def _stat(file: Path) -> os.stat_result:
+def _size_and_time(file: Path) -> tuple[int, int]:
+    """Of a file that cannot be looked at, such as a link to nothing, -1: reading it says why."""
     try:
-        return file.stat()
-    except OSError as error:  # a link to nothing, for one
-        raise StanleyError(
-            f"{file} cannot be used: {error.strerror}; remove or replace it"
-        ) from error
+        about = file.stat()
+    except OSError:
+        return -1, -1
+    return about.st_size, about.st_mtime_ns
 
 
 def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name: str) -> None:
