@@ -122,7 +122,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def mine(path: str) -> bool:
-    return path.startswith((WATCH.inside, "/dev/")) or "__pycache__" in path or "matplotlib" in path
+    return path.startswith((WATCH.inside, "/dev/")) or "__pycache__" in path or any(word in path for word in ("matplotlib", "torchinductor"))
 
 
 sys.addaudithook(audit)
@@ -170,7 +170,7 @@ def call(arguments: Sequence[str], folder: Path, forbidden: Path | None = None) 
     trace = ""
     modules = {name: sys.modules[name] for name in list(sys.modules)}
     path, here, environment = list(sys.path), Path.cwd(), dict(os.environ)
-    os.environ.update(STANLEY_CACHE=str(folder / "cache"))
+    os.environ.update(STANLEY_CACHE=str(folder / "cache"), STANLEY_TRACEBACK="1")
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         os.environ.pop(name, None)
     WATCH.inside, WATCH.seen = str(folder.resolve()), []
@@ -314,22 +314,6 @@ def keep(
     found: Sequence[str],
 ) -> None:
     """Leave the input where it can be tried again, and fail."""
-    if where := os.environ.get("STANLEY_FUZZ_COLLECT"):
-        with open(where, "a") as f:
-            f.write(
-                json.dumps(
-                    {
-                        "test": os.environ.get("PYTEST_CURRENT_TEST"),
-                        "args": list(arguments),
-                        "found": list(found)[:3],
-                        "changed": {
-                            n: None if c is None else repr(c[:300]) for n, c in changed.items()
-                        },
-                    }
-                )
-                + "\n"
-            )
-        return
     test = os.environ.get("PYTEST_CURRENT_TEST", "by hand").split("::")[-1].split(" ")[0]
     folder = FAILURES / re.sub(r"\W+", "-", test)
     shutil.rmtree(folder, ignore_errors=True)

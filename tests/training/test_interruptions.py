@@ -158,7 +158,8 @@ def test_what_rollbacks_changed_is_restored(tmp_path: Path, small: TrainConfig) 
     assert saved is not None
     halved = checkpoint.Checkpoint(saved.tensors, saved.meta | {"slowdown": 0.25, "rollbacks": 2})
     checkpoint.save(halved, run.checkpoints, keep=3)
-    train(replace(config, steps=8), tmp_path / "run", device="cpu")
+    with pytest.warns(UserWarning, match="resuming with changed steps"):
+        train(replace(config, steps=8), tmp_path / "run", device="cpu")
     after = checkpoint.newest(run.checkpoints)
     assert after is not None
     assert (after.step, after.meta["slowdown"], after.meta["rollbacks"]) == (8, 0.25, 2)

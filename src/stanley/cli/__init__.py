@@ -85,43 +85,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interrupt:
         tell(str(interrupt) or "interrupted")
         raise SystemExit(130) from None
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and not line_of_target(error):
-            raise SystemExit(0) from None  # the end of a help text, or the reader of one went away
-        if os.environ.get("STANLEY_TRACEBACK"):
-            raise
+    except SystemExit as end:
+        if line_of_target(end):
+            stop(what_happened(end))
+        raise SystemExit(0) from None  # the end of a help text, or the reader of one went away
+    except Exception as error:
         stop(what_happened(error))
 
 
 def what_happened(error: BaseException) -> str:
-    """What no part of the program has put into words: memory, a user's own code, the operating system, or a fault."""
+    """What no part of the program has put into words: memory, a user's own code, the operating
+    system, or a fault, which is raised again where STANLEY_TRACEBACK is set.
+    """
     reason = in_one_line(error)
     if out_of_memory(error):
-        return f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size of the data"
+        return (
+            f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size "
+            "of the data"
+        )
     if line := line_of_target(error):
         return f"{line} raised {reason}"
     if isinstance(error, OSError) and error.strerror:
-        return (
-            f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-        )
-    frames = traceback.extract_tb(error.__traceback__)
-    where = (
-        f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}"
-        if frames
-        else "an unknown place"
+        name = "" if error.filename is None else f"{error.filename}: "
+        return f"{name}{error.strerror}"
+    if os.environ.get("STANLEY_TRACEBACK"):
+        raise error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{reason} in {Path(last.filename).name}, line {last.lineno}. This is a fault of stanley: "
+        "STANLEY_TRACEBACK=1 shows where it is from"
     )
-    return f"{reason} in {where}. This is a fault of stanley: STANLEY_TRACEBACK=1 shows where it is from"
 
 
 def line_of_target(error: BaseException) -> str | None:
     """The line of the user's own file in which it was raised, None where that is not involved."""
     by_name = sys.modules.get("stanley.targets.by_name")
-    files = {} if by_name is None else by_name.FILES
-    lines = [
-        f"{f.filename}, line {f.lineno}"
-        for f in traceback.extract_tb(error.__traceback__)
-        if f.filename in files
-    ]
+    files = set() if by_name is None else by_name.FILES
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{f.filename}, line {f.lineno}" for f in frames if f.filename in files]
     return lines[-1] if lines else None
 
 

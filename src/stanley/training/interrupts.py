@@ -24,7 +24,8 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             self.before = {
                 number: signal.signal(number, self.note)
-                for number in (signal.SIGINT, signal.SIGTERM)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
             }
         return self
 
