@@ -14,11 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(room: str, what: str, times: int) -> int:
+def main(room: str, what: str, times: float) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m tests.{room}")
-    parser.add_argument(
-        "--times", type=float, default=times, help="how often the slice in make test"
-    )
+    parser.add_argument("--times", type=float, default=times, help="how many; see above")
     parser.add_argument("--seed", type=int, help="of all inputs; none: a new one")
     parser.add_argument("--jobs", default="auto", help="processes")
     asked, more = parser.parse_known_args()

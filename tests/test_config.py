@@ -213,7 +213,12 @@ def test_differences_are_leaves() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("gap_limit", "inf"), ("temperature", "inf"), ("energy_l2", "Infinity"), ("optimizer.lr", "inf")],
+    [
+        ("gap_limit", "inf"),
+        ("temperature", "inf"),
+        ("energy_l2", "Infinity"),
+        ("optimizer.lr", "inf"),
+    ],
 )
 def test_infinite_numbers_are_refused_because_json_has_none(field: str, value: str) -> None:
     with pytest.raises(StanleyError, match=f"{field} is inf, but must be a finite number"):
@@ -222,7 +227,9 @@ def test_infinite_numbers_are_refused_because_json_has_none(field: str, value: s
 
 @pytest.mark.parametrize("word", ["yes", "on", "true"])
 def test_a_word_that_yaml_takes_for_true_is_no_number(word: str) -> None:
-    with pytest.raises(StanleyError, match=r"keep is (True|'(yes|on)'), but must be a (number|valid integer)"):
+    with pytest.raises(
+        StanleyError, match=r"keep is (True|'(yes|on)'), but must be a (number|valid integer)"
+    ):
         resolve("rings", {}, parse_fields(["--keep", word]))
     assert resolve("cifar10", {}, parse_fields(["--data.flip", word])).data.flip is True  # type: ignore[union-attr]
 

@@ -61,7 +61,9 @@ def test_a_header_that_does_not_hold_what_it_must(name: str) -> None:
         checked(json.dumps(value).encode(), Meta, "f", "c")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[" * 9999, b'{"a": ' + b"9" * 5000 + b"}", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[" * 9999, b'{"a": ' + b"9" * 5000 + b"}", b"\xff"]
+)
 def test_what_is_no_json(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(StanleyError, match=r"a.json is damaged: .*; restore it") as error:
@@ -70,7 +72,9 @@ def test_what_is_no_json(tmp_path: Path, content: bytes) -> None:
 
 
 def test_the_line_is_named() -> None:
-    assert checked_lines(['{"step": 1, "gap": null}'], Record, "r", "c") == [{"step": 1, "gap": None}]
+    assert checked_lines(['{"step": 1, "gap": null}'], Record, "r", "c") == [
+        {"step": 1, "gap": None}
+    ]
     with pytest.raises(StanleyError, match="r line 2 is damaged .step is 'x'"):
         checked_lines(['{"step": 1}', '{"step": "x"}'], Record, "r", "c")
     with pytest.raises(StanleyError, match="r line 1 is damaged"):

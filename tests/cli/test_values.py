@@ -23,7 +23,21 @@ NUMBERS = {
 }  # fmt: skip
 #: What YAML 1.1, int() or float() take for a number and a person may not.
 WORDS = (
-    *("010", "00.5", "0x10", "0o17", "0b11", "1_000", "1:30", "1:30.5", "٣", "１２", "½", "²", "1e"),
+    *(
+        "010",
+        "00.5",
+        "0x10",
+        "0o17",
+        "0b11",
+        "1_000",
+        "1:30",
+        "1:30.5",
+        "٣",
+        "１２",
+        "½",
+        "²",
+        "1e",
+    ),
     *("infinity", "nan", ".inf", ".nan", "2026-01-01", "1,5", "--1", "1e99999", ""),
 )
 
@@ -53,7 +67,9 @@ def test_what_python_writes_is_read_back(value: float) -> None:
     assert number(repr(value)) == load(repr(value)) == value
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e3", 1000), ("7", 7), ("7.0", 7), ("7.5", None), ("1e30", None)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e3", 1000), ("7", 7), ("7.0", 7), ("7.5", None), ("1e30", None)]
+)
 def test_whole_numbers(text: str, value: int | None) -> None:
     assert whole_number(text) == value
 

@@ -389,7 +389,11 @@ def test_a_link_to_nothing(pictures: Path, tmp_path: Path, refused, limit: int) 
     (pictures / "gone.png").symlink_to("nowhere.png")
     with refused("gone.png", "No such file", "replace"):
         Folder(
-            path=str(pictures), size=8, memory_limit_mb=limit, skip_bad=False, cache=str(tmp_path / "cache")
+            path=str(pictures),
+            size=8,
+            memory_limit_mb=limit,
+            skip_bad=False,
+            cache=str(tmp_path / "cache"),
         ).load()
 
 

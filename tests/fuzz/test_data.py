@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
 import io
 import pickle
 import struct
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from hypothesis import given
@@ -69,8 +71,9 @@ def pictures() -> dict[str, bytes]:
 @fuzzed(50)
 @given(st.data(), st.sampled_from(("npy", "npz")))
 def test_a_damaged_array(data: st.DataObject, suffix: str) -> None:
+    rng = np.random.default_rng(0)
     array = (
-        RNG.normal(size=(12, 3))
+        rng.normal(size=(12, 3))
         if data.draw(st.booleans())
         else np.stack([GREY] * 11 + [255 - GREY])
     )
@@ -92,7 +95,7 @@ def test_a_damaged_array(data: st.DataObject, suffix: str) -> None:
 )
 def test_an_array_of_another_kind(shape: list[int], kind: str, scale: float) -> None:
     with np.errstate(all="ignore"):
-        x = RNG.normal(size=[max(n, 0) * 3 for n in shape]) * scale
+        x = np.random.default_rng(0).normal(size=[max(n, 0) * 3 for n in shape]) * scale
         try:
             array = x.astype(kind)
         except (TypeError, ValueError):
@@ -317,4 +320,6 @@ def test_flowers(data: st.DataObject, label: bool) -> None:
     files = flowers()
     name = data.draw(st.sampled_from(sorted(files)))
     flags = ["--data.size", "8", *(["--data.label", "1"] if label else [])]
-    official("flowers102", files | {name: data.draw(damaged(files[name]))}, *flags)
+    whole = {n.split("/")[-1]: hashlib.md5(c).hexdigest() for n, c in files.items()}
+    with mock.patch.dict("stanley.data.flowers102.CHECKSUMS", whole):  # of what is written here
+        official("flowers102", files | {name: data.draw(damaged(files[name]))}, *flags)

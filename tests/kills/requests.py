@@ -204,7 +204,7 @@ def base() -> Path:
     for words in (
         ("train", "rings", "--out", "plane", "--steps", "4", "--data.num", "60", *SMALL),
         ("train", "array", "--out", "images", "--steps", "2", "--data.path", "images.npy", *SMALL),
-        ("evaluate", "images", "--num", "4", "--steps", "1"),
+        ("evaluate", "images", "--num", "4", "--steps", "4"),
         ("pack", "images", "--out", "packed"),
         ("sample", "images", "--num", "3", "--steps", "1", "--out", "former"),
     ):
@@ -276,5 +276,5 @@ def in_order(content: bytes) -> bytes:
 
 def leftovers(folder: Path) -> list[str]:
     """What has no name of its own: files and folders that a killed process was writing."""
-    names = (str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name != ".lock")
-    return sorted(name for name in names if "__pycache__" not in name)
+    known = (".lock", ".origin", "__pycache__")
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob(".*") if p.name not in known)

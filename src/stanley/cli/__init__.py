@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if line_of_target(end):
             stop(what_happened(end))
         raise SystemExit(0) from None  # the end of a help text, or the reader of one went away
-    except Exception as error:
+    except BaseException as error:  # also one that a user's own target made up
         stop(what_happened(error))
 
 
