@@ -39,7 +39,7 @@ bench: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py --json runs/chain_speed.json
 
 mutations: .venv/ready
-	$(BIN)/python tests/mutations.py --jobs 2
+	$(BIN)/python -m tests.mutations --jobs 2
 
 bench-samplers: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt

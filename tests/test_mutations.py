@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from .mutations import MUTATIONS, Mutation, Outcome, source
+from tests.mutations import MUTATIONS
+from tests.mutations.mutation import Mutation, source
+from tests.mutations.run import Outcome
 
 TESTS = Path(__file__).parent
 

@@ -436,7 +436,9 @@ class TestEndTogether:
         assert isinstance(second, DivergenceError)
         assert str(first) == str(second)
         events = RunDirectory(tmp_path / "run").events()
-        assert [e.get("slowdown") for e in events] == [0.5, 0.25, None]
+        # after the last rollback a collapse may be told on the way to the divergence
+        told = [e for e in events if e["kind"] != "collapsed"]
+        assert [e.get("slowdown") for e in told] == [0.5, 0.25, None]
 
     def test_what_only_rank_0_sees_is_told_to_all(self, small: TrainConfig, tmp_path: Path) -> None:
         run = RunDirectory(tmp_path / "run")

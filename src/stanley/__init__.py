@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ClippedLangevin,
         GradientDescent,
         Langevin,
+        MALAWithJumps,
         MatchedLangevin,
         Preconditioned,
         PreconditionedLangevin,
@@ -73,8 +74,8 @@ _HOME = {
     "stanley.runs.directory": "RunDirectory",
     "stanley.samplers": (
         "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin"
-        " GradientDescent Langevin MatchedLangevin Preconditioned PreconditionedLangevin Quantile"
-        " RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt"
+        " GradientDescent Langevin MALAWithJumps MatchedLangevin Preconditioned"
+        " PreconditionedLangevin Quantile RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt"
         " run_chains"
     ),
     "stanley.training.config": "Growth TrainConfig",

@@ -13,6 +13,7 @@ from stanley.models.sampling import sample_density, sample_trained
 from stanley.models.trained import load
 from stanley.samplers import MALA, Langevin, run_chains
 from stanley.samplers.warm_up import warm_up
+from stanley.streams import stream
 from stanley.targets import Banana
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
@@ -39,7 +40,7 @@ def test_a_density_is_sampled_as_by_hand(tune: bool) -> None:
         tune=tune,
         keep_every=5,
     )
-    generator = torch.Generator().manual_seed(3)
+    generator = stream(3, "warm-up and chains")
     ready = warm_up(sampler, Banana(), normal(8, generator), 10, generator=generator, tune=tune)
     chains = run_chains(ready.sampler, Banana(), ready.x, 20, generator=generator)
     assert torch.equal(found.chains.x, chains.x)

@@ -22,6 +22,7 @@ from stanley.errors import require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Sampler
+from stanley.samplers.run import potential_for
 from stanley.targets.by_name import DType, find
 from stanley.types import Energy
 
@@ -164,8 +165,9 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
         return model.starts(n, "noise", generator)
 
     device = model.device
+    potential = potential_for(sampler, model.potential)
     return WhatToSample(
-        name, model.potential, model.event_shape, initial, sampler, tune, device, model, folder
+        name, potential, model.event_shape, initial, sampler, tune, device, model, folder
     )
 
 

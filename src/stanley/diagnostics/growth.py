@@ -111,6 +111,12 @@ def judge_growth(
         f"radial derivative {float(last.min()):.3g} to {float(last.max()):.3g} at radius {far:g}"
     )
     inward = int((last <= 0).sum())
+    if 2 * inward > n:
+        return (
+            False,
+            f"the potential falls outward on {inward} of {n} rays ({spread}), so that exp(-U) has "
+            "no finite mass: H1 fails. If the function is a log-density, hand over its negative",
+        )
     if inward:
         return (
             False,

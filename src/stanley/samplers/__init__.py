@@ -10,6 +10,7 @@ from stanley.samplers.base import ChainState, Proposal, Sampler, StepInfo, evalu
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.descent import GradientDescent
 from stanley.samplers.hmc import HMC
+from stanley.samplers.jumps import MALAWithJumps
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.matched import MatchedLangevin
@@ -41,6 +42,7 @@ __all__ = [
     "ClippedLangevin",
     "GradientDescent",
     "Langevin",
+    "MALAWithJumps",
     "MatchedLangevin",
     "Preconditioned",
     "PreconditionedLangevin",

@@ -32,6 +32,8 @@ Precondition = Literal["draws", "gradients", "both"]
 #: size alone.
 WINDOWS = (0.1, 0.2, 0.4, 0.3)
 
+NOTHING, EVERYTHING = 1e-3, 0.99  # mean acceptances of a search that has found nothing
+
 
 @overload
 def adapt(
@@ -167,20 +169,40 @@ def tune(
     what their second half looked like.
     """
     first = float(sampler.step_size)
-    averaging, seen = DualAveraging(target, first), Moments(x)
+    averaging, seen, accepted = DualAveraging(target, first), Moments(x), []
     state = sampler.init(potential, x)
     for n in range(num_steps):
         state, info = with_step_size(sampler, averaging.step_size).step(potential, state, generator)
-        averaging.update(mean_acceptance(info.acceptance, state.potential))
+        accepted.append(mean_acceptance(info.acceptance, state.potential))
+        averaging.update(accepted[-1])
         if n >= num_steps // 2:
             seen.add(state)
-    if not math.isfinite(averaging.mean_step_size) or averaging.mean_step_size < 1e-30 * first:
-        raise StanleyError(
-            f"adapt: the step size fell from {first:g} to {averaging.mean_step_size:g} in"
-            f" {num_steps} steps and nothing was accepted; check that the potential is finite where"
-            " the chains start"
-        )
+    check_search(first, averaging.mean_step_size, accepted, state)
     return with_step_size(sampler, averaging.mean_step_size), state.x, seen
+
+
+def check_search(first: float, found: float, accepted: list[float], state: ChainState) -> None:
+    """Refuse a step size that says nothing of the density: nothing, or everything, was accepted.
+
+    By the mean acceptance over the second half of the search, where it has 50 steps or more.
+    """
+    late = accepted[len(accepted) // 2 :]
+    mean, judged = sum(late) / len(late), len(accepted) >= 50
+    if found < 1e-30 * first or (judged and mean < NOTHING):
+        raise StanleyError(
+            f"adapt: the step size went from {first:g} to {found:g} in {len(accepted)} steps, and "
+            f"of the last {len(late)} hardly any move was accepted ({mean:.1g}); check that the "
+            "potential is finite where the chains start, start them nearer to the density, or give "
+            "them more steps"
+        )
+    lost = int((~finite_chains(state.x)).sum())
+    if found > 1e30 * first or lost or (judged and mean > EVERYTHING and found > 1e6 * first):
+        raise StanleyError(
+            f"adapt: the step size grew from {first:g} to {found:g} in {len(accepted)} steps, and "
+            f"{mean:.3f} of the last {len(late)} moves were accepted: the density seems to have no "
+            "finite mass (U is flat, or falls, in some direction). Add a prior or bounds, or check "
+            "the sign of U; for a density that is very wide, give a first step size of its scale"
+        )
 
 
 class Moments:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import StanleyError
-from stanley.samplers.base import ChainState, Proposal, StepInfo, metropolis
+from stanley.samplers.base import ChainState, FollowsChains, Proposal, StepInfo, metropolis
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.stanley import Stanley
@@ -68,4 +68,10 @@ class Adjusted:
         if info.num_gradients is not None:  # a proposal that counts, not knowing of its log-ratio
             own = traits_of(self.proposal).log_ratio_gradients
             info = info._replace(num_gradients=info.num_gradients + own)
-        return metropolis(state, candidate, log_ratio, generator, info)
+        after, info = metropolis(state, candidate, log_ratio, generator, info)
+        if isinstance(self.proposal, FollowsChains):
+            # At a threshold far too small no candidate is accepted: its noise would be next
+            # to nothing. Chains that stand still learn of gradients where they may not go.
+            threshold = self.proposal.followed(candidate, factor=1000.0).threshold
+            after = after._replace(threshold=threshold)
+        return after, info

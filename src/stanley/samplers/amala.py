@@ -17,7 +17,13 @@ from stanley.samplers.base import (
     require_positive,
 )
 from stanley.samplers.noise import normal_like
-from stanley.samplers.scale import Quantile, check_threshold, resolve_threshold, scale
+from stanley.samplers.scale import (
+    Quantile,
+    check_threshold,
+    follow_threshold,
+    resolve_threshold,
+    scale,
+)
 from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
@@ -56,13 +62,15 @@ class AMALA:
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, StepInfo]:
         candidate, noise, info = self.propose(potential, state, generator)
-        return metropolis(
-            state, candidate, self.log_ratio(potential, state, candidate, noise), generator, info
-        )
+        state = state._replace(threshold=candidate.threshold)  # which may have followed the chains
+        log_ratio = self.log_ratio(potential, state, candidate, noise)
+        return metropolis(state, candidate, log_ratio, generator, info)
 
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Tensor, StepInfo]:
+        threshold = follow_threshold(state.threshold, self.threshold, state.grad, "sample")
+        state = state._replace(threshold=threshold)
         h, gamma = self.step_size, self.scale(state)
         drift = -gamma * state.grad
         xi, zeta = normal_like(state.x, generator), normal_like(gamma, generator)
@@ -84,17 +92,28 @@ class AMALA:
         """log N(v; 0, h(εI + DDᵀ)) but for its constant; eigenvalues: h(ε + |D|²) once, along D,
         and hε.
 
-        v = (v - aD) + aD with a = v·D/|D|², so
+        v = (v - au) + au with u = D/|D| and a = v·u, so
 
-            vᵀΣ⁻¹v = |v - aD|² / hε + a²|D|² / h(ε + |D|²),   log|Σ| = d·log hε + log(1 + |D|²/ε).
+            vᵀΣ⁻¹v = |v - au|² / hε + a² / h(ε + |D|²),   log|Σ| = d·log hε + log(1 + |D|²/ε).
         """
         h, epsilon = self.step_size, self.epsilon
-        square = per_chain(drift**2)
-        a = per_chain(v * drift) / square.clamp(min=torch.finfo(square.dtype).tiny)
-        across = per_chain((v - a.to(v).view(-1, *[1] * (v.dim() - 1)) * drift) ** 2)
-        form = across / (h * epsilon) + a**2 * square / (h * (epsilon + square))
+        u = unit(drift)
+        square, a = per_chain(drift**2), per_chain(v * u)
+        across = per_chain((v - a.to(v).view(-1, *[1] * (v.dim() - 1)) * u) ** 2)
+        form = across / (h * epsilon) + a**2 / (h * (epsilon + square))
         return -(form + (square / epsilon).log1p()) / 2
 
     def scale(self, state: ChainState) -> Tensor:
         assert state.threshold is not None
         return scale(state.grad, state.threshold, "sample")
+
+
+def unit(drift: Tensor) -> Tensor:
+    """D/|D| chain by chain, 0 where D is. By its largest part first: the square of 1e-23 is 0 in
+    float32.
+    """
+    dims = tuple(range(1, drift.dim()))
+    largest = drift.abs().amax(dims, keepdim=True)
+    scaled = torch.where(largest > 0, drift / largest, 0.0)
+    norm = torch.linalg.vector_norm(scaled, dim=dims, keepdim=True)
+    return torch.where(largest > 0, scaled / norm, 0.0)

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.noise import uniform_like
@@ -102,6 +103,13 @@ class Proposal(Sampler, Protocol):
     def log_ratio(
         self, potential: Energy, state: ChainState, candidate: ChainState, move: Any
     ) -> Tensor: ...
+
+
+@runtime_checkable
+class FollowsChains(Protocol):
+    """A sampler with a threshold that follows the chains; see `scale.Quantile`."""
+
+    def followed(self, state: ChainState, factor: float = 2.0) -> ChainState: ...
 
 
 @runtime_checkable
@@ -234,11 +242,11 @@ def metropolis(
     """Accept y with probability min(1, α), log α = U(x) - U(y) + log q(y→x) - log q(x→y), chain by
     chain.
 
-    A NaN or infinite log α is a rejection and is counted. A rejected chain keeps its state bit for
-    bit.
+    A NaN or infinite log α is a rejection and is counted, and so is a position that is not finite.
+    A rejected chain keeps its state bit for bit.
     """
     log_alpha = state.potential.to(log_ratio) - candidate.potential.to(log_ratio) + log_ratio
-    valid = log_alpha.isfinite()
+    valid = log_alpha.isfinite() & finite_chains(candidate.x)
     coin = uniform_like(log_alpha, generator)
     accept = valid & (coin.log() < log_alpha)
     acceptance = torch.where(valid, log_alpha.clamp(max=0).exp(), 0.0)

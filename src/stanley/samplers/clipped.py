@@ -23,6 +23,7 @@ from stanley.samplers.scale import (
     Scope,
     check_scope,
     check_threshold,
+    follow_threshold,
     resolve_threshold,
     scale,
 )
@@ -62,6 +63,8 @@ class ClippedLangevin:
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Tensor, StepInfo]:
+        threshold = follow_threshold(state.threshold, self.threshold, state.grad, self.scope)
+        state = state._replace(threshold=threshold)
         h, noise = self.step_size, normal_like(state.x, generator)
         gamma = self.scale(state)
         x = self.mean(state, gamma) + h**0.5 * noise

@@ -18,6 +18,7 @@ from stanley.samplers.scale import (
     Scope,
     check_scope,
     check_threshold,
+    follow_threshold,
     resolve_threshold,
     scale,
 )
@@ -60,6 +61,8 @@ class MatchedLangevin:
     def step(
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, StepInfo]:
+        threshold = follow_threshold(state.threshold, self.threshold, state.grad, self.scope)
+        state = state._replace(threshold=threshold)
         gamma = self.scale(state)
         law = self.law_at(state, gamma)
         x = law.mean + law.variance**0.5 * normal_like(state.x, generator)

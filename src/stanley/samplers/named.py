@@ -10,6 +10,7 @@ from stanley.samplers.barker import Barker
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.descent import GradientDescent
 from stanley.samplers.hmc import HMC
+from stanley.samplers.jumps import MALAWithJumps
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.matched import MatchedLangevin
@@ -31,6 +32,7 @@ SingleSampler = (
     | PreconditionedLangevin
     | Underdamped
     | MALA
+    | MALAWithJumps
     | AMALA
     | Barker
     | HMC

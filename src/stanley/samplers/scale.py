@@ -13,14 +13,21 @@ from stanley.errors import require
 
 Scope = Literal["element", "pixel", "sample"]
 
+FOLLOWED = 1024  # of the |∇U| are looked at to see whether a quantile has grown
+
 
 @dataclass(frozen=True)
 class Quantile:
-    """A threshold without units: the given quantile of |∇U| over all chains, taken when a run
-    starts.
+    """A threshold without units: the given quantile of |∇U| over all chains.
 
     `Quantile(0.9)` leaves nine in ten components (or pixels, or chains: what the scope counts) at
-    full step.
+    full step. It is taken where the chains are when a run starts, and follows them upwards: where
+    the quantile over the chains has become more than twice the threshold, it becomes the
+    threshold. So chains that start at a mode, a saddle or very close together, where gradients
+    mean nothing yet, do not keep that threshold. Each change at least doubles it, which bounds
+    their number; afterwards the kernel is fixed. Not true: that it follows downwards. After a
+    start far out on a steep slope it stays large, and γ = 1 nearer to the modes: give a number, or
+    warm up first, as `adapt` and `stanley sample` do.
     """
 
     quantile: float  # share of |∇U| that lies below the threshold
@@ -49,17 +56,43 @@ def magnitude(grad: Tensor, scope: Scope) -> Tensor:
 
 
 def resolve_threshold(threshold: float | Quantile, grad: Tensor, scope: Scope) -> Tensor:
-    """The threshold as a 0-d tensor in units of |∇U|; non-finite chains do not count in a
-    quantile.
-    """
+    """The threshold as a 0-d tensor in units of |∇U|, when a run starts."""
     if not isinstance(threshold, Quantile):
         return torch.as_tensor(threshold, dtype=grad.dtype, device=grad.device)
-    size = magnitude(grad, scope).flatten()
+    # where every gradient is zero any positive threshold gives γ = 1
+    tiny = torch.finfo(grad.dtype).tiny
+    return quantile_over_chains(magnitude(grad, scope).flatten(), threshold).clamp(min=tiny)
+
+
+def follow_threshold(
+    current: Tensor | None,
+    threshold: float | Quantile,
+    grad: Tensor,
+    scope: Scope,
+    factor: float = 2.0,
+) -> Tensor | None:
+    """The threshold of the next step: the quantile over the chains as they are, where that is more
+    than `factor` times the current one; see `Quantile`. A number stays what it is.
+
+    From at most 1,024 of the |∇U|, evenly spaced, so that it costs next to nothing.
+    """
+    if current is None or not isinstance(threshold, Quantile):
+        return current
+    size = magnitude(grad, scope)
+    per_chain, stride = size[0].numel(), -(-size.numel() // FOLLOWED)
+    while math.gcd(stride, per_chain) > 1:  # else some coordinates would never be looked at
+        stride += 1
+    now = quantile_over_chains(size.flatten()[::stride], threshold)
+    return torch.where(now > factor * current, now, current)
+
+
+def quantile_over_chains(size: Tensor, threshold: Quantile) -> Tensor:
+    """The quantile of the finite ones of |∇U| (n,)."""
     finite = size.isfinite()
     ranked = torch.where(finite, size, torch.inf).sort().values
     rank = (threshold.quantile * (finite.sum() - 1)).round().long().clamp(min=0)
-    # where every gradient is zero any positive threshold gives γ = 1
-    return ranked.gather(0, rank[None])[0].clamp(min=torch.finfo(grad.dtype).tiny)
+    found = ranked.gather(0, rank[None])[0]
+    return torch.where(finite.any(), found, 0.0)
 
 
 def scale(grad: Tensor, threshold: Tensor, scope: Scope, floor: float = 0.0) -> Tensor:

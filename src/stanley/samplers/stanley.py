@@ -25,6 +25,7 @@ from stanley.samplers.scale import (
     Scope,
     check_scope,
     check_threshold,
+    follow_threshold,
     magnitude,
     resolve_threshold,
     scale,
@@ -40,7 +41,7 @@ class Stanley:
     h = `step_size` is the variance of the noise where γ = 1. The drift is gradient clipping; what
     is new against clipped Langevin is that the noise shrinks with it.
 
-    threshold   th in units of |∇U|, or `Quantile(q)`, resolved over the chains when a run starts
+    threshold   th in units of |∇U|, or `Quantile(q)` of |∇U| over the chains
     scope       what |·| is: 'element' absolute value; 'pixel' norm over channels; 'sample' norm
                 over the event
     refresh     'step' γ recomputed at every step; 'start' γ of the chain's own first state, kept
@@ -125,6 +126,7 @@ class Stanley:
     def propose(
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, Law, StepInfo]:
+        state = self.followed(state)
         law = self.law(potential, state, self.signs(state.x, generator))
         noise = law.variance.sqrt() * normal_like(state.x, generator)  # √(hγ)⊙ξ
         if self.correction == "midpoint":  # x* = one plain step; x' = μ + ½(1 + γ(x*)/γ(x))⊙√(hγ)⊙ξ
@@ -154,6 +156,14 @@ class Stanley:
         if self.correction == "drift":
             mean = mean + h * self.divergence(potential, state, gamma, signs)
         return Law(mean, h * gamma, signs)
+
+    def followed(self, state: ChainState, factor: float = 2.0) -> ChainState:
+        """The state with the threshold of the step that it is about to take."""
+        if state.scale is not None:  # γ is that of the start
+            return state
+        current, grad = state.threshold, state.grad
+        threshold = follow_threshold(current, self.threshold, grad, self.scope, factor)
+        return state._replace(threshold=threshold)
 
     def scale(self, state: ChainState) -> Tensor:
         """γ at the state, or the one that was frozen when the run started."""

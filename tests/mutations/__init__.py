@@ -1,0 +1,30 @@
+"""Deliberate breakages, a file for each room; `python -m tests.mutations` tries them."""
+
+from __future__ import annotations
+
+from tests.mutations import (
+    conventions,
+    data,
+    diagnostics,
+    features,
+    metrics,
+    models,
+    plumbing,
+    samplers,
+    training,
+    uses,
+)
+from tests.mutations.mutation import Mutation
+
+MUTATIONS: tuple[Mutation, ...] = (
+    *conventions.MUTATIONS,
+    *data.MUTATIONS,
+    *diagnostics.MUTATIONS,
+    *features.MUTATIONS,
+    *metrics.MUTATIONS,
+    *models.MUTATIONS,
+    *plumbing.MUTATIONS,
+    *samplers.MUTATIONS,
+    *training.MUTATIONS,
+    *uses.MUTATIONS,
+)
