@@ -94,7 +94,7 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
     (
         "runs/directory.py",
-        "runs/test_checkpoint.py training/test_interruptions.py",
+        "runs/test_checkpoint.py training/test_restored.py",
         (
             (
                 "a step too few is kept",
@@ -122,12 +122,12 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
     (
         "training/loop.py",
-        "training/test_interruptions.py",
+        "training/test_restored.py",
         (("no sync before a checkpoint", "            run.sync()\n", ""),),
     ),
     (
         "training/state.py",
-        "training/test_interruptions.py",
+        "training/test_restored.py",
         (
             ("slowdown is not restored", '        self.slowdown = saved.meta["slowdown"]\n', ""),
             (
@@ -139,7 +139,7 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
     (
         "training/config.py",
-        "training/test_interruptions.py",
+        "training/test_restored.py",
         (
             (
                 "the seed may change",
@@ -150,7 +150,7 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
     (
         "training/interrupts.py",
-        "training/test_interruptions.py",
+        "training/test_restored.py training/test_interruptions.py",
         (
             (
                 "a second Ctrl-C is swallowed",
@@ -318,9 +318,7 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "models/hub.py",
         "models/test_hub.py",
-        (
-            ("everything is pushed", "allow_patterns=[MODEL, CARD]", "allow_patterns=None"),
-        ),
+        (("everything is pushed", "allow_patterns=[MODEL, CARD]", "allow_patterns=None"),),
     ),
     (
         "ranks.py",
