@@ -1,4 +1,6 @@
-"""The suites of which `make test` runs a slice, in full: a seed that is printed, and how much was tried."""
+"""The suites of which `make test` runs a slice, in full: a seed that is printed, and how much was
+tried.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +50,7 @@ def main(room: str, what: str, times: float) -> int:
         tried = sum(int(file.read_text()) for file in Path(counts).iterdir())
         minutes = (time.monotonic() - began) / 60
     print(
-        f"{tried:,} {what} in {minutes:.1f} minutes, seed {seed}: {'no fault' if code == 0 else 'FAULTS, see above'}"
+        f"{tried:,} {what} in {minutes:.1f} minutes, seed {seed}:"
+        f" {'no fault' if code == 0 else 'FAULTS, see above'}"
     )
     return code

@@ -1,4 +1,6 @@
-"""Files are whole or not there, whatever the file system lacks, and a kill leaves nothing for long."""
+"""Files are whole or not there, whatever the file system lacks, and a kill leaves nothing for
+long.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def modes(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077, 0o002])
 def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
-    """What open() would give: private where the user wants it private, shared with a group where shared."""
+    """What open() would give: private where the user wants it private, shared with a group where
+    shared.
+    """
     before = os.umask(mask)
     try:
         write_atomic(tmp_path / "ours", b"x")
@@ -36,7 +40,9 @@ def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path, mask: int) 
 def test_content_reaches_the_disk_before_the_name_and_the_name_before_the_end(
     tmp_path: Path, monkeypatch
 ) -> None:
-    """After a loss of power there is the old file or the new one: fsync, rename, fsync of the folder, in this order."""
+    """After a loss of power there is the old file or the new one: fsync, rename, fsync of the
+    folder, in this order.
+    """
     done: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -134,7 +140,9 @@ def test_what_a_living_process_is_writing_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_or_synced_folders(
     tmp_path: Path, monkeypatch, code: int
 ) -> None:
-    """NFS, CIFS, FAT: one warning that says what is not promised there, and the files are written."""
+    """NFS, CIFS, FAT: one warning that says what is not promised there, and the files are
+    written.
+    """
     fsync = os.fsync
 
     def unsupported(*_: object) -> None:

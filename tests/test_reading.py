@@ -16,8 +16,9 @@ from stanley.reading import checked, checked_lines, read_archive, read_json, rea
 from stanley.runs.contents import Event, Meta, Record
 
 META = {
-    "step": 3, "step_size": 0.1, "slowdown": 1.0, "event_shape": [2], "is_image": False, "config": {},
-}  # fmt: skip
+    **{"step": 3, "step_size": 0.1, "slowdown": 1.0},
+    **{"event_shape": [2], "is_image": False, "config": {}},
+}
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
@@ -75,11 +76,11 @@ def test_the_line_is_named() -> None:
     assert checked_lines(['{"step": 1, "gap": null}'], Record, "r", "c") == [
         {"step": 1, "gap": None}
     ]
-    with pytest.raises(StanleyError, match="r line 2 is damaged .step is 'x'"):
+    with pytest.raises(StanleyError, match=r"r line 2 is damaged .step is 'x'"):
         checked_lines(['{"step": 1}', '{"step": "x"}'], Record, "r", "c")
-    with pytest.raises(StanleyError, match="r line 1 is damaged"):
+    with pytest.raises(StanleyError, match=r"r line 1 is damaged"):
         checked_lines(["1, 2"], Record, "r", "c")
-    with pytest.raises(StanleyError, match="r line 1 is damaged .kind is missing"):
+    with pytest.raises(StanleyError, match=r"r line 1 is damaged .kind is missing"):
         checked_lines(["{}"], Event, "r", "c")
 
 
@@ -87,7 +88,7 @@ def test_arrays_are_bounded_and_never_objects(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     assert read_archive(tmp_path / "a.npz", "c")["a"].shape == (3,)
     np.savez(tmp_path / "b.npz", a=np.array([{}], object))
-    with pytest.raises(StanleyError, match="b.npz is damaged: Object arrays"):
+    with pytest.raises(StanleyError, match=r"b\.npz is damaged: Object arrays"):
         read_archive(tmp_path / "b.npz", "c")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, a=np.zeros(1 << 20))

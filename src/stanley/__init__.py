@@ -75,7 +75,8 @@ _HOME = {
     "stanley.samplers": (
         "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin"
         " GradientDescent Langevin MALAWithJumps MatchedLangevin Preconditioned"
-        " PreconditionedLangevin Quantile RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo TamedLangevin Underdamped adapt"
+        " PreconditionedLangevin Quantile RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo"
+        " TamedLangevin Underdamped adapt"
         " run_chains"
     ),
     "stanley.training.config": "Growth TrainConfig",

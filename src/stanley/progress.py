@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def terminal() -> Console:
-    """stderr for rich; where its reader goes away, what is drawn goes nowhere and the work goes on."""
+    """stderr for rich; where its reader goes away, what is drawn goes nowhere and the work goes
+    on.
+    """
     from rich.console import Console
 
     class Terminal(Console):

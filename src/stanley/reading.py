@@ -51,7 +51,9 @@ def read_json(path: Path, kind: Any, cure: str, most: int = 64 * MEGABYTE) -> An
 
 
 def checked(content: bytes, kind: Any, where: str, cure: str) -> Any:
-    """The JSON value of these bytes, which must be of the type `kind`; fields that it does not name are kept."""
+    """The JSON value of these bytes, which must be of the type `kind`; fields that it does not name
+    are kept.
+    """
     from pydantic import ValidationError
 
     try:
@@ -86,7 +88,9 @@ def checked_lines(lines: Iterable[str], kind: Any, where: str, cure: str) -> lis
 
 
 def read_archive(path: Path, cure: str, most: int = 1024 * MEGABYTE) -> dict[str, Any]:
-    """The arrays of a .npz file, of at most `most` bytes in memory; Python objects are never loaded."""
+    """The arrays of a .npz file, of at most `most` bytes in memory; Python objects are never
+    loaded.
+    """
     import numpy as np
 
     content = io.BytesIO(read_whole(path, most, cure))

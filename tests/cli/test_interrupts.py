@@ -17,7 +17,9 @@ SAMPLE = ("sample", "--target", "banana", "--num", "8", "--steps", "1000000")
 
 @pytest.mark.parametrize("moment", range(6))
 def test_an_early_interrupt(tmp_path: Path, moment: int) -> None:
-    """While packages are loaded, of which numpy and torch run C code that an exception would break, and after."""
+    """While packages are loaded, of which numpy and torch run C code that an exception would break,
+    and after.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", BEGIN, *SAMPLE], cwd=tmp_path, env=environment, text=True,

@@ -1,4 +1,6 @@
-"""Names of files are shown, never carried out: by a terminal, a reader of JSON, or a spreadsheet."""
+"""Names of files are shown, never carried out: by a terminal, a reader of JSON, or a
+spreadsheet.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,15 @@ from hypothesis import strategies as st
 from stanley.cli.printable import FORMULA, LONGEST, as_json, cell, one_line
 
 NAMES = {
-    "a\nb": "a\\nb", "a\x1b[2Jb": "a\\x1b[2Jb", "\x9b31m": "\\x9b31m", "\u202egnp.exe": "\\u202egnp.exe",
-    "a\u2028b": "a\\u2028b", "\udcff": "\\udcff", "Flügel γ ‖ 日本": "Flügel γ ‖ 日本", "a\\nb": "a\\nb",
-}  # fmt: skip
+    "a\nb": "a\\nb",
+    "a\x1b[2Jb": "a\\x1b[2Jb",
+    "\x9b31m": "\\x9b31m",
+    "\u202egnp.exe": "\\u202egnp.exe",
+    "a\u2028b": "a\\u2028b",
+    "\udcff": "\\udcff",
+    "Flügel γ ‖ 日本": "Flügel γ ‖ 日本",
+    "a\\nb": "a\\nb",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)

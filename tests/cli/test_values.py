@@ -124,7 +124,7 @@ def test_a_device_or_a_folder_is_no_configuration(tmp_path: Path, suffix: str) -
     (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
     (tmp_path / f"folder{suffix}").mkdir()
     for name in ("zero", "folder"):
-        with pytest.raises(StanleyError, match="is no file|cannot be read"):
+        with pytest.raises(StanleyError, match=r"is no file|cannot be read"):
             read_config_file(tmp_path / f"{name}{suffix}")
 
 

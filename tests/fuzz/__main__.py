@@ -1,4 +1,5 @@
-"""make fuzz: many inputs, from a new seed that is printed; a failing one is kept and printed as a command to repeat.
+"""make fuzz: many inputs, from a new seed that is printed; a failing one is kept and printed as a
+command to repeat.
 
     python -m tests.fuzz [--times 2.5] [--seed N] [--jobs 2]
 

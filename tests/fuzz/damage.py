@@ -1,4 +1,6 @@
-"""How an input goes wrong: bytes, numbers and words, trees of JSON, and headers whose checksum is right again."""
+"""How an input goes wrong: bytes, numbers and words, trees of JSON, and headers whose checksum is
+right again.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +185,9 @@ def fuzzed(examples: int) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes, most: int = 3) -> bytes:
-    """The bytes after one to `most` accidents: a bit, a cut, a piece lost, doubled, moved, or of something else."""
+    """The bytes after one to `most` accidents: a bit, a cut, a piece lost, doubled, moved, or of
+    something else.
+    """
     broken = bytearray(content)
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, max(0, len(broken) - 1)))

@@ -1,4 +1,6 @@
-"""A folder of small runs, models and data in which one command is run in this process, watched and judged."""
+"""A folder of small runs, models and data in which one command is run in this process, watched and
+judged.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,9 @@ CHANGES = (
 
 
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """Writes and deletions outside the sandbox, programs and connections; reads of what is forbidden."""
+    """Writes and deletions outside the sandbox, programs and connections; reads of what is
+    forbidden.
+    """
     if not WATCH.on:
         return
     if event in NEVER:
@@ -134,7 +138,9 @@ sys.addaudithook(audit)
 
 
 def peak_memory() -> int:
-    """Bytes that were in use at most since the last call of `forget_peak`; 0 where the system does not tell."""
+    """Bytes that were in use at most since the last call of `forget_peak`; 0 where the system does
+    not tell.
+    """
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
@@ -268,10 +274,12 @@ def attempt(
     prepare: Callable[[Path], None] | None = None,
     also: Callable[[Path, Ended], Sequence[str]] = lambda folder, end: (),
 ) -> Ended:
-    """Run the command in a copy of `base` with some files changed (None removes one); fail on the first fault.
+    """Run the command in a copy of `base` with some files changed (None removes one); fail on the
+    first fault.
 
-    Every file that was there is there afterwards as it was, but for those whose path starts with one of `may_change`.
-    A failing input is kept as a folder, and the command that repeats it is printed.
+    Every file that was there is there afterwards as it was, but for those whose path starts with
+    one of `may_change`. A failing input is kept as a folder, and the command that repeats it is
+    printed.
     """
     count()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:

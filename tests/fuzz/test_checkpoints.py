@@ -22,9 +22,9 @@ PACKED = "packed/model.safetensors"
 
 def read(path: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with safe_open(str(path), framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(
-            file.metadata()["stanley"]
-        )  # noqa: SIM118
+        names = file.keys()  # a method of safetensors, not of a dictionary
+        tensors = {name: file.get_tensor(name) for name in names}
+        return tensors, json.loads(file.metadata()["stanley"])
 
 
 def sealed(

@@ -1,4 +1,6 @@
-"""Commands in any order on one folder, with accidents in between: nothing that was made is lost, nothing is stuck."""
+"""Commands in any order on one folder, with accidents in between: nothing that was made is lost,
+nothing is stuck.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ STRANGE = {
 
 
 class Commands(RuleBasedStateMachine):
-    """A run, pictures, and a folder of answers; every command is repeated as it is, and with other requests."""
+    """A run, pictures, and a folder of answers; every command is repeated as it is, and with other
+    requests.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +50,9 @@ class Commands(RuleBasedStateMachine):
             (self.folder / name).write_bytes(content)
 
     def run(self, *arguments: str, must: bool = True) -> Ended:
-        """The command; where nothing was damaged it is carried out, however often it was asked before."""
+        """The command; where nothing was damaged it is carried out, however often it was asked
+        before.
+        """
         count()
         self.asked.append(list(arguments))
         end = call(arguments, self.folder, self.folder / "foreign")

@@ -1,4 +1,6 @@
-"""The configuration: a YAML or TOML file of fields, and the flags of the same names. Nothing is trained here."""
+"""The configuration: a YAML or TOML file of fields, and the flags of the same names. Nothing is
+trained here.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ names = st.sampled_from(FIELDS) | words
 
 
 def not_trained(config: TrainConfig, *_: object, **__: object) -> None:
-    """In the place of training: what arrives is a whole configuration, and writing it down loses nothing."""
+    """In the place of training: what arrives is a whole configuration, and writing it down loses
+    nothing.
+    """
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
     raise StanleyError("not trained")
 
@@ -54,7 +58,9 @@ def toml(fields: list[tuple[str, str]]) -> str:
 
 
 def bomb(levels: int, width: int) -> str:
-    """Aliases of aliases: a few lines that are `width` to the power `levels` values when they are written out."""
+    """Aliases of aliases: a few lines that are `width` to the power `levels` values when they are
+    written out.
+    """
     names = list(FULL)
     lines = [f"{names[0]}: &a0 [1, 1]"]
     lines += [f"{names[k]}: &a{k} [{', '.join([f'*a{k - 1}'] * width)}]" for k in range(1, levels)]

@@ -1,4 +1,6 @@
-"""Data: arrays, folders of pictures, masks, and the official files of MNIST, CIFAR-10 and Flowers-102."""
+"""Data: arrays, folders of pictures, masks, and the official files of MNIST, CIFAR-10 and
+Flowers-102.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from .sandbox import attempt, images, plane
 #: What a request is made from -> command -> the request, which can be carried out.
 REQUESTS = {
     "plane": {
-        "train": "train rings --out new --steps 2 --data.num 40 --batch 8 --chain-steps 1 --bank-size 8",
+        "train": "train rings --out new --steps 2 --data.num 40 --batch 8 --bank-size 8",
         "evaluate": "evaluate run --num 4 --steps 1",
         "likelihood": "likelihood run --levels 2 --chains 2 --rows 4",
         "plot": "plot run",
@@ -35,7 +35,7 @@ REQUESTS = {
         "diagnose": "diagnose run --num 4 --steps 8 --warm-up 2 --rays 2 --out new",
         "inpaint": "inpaint run pictures/0.png --mask left-half --steps 1 --num 1 --out new",
         "denoise": "denoise run pictures/0.png --noise 0.5 --steps 1 --num 1 --out new",
-        "interpolate": "interpolate run pictures/0.png pictures/1.png --steps 1 --points 3 --out new",
+        "interpolate": "interpolate run pictures/0.png pictures/1.png --steps 1 --out new",
         "compose": "compose run packed --steps 1 --num 2 --warm-up 1 --out new",
         "ood": "ood run pictures --out new/a.csv",
     },
@@ -108,7 +108,9 @@ def test_a_flag_with_what_is_no_value(
 @fuzzed(80)
 @given(st.data(), st.lists(words, min_size=1, max_size=4))
 def test_words_in_any_place(data: st.DataObject, extra: list[str]) -> None:
-    """Positional words that nobody asked for, in front of and behind the flags, or in the place of a name."""
+    """Positional words that nobody asked for, in front of and behind the flags, or in the place of
+    a name.
+    """
     command = data.draw(st.sampled_from(sorted(GOOD)))
     good, base = GOOD[command]
     at = data.draw(st.integers(len(command.split()), len(good)))

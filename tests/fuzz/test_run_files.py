@@ -1,4 +1,6 @@
-"""The files of a run that are not checkpoints: configuration, records, events, scores, answers and kept arrays."""
+"""The files of a run that are not checkpoints: configuration, records, events, scores, answers and
+kept arrays.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from .damage import altered, as_text, damaged, fuzzed, values
-from .sandbox import attempt, judged
+from .sandbox import SMALL, attempt, judged
 
 FILES = ("config.json", "records.jsonl", "events.jsonl", "scores.json", "likelihood.json")
 READERS = (
@@ -19,9 +21,8 @@ READERS = (
     ["likelihood", "run", "--levels", "2", "--chains", "2", "--rows", "4"],
     ["sample", "run", "--num", "2", "--steps", "1"],
     ["pack", "run", "--out", "new"],
-    ["train", "rings", "--out", "run", "--steps", "4", "--data.num", "60", "--batch", "8", "--chain-steps", "1",
-     "--save-every", "2", "--bank-size", "8", "--network.width", "4", "--network.depth", "1", "--device", "cpu"],
-)  # fmt: skip
+    ["train", "rings", "--out", "run", "--steps", "4", "--data.num", "60", *SMALL],
+)
 
 readers = st.sampled_from(READERS)
 

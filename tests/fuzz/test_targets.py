@@ -1,4 +1,6 @@
-"""`--target file.py:function`: a user's own Python, which is run because it is named, and may do anything."""
+"""`--target file.py:function`: a user's own Python, which is run because it is named, and may do
+anything.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,12 @@ BODIES = (
     ),
     *(8 * ["(x**2).sum(1) + later(x)"]),
 )
-LATER = "calls = []\ndef later(x):\n    calls.append(1)\n    if len(calls) > {n}: raise {error}\n    return 0\n"
+LATER = """calls = []
+def later(x):
+    calls.append(1)
+    if len(calls) > {n}: raise {error}
+    return 0
+"""
 ERRORS = (
     *(
         "ValueError('late\\nand long')",

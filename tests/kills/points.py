@@ -170,7 +170,9 @@ class Written:
 
 
 def run(arguments: Sequence[str], folder: Path, at: int | None = None, how: How = "kill") -> Ended:
-    """The command in a process of its own, in the folder; stopped at the operation number `at`, from 0."""
+    """The command in a process of its own, in the folder; stopped at the operation number `at`,
+    from 0.
+    """
     said = folder.parent / "said.json"
     said.unlink(missing_ok=True)
     sys.stdout.flush()

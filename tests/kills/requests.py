@@ -33,7 +33,8 @@ SMALL = (
 )
 PLANE = ("train", "rings", "--out", "new", "--steps", "5", "--data.num", "60", *SMALL)
 
-#: Command -> what it is asked, in a folder that holds `plane` and `images` (runs), `packed`, `pictures` and `data`.
+#: Command -> what it is asked, in a folder that holds `plane` and `images` (runs), `packed`,
+#: `pictures` and `data`.
 REQUESTS: dict[str, tuple[str, ...]] = {
     "train": PLANE,
     "train again": ("train", "rings", "--out", "plane", "--steps", "7", "--data.num", "60", *SMALL),
@@ -173,7 +174,9 @@ CLOCKS = re.compile(rb'"(seconds|peak_mib|test_accuracy_seconds)": [^,}\n]+')
 
 @functools.cache
 def base() -> Path:
-    """The folder that every command starts from; also the process that forks has then loaded all that they need."""
+    """The folder that every command starts from; also the process that forks has then loaded all
+    that they need.
+    """
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import scipy.stats  # noqa: F401

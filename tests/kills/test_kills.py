@@ -74,7 +74,8 @@ def stopped(
     assert not leftovers(folder), f"{where} leaves {leftovers(folder)}"
     missing = sorted(set(whole) ^ set(after))
     assert not missing, (
-        f"{where}: unbroken has {sorted(set(whole) - set(after))}, broken {sorted(set(after) - set(whole))}"
+        f"{where}: unbroken has {sorted(set(whole) - set(after))}, broken"
+        f" {sorted(set(after) - set(whole))}"
     )
     again = "new/events.jsonl" if command == "train back" else ""  # it diverges once more
     differ = [name for name in whole if whole[name] != after[name] and name != again]
@@ -102,7 +103,9 @@ def count() -> None:
 
 
 def test_the_stopper_sees_every_way_to_write(tmp_path: Path) -> None:
-    """A control: the operations of a command that writes one file are known, and a kill at each leaves what it must."""
+    """A control: the operations of a command that writes one file are known, and a kill at each
+    leaves what it must.
+    """
     folder = fresh(tmp_path / "box")
     end = run(("pack", "plane", "--out", "new"), folder)
     names = [operation.split()[0] for operation in end.operations]

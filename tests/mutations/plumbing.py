@@ -25,7 +25,8 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
             (
                 "the name before the content",
                 "            file.write(content)\n            file.flush()",
-                "            part.replace(path)\n            part = path\n            file.write(content)\n            file.flush()",
+                "            part.replace(path)\n            part = path\n           "
+                " file.write(content)\n            file.flush()",
             ),
             (
                 "a part left after an error",

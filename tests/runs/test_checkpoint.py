@@ -16,8 +16,9 @@ from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 
 META = {
-    "step": 0, "step_size": 0.1, "slowdown": 1.0, "event_shape": [2], "is_image": False, "config": {},
-}  # fmt: skip
+    **{"step": 0, "step_size": 0.1, "slowdown": 1.0},
+    **{"event_shape": [2], "is_image": False, "config": {}},
+}
 TENSORS = {
     "noise.mean": torch.zeros(2), "noise.std": torch.ones(2), "bank.positions": torch.zeros(3, 2),
     "energy.w": torch.arange(6.0).view(2, 3),

@@ -1,4 +1,6 @@
-"""What a training run survives, and what it leaves: signals, closed pipes, rollbacks, and losses of power."""
+"""What a training run survives, and what it leaves: signals, closed pipes, rollbacks, and losses of
+power.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def test_a_signal_saves_at_the_last_step(tmp_path: Path, number: int) -> None:
 
 
 def test_training_goes_on_without_the_reader_of_its_bar(tmp_path: Path) -> None:
-    """`2>&1 | head` closes the pipe: the run is trained to its end all the same, and says so by its exit code."""
+    """`2>&1 | head` closes the pipe: the run is trained to its end all the same, and says so by its
+    exit code.
+    """
     read, write = os.pipe()
     process = started(tmp_path, "--steps", "40", stdout=write, stderr=write)
     os.close(write)
@@ -107,7 +111,9 @@ def test_a_bar_that_nobody_reads_is_no_error() -> None:
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_full_disk_behind_a_stream(tmp_path: Path, stream: str) -> None:
-    """Results that cannot be written are an error; words on stderr that cannot be written are not."""
+    """Results that cannot be written are an error; words on stderr that cannot be written are
+    not.
+    """
     with Path("/dev/full").open("w") as full:
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, stream: full}
         process = started(tmp_path, "--steps", "4", **pipes)

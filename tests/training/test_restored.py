@@ -84,7 +84,9 @@ def test_records_reach_the_disk_before_the_checkpoint_that_stands_for_them(
 def test_a_file_system_without_locks(
     tmp_path: Path, small: TrainConfig, monkeypatch, code: int
 ) -> None:
-    """NFS without its lock daemon, FAT, CIFS: training runs, with one warning of what is not watched there."""
+    """NFS without its lock daemon, FAT, CIFS: training runs, with one warning of what is not
+    watched there.
+    """
     import fcntl
 
     def unsupported(*_: object) -> None:

@@ -144,7 +144,9 @@ def suggestion(flag: str, words: Sequence[str]) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """torch has a class of its own for a GPU alone; what the CPU cannot allocate it reports as a RuntimeError."""
+    """torch has a class of its own for a GPU alone; what the CPU cannot allocate it reports as a
+    RuntimeError.
+    """
     signs = ("can't allocate memory", "Storage size calculation overflowed", "out of memory")
     told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     return isinstance(error, MemoryError) or told

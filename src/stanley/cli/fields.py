@@ -11,7 +11,9 @@ from stanley.samplers.named import step_is_time
 
 
 def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
-    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; see `values` for how one is written."""
+    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; see `values` for how one is
+    written.
+    """
     flags: dict[str, Any] = {}
     rest = list(tokens)
     while rest:

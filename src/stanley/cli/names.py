@@ -16,7 +16,9 @@ def folder_for(what: str, name: str, run: Path | None) -> Path:
 
 
 def file_name(name: str) -> str:
-    """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen; not too long."""
+    """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen; not
+    too long.
+    """
     short = re.sub(r"[^\w.-]+", "-", name).strip("-.").encode()[:LONGEST].decode("utf-8", "ignore")
     return short or "unnamed"
 

@@ -1,4 +1,6 @@
-"""How a command ends and what it says: lines for a person, one JSON object for a program, errors for both."""
+"""How a command ends and what it says: lines for a person, one JSON object for a program, errors
+for both.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from stanley.errors import StanleyError
 def show(value: dict[str, Any], json_: bool, lines: list[str]) -> None:
     """Print the result, the last thing that a command does.
 
-    Where the reader went away, as `head` does, it has seen what it wanted. Raises StanleyError where the result cannot
-    be written for another reason, such as a full disk.
+    Where the reader went away, as `head` does, it has seen what it wanted. Raises StanleyError
+    where the result cannot be written for another reason, such as a full disk.
     """
     try:
         print(as_json(value) if json_ else "\n".join(one_line(line) for line in lines), flush=True)
@@ -45,7 +47,9 @@ def silence(stream: TextIO) -> None:
 
 
 def open_streams() -> None:
-    """Where a shell closed one of the three streams (`2>&-`), the next file would get its number: put nothing there."""
+    """Where a shell closed one of the three streams (`2>&-`), the next file would get its number:
+    put nothing there.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         continue
     os.close(descriptor)

@@ -1,7 +1,8 @@
-"""Text that may hold the names of other people's files, for a terminal, a JSON reader, or a spreadsheet.
+"""Text that may hold the names of other people's files, for a terminal, a JSON reader, or a
+spreadsheet.
 
-A file may be called anything: with an escape sequence that clears the screen, a newline that starts a line of its own,
-a sign that turns a name around, or a formula that a spreadsheet carries out.
+A file may be called anything: with an escape sequence that clears the screen, a newline that starts
+a line of its own, a sign that turns a name around, or a formula that a spreadsheet carries out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def one_line(text: str, longest: int | None = None) -> str:
-    """The text in one line, what does not show written as \\x1b or \\u202e; cut where it is longer than `longest`."""
+    """The text in one line, what does not show written as \\x1b or \\u202e; cut where it is longer
+    than `longest`.
+    """
     shown = "".join(escaped(c) if unicodedata.category(c) in HIDDEN else c for c in text)
     if longest is None or len(shown) <= longest:
         return shown

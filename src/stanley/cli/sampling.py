@@ -65,7 +65,8 @@ def sample(
     out: Annotated[
         Path | None,
         Parameter(
-            help="Folder to write to, or the picture, NAME.png. [default: RUN/samples, or samples/NAME]"
+            help="Folder to write to, or the picture, NAME.png. "
+            "[default: RUN/samples, or samples/NAME]"
         ),
     ] = None,
     device: Device = "auto",

@@ -104,8 +104,10 @@ def train(
     resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
     if resolved.steps <= resolved.warmup:
         say(
-            f"warning: {resolved.steps} steps are no more than the warm-up ({resolved.warmup}): the learning "
-            f"rate never reaches {resolved.optimizer.lr:g}; use more --steps, or --warmup {resolved.steps // 10}"
+            f"warning: {resolved.steps} steps are no more than the warm-up ({resolved.warmup}):"
+            f" the learning "
+            f"rate never reaches {resolved.optimizer.lr:g}; use more --steps, or --warmup"
+            f" {resolved.steps // 10}"
         )
     out = out or f"runs/{recipe}"
     run = run_training(

@@ -1,13 +1,15 @@
-"""How a value is written, in a flag and in a file alike: one grammar, small enough to be known by heart.
+"""How a value is written, in a flag and in a file alike: one grammar, small enough to be known by
+heart.
 
 12, -3, 0.5, .5, 1e-3   numbers: decimal digits, no leading zeros, no underscores, no 0x, no 1:30
 true, false             yes and no; null (or ~, or nothing) for none
 [1, 2], {a: 1}          lists and parts
 anything else           a word
 
-YAML reads more than that as numbers, differently in every version: 010 is 8, 1:30 is 90, 2026-01-01 is a day. Here they
-are words, and a field that wants a number refuses a word. Also refused: a name that is given twice, a tag (!!int), a
-file that is larger, deeper or, with its aliases written out, longer than a configuration can be.
+YAML reads more than that as numbers, differently in every version: 010 is 8, 1:30 is 90, 2026-01-01
+is a day. Here they are words, and a field that wants a number refuses a word. Also refused: a name
+that is given twice, a tag (!!int), a file that is larger, deeper or, with its aliases written out,
+longer than a configuration can be.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def whole_number(text: str) -> int | None:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with the grammar above for what stands without quotes, and with nothing that is there twice."""
+    """YAML with the grammar above for what stands without quotes, and with nothing that is there
+    twice.
+    """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012, yaml's own way
     yaml_constructors: dict[str, Any] = {}  # noqa: RUF012

@@ -81,7 +81,8 @@ class Folder:
             if not self.skip_bad or num_train < 2 or len(images) == num_train:
                 refuse(bad, len(files))
             warnings.warn(
-                f"skipped {len(bad)} of {len(files)} pictures: {named(bad)}; --data.skip-bad false refuses them",
+                f"skipped {len(bad)} of {len(files)} pictures: {named(bad)}; --data.skip-bad false"
+                f" refuses them",
                 stacklevel=2,
             )
         rows = torch.from_numpy(images)

@@ -124,7 +124,8 @@ def clear_colour(opened: Image.Image) -> Any:
 def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> dict[int, str]:
     """out[i] = the square of paths[i], for uint8 `out` of shape (N, channels, size, size).
 
-    Returns why each picture that cannot be used cannot, by its place in `paths`; its row of `out` is not filled.
+    Returns why each picture that cannot be used cannot, by its place in `paths`; its row of `out`
+    is not filled.
     """
     from PIL import Image
     from rich.progress import track

@@ -172,7 +172,9 @@ def to_onnx(energy: nn.Module, x: Tensor, meta: str) -> Made:
 
 
 def onnx_runner(content: bytes) -> tuple[Callable[[Tensor], Tensor], str]:
-    """onnxruntime where it is installed, else ONNX's own reference evaluator, slow and exact to the standard."""
+    """onnxruntime where it is installed, else ONNX's own reference evaluator, slow and exact to the
+    standard.
+    """
     try:
         import onnxruntime
     except ImportError:

@@ -249,7 +249,9 @@ def load(
 
 
 def energy_of(config: TrainConfig, saved: checkpoint.Checkpoint) -> nn.Module:
-    """The network of the configuration for the points of the checkpoint, its weights not yet those of the file."""
+    """The network of the configuration for the points of the checkpoint, its weights not yet those
+    of the file.
+    """
     return build_energy(
         config.network,
         tuple(saved.meta["event_shape"]),

@@ -28,7 +28,9 @@ FORMAT = 1
 
 
 class NewerFormatError(StanleyError):
-    """A file of a version of stanley that is newer than this one: no reason to use an older file."""
+    """A file of a version of stanley that is newer than this one: no reason to use an older
+    file.
+    """
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     require(type(version) is int, f"{path} is corrupt: its header states no format")
     if version > FORMAT:
         raise NewerFormatError(
-            f"{path} has format {version}, but this version of stanley reads formats up to {FORMAT}; update stanley"
+            f"{path} has format {version}, but this version of stanley reads formats up to"
+            f" {FORMAT}; update stanley"
         )
     require(good, f"{path} is corrupt: its checksum does not match")
     found = Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
@@ -119,7 +122,8 @@ def require_trained(found: Checkpoint) -> None:
         event = tuple(t.shape[1:] if name.startswith("bank") and t.ndim else t.shape)
         require(
             t.is_floating_point() and t.ndim == len(shape) + name.startswith("bank"),
-            f"{found.path}: {name!r} is {t.dtype} {tuple(t.shape)}, not points of shape {shape}; restore the file",
+            f"{found.path}: {name!r} is {t.dtype} {tuple(t.shape)}, not points of shape {shape};"
+            f" restore the file",
         )
         require(
             event == shape,
@@ -196,7 +200,9 @@ def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object
 
 
 def require_fit(energy: nn.Module, weights: dict[str, Tensor], where: object) -> None:
-    """Names and shapes are those of the energy, which may be on the meta device: nothing is filled."""
+    """Names and shapes are those of the energy, which may be on the meta device: nothing is
+    filled.
+    """
     ours, theirs = energy.state_dict(), weights
     wrong = sorted(set(ours) ^ set(theirs)) or [n for n in ours if ours[n].shape != theirs[n].shape]
     require(

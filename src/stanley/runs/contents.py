@@ -1,4 +1,6 @@
-"""What the JSON files of a run and of a model must hold for the rest of the program to read them."""
+"""What the JSON files of a run and of a model must hold for the rest of the program to read
+them.
+"""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ class RunDirectory:
         if not alone:
             self.release()
             raise StanleyError(
-                f"{self.path} is in use by another training process; wait until it ends, or choose another --out"
+                f"{self.path} is in use by another training process; wait until it ends, or choose"
+                f" another --out"
             )
         sweep(self.checkpoints)
 
@@ -181,7 +182,8 @@ class RunDirectory:
             step = record.get("step")
             require(
                 isinstance(step, int) and step > 0,
-                f"{self.records_file} line {number} is damaged (step is {step!r}); restore the file",
+                f"{self.records_file} line {number} is damaged (step is {step!r}); restore the"
+                f" file",
             )
         return records
 

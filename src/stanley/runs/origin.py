@@ -48,7 +48,9 @@ def paths_of(data: dict[str, Any]) -> dict[str, str]:
 
 
 def without_paths(data: dict[str, Any]) -> dict[str, Any]:
-    """The data as a stranger may name them: their kind and numbers, but no place, and no download."""
+    """The data as a stranger may name them: their kind and numbers, but no place, and no
+    download.
+    """
     nowhere = {name: None for name in PATHS if name in data}
     return data | nowhere | ({"download": False} if "download" in data else {})
 

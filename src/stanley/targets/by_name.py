@@ -186,11 +186,13 @@ def probe(density: Density) -> None:
     )
     require(
         isinstance(alone, Tensor) and alone.shape == (1,),
-        f"{density.name} returned {tuple(u.shape)} for two points and something else for one; must be one number each",
+        f"{density.name} returned {tuple(u.shape)} for two points and something else for one; must"
+        f" be one number each",
     )
     require(
         u.dtype == x.dtype and u.device == x.device,
-        f"{density.name} returned {u.dtype} for points of {x.dtype}; compute U in the type of its points",
+        f"{density.name} returned {u.dtype} for points of {x.dtype}; compute U in the type of its"
+        f" points",
     )
     same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
     require(

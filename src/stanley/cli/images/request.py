@@ -135,10 +135,12 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
         names, skipped = [str(f) for f in found.files], list(found.skipped)
         sizes = found.sizes if resize else frozenset()
         if skipped:
+            reasons = "; ".join(skipped[:NAMED])
+            more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+            cure = "; --resize fits sizes and colours" if found.unfit else ""
             say(
                 f"warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
-                f"{'; '.join(skipped[:NAMED])}{f'; and {len(skipped) - NAMED} more' if len(skipped) > NAMED else ''}"
-                + ("; --resize fits sizes and colours" if found.unfit else "")
+                f"{reasons}{more}{cure}"
             )
     digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
     return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
