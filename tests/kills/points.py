@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import builtins
 import errno
+import functools
 import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
 import warnings
@@ -170,13 +172,28 @@ class Written:
 
 
 def run(arguments: Sequence[str], folder: Path, at: int | None = None, how: How = "kill") -> Ended:
-    """The command in a process of its own, in the folder; stopped at the operation number `at`,
-    from 0.
-    """
+    """The command in a process of its own, in the folder; stopped at operation `at`, from 0."""
+    server = zygote()
+    asked = {"arguments": list(arguments), "folder": str(folder), "at": at, "how": how}
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(asked) + "\n")
+    server.stdin.flush()
+    return Ended(**json.loads(server.stdout.readline()))
+
+
+@functools.cache
+def zygote() -> subprocess.Popen[str]:
+    """A process with one thread that has loaded all, and forks: a test process has threads."""
+    words = [sys.executable, "-m", "tests.kills.zygote"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.Popen(words, cwd=root, text=True, **pipes)  # type: ignore[call-overload]
+
+
+def forked(arguments: Sequence[str], folder: Path, at: int | None, how: How) -> Ended:
     said = folder.parent / "said.json"
     said.unlink(missing_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
     child = os.fork()
     if child == 0:
         try:

@@ -7,9 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -174,27 +172,9 @@ CLOCKS = re.compile(rb'"(seconds|peak_mib|test_accuracy_seconds)": [^,}\n]+')
 
 @functools.cache
 def base() -> Path:
-    """The folder that every command starts from; also the process that forks has then loaded all
-    that they need.
-    """
-    import matplotlib.backends.backend_agg
-    import matplotlib.figure  # noqa: F401
-    import scipy.stats  # noqa: F401
-    import torch
+    """The folder that every command starts from."""
     from PIL import Image
 
-    import stanley.cli.demo
-    import stanley.cli.sample_files
-    import stanley.features.classifier_training
-    import stanley.judging.diagnose
-    import stanley.models.export
-    import stanley.models.packing
-    import stanley.plots.run
-    import stanley.training.loop
-    import stanley.uses
-
-    torch.set_num_threads(1)
-    small_demo(stanley.cli.demo)
     folder = Path(tempfile.mkdtemp(prefix="kills-")).resolve() / "base"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -216,19 +196,6 @@ def base() -> Path:
     for where in ("plane", "images", "packed", "pictures", "."):
         (folder / where / "notes.txt").write_text(f"mine, in {where}")
     return folder
-
-
-def small_demo(module: Any) -> None:
-    """The demonstration with a network and a number of chains that take no time."""
-    whole = module.demo_config
-
-    def small(*a: Any, **k: Any) -> Any:
-        config = whole(*a, **k)
-        data = replace(config.data, num=60)
-        network = replace(config.network, width=4, depth=1)
-        return replace(config, data=data, network=network, batch=8, bank_size=8, chain_steps=1)
-
-    module.demo_config, module.FRESH_STEPS = small, 2
 
 
 def write_mnist(folder: Path, rng: np.random.Generator) -> None:
