@@ -183,7 +183,7 @@ def _write_cache(files: Sequence[Path], shape: tuple[int, ...], path: Path, name
         ) from error
 
 
-def _without(bad: dict[int, str], images: np.ndarray, part: Path) -> tuple[Path, np.ndarray]:
+def _without(bad: dict[int, str], images: np.ndarray, part: Path) -> tuple[Path, np.memmap]:
     """A memory map of the other rows, in a file beside the first one."""
     kept = [i for i in range(len(images)) if i not in bad]
     smaller = part.with_suffix(".fewer")
