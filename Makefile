@@ -1,5 +1,7 @@
 # make demo   the main job on an embedded default        make test    the test suite
 # make check  lint, format and types                     make test-slow   the tests that take minutes
+# make fuzz   inputs that nobody would write, thousands of them        SEED=7 make fuzz  the same ones once more
+# make kills  every command stopped at its file operations: killed, interrupted, on a full disk
 # make bench  speed ratios against a bare loop and installed peers
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
@@ -10,7 +12,7 @@ BIN := .venv/bin
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow mutations check bench bench-samplers clean
+.PHONY: demo test test-slow fuzz kills mutations check bench bench-samplers clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -20,6 +22,12 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
+
+fuzz: .venv/ready
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
+
+kills: .venv/ready
+	$(BIN)/python -m tests.kills $(if $(SEED),--seed $(SEED))
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -126,8 +126,13 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
                 f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}"
             )
         at = at[name]
-    number = isinstance(value, bool) and isinstance(at, int | float) and not isinstance(at, bool)
-    require(not number, f"{'.'.join(path)} is {value}, but must be a number")
+    number = (
+        isinstance(value, bool | str) and isinstance(at, int | float) and not isinstance(at, bool)
+    )
+    require(
+        not number,
+        f"{'.'.join(path)} is {value!r}, but must be a number, written like 12, 0.5 or 1e-3",
+    )
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:

@@ -25,6 +25,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options)}"
 
 
+def in_one_line(error: BaseException, longest: int = 200) -> str:
+    """The kind of the error and what it says, without its newlines."""
+    words = " ".join(str(error).split())[:longest]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 def require(condition: object, message: str) -> None:
     """Raise StanleyError(message) unless the condition holds."""
     if not condition:

@@ -97,6 +97,6 @@ def json_object(path: Path) -> dict[str, Any]:
     """Empty where the file is not there or holds no JSON object."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
+
+
+def terminal() -> Console:
+    """stderr for rich; where its reader goes away, what is drawn goes nowhere and the work goes
+    on.
+    """
+    from rich.console import Console
+
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:  # rich's own closes stdout and ends the process
+            self.quiet = True
+
+    return Terminal(stderr=True)
 
 
 class Bar:
@@ -19,7 +34,6 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if self.enabled:
-            from rich.console import Console
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -34,17 +48,20 @@ class Bar:
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
-                console=Console(stderr=True),
+                console=terminal(),
+                auto_refresh=False,
             )
             self.task = self.progress.add_task(
                 self.name, total=self.total, completed=self.done, note=""
             )
-            self.progress.start()
+            with suppress(OSError):
+                self.progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.progress is not None:
-            self.progress.stop()
+            with suppress(OSError):
+                self.progress.stop()
 
     def due(self, done: int) -> bool:
         """Whether it is time to draw. Ask first: a note may have to wait for the device."""
@@ -55,7 +72,8 @@ class Bar:
     def draw(self, done: int, note: str) -> None:
         assert self.progress is not None
         self.drawn = time.monotonic()
-        self.progress.update(self.task, completed=done, note=note)
+        with suppress(OSError):  # nobody sees it any more, and the work goes on
+            self.progress.update(self.task, completed=done, note=note, refresh=True)
 
 
 def training_note(record: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from stanley.data import Flowers102
+from stanley.data import Flowers102, flowers102
 
 SPLITS = {"trnid": [1, 4], "valid": [2, 6], "tstid": [3, 5, 7]}
 
@@ -25,6 +25,24 @@ def root(tmp_path: Path) -> Path:
         )
     savemat(folder / "setid.mat", {name: np.array([ids]) for name, ids in SPLITS.items()})
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def small_files_are_official(request: pytest.FixtureRequest, monkeypatch) -> None:
+    """These tests write the official layout small, so that its checksums do not fit."""
+    if "official" not in request.node.name:
+        monkeypatch.setattr(flowers102, "require_official", lambda path: None)
+
+
+def test_a_file_that_is_not_official_is_not_parsed(root: Path, refused, monkeypatch) -> None:
+    """On some damaged files scipy's parser ends the whole process."""
+
+    def parsed(*_: object, **__: object) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr("scipy.io.loadmat", parsed)
+    with refused("setid.mat has md5", "a5357ecc9cb78c4bef273ce3793fc85c", "download it again"):
+        Flowers102(root=str(root)).load()
 
 
 def greys(images) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +238,7 @@ def test_errors(pictures: Path, tmp_path: Path, refused) -> None:
     with refused("empty holds no picture", ".png"):
         Folder(path=str(tmp_path / "empty")).load()
     with refused("2 of 12 images", "00.png is 10×14, smaller than data.size 12", "lower data.size"):
-        Folder(path=str(pictures), size=12).load()
+        Folder(path=str(pictures), size=12, skip_bad=False).load()
     with refused("data.channels is 2"):
         Folder(channels=2)  # pyright: ignore[reportArgumentType]
     with refused("data.size is 0"):
@@ -253,7 +254,7 @@ def test_damaged_pictures_are_named(pictures: Path, refused) -> None:
     (pictures / "a_cut.jpg").write_bytes(whole[: len(whole) // 2])
     (pictures / "b_empty.png").write_bytes(b"")
     with refused("2 of 15 images", "a_cut.jpg", "b_empty.png", "remove"):
-        Folder(path=str(pictures), size=8).load()
+        Folder(path=str(pictures), size=8, skip_bad=False).load()
     png = (pictures / "deep0" / "er" / "00.png").read_bytes()
     (pictures / "c_cut.png").write_bytes(png[:45])
     (pictures / "d_text.gif").write_text("no picture")
@@ -261,7 +262,32 @@ def test_damaged_pictures_are_named(pictures: Path, refused) -> None:
     (pictures / "f_bad.png").write_bytes(png[:40] + b"\xff" * 10 + png[50:])
     (pictures / "g.webp").write_bytes(b"RIFF1234WEBP")
     with refused("7 of 20 images", "a_cut.jpg", "c_cut.png", "floating-point pixels", "and 2 more"):
-        Folder(path=str(pictures), size=8).load()
+        Folder(path=str(pictures), size=8, skip_bad=False).load()
+
+
+@pytest.mark.parametrize("limit", [0, 2048])
+def test_damaged_pictures_are_skipped_by_name(pictures: Path, tmp_path: Path, limit: int) -> None:
+    """The others are what is trained on and held out, in memory and in the cache, now and later."""
+    spec = Folder(path=str(pictures), size=8, held_out=0.4, cache=str(tmp_path / "cache"))
+    spec = replace(spec, memory_limit_mb=limit)
+    (pictures / "a_cut.png").write_bytes(b"")
+    (pictures / "b_text.gif").write_text("no picture")
+    (pictures / "c_gone.png").symlink_to("nowhere.png")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"skipped 3 of 15 pictures: .*a_cut.*b_text.*c_gone"):
+            data = spec.load()
+        assert len(data.train) + len(data.test) == 12
+        rows = torch.cat([data.train, data.test]).flatten(1)
+        whole = [read_square(file, 8, 3) for file in pictures.rglob("[01]?.png")]
+        expected = torch.tensor(np.stack(whole)).flatten(1)
+        assert {tuple(row.tolist()) for row in rows} == {tuple(row.tolist()) for row in expected}
+
+
+def test_where_too_few_pictures_are_left_none_is_skipped(tmp_path: Path, refused) -> None:
+    for k in range(5):
+        (tmp_path / f"{k}.png").write_bytes(b"")
+    with refused("5 of 5 images cannot be used", "0.png", "remove"):
+        Folder(path=str(tmp_path), size=8).load()
 
 
 def test_cache_holds_the_same_pictures(
@@ -363,7 +389,11 @@ def test_a_link_to_nothing(pictures: Path, tmp_path: Path, refused, limit: int) 
     (pictures / "gone.png").symlink_to("nowhere.png")
     with refused("gone.png", "No such file", "replace"):
         Folder(
-            path=str(pictures), size=8, memory_limit_mb=limit, cache=str(tmp_path / "cache")
+            path=str(pictures),
+            size=8,
+            memory_limit_mb=limit,
+            skip_bad=False,
+            cache=str(tmp_path / "cache"),
         ).load()
 
 

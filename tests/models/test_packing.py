@@ -214,7 +214,7 @@ def rewritten(folder: Path, change) -> Path:
 
 
 BAD = {
-    "lacks 'step_size'": lambda t, m: m.pop("step_size"),
+    "step_size is missing": lambda t, m: m.pop("step_size"),
     "lacks 'noise.std'": lambda t, m: t.pop("noise.std"),
     "not a packed model": lambda t, m: m.pop("holds"),
     "holds 'classifier'": lambda t, m: m.update(holds="classifier"),

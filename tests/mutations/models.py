@@ -33,7 +33,6 @@ MUTATIONS: tuple[Mutation, ...] = (
             "moved < 10 * step_size**0.5",
         ),
         ("not the chains that were drawn", "positions[order[:bank]]", "positions[:bank]"),
-        ("paths stay", "None if k in paths else v", "v"),
         (
             "infinite weights pass",
             'if not loss["gradient"] <= GRADIENT_LOSS:',

@@ -9,8 +9,10 @@ import io
 import os
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -18,8 +20,9 @@ from stanley.cli import judging, likelihood, listing, models, sampling, training
 from stanley.cli.features import features
 from stanley.cli.flags import UnknownFlag
 from stanley.cli.images import composing, interpolating, restoring, scoring
+from stanley.cli.output import open_streams, say
 from stanley.cli.usage import START, help_of
-from stanley.errors import StanleyError, did_you_mean, require
+from stanley.errors import StanleyError, did_you_mean, in_one_line, require
 from stanley.torchrun import this_process
 
 app = App(
@@ -61,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Of the processes that torchrun starts, all train and the first one speaks.
     """
+    open_streams()
     warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
         # a console or pipe that lacks γ or ‖ shows ? in its place
@@ -81,18 +85,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interrupt:
         tell(str(interrupt) or "interrupted")
         raise SystemExit(130) from None
-    # torch reports what it cannot allocate as a RuntimeError
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        stop(
-            f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size"
-            " of the data"
+    except SystemExit as end:
+        if line_of_target(end):
+            stop(what_happened(end))
+        raise SystemExit(0) from None  # the end of a help text, or the reader of one went away
+    except BaseException as error:  # also one that a user's own target made up
+        stop(what_happened(error))
+
+
+def what_happened(error: BaseException) -> str:
+    """What no part of the program has put into words: memory, a user's own code, the operating
+    system, or a fault, which is raised again where STANLEY_TRACEBACK is set.
+    """
+    reason = in_one_line(error)
+    if out_of_memory(error):
+        return (
+            f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size "
+            "of the data"
         )
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+    if line := line_of_target(error):
+        return f"{line} raised {reason}"
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{error.filename}: "
+        return f"{name}{error.strerror}"
+    if os.environ.get("STANLEY_TRACEBACK"):
+        raise error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{reason} in {Path(last.filename).name}, line {last.lineno}. This is a fault of stanley: "
+        "STANLEY_TRACEBACK=1 shows where it is from"
+    )
+
+
+def line_of_target(error: BaseException) -> str | None:
+    """The line of the user's own file in which it was raised, None where that is not involved."""
+    by_name = sys.modules.get("stanley.targets.by_name")
+    files = set() if by_name is None else by_name.FILES
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{f.filename}, line {f.lineno}" for f in frames if f.filename in files]
+    return lines[-1] if lines else None
 
 
 def show_help_of_train() -> None:
@@ -112,9 +143,13 @@ def suggestion(flag: str, words: Sequence[str]) -> str:
     return likely if "?" in likely else "beside the flags of --help only --sampler and its fields"
 
 
-def out_of_memory(error: Exception) -> bool:
-    words = ("can't allocate memory", "Storage size calculation overflowed", "out of memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+def out_of_memory(error: BaseException) -> bool:
+    """torch has a class of its own for a GPU alone; what the CPU cannot allocate it reports as a
+    RuntimeError.
+    """
+    signs = ("can't allocate memory", "Storage size calculation overflowed", "out of memory")
+    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    return isinstance(error, MemoryError) or told
 
 
 def require_one_process(words: Sequence[str]) -> None:
@@ -132,7 +167,7 @@ def require_one_process(words: Sequence[str]) -> None:
 
 def tell(message: str) -> None:
     if this_process().rank == 0:
-        print(f"stanley: {message}", file=sys.stderr)
+        say(message)
 
 
 def stop(message: str) -> None:
@@ -140,5 +175,5 @@ def stop(message: str) -> None:
     meet the same error the first one speaks, and another only if that is not the end of it."""
     if this_process().rank > 0:
         time.sleep(PATIENCE)
-    print(f"stanley: error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     raise SystemExit(2) from None

@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
-from stanley.cli.fields import apply
+from stanley.cli import values
+from stanley.cli.fields import apply, as_dict
 from stanley.config import flatten, from_dict, to_dict
 from stanley.data import AnyData
-from stanley.errors import StanleyError, require
+from stanley.errors import StanleyError, in_one_line, require
+from stanley.reading import read_whole
 from stanley.samplers import AnySampler
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
@@ -24,7 +24,7 @@ def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> Tr
     config = to_dict(named_recipe(recipe))
     apply(config, flatten(from_file))
     apply(config, flags)
-    require_labels(config["data"])
+    require_labels(as_dict(config["data"]))
     if not {"adapt", "free_stuck"} & {path.split(".")[0] for path in (*from_file, *flags)}:
         leave_out_acceptance(config)
     return from_dict(TrainConfig, config)
@@ -59,32 +59,24 @@ def leave_out_acceptance(config: dict[str, Any]) -> None:
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """A .yaml, .yml or .toml file of fields."""
+    require(
+        path.suffix in (".toml", ".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file"
+    )
+    content = read_whole(path, values.LARGEST, "give --config a .yaml or .toml file")
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StanleyError(
-            f"--config {path}: {error.strerror}; give a .yaml or .toml file"
-        ) from error
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise StanleyError(
             f"--config {path} is not UTF-8 text ({error}); save it as UTF-8"
         ) from error
     try:
-        if path.suffix == ".toml":
-            values = load_toml(text)
-        else:
-            require(
-                path.suffix in (".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file"
-            )
-            values = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, StanleyError):
-            raise
-        raise StanleyError(
-            f"--config {path} cannot be read: {' '.join(str(error).split())}"
-        ) from error
-    require(isinstance(values, dict), f"--config {path} must hold fields, one `name: value` a line")
-    return values
+        fields = load_toml(text) if path.suffix == ".toml" else values.load(text)
+    except (ValueError, RecursionError) as error:
+        why = error if isinstance(error, StanleyError) else in_one_line(error)
+        raise StanleyError(f"--config {path} cannot be read: {why}") from error
+    fields = {} if fields is None else fields
+    require(isinstance(fields, dict), f"--config {path} must hold fields, one `name: value` a line")
+    return fields
 
 
 def load_toml(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from stanley.cli.flags import Device, Json, Seed, Whole
-from stanley.cli.output import show
+from stanley.cli.output import say, show
 from stanley.cli.usage import help_of
 from stanley.errors import require
 
@@ -40,7 +40,6 @@ def train(
 
     The same seed, device and number of threads give the same weights.
     """
-    import sys
     from dataclasses import replace
 
     from stanley.data import CIFAR10, MNIST
@@ -58,14 +57,7 @@ def train(
         if data == "cifar10"
         else MNIST(root=data_root, limit=limit)
     )
-    made = train_classifier(
-        recipe,
-        spec,
-        out,
-        seed=seed,
-        device=device,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    made = train_classifier(recipe, spec, out, seed=seed, device=device, tell=say)
     meta = made.meta
     show(
         meta | {"file": str(out)},

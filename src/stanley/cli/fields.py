@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
+from stanley.cli import values
 from stanley.errors import StanleyError, require
 from stanley.samplers.named import step_is_time
 
 
 def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
-    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; a value is read as YAML: 3, true,
-    null, [1, 2].
+    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; see `values` for how one is
+    written.
     """
     flags: dict[str, Any] = {}
     rest = list(tokens)
@@ -29,10 +28,10 @@ def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
         field = name.replace("-", "_")
         require(field not in flags, f"--{name} is given twice; give it once")
         try:
-            flags[field] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            flags[field] = values.load(value)
+        except StanleyError as error:
             raise StanleyError(
-                f"--{name} is {value!r}, which is not a number, word, list or null"
+                f"--{name} is {value!r}, which is not a number, word, list or null ({error})"
             ) from error
     return flags
 
@@ -54,6 +53,11 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
             at[name] = {}
         at = at[name]
     at = inner(at, last)
+    part = "kind" in as_dict(at.get(last)) and not isinstance(value, str)
+    require(
+        not part,
+        f"{path} is {value!r}, but must be one of its kinds, a word; its fields are {path}.NAME",
+    )
     if isinstance(value, str) and (last in WRAPPED.values() or "kind" in as_dict(at.get(last))):
         return override(config, f"{path}.kind", value)
     if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):

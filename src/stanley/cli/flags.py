@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,14 +26,26 @@ class UnknownFlag(StanleyError):
 
 def whole(kind: object, tokens: Sequence[Token]) -> int:
     """The integer that is written; 3.5 is refused, not rounded."""
-    text = tokens[0].value
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a whole number; write it like 100") from None
+    from stanley.cli.values import whole_number
+
+    value = whole_number(tokens[0].value)
+    if value is None or abs(value) >= 2**63:
+        raise ValueError(f"{tokens[0].value!r} is not a whole number; write it like 100")
+    return value
+
+
+def real(kind: object, tokens: Sequence[Token]) -> float:
+    """The number that is written, by the grammar of all flags and files."""
+    from stanley.cli.values import number
+
+    value = number(tokens[0].value)
+    if value is None or not math.isfinite(value):
+        raise ValueError(f"{tokens[0].value!r} is not a number; write it like 0.5 or 1e-3")
+    return float(value)
 
 
 Whole = Annotated[int, Parameter(converter=whole)]
+Real = Annotated[float, Parameter(converter=real)]
 Json = Annotated[
     bool,
     Parameter(
@@ -94,7 +107,7 @@ Shape = Annotated[
     str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")
 ]
 StartStd = Annotated[
-    float | None,
+    Real | None,
     Parameter(
         help=(
             "Standard deviation of the normal law that chains on a density start from. [default: 1]"

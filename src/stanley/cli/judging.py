@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, WhichWeights, Whole
-from stanley.cli.output import show
+from stanley.cli.output import say, show
 
 
 def evaluate(
@@ -98,10 +98,7 @@ def evaluate(
         extrapolate=extrapolate,
     )
     if scores["step"] == 0:
-        print(
-            f"stanley: warning: {run} is at step 0: these are the scores of an untrained network",
-            file=sys.stderr,
-        )
+        say(f"warning: {run} is at step 0: these are the scores of an untrained network")
     next_ = f"; draw it with: stanley plot {run}" if scores["step"] else ""
     show(scores, json_, [*score_lines(scores), f"wrote {run / 'scores.json'}{next_}"])
 

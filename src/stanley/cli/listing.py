@@ -28,7 +28,7 @@ def recipes(
     import yaml
 
     full = to_dict(recipe(name))
-    show(full, json_, [yaml.safe_dump(full, sort_keys=False).rstrip()])
+    show(full, json_, yaml.safe_dump(full, sort_keys=False).splitlines())
 
 
 def targets(*, json_: Json = False) -> None:

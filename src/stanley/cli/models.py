@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Json, Run, WhichWeights, Whole
+from stanley.cli.flags import Json, Real, Run, WhichWeights, Whole
 from stanley.cli.output import show
 
 
@@ -18,7 +18,7 @@ def pack(
         Path, Parameter(help="Folder to write to: model.safetensors, and a card in README.md.")
     ],
     bank: Annotated[Whole, Parameter(help="Largest number of chains of the bank to keep.")] = 128,
-    limit_mb: Annotated[float, Parameter(help="Largest size of the model in megabytes.")] = 4.0,
+    limit_mb: Annotated[Real, Parameter(help="Largest size of the model in megabytes.")] = 4.0,
     json_: Json = False,
 ) -> None:
     """Make a small folder of a run, which sample and diagnose take like the run itself.

@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+LONGEST = 150  # bytes, of the 255 that a file system allows: endings are added
+
 
 def folder_for(what: str, name: str, run: Path | None) -> Path:
     """RUN/WHAT for what is made of a run, WHAT/NAME for what is made of anything else."""
@@ -14,8 +16,11 @@ def folder_for(what: str, name: str, run: Path | None) -> Path:
 
 
 def file_name(name: str) -> str:
-    """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+    """The name as that of a file: what is no letter, digit, dot or underscore becomes a hyphen; not
+    too long.
+    """
+    short = re.sub(r"[^\w.-]+", "-", name).strip("-.").encode()[:LONGEST].decode("utf-8", "ignore")
+    return short or "unnamed"
 
 
 def answer_files(folder: Path, name: str) -> list[Path]:

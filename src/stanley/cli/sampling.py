@@ -63,7 +63,11 @@ def sample(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Annotated[
-        Path | None, Parameter(help="Folder to write to. [default: RUN/samples, or samples/NAME]")
+        Path | None,
+        Parameter(
+            help="Folder to write to, or the picture, NAME.png. "
+            "[default: RUN/samples, or samples/NAME]"
+        ),
     ] = None,
     device: Device = "auto",
     json_: Json = False,
@@ -89,6 +93,8 @@ def sample(
     what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
     model, own, progress = what.model, what.own_sampler, sys.stderr.isatty()
     folder = out or folder_for("samples", what.name, what.folder)
+    picture = out if out is not None and out.suffix.lower() == ".png" else None
+    folder = folder if picture is None else picture.parent
     make_folder(folder)
     if own is not None:
         refuse_unused(precondition=precondition)
@@ -123,7 +129,11 @@ def sample(
     kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[
         0
     ]
-    name = f"{start if model else file_name(kind)}-n{num}-seed{seed}"
+    name = (
+        f"{start if model else file_name(kind)}-n{num}-seed{seed}"
+        if picture is None
+        else picture.stem
+    )
     record, every = folder / f"{name}.json", f"{name}-every-{keep_every}"
     make_room(record, asked | asked_sampler, beside=answer_files(folder, name))
 

@@ -38,7 +38,7 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
     lines += [
         hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()
     ]
-    return [*lines, ""]
+    return ["", *"\n".join(lines).split("\n"), ""][1:]
 
 
 def hanging(name: str, line: str) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Execution, Extra, Json, Seed, Whole
-from stanley.cli.output import show
+from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Whole
+from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
     from stanley.runs.directory import RunDirectory
@@ -43,11 +43,11 @@ def train(
         str | None, Parameter(name="--data.path", help="Folder of images, or a .npy or .npz file.")
     ] = None,
     step_size: Annotated[
-        float | None,
+        Real | None,
         Parameter(name="--sampler.step-size", help="Variance of the noise of a chain step."),
     ] = None,
     threshold: Annotated[
-        float | None,
+        Real | None,
         Parameter(name="--sampler.threshold", help="STANLEY's threshold, in units of |∇U|."),
     ] = None,
     device: Device = "auto",
@@ -103,11 +103,11 @@ def train(
     }
     resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
     if resolved.steps <= resolved.warmup:
-        print(
-            f"stanley: warning: {resolved.steps} steps are no more than the warm-up"
-            f" ({resolved.warmup}): the learning rate never reaches {resolved.optimizer.lr:g}; use"
-            f" more --steps, or --warmup {resolved.steps // 10}",
-            file=sys.stderr,
+        say(
+            f"warning: {resolved.steps} steps are no more than the warm-up ({resolved.warmup}):"
+            f" the learning "
+            f"rate never reaches {resolved.optimizer.lr:g}; use more --steps, or --warmup"
+            f" {resolved.steps // 10}"
         )
     out = out or f"runs/{recipe}"
     run = run_training(

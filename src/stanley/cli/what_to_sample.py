@@ -14,10 +14,11 @@ from torch import Tensor
 
 from stanley.cli.fields import apply, parse_fields
 from stanley.cli.flags import UnknownFlag
+from stanley.cli.values import whole_number
 from stanley.config import flatten, from_dict, to_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
-from stanley.errors import StanleyError, require
+from stanley.errors import require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
 from stanley.samplers import AnySampler, Sampler
@@ -205,9 +206,7 @@ def shape_of(text: str | None) -> tuple[int, ...] | None:
     """`10` or `3,32,32`."""
     if text is None:
         return None
-    try:
-        return tuple(int(n) for n in text.replace("×", ",").replace("x", ",").split(","))
-    except ValueError:
-        raise StanleyError(
-            f"--shape is {text!r}, must be whole numbers such as 10 or 3,32,32"
-        ) from None
+    sizes = [whole_number(n.strip()) for n in text.replace("×", ",").replace("x", ",").split(",")]
+    good = all(n is not None and 1 <= n < 2**31 for n in sizes)
+    require(good, f"--shape is {text!r}, but must be whole numbers from 1, such as 10 or 3,32,32")
+    return tuple(int(n or 0) for n in sizes)

@@ -163,7 +163,7 @@ def _dtype(spec: Any, align: object = False, copy: object = False) -> np.dtype:
     return np.dtype(spec, align=bool(align), copy=bool(copy))
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle._Unpickler):  # type: ignore[name-defined]  # in Python: C sets memory aside unread
     """Unpickles containers, numbers and numpy arrays, and imports nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stanley.errors import StanleyError, require
+from stanley.files import scratch
+from stanley.progress import terminal
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ MNIST_FILES = (
 
 def expand(path: str, name: str) -> Path:
     """The path with its ~ replaced by a home folder."""
+    require("\0" not in path, f"{name} holds a null byte; no file has such a name")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -126,7 +128,7 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
                 f"data.root {root} cannot be written: {error}; choose another folder"
             ) from error
         if target.exists():
-            _check(target, remote.checksum, str(target), "delete it and try again")
+            check(target, remote.checksum, str(target), "delete it and try again")
         else:
             url = (base_url or remote.base_url).rstrip("/") + "/" + remote.name
             _download(url, target, remote.checksum)
@@ -137,8 +139,8 @@ def fetch(files: Sequence[Remote], root: Path, base_url: str | None = None) -> N
 def _download(url: str, target: Path, checksum: str) -> None:
     import pooch
 
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as scratch:
-        part = Path(scratch) / target.name
+    with scratch(target.parent) as folder:
+        part = folder / target.name
         bar = _Bar(target.name) if sys.stderr.isatty() else None
         opened: list[Any] = []  # pooch leaves a refused response open
         hooks = {"response": lambda response, *_, **__: opened.append(response)}
@@ -153,7 +155,7 @@ def _download(url: str, target: Path, checksum: str) -> None:
         finally:
             for closes in (*opened, *([bar] if bar is not None else [])):
                 closes.close()
-        _check(
+        check(
             part,
             checksum,
             url,
@@ -162,27 +164,28 @@ def _download(url: str, target: Path, checksum: str) -> None:
         part.replace(target)
 
 
-def _check(path: Path, checksum: str, name: str, advice: str) -> None:
+def check(path: Path, checksum: str, name: str, advice: str) -> None:
     import pooch
 
     kind = "sha256" if len(checksum) == 64 else "md5"
+    require(path.is_file(), f"{name} is not a file; {advice}")
     got = pooch.file_hash(str(path), alg=kind)
     require(got == checksum, f"{name} has {kind} {got} instead of {checksum}; {advice}")
 
 
 def _unpack(archive: Path) -> None:
     """Unpack an archive into its folder, once all files are complete, and remove it."""
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as scratch:
+    with scratch(archive.parent) as folder:
         try:
             with tarfile.open(archive, "r:gz") as tar:
-                tar.extractall(scratch, filter="data")
+                tar.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             reason = " ".join(str(error).split())
             raise StanleyError(
                 f"cannot unpack {archive}: {reason}; delete it and try again"
             ) from error
-        for path in sorted(Path(scratch).rglob("*")):
-            target = archive.parent / path.relative_to(scratch)
+        for path in sorted(folder.rglob("*")):
+            target = archive.parent / path.relative_to(folder)
             if path.is_dir():
                 target.mkdir(exist_ok=True)
             else:
@@ -194,11 +197,10 @@ class _Bar:
     """A progress bar of rich with the interface that pooch expects."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
         from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
         columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._progress = Progress(*columns, console=terminal())
         self._task = self._progress.add_task(name)
         self._progress.start()
         self.total = 0

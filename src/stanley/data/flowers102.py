@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from stanley.data.base import Dataset, of_class, require_variety
-from stanley.data.download import FLOWERS102_FILES, Layout, locate
-from stanley.data.images import read_squares
+from stanley.data.download import FLOWERS102_FILES, Layout, check, locate
+from stanley.data.images import read_squares, refuse
 from stanley.errors import StanleyError, require
 
 _NAMES = ("setid.mat", "jpg")
@@ -79,7 +79,9 @@ class Flowers102:
 
 def _decode(paths: Sequence[Path], size: int) -> torch.Tensor:  # uint8 (N, 3, size, size)
     out = np.empty((len(paths), 3, size, size), np.uint8)
-    read_squares(paths, out, "Flowers-102")
+    bad = read_squares(paths, out, "Flowers-102")
+    if bad:
+        refuse(bad, len(paths))
     return torch.from_numpy(out)
 
 
@@ -94,9 +96,18 @@ def _of_class(numbers: np.ndarray, labels: torch.Tensor, label: int, source: str
     return of_class(rows, labels[rows - 1], label, source).numpy()
 
 
+#: Of the official files: on some that are damaged scipy's parser ends the process.
+CHECKSUMS = {file.name: file.checksum for file in FLOWERS102_FILES}
+
+
+def require_official(path: Path) -> None:
+    check(path, CHECKSUMS[path.name], str(path), "delete it and download it again")
+
+
 def _read_labels(path: Path) -> torch.Tensor:  # int64 (N,), of image 1, 2, …
     from scipy.io import loadmat
 
+    require_official(path)
     try:
         labels = np.asarray(loadmat(path, variable_names=("labels",))["labels"]).ravel()
     except Exception as error:  # whatever the parser trips over in a damaged file
@@ -114,6 +125,7 @@ def _read_labels(path: Path) -> torch.Tensor:  # int64 (N,), of image 1, 2, …
 def _read_splits(path: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
 
+    require_official(path)
     names = ("trnid", "valid", "tstid")
     try:
         mat = loadmat(path, variable_names=names)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stanley.batches import in_chunks
 from stanley.errors import StanleyError
+from stanley.progress import terminal
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,13 +121,13 @@ def clear_colour(opened: Image.Image) -> Any:
     return tuple(part >> 8 for part in clear) if raw == "RGB;16B" else clear
 
 
-def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
+def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> dict[int, str]:
     """out[i] = the square of paths[i], for uint8 `out` of shape (N, channels, size, size).
 
-    Every file is tried before one error names the first five that cannot be used.
+    Returns why each picture that cannot be used cannot, by its place in `paths`; its row of `out`
+    is not filled.
     """
     from PIL import Image
-    from rich.console import Console
     from rich.progress import track
 
     _, channels, size, _ = out.shape
@@ -138,15 +139,22 @@ def read_squares(paths: Sequence[Path], out: np.ndarray, source: str) -> None:
             return f"{paths[i]} {' '.join(str(error).split()) or type(error).__name__}"
         return None
 
-    quiet: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty()}
+    quiet: dict[str, Any] = {"console": terminal(), "disable": not sys.stderr.isatty()}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         tried = track(
             pool.map(attempt, range(len(paths))), f"reading {source}", len(paths), **quiet
         )
-        bad = sorted(reason for reason in tried if reason is not None)
-    if bad:
-        more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise StanleyError(
-            f"{len(bad)} of {len(paths)} images cannot be used: {'; '.join(bad[:5])}{more}; "
-            "remove or replace them, or lower data.size if they are too small"
-        )
+        return {i: reason for i, reason in enumerate(tried) if reason is not None}
+
+
+def refuse(bad: dict[int, str], total: int) -> None:
+    """One error that names the first five pictures that cannot be used."""
+    raise StanleyError(
+        f"{len(bad)} of {total} images cannot be used: {named(bad)}; "
+        "remove or replace them, or lower data.size if they are too small"
+    )
+
+
+def named(bad: dict[int, str]) -> str:
+    reasons = sorted(bad.values())
+    return "; ".join(reasons[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")

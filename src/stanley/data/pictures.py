@@ -90,8 +90,12 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
 
 def what_is_wrong(error: Exception) -> str:
     """Pillow's reason, without the path that it repeats."""
-    told = " ".join(str(error).split()) or type(error).__name__
-    return "not a picture, or damaged" if "cannot identify" in told else told
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture, or damaged"
+    reason = getattr(error, "strerror", None) or str(error)
+    return " ".join(reason.split()) or type(error).__name__
 
 
 def pictures_in(folder: Path) -> list[Path]:

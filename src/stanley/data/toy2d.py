@@ -20,6 +20,9 @@ from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
 from stanley.streams import data_stream
 
+MOST = 100_000_000  # points that are drawn
+MOST_MODES = 10_000
+
 
 @dataclass(frozen=True)
 class Rings:
@@ -41,7 +44,7 @@ class Rings:
 
     def __post_init__(self) -> None:
         _check(self.num, self.std, self.seed)
-        good = len(self.radii) > 0 and all(0 <= r < math.inf for r in self.radii)
+        good = 0 < len(self.radii) <= MOST_MODES and all(0 <= r < math.inf for r in self.radii)
         require(
             good,
             f"data.radii is {self.radii}, but must be one or more numbers >= 0; try 1 2 3 4",
@@ -97,7 +100,10 @@ class GMM:
 
     def __post_init__(self) -> None:
         _check(self.num, self.std, self.seed)
-        require(self.modes >= 1, f"data.modes is {self.modes}, but must be at least 1; try 8")
+        require(
+            1 <= self.modes <= MOST_MODES,
+            f"data.modes is {self.modes}, but must be at least 1; try 8",
+        )
         require(
             0 <= self.radius < math.inf,
             f"data.radius is {self.radius}, but must be at least 0; try 2",
@@ -193,6 +199,7 @@ def _check(num: int, std: float, seed: int) -> None:
         num >= 20,
         f"data.num is {num}, but must be at least 20 (a tenth is drawn for testing); try 100000",
     )
+    require(num <= MOST, f"data.num is {num}, but must be at most {MOST:,}; try 100000")
     require(0 < std < math.inf, f"data.std is {std}, but must be > 0; try 0.1")
 
 

@@ -4,10 +4,10 @@ the extra `onnx`).
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, require
+from stanley.files import write_atomic
 from stanley.models.trained import Trained
 from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
@@ -73,25 +74,18 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     meta = json.dumps(
         {"temperature": model.config.temperature, "event_shape": list(model.event_shape)} | made_of
     )
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
-            part = Path(scratch) / path.name
-            run, checked_with = kinds[path.suffix](energy, points[1], part, meta)
-            with torch.no_grad():
-                expected = torch.cat([energy(x) for x in points])
-                got = torch.cat([run(x) for x in points])
-            difference, scale = float((got - expected).abs().max()), float(expected.abs().max())
-            require(
-                difference <= TOLERANCE * scale,
-                f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g},"
-                f" limit {TOLERANCE * scale:.3g}; nothing was written",
-            )
-            keep_another(path, made_of)
-            part.replace(path)
-    except OSError as error:
-        raise StanleyError(
-            f"cannot write {path}: {error.strerror or error}; choose another --out"
-        ) from error
+    content, run, checked_with = kinds[path.suffix](energy, points[1], meta)
+    with torch.no_grad():
+        expected = torch.cat([energy(x) for x in points])
+        got = torch.cat([run(x) for x in points])
+    difference, scale = float((got - expected).abs().max()), float(expected.abs().max())
+    require(
+        difference <= TOLERANCE * scale,
+        f"the exported graph gives energies that differ by {difference:.3g} of {scale:.3g}, limit "
+        f"{TOLERANCE * scale:.3g}; nothing was written",
+    )
+    keep_another(path, made_of)
+    write_atomic(path, content)
     return Exported(path, difference, scale, len(expected), checked_with)
 
 
@@ -125,21 +119,26 @@ def read_meta(path: Path) -> dict[str, Any]:
     return {"step": "unknown", "weights": "unknown", "energy": "unknown"} | meta
 
 
-def to_pt2(
-    energy: nn.Module, x: Tensor, path: Path, meta: str
-) -> tuple[Callable[[Tensor], Tensor], str]:
+Made = tuple[bytes, Callable[[Tensor], Tensor], str]  # a file, what runs it, and with what
+
+
+def to_pt2(energy: nn.Module, x: Tensor, meta: str) -> Made:
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about tensors that share memory
         program = torch.export.export(
             energy, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
         )
-        torch.export.save(program, path, extra_files={"stanley": meta})
-    return torch.export.load(path).module(), f"torch.export {torch.__version__}"
+        torch.export.save(program, file, extra_files={"stanley": meta})
+    content = file.getvalue()
+    return (
+        content,
+        torch.export.load(io.BytesIO(content)).module(),
+        f"torch.export {torch.__version__}",
+    )
 
 
-def to_onnx(
-    energy: nn.Module, x: Tensor, path: Path, meta: str
-) -> tuple[Callable[[Tensor], Tensor], str]:
+def to_onnx(energy: nn.Module, x: Tensor, meta: str) -> Made:
     try:
         import onnx
         import onnxscript  # noqa: F401, torch.onnx needs it
@@ -168,13 +167,13 @@ def to_onnx(
     model = program.model_proto
     model.metadata_props.add(key="stanley", value=meta)
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
-    return onnx_runner(path)
+    content = model.SerializeToString()
+    return content, *onnx_runner(content)
 
 
-def onnx_runner(path: Path) -> tuple[Callable[[Tensor], Tensor], str]:
-    """onnxruntime where it is installed, else ONNX's own reference evaluator,
-    slow and exact to the standard.
+def onnx_runner(content: bytes) -> tuple[Callable[[Tensor], Tensor], str]:
+    """onnxruntime where it is installed, else ONNX's own reference evaluator, slow and exact to the
+    standard.
     """
     try:
         import onnxruntime
@@ -182,9 +181,9 @@ def onnx_runner(path: Path) -> tuple[Callable[[Tensor], Tensor], str]:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        session: Any = ReferenceEvaluator(str(path))
+        session: Any = ReferenceEvaluator(onnx.load_from_string(content))
         name = f"the reference evaluator of onnx {onnx.__version__}"
     else:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         name = f"onnxruntime {onnxruntime.__version__}"
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), name

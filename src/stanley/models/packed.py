@@ -36,19 +36,5 @@ def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
     require(
         holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack"
     )
-    needed = ("config", "step", "step_size", "slowdown", "event_shape", "is_image")
-    lacks = [name for name in needed if name not in saved.meta]
-    lacks += [
-        name for name in ("noise.mean", "noise.std", "bank.positions") if name not in saved.tensors
-    ]
-    require(
-        not lacks, f"{path} lacks {', '.join(map(repr, lacks))}; make it anew with stanley pack"
-    )
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in saved.tensors.items()}
-    shape = tuple(saved.meta["event_shape"])
-    for name in ("noise.mean", "noise.std", "bank.positions"):
-        event = tuple(tensors[name].shape[name.startswith("bank") :])
-        require(
-            event == shape, f"{path}: {name!r} has points of shape {event}, its header says {shape}"
-        )
     return Checkpoint(tensors, saved.meta, path)

@@ -17,8 +17,11 @@ from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
 from stanley.overwriting import difference, keep_former
+from stanley.reading import read_json
 from stanley.runs import checkpoint
+from stanley.runs.contents import Scores
 from stanley.runs.directory import RunDirectory
+from stanley.runs.origin import without_paths
 from stanley.samplers import evaluate
 from stanley.samplers.traits import is_adjusted
 from stanley.streams import stream
@@ -94,7 +97,7 @@ def pack(
     } | {
         "holds": "model",
         "format": checkpoint.FORMAT,
-        "config": without_paths(saved.meta["config"]),
+        "config": saved.meta["config"] | {"data": without_paths(saved.meta["config"]["data"])},
         "weights": {"stored": stored.removeprefix("torch."), **loss},
         "scores": scores if scores.get("step") == model.step else {},
         "stanley": stanley.__version__,
@@ -177,12 +180,6 @@ def first_chains(positions: Tensor, bank: int, step_size: float) -> Tensor:
     return chains.half() if moved < 0.1 * step_size**0.5 else chains
 
 
-def without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """Where the data lay is nobody's business but the machine's."""
-    paths = {"root", "path", "cache"}
-    return config | {"data": {k: None if k in paths else v for k, v in config["data"].items()}}
-
-
 def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
@@ -205,14 +202,9 @@ def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
 
 def read_scores(directory: RunDirectory) -> dict[str, Any]:
     """The parts of scores.json that fit on a card; empty where the run was not evaluated."""
-    try:
-        scores = json.loads(directory.scores_file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not directory.scores_file.exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise StanleyError(
-            f"{directory.scores_file} cannot be read ({error}); run stanley evaluate again"
-        ) from error
+    scores = read_json(directory.scores_file, Scores, "run stanley evaluate again")
     wanted = ("step", "seed", "kl", "tv", "fresh", "bank", "chains", "energy")
     return {name: scores[name] for name in wanted if scores.get(name) is not None}
 
@@ -297,17 +289,24 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     lines = [f"* KL(data‖model) {scores['kl']:.4f} nats, exact"] if "kl" in scores else []
     for name in ("fresh", "bank"):
         part, chains = scores.get(name, {}), scores.get("chains", {}).get(name, {})
-        told = [
-            told_score(key, m)
-            for key, m in part.items()
-            if isinstance(m, dict) and m.get("value") is not None
-        ]
+        told = [told_score(key, m) for key, m in part.items() if is_score(m)]
         if told:
             lines.append(
                 f"* {name}, {chains.get('steps')} steps from {chains.get('start')}:"
                 f" {'; '.join(told)}; {part.get('nonfinite', 0)} of {part.get('n')} not finite"
             )
     return lines
+
+
+def is_score(part: Any) -> bool:
+    """A number with its spread, and not a count or what an edited file has in its place."""
+    number = (int, float)
+    return (
+        isinstance(part, dict)
+        and isinstance(part.get("value"), number)
+        and isinstance(part.get("standard_error", 0.0), number)
+        and isinstance(part.get("feature", ""), str)
+    )
 
 
 def told_score(key: str, score: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from stanley.models.packed import is_packed, read_packed
 from stanley.networks import build_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
+from stanley.runs.origin import is_signed, paths_of, without_paths
 from stanley.samplers import AnySampler, ChainResult, run_chains
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
@@ -44,6 +45,7 @@ class Trained:
     bank: Tensor  # (M, *event), M = 0 where training kept none
     noise: StartNoise
     path: Path
+    elsewhere: str | None = None  # where a run that this user did not train says that its data are
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -152,11 +154,17 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
         name is not None,
         f"--data.root {place} changes nothing: {data.kind} data lie nowhere; leave it out",
     )
-    return replace(model, config=replace(model.config, data=replace(data, **{str(name): place})))
+    moved = replace(model.config, data=replace(data, **{str(name): place}))
+    return replace(model, config=moved, elsewhere=None)
 
 
 def data_of(model: Trained) -> Dataset:
     """The data that the model was trained on, read again; they must still have its shape."""
+    require(
+        model.elsewhere is None,
+        f"{model.path} comes from elsewhere, so that its data ({model.elsewhere}) are not read; "
+        "say where they are with --data.path or --data.root",
+    )
     data = model.config.data.load()
     require(
         data.event_shape == model.event_shape,
@@ -190,25 +198,33 @@ def load(
             f"{path} is packed and holds averaged weights only; leave weights out",
         )
         saved = read_packed(path)
-        data = saved.meta["config"]["data"]
+        data = saved.meta["config"].get("data")
     else:
         directory = RunDirectory.existing(path)
         newest = checkpoint.newest(directory.checkpoints)
         require(newest is not None, f"{path} holds no checkpoint yet; train it first")
         assert newest is not None
         saved = newest
-        # where they lie now, if moved
-        data = directory.read_config().get("data", saved.meta["config"]["data"])
+        data = directory.read_config().get(
+            "data", saved.meta["config"].get("data")
+        )  # where they lie now, if moved
+    require(
+        isinstance(data, dict),
+        f"{path}: its data are {data!r}, not fields; restore its config.json",
+    )
+    elsewhere = None
+    if is_packed(path) or not is_signed(path, data):
+        elsewhere = next(iter(paths_of(data).values()), None)
+        data = without_paths(data)
+    data = data | ({"download": False} if "download" in data else {})  # that is for training alone
     config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
-    energy = build_energy(
-        config.network,
-        tuple(saved.meta["event_shape"]),
-        seed=config.seed,
-        reference_std=config.reference_std,
-    )
-    checkpoint.restore_weights(
-        energy, saved.part("energy" if weights == "raw" else "average"), saved.path
-    )
+    part = saved.part("energy" if weights == "raw" else "average")
+    with torch.device(
+        "meta"
+    ):  # before anything is filled: a file that is small must not ask for much
+        checkpoint.require_fit(energy_of(config, saved), part, saved.path)
+    energy = energy_of(config, saved)
+    checkpoint.restore_weights(energy, part, saved.path)
     noise = StartNoise(
         saved.tensors["noise.mean"].to(place),
         saved.tensors["noise.std"].to(place),
@@ -228,4 +244,17 @@ def load(
         bank=bank,
         noise=noise,
         path=path,
+        elsewhere=elsewhere,
+    )
+
+
+def energy_of(config: TrainConfig, saved: checkpoint.Checkpoint) -> nn.Module:
+    """The network of the configuration for the points of the checkpoint, its weights not yet those
+    of the file.
+    """
+    return build_energy(
+        config.network,
+        tuple(saved.meta["event_shape"]),
+        seed=config.seed,
+        reference_std=config.reference_std,
     )

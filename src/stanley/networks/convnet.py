@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stanley.errors import require
 from stanley.networks.activations import Activation, activation
+from stanley.networks.sizes import MOST_UNITS, require_size
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ConvNet:
     kind: Literal["convnet"] = "convnet"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
+        require_size("width", self.width, MOST_UNITS)
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         require(

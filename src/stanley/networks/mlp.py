@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stanley.errors import require
 from stanley.networks.activations import Activation, activation
+from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class MLP:
     kind: Literal["mlp"] = "mlp"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
-        require(self.depth >= 1, f"network.depth is {self.depth}, but must be at least 1")
+        require_size("width", self.width, MOST_UNITS)
+        require_size("depth", self.depth, MOST_LAYERS)
         require(
-            self.fourier >= 0,
+            0 <= self.fourier <= MOST_UNITS,
             f"network.fourier is {self.fourier}, but must not be negative; 0 means no features",
         )
         for name in ("fourier_std", "fourier_scale"):

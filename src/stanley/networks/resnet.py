@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from stanley.errors import require
 from stanley.networks.activations import Activation, activation
+from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class ResNet:
     kind: Literal["resnet"] = "resnet"
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"network.width is {self.width}, but must be at least 1")
-        require(self.blocks >= 1, f"network.blocks is {self.blocks}, but must be at least 1")
+        require_size("width", self.width, MOST_UNITS)
+        require_size("blocks", self.blocks, MOST_LAYERS)
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         require(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from stanley.data.base import to_bytes
+from stanley.errors import require
 from stanley.plots import (
     Panel,
     autocorrelation,
@@ -20,6 +21,7 @@ from stanley.plots import (
     learning_curves,
     save,
 )
+from stanley.reading import read_archive
 from stanley.runs.directory import RunDirectory
 
 SHOWN = 64  # images in a grid
@@ -36,8 +38,7 @@ def plot_run(run: RunDirectory) -> list[Path]:
     drawn["curves"] = learning_curves(run.records(), events, title=str(run.path))
     kept = run.samples / "evaluated.npz"
     if kept.exists():
-        with np.load(kept, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = kept_arrays(kept)
         names = [n for n in ("data", "held_out", "fresh", "bank") if f"energy_{n}" in arrays]
         drawn["energies"] = energy_histograms(
             {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
@@ -55,6 +56,26 @@ def plot_run(run: RunDirectory) -> list[Path]:
                 ]
             )
     return [save(figure, run.plots / f"{name}.png") for name, figure in drawn.items()]
+
+
+def kept_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `evaluate` kept, of the kinds and numbers of axes that the figures are drawn from."""
+    cure = "run stanley evaluate again"
+    arrays = read_archive(path, cure)
+    is_image = arrays["data"].dtype == np.uint8 if "data" in arrays else False
+    axes = {"data": 4 if is_image else 2, "draws": 3, "energy_data": 1, "energy_held_out": 1}
+    axes |= {"box": 0, "model_density": 2} if "model_density" in arrays else {}
+    axes |= {name: 2 for name in ("data_density",) if name in arrays}
+    for kind in ("fresh", "bank"):
+        if kind == "fresh" or f"samples_{kind}" in arrays:
+            axes |= {f"energy_{kind}": 1, f"samples_{kind}": axes["data"]}
+    for name, number in axes.items():
+        require(name in arrays, f"{path} lacks the array {name!r}; {cure}")
+        array = arrays[name]
+        fits = array.ndim == number and array.size > 0 and array.dtype.kind in "fu"
+        found = f"{array.dtype} {array.shape}"
+        require(fits, f"{path}: {name!r} is {found}, must be numbers with {number} axes; {cure}")
+    return arrays
 
 
 def plane(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -21,9 +21,16 @@ from torch import Tensor, nn
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
 from stanley.ranks import sharded_like
+from stanley.reading import checked
 
 #: Version of the layout below. A reader refuses what is newer than itself.
 FORMAT = 1
+
+
+class NewerFormatError(StanleyError):
+    """A file of a version of stanley that is newer than this one: no reason to use an older
+    file.
+    """
 
 
 @dataclass(frozen=True)
@@ -70,33 +77,58 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     """Read a checkpoint; raises StanleyError, with the file and what is wrong with it."""
     from safetensors import SafetensorError, safe_open
 
+    require(path.is_file(), f"{path} is not a file; restore it, or give the folder that holds it")
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             names = file.keys()  # a method of safetensors, not of a dictionary
             tensors = {name: file.get_tensor(name) for name in names}
         meta: Any = json.loads(header.get("stanley", "null"))
+        good = header.get("checksum") == checksum(tensors, meta)
     except PermissionError as error:
         raise StanleyError(
             f"{path} cannot be read ({error.strerror}); change its permissions"
         ) from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise StanleyError(f"{path} is truncated or corrupt ({error})") from error
     require(
         isinstance(meta, dict),
         f"{path} is not a stanley checkpoint: its header has no 'stanley' entry",
     )
-    require(isinstance(meta.get("format"), int), f"{path} is corrupt: its header states no format")
-    require(
-        meta["format"] <= FORMAT,
-        f"{path} has format {meta['format']}, but this version of stanley reads formats up to"
-        f" {FORMAT}; update stanley",
-    )
-    require(
-        header.get("checksum") == checksum(tensors, meta),
-        f"{path} is corrupt: its checksum does not match",
-    )
-    return Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
+    version = meta.get("format")
+    require(type(version) is int, f"{path} is corrupt: its header states no format")
+    if version > FORMAT:
+        raise NewerFormatError(
+            f"{path} has format {version}, but this version of stanley reads formats up to"
+            f" {FORMAT}; update stanley"
+        )
+    require(good, f"{path} is corrupt: its checksum does not match")
+    found = Checkpoint({name: t.to(device) for name, t in tensors.items()}, meta, path)
+    if meta.get("holds", "model") == "model":
+        require_trained(found)
+    return found
+
+
+def require_trained(found: Checkpoint) -> None:
+    """What every energy that was trained comes with is there, and fits the shape of its points."""
+    from stanley.runs.contents import Meta
+
+    content = json.dumps(found.meta).encode()
+    checked(content, Meta, f"the header of {found.path}", "restore the file")
+    shape = tuple(found.meta["event_shape"])
+    for name in ("noise.mean", "noise.std", "bank.positions"):
+        require(name in found.tensors, f"{found.path} lacks {name!r}; restore the file")
+        t = found.tensors[name]
+        event = tuple(t.shape[1:] if name.startswith("bank") and t.ndim else t.shape)
+        require(
+            t.is_floating_point() and t.ndim == len(shape) + name.startswith("bank"),
+            f"{found.path}: {name!r} is {t.dtype} {tuple(t.shape)}, not points of shape {shape};"
+            f" restore the file",
+        )
+        require(
+            event == shape,
+            f"{found.path}: {name!r} has points of shape {event}, its header says {shape}",
+        )
 
 
 def saved(folder: Path) -> list[Path]:
@@ -114,9 +146,9 @@ def newest(folder: Path) -> Checkpoint | None:
     for path in reversed(paths):
         try:
             return load(path)
+        except NewerFormatError:
+            raise
         except StanleyError as error:
-            if "update stanley" in str(error):
-                raise
             warnings.warn(f"{error}; the previous checkpoint is used instead", stacklevel=2)
     require(
         not paths,
@@ -162,6 +194,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object) -> None:
     """load_state_dict; raises StanleyError with the first name that is missing or does not fit."""
+    require_fit(energy, weights, where)
+    ours = energy.state_dict()
+    energy.load_state_dict({name: sharded_like(t, ours[name]) for name, t in weights.items()})
+
+
+def require_fit(energy: nn.Module, weights: dict[str, Tensor], where: object) -> None:
+    """Names and shapes are those of the energy, which may be on the meta device: nothing is
+    filled.
+    """
     ours, theirs = energy.state_dict(), weights
     wrong = sorted(set(ours) ^ set(theirs)) or [n for n in ours if ours[n].shape != theirs[n].shape]
     require(
@@ -169,4 +210,3 @@ def restore_weights(energy: nn.Module, weights: dict[str, Tensor], where: object
         f"{where}: the weights do not fit the configured network, first at "
         f"{wrong[0] if wrong else ''!r}; use the network that the run began with",
     )
-    energy.load_state_dict({name: sharded_like(t, ours[name]) for name, t in theirs.items()})

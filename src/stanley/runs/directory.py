@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from stanley.errors import StanleyError, require
-from stanley.files import write_atomic, write_json
+from stanley.files import PART, lock, sweep, write_atomic, write_json
+from stanley.reading import MEGABYTE, checked_lines, read_json, read_whole
+
+LARGEST = 4096 * MEGABYTE  # of records: some ten million steps
 
 #: One line of records.jsonl: the numbers of one training step, None where one is not finite.
 Record = dict[str, Any]
@@ -73,8 +77,9 @@ class RunDirectory:
                 " --out"
             ) from error
         require(os.access(self.path, os.W_OK), f"{self.path} is not writable; choose another --out")
-        ours = {self.checkpoints, self.path / ".lock", *self.leftovers()}
-        others = [p.name for p in self.path.iterdir() if p not in ours]
+        sweep(self.path)
+        ours = {self.checkpoints, self.path / ".lock", self.path / ".origin"}
+        others = [p.name for p in self.path.iterdir() if p not in ours and p.suffix != PART]
         require(
             self.config_file.exists() or not others,
             f"{self.path} holds other files ({', '.join(sorted(others)[:3])}) and no config.json; "
@@ -84,30 +89,27 @@ class RunDirectory:
     def lock(self) -> None:
         """Lock the directory for this process; raises StanleyError where another one trains in it.
 
-        On a shared file system this needs flock; outside POSIX systems nothing is locked.
+        Outside POSIX systems nothing is locked, and on a file system without locks nothing but a
+        warning says so.
         """
-        if os.name != "posix":
-            return
-        import fcntl
-
         with writing(self.path / ".lock"):
             self._lock = (self.path / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = lock(self._lock.fileno(), wait=False)
         except OSError as error:
+            warnings.warn(
+                f"the file system of {self.path} has no locks ({error.strerror}): see to it that "
+                "no other process trains in that folder",
+                stacklevel=3,
+            )
+            return
+        if not alone:
             self.release()
             raise StanleyError(
                 f"{self.path} is in use by another training process; wait until it ends, or choose"
-                " another --out"
-            ) from error
-        for path in self.leftovers():
-            path.unlink(missing_ok=True)
-
-    def leftovers(self) -> list[Path]:
-        """Temporary files whose writer was killed before it could rename them."""
-        names = ("config.json", "records.jsonl", "events.jsonl")
-        patterns = (*(f".{name}.*.tmp" for name in names), "checkpoints/.step-*.tmp")
-        return [path for pattern in patterns for path in self.path.glob(pattern)]
+                f" another --out"
+            )
+        sweep(self.checkpoints)
 
     def has_begun(self) -> bool:
         """Whether a step was computed. Until then the configuration may change in every field."""
@@ -115,20 +117,14 @@ class RunDirectory:
         return bool(later) or (self.records_file.exists() and self.records_file.stat().st_size > 0)
 
     def read_config(self) -> dict[str, Any]:
-        try:
-            config = json.loads(self.config_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StanleyError(
-                f"{self.config_file} cannot be read as JSON ({error}); restore it, or use another"
-                " --out"
-            ) from error
-        require(
-            isinstance(config, dict),
-            f"{self.config_file} holds no fields; restore it, or use another --out",
-        )
-        return config
+        cure = "restore it, or use another --out"
+        return read_json(self.config_file, dict[str, Any], cure)
 
     def write_config(self, config: dict[str, Any]) -> None:
+        """Write it, and that this user asked for the data that it names."""
+        from stanley.runs.origin import sign
+
+        sign(self.path, config["data"])
         write_json(self.config_file, config)
 
     def truncate_records(self, last_step: int) -> None:
@@ -161,7 +157,7 @@ class RunDirectory:
         """Write one line for each, to the operating system, so that they survive this process."""
         with writing(self.records_file):
             if self._records is None:
-                self._records = self.records_file.open("a")
+                self._records = self.records_file.open("a", encoding="utf-8")
             self._records.write("".join(json.dumps(record) + "\n" for record in records))
             self._records.flush()
 
@@ -179,13 +175,25 @@ class RunDirectory:
 
     def records(self) -> list[Record]:
         """The records of all steps; raises StanleyError where a line is damaged."""
-        return json_lines(self.records_file) if self.records_file.exists() else []
+        from stanley.runs.contents import Record
+
+        records = json_lines(self.records_file, Record)
+        for number, record in enumerate(records, 1):
+            step = record.get("step")
+            require(
+                isinstance(step, int) and step > 0,
+                f"{self.records_file} line {number} is damaged (step is {step!r}); restore the"
+                f" file",
+            )
+        return records
 
     def last_record(self) -> Record | None:
         return next(iter(self.records()[-1:]), None)
 
     def events(self) -> list[dict[str, Any]]:
-        return json_lines(self.events_file) if self.events_file.exists() else []
+        from stanley.runs.contents import Event
+
+        return json_lines(self.events_file, Event)
 
     def close(self) -> None:
         if self._records is not None:
@@ -213,32 +221,22 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    values: list[dict[str, Any]] = []
-    for number, line in enumerate(complete_lines(path), 1):
-        try:
-            values.append(json.loads(line))
-        except ValueError as error:
-            raise StanleyError(
-                f"{path} line {number} is damaged ({error}); restore the file"
-            ) from error
-        require(
-            isinstance(values[-1], dict),
-            f"{path} line {number} is damaged (it holds no fields); restore the file",
-        )
-    return values
+def json_lines(path: Path, kind: Any) -> list[Any]:
+    """The values of a file of JSON lines, all of the type `kind`; none where there is no file."""
+    if not path.exists():
+        return []
+    return checked_lines(complete_lines(path), kind, str(path), "restore the file")
 
 
 def step_of(line: str) -> int | None:
     try:
         return json.loads(line)["step"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
-def complete_lines(path: Path) -> Iterator[str]:
+def complete_lines(path: Path) -> list[str]:
     """The lines of a file that end in a newline; a last line that was cut off is left out."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield line.rstrip("\n")
+    content = read_whole(path, LARGEST, "restore the file")
+    *lines, _ = content.decode("utf-8", "replace").split("\n")
+    return lines

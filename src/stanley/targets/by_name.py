@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stanley.errors import StanleyError, did_you_mean, require
+from stanley.errors import StanleyError, did_you_mean, in_one_line, require
 from stanley.streams import stream
 from stanley.targets import Target, named
 from stanley.targets.named import TARGETS
@@ -100,6 +101,10 @@ def find(
     return density
 
 
+#: The files of users' own targets, as tracebacks name them.
+FILES: set[str] = set()
+
+
 def imported(name: str) -> Callable[..., Any]:
     """The object that `module:function` or `path/file.py:function` names.
 
@@ -111,8 +116,13 @@ def imported(name: str) -> Callable[..., Any]:
         module = from_file(Path(where)) if where.endswith(".py") else from_path(where)
     except StanleyError:
         raise
-    except Exception as error:  # whatever a user's module does when it is imported
+    except KeyboardInterrupt:
+        raise
+    except (
+        BaseException
+    ) as error:  # whatever a user's module does when it is imported, sys.exit() too
         raise StanleyError(f"cannot import {where}: {in_one_line(error)}") from error
+    FILES.add(getattr(module, "__file__", None) or where)
     try:
         found = getattr(module, attribute)
     except AttributeError:
@@ -138,12 +148,14 @@ def from_path(module: str) -> Any:
 
 
 def from_file(path: Path) -> Any:
+    """The module of a file, under a name that is nobody else's: a torch.py is not torch."""
     require(path.is_file(), f"{path} is not a file; give module:function or file.py:function")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"stanley_target_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -162,10 +174,10 @@ def probe(density: Density) -> None:
     """Check that U gives one number per point, and that it does not depend on the other points."""
     x = density.initial(2, stream(0, "probe", device=density.device))
     try:
-        u = density.potential(x)
+        u, alone = density.potential(x.clone()), density.potential(x[:1].clone())
     except StanleyError:
         raise
-    except Exception as error:  # whatever a user's function does
+    except (Exception, SystemExit) as error:  # whatever a user's function does
         raise StanleyError(
             f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}:"
             f" {in_one_line(error)}"
@@ -176,7 +188,16 @@ def probe(density: Density) -> None:
         f" {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for points of"
         f" shape {tuple(x.shape)}, but must be (2,), one number per point",
     )
-    alone = density.potential(x[:1])
+    require(
+        isinstance(alone, Tensor) and alone.shape == (1,),
+        f"{density.name} returned {tuple(u.shape)} for two points and something else for one; must"
+        f" be one number each",
+    )
+    require(
+        u.dtype == x.dtype and u.device == x.device,
+        f"{density.name} returned {u.dtype} for points of {x.dtype}; compute U in the type of its"
+        f" points",
+    )
     same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
     require(
         same.all(),
@@ -184,7 +205,3 @@ def probe(density: Density) -> None:
         " for the same point alone, but U of a point must not depend on the other points; use no"
         " means or norms over the batch",
     )
-
-
-def in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

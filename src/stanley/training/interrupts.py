@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the training loop answers between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request that the training loop answers between two steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import threading
 from types import FrameType
 from typing import Any
 
+#: Ctrl-C, an orderly end, and a terminal that is closed; the last is not known everywhere.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 class Interrupts:
-    """The first SIGINT or SIGTERM inside the block sets `seen`; a second one interrupts at once."""
+    """The first of SIGNALS inside the block sets `seen`; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -19,7 +24,8 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             self.before = {
                 number: signal.signal(number, self.note)
-                for number in (signal.SIGINT, signal.SIGTERM)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN  # as nohup asks for
             }
         return self
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stanley.config import to_dict
 from stanley.data import Dataset
-from stanley.errors import require
+from stanley.errors import StanleyError, in_one_line, require
 from stanley.networks import build_energy
 from stanley.ranks import Parallel, World, parallel_model, sharded, unsharded
 from stanley.runs import checkpoint
@@ -103,6 +103,20 @@ class TrainState:
             f"{saved.path} was trained on points of shape {shape}, but the data now have shape "
             f"{tuple(self.noise.mean.shape)}; use the data that the run began with",
         )
+        checkpoint.require_fit(self.energy, saved.part("energy"), saved.path)
+        checkpoint.require_fit(self.average, saved.part("average"), saved.path)
+        try:
+            self.fill(saved)
+        except (LookupError, ValueError, TypeError, RuntimeError) as error:
+            if isinstance(error, StanleyError):
+                raise
+            raise StanleyError(
+                f"{saved.path} does not fit this run ({in_one_line(error)}); use the settings that "
+                "the run began with, or another --out"
+            ) from error
+
+    def fill(self, saved: Checkpoint) -> None:
+        """Take over every tensor and number of the checkpoint."""
         checkpoint.restore_weights(self.energy, saved.part("energy"), saved.path)
         checkpoint.restore_weights(self.average, saved.part("average"), saved.path)
         checkpoint.restore_optimizer(self.optimizer, saved.part("optimizer"))

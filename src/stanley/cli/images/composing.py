@@ -12,7 +12,8 @@ from stanley.cli.flags import Device, Json, Seed, WarmUp, Whole
 from stanley.cli.images.answer import Answer, made_from, sampler_numbers
 from stanley.cli.images.request import model_of, prepare, split_words
 from stanley.cli.names import file_name, folder_for
-from stanley.errors import StanleyError, require
+from stanley.cli.values import number
+from stanley.errors import require
 
 
 def compose(
@@ -72,12 +73,11 @@ def compose(
     models += [model_of(Path(name), None, None, device) for name in names]
     called = ([pretrained] if pretrained is not None else []) + names
     require_same_shape([(name, m.event_shape) for name, m in zip(called, models, strict=True)])
-    try:
-        given = () if weights is None else tuple(float(w) for w in weights.split(","))
-    except ValueError:
-        raise StanleyError(
-            f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5"
-        ) from None
+    numbers = [] if weights is None else [number(w.strip()) for w in weights.split(",")]
+    require(
+        None not in numbers, f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5"
+    )
+    given = tuple(float(n or 0) for n in numbers)
     potential = Composed(tuple(m.potential for m in models), given)
     first = models[0]
     generator = stream(seed, "compose", device=first.device)

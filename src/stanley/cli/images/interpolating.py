@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Json, Out, Pretrained, Resize, WeightsOfRun, Whole
+from stanley.cli.flags import Device, Json, Out, Pretrained, Real, Resize, WeightsOfRun, Whole
 from stanley.cli.images.answer import Answer, made_from
 from stanley.cli.images.request import home, images_of, refuse_flags, request
 from stanley.errors import require
@@ -26,7 +26,7 @@ def interpolate(
     ] = 9,
     steps: Annotated[Whole, Parameter(help="Number of relaxation steps.")] = 200,
     step_size: Annotated[
-        float | None,
+        Real | None,
         Parameter(help="Step size h of x - (h/2)∇U. [default: that of the run's sampler]"),
     ] = None,
     resize: Resize = False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stanley.cli.names import folder_for
+from stanley.cli.output import say
+from stanley.cli.values import whole_number
 from stanley.errors import require
 
 if TYPE_CHECKING:
@@ -137,10 +138,9 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
             reasons = "; ".join(skipped[:NAMED])
             more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
             cure = "; --resize fits sizes and colours" if found.unfit else ""
-            print(
-                f"stanley: warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
-                f"{reasons}{more}{cure}",
-                file=sys.stderr,
+            say(
+                f"warning: skipped {len(skipped)} of {len(names) + len(skipped)} files: "
+                f"{reasons}{more}{cure}"
             )
     digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
     return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
@@ -155,8 +155,9 @@ def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int
     if text in HALVES:
         return half_mask(text, (shape[-2], shape[-1]))
     parts = text.split(",")
-    if len(parts) == 4 and all(p.strip().lstrip("-").isdigit() for p in parts):
-        left, top, width, height = (int(p) for p in parts)
+    corners = [whole_number(part.strip()) for part in parts]
+    if len(corners) == 4 and None not in corners:
+        left, top, width, height = (int(n or 0) for n in corners)
         return box_mask(left, top, width, height, (shape[-2], shape[-1]))
     return read_mask(Path(text), shape, resized_from)
 

@@ -15,6 +15,7 @@ from stanley.cli.flags import (
     Out,
     PerImage,
     Pretrained,
+    Real,
     Resize,
     Seed,
     Steps,
@@ -138,7 +139,7 @@ def denoise(
         ),
     ],
     noise: Annotated[
-        float,
+        Real,
         Parameter(
             help=(
                 "Standard deviation of the noise, for pixels in [-1, 1]: 0.2 is 25.6 of 256 grey"

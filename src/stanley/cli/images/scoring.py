@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from stanley.cli.flags import DataRoot, Device, Json, Pretrained, Resize, WeightsOfRun
 from stanley.cli.images.answer import Answer, made_from
 from stanley.cli.images.request import home, images_of, refuse_flags, request
+from stanley.cli.printable import cell
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
@@ -127,5 +128,5 @@ def table_of(names: list[str], found: Outside) -> str:
     for k, name in enumerate(names):
         rank = "" if found.percentile is None else f"{float(found.percentile[k]):.2f}"
         energy, slope = (float(score[k]) for score in (found.scores.energy, found.scores.grad_norm))
-        writer.writerow([name, f"{energy:.7g}", f"{slope:.7g}", rank])
+        writer.writerow([cell(name), f"{energy:.7g}", f"{slope:.7g}", rank])
     return table.getvalue()
