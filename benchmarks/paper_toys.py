@@ -396,9 +396,8 @@ def judge(job: Job, result: Trained) -> None:
         if row["failure"] is None:
             potential = Potential(result.average.energy(s), config.temperature)
             try:
-                exact = judge_density(
-                    potential, config.data.log_density, rel_tol=1e-3, max_box=MAX_BOX
-                )  # type: ignore[union-attr]
+                truth = config.data.log_density  # type: ignore[union-attr]
+                exact = judge_density(potential, truth, rel_tol=1e-3, max_box=MAX_BOX)
                 row |= {"kl": exact.kl, "tv": exact.tv, "kl_error": exact.error_estimate}
             except StanleyError as error:
                 row |= {

@@ -40,6 +40,7 @@ def test_the_seed_alone_decides_frequencies_and_they_are_kept_but_not_trained() 
 def test_without_features_the_network_is_the_plain_one() -> None:
     energy = build_energy(MLP(width=8, depth=2), (2,), seed=fresh_seed())
     x = torch.randn(5, 2)
+    assert isinstance(energy.layers, torch.nn.Module)
     assert torch.equal(energy(x), energy.layers(x).squeeze(1))
     assert set(energy.state_dict()) == {
         f"layers.{i}.{n}" for i in (0, 2, 4) for n in ("weight", "bias")
