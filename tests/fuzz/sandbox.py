@@ -36,7 +36,8 @@ FAILURES = ROOT / "runs" / "fuzz"
 SCALE = float(os.environ.get("STANLEY_FUZZ", "0.15"))
 SEED = int(os.environ.get("STANLEY_FUZZ_SEED", "0"))
 
-SECONDS = 30.0  # a command on a small model that takes longer hangs, also on a busy machine
+SECONDS = 20.0  # of the processor; a command on a small model that takes more hangs
+PATIENCE = 600.0  # by the clock, for a machine that others keep busy
 MEMORY = 1 << 30  # bytes above what was in use before
 LONGEST = 2000  # characters of a line of stderr
 
@@ -158,19 +159,22 @@ def limited() -> Iterator[None]:
     """The time, and as the last resort the address space, that a command may take."""
 
     def late(number: int, frame: object) -> None:
-        raise Stuck(f"not done after {SECONDS:g} s")
+        raise Stuck(f"not done after {SECONDS:g} s of the processor")
 
-    before = signal.signal(signal.SIGALRM, late)
+    before = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * MEMORY, hard))
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
