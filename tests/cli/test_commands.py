@@ -173,7 +173,7 @@ def test_train_writes_a_run(trained: Path) -> None:
     assert [r["step"] for r in records] == list(range(1, 13))
     config = json.loads((run / "config.json").read_text())
     assert config["network"]["width"] == 16
-    assert config["sampler"]["kind"] == "mala"
+    assert config["sampler"]["kind"] == "mala-with-jumps"
 
 
 def test_the_same_command_again_resumes(trained: Path) -> None:
@@ -649,7 +649,7 @@ def test_diagnose_a_density(tmp_path: Path) -> None:
 def test_diagnose_a_run(trained: Path) -> None:
     few = ["--pairs", "20", "--coupled-steps", "20", "--rays", "4", "--copies", "20", "--json"]
     told = json.loads(stanley("diagnose", "runs/a", *QUICK, *few, cwd=trained).stdout)
-    assert told["sampler"]["kind"] == "mala"
+    assert told["sampler"]["kind"] == "mala-with-jumps"
     assert told["num_chains"] == 20
     assert told["step_size"] == told["sampler"]["step_size"]
     assert told["step_size_from"] == "the sampler itself, after 30 steps of warm-up"
