@@ -494,7 +494,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
         "pixels-8x8,pixels",
         cwd=tmp_path,
     )
-    assert "n = 2 points against 192 features" in done.stderr  # the two that are held out
+    assert "n = 2 points with 192 features" in done.stderr  # the two that are held out
     assert "fd_pixels-8x8" in done.stdout
     scores = json.loads((tmp_path / "runs/a/scores.json").read_text())
     for name, k in (("pixels-8x8", 192), ("pixels", 768)):
@@ -802,7 +802,7 @@ def test_evaluating_no_samples_is_refused(trained: Path) -> None:
     assert "num is 0, but must be at least 1" in done.stderr
 
 
-@pytest.mark.parametrize("flags", [["--num", "3.5"], ["--num", "1e2"], ["--steps", "2.5"]])
+@pytest.mark.parametrize("flags", [["--num", "3.5"], ["--num", "010"], ["--steps", "2.5"]])
 def test_a_fraction_is_refused_not_rounded(trained: Path, flags: list[str]) -> None:
     done = stanley("sample", "runs/a", *flags, cwd=trained, check=2)
     assert f"'{flags[1]}' is not a whole number" in done.stderr

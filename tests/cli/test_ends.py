@@ -119,7 +119,8 @@ def test_names_that_are_no_names(tmp_path: Path, monkeypatch, capsys, name: str)
         ["plot", name],
         ["sample", name],
         ["train", name],
-        ["train", "rings", "--out", name * 20],
+        # where the name can be a folder's, 0 steps are what is refused
+        ["train", "rings", "--out", name * 20, "--steps", "0"],
     ):
         code, err = ended(capsys, *words)
         assert code == 2

@@ -91,7 +91,9 @@ def picture(folder: Path, name: str) -> str:
     return str(file)
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:Fréchet distance")  # of few samples, which is said
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the Fréchet distance"
+)  # of few samples, which is said
 
 
 #: What can be done with a run, and the precision in which it is right to do it where the run's

@@ -24,6 +24,7 @@ from PIL import Image
 from stanley.config import to_dict
 from stanley.data import Array, Folder, Rings
 from stanley.errors import DivergenceError, StanleyError
+from stanley.files import PART
 from stanley.models.trained import load
 from stanley.networks import MLP, ConvNet, build_energy
 from stanley.runs import checkpoint
@@ -570,8 +571,8 @@ class TestRecords:
         out = tmp_path / "run"
         (out / "checkpoints").mkdir(parents=True)
         left = [
-            out / ".config.json.abc.tmp",
-            out / "checkpoints" / ".step-00000006.safetensors.abc.tmp",
+            out / f".config.json.abc{PART}",
+            out / "checkpoints" / f".step-00000006.safetensors.abc{PART}",
         ]
         for path in left:
             path.write_bytes(b"half")

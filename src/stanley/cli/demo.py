@@ -23,9 +23,9 @@ from stanley.training.recipes import recipe
 #: Step sizes tuned in the same way for each sampler: see benchmarks/demo_step_sizes.py and
 #: docs/results.md.
 SAMPLERS: dict[str, Langevin | Stanley | Adjusted] = {
-    "Langevin": Langevin(step_size=0.02),
-    "STANLEY": Stanley(step_size=0.04, threshold=1.0),
-    "STANLEY, Metropolis-adjusted": Adjusted(Stanley(step_size=0.09, threshold=1.0)),
+    "Langevin": Langevin(step_size=0.01),
+    "STANLEY": Stanley(step_size=0.02, threshold=1.0),
+    "STANLEY, Metropolis-adjusted": Adjusted(Stanley(step_size=0.02, threshold=1.0)),
 }
 
 STEPS = 1500  # training iterations of each sampler

@@ -29,8 +29,10 @@ def whole(kind: object, tokens: Sequence[Token]) -> int:
     from stanley.cli.values import whole_number
 
     value = whole_number(tokens[0].value)
-    if value is None or abs(value) >= 2**63:
+    if value is None:
         raise ValueError(f"{tokens[0].value!r} is not a whole number; write it like 100")
+    if abs(value) >= 2**63:
+        raise ValueError(f"{tokens[0].value} is too large; a whole number lies within ±2^63")
     return value
 
 

@@ -157,7 +157,7 @@ def _gap(ax: Axes, gap: Series) -> None:
     dress(ax, "Energy gap", ylabel="E(data) − E(samples)")
     if not gap:
         return _absent(ax, gap)
-    label = "each step" if len(gap.value) <= 400 else "smallest to largest"
+    label = "each step" if len(gap.value) <= 400 else "range"
     _draw(ax, gap, BLUE, label, faint=True)
     if len(gap.value) >= 20:
         step, medians, window = running_median(gap.step, gap.value)
