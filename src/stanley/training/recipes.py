@@ -209,7 +209,7 @@ RECIPES: dict[str, TrainConfig] = {
 }
 
 ABOUT: dict[str, str] = {
-    "rings": "four rings in the plane, exact density known; MALA, persistent chains",
+    "rings": "four rings in the plane, exact density known; MALA with jumps, persistent chains",
     "gmm": "eight Gaussians on a circle, exact density known",
     "moons": "two moons, exact density known",
     "array": "your vectors: --data.path FILE.npy or .npz",
