@@ -45,7 +45,7 @@ def score(job: tuple[str, float, int]) -> dict[str, Any]:
             model = load(train(config, Path(folder) / "run"), device="cpu")
             row["kl"] = judge_density(model.potential, config.data.log_density).kl  # type: ignore[union-attr]
         except StanleyError as error:
-            row["failure"] = str(error)
+            row["failure"] = str(error).partition(". ")[0]  # not its folder
     print(row, file=sys.stderr)
     return row
 
