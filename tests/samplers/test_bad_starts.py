@@ -25,6 +25,7 @@ from stanley.samplers import (
     adapt,
     run_chains,
 )
+from stanley.samplers.adapt import check_search
 from stanley.samplers.scale import FOLLOWED, follow_threshold
 
 from .bounds import SIGMAS
@@ -218,3 +219,10 @@ def test_a_search_in_which_nothing_is_accepted_is_told() -> None:
 def test_starts_of_few_digits_are_refused(dtype: torch.dtype) -> None:
     with pytest.raises(StanleyError, match=r"must be float32 or float64.*use x0\.float\(\)"):
         run_chains(MALA(0.1), normal, torch.zeros(4, 2, dtype=dtype), 5, generator=generator())
+
+
+def test_a_step_size_that_is_no_number_is_refused() -> None:
+    """An acceptance that is no number must not come back as a step size that is none."""
+    state = MALA(1.0).init(normal, starts("all at the mode"))
+    with pytest.raises(StanleyError, match="step size went from 1 to nan"):
+        check_search(1.0, math.nan, [math.nan] * 10, state)

@@ -188,7 +188,7 @@ def check_search(first: float, found: float, accepted: list[float], state: Chain
     """
     late = accepted[len(accepted) // 2 :]
     mean, judged = sum(late) / len(late), len(accepted) >= 50
-    if found < 1e-30 * first or (judged and mean < NOTHING):
+    if not math.isfinite(found) or found < 1e-30 * first or (judged and mean < NOTHING):
         raise StanleyError(
             f"adapt: the step size went from {first:g} to {found:g} in {len(accepted)} steps, and "
             f"of the last {len(late)} hardly any move was accepted ({mean:.1g}); check that the "
