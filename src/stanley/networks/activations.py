@@ -9,6 +9,7 @@ from torch import nn
 from stanley.errors import require
 
 Activation = Literal["silu", "gelu", "softplus", "relu", "leaky-relu"]
+SmoothActivation = Literal["silu", "gelu", "softplus"]  # twice differentiable
 
 
 def activation(name: Activation) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stanley.samplers.adapt import RobbinsMonro, adapt
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.amala import AMALA
+from stanley.samplers.annealed import anneal, ladder
 from stanley.samplers.barker import Barker
 from stanley.samplers.base import ChainState, Proposal, Sampler, StepInfo, evaluate, metropolis
 from stanley.samplers.clipped import ClippedLangevin
@@ -58,7 +59,9 @@ __all__ = [
     "Traits",
     "Underdamped",
     "adapt",
+    "anneal",
     "evaluate",
+    "ladder",
     "metropolis",
     "run_chains",
     "traits_of",

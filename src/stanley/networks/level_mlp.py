@@ -1,0 +1,79 @@
+"""A multilayer perceptron for vectors that knows the noise level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stanley.errors import require
+from stanley.networks.activations import SmoothActivation, activation
+from stanley.networks.levels import LevelEnergy, Levels
+from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
+
+
+@dataclass(frozen=True)
+class LevelMLP:
+    """E(x, σ) of `LevelEnergy` with G an MLP of (3u, t, e^{-|ω|²r²/2}·sin ω·z, …·cos ω·z),
+
+        z = (x - μ)/s,   r = σ/s,   t = where ln r lies between its ends, with two harmonics.
+
+    The F frequencies ω have independent N(0, w²) entries, w = `fourier_std`; they are drawn with the
+    first weights and never trained. A sine whose period is below the noise is damped as the noise
+    itself damps it: E[sin ω·(z + r·ξ)] = e^{-|ω|²r²/2}·sin ω·z.
+    """
+
+    width: int = 128  # units of a layer
+    depth: int = 3  # hidden layers
+    activation: SmoothActivation = "silu"  # silu, gelu or softplus
+    fourier: int = 48  # F, number of random frequencies; 0 for none
+    fourier_std: float = 6.0  # w, their standard deviation, in units of 1/s
+    floor: float = 0.15  # f, below which the energy's scale does not grow any more; see above
+    levels: Levels = field(default_factory=lambda: Levels(0.02, 4.0))  # noise levels that it knows
+    kind: Literal["level-mlp"] = "level-mlp"
+
+    def __post_init__(self) -> None:
+        require_size("width", self.width, MOST_UNITS)
+        require_size("depth", self.depth, MOST_LAYERS)
+        require(
+            0 <= self.fourier <= MOST_UNITS,
+            f"network.fourier is {self.fourier}, but must not be negative; 0 means no features",
+        )
+        for name in ("fourier_std", "floor"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"network.{name} is {value}, but must be > 0")
+
+    def build(self, event_shape: tuple[int, ...]) -> nn.Module:
+        return LevelEnergy(
+            LevelMLPNet(self, prod(event_shape)), event_shape, self.levels, self.floor
+        )
+
+
+class LevelMLPNet(nn.Module):
+    frequencies: Tensor
+
+    def __init__(self, spec: LevelMLP, d: int) -> None:
+        super().__init__()
+        self.low = math.log(spec.levels.smallest)
+        self.high = math.log(spec.levels.largest)
+        self.register_buffer("frequencies", spec.fourier_std * torch.randn(spec.fourier, d))
+        sizes = [d + 5 + 2 * spec.fourier, *[spec.width] * spec.depth]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(sizes):
+            layers += [nn.Linear(fan_in, fan_out), activation(spec.activation)]
+        self.layers = nn.Sequential(*layers, nn.Linear(spec.width, 1))
+
+    def forward(self, u: Tensor, log_ratio: Tensor) -> Tensor:  # (B, *event), (B,) -> (B,)
+        u, log_ratio = u.flatten(1), log_ratio[:, None]
+        square = (2 * log_ratio).exp()
+        t = (log_ratio - self.low) / (self.high - self.low)
+        phase = (u * (1 + square).sqrt()) @ self.frequencies.T  # ω·z
+        damped = (-square * self.frequencies.square().sum(1) / 2).exp()
+        waves = [f(math.pi * k * t) for k in (1, 2) for f in (torch.sin, torch.cos)]
+        inputs = torch.cat([3 * u, t, *waves, damped * phase.sin(), damped * phase.cos()], 1)
+        return self.layers(inputs).squeeze(1)
