@@ -23,8 +23,8 @@ class LevelMLP:
 
         z = (x - μ)/s,   r = σ/s,   t = where ln r lies between its ends, with two harmonics.
 
-    The F frequencies ω have independent N(0, w²) entries, w = `fourier_std`; they are drawn with the
-    first weights and never trained. A sine whose period is below the noise is damped as the noise
+    The F frequencies ω have independent N(0, w²) entries, w = `fourier_std`; they are drawn with
+    the first weights and never trained. A sine whose period is below the noise is damped as the noise
     itself damps it: E[sin ω·(z + r·ξ)] = e^{-|ω|²r²/2}·sin ω·z.
     """
 

@@ -25,13 +25,13 @@ class Levels:
     def __post_init__(self) -> None:
         require(
             1e-4 <= self.smallest < 1,
-            f"network.levels.smallest is {self.smallest}, but must be at least 1e-4, where rounding "
-            "begins to drown it, and below 1, the data's own spread; 0.02 is usual",
+            f"network.levels.smallest is {self.smallest}, but must be at least 1e-4, where "
+            "rounding begins to drown it, and below 1, the data's own spread; 0.02 is usual",
         )
         require(
             1 < self.largest <= 1e4,
-            f"network.levels.largest is {self.largest}, but must be above 1, the data's own spread, "
-            "and at most 10000; 10 is usual",
+            f"network.levels.largest is {self.largest}, but must be above 1, the data's own "
+            "spread, and at most 10000; 10 is usual",
         )
 
 
@@ -70,8 +70,8 @@ class LevelEnergy(nn.Module):
         std = float((x - x.mean(0)).square().mean().sqrt())
         require(
             std > 0,
-            "the data are constant: all rows are the same, and noise cannot be measured in units of "
-            "their standard deviation 0; use other data",
+            "the data are constant: all rows are the same, and noise cannot be measured in units "
+            "of their standard deviation 0; use other data",
         )
         self.mean.copy_(x.mean(0))
         self.std.fill_(std)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ def ladder(
     """
     require(
         0 < smallest < largest < math.inf,
-        f"the ladder goes from {largest} down to {smallest}, but must go from a larger to a smaller "
-        "noise level, both above 0 and finite",
+        f"the ladder goes from {largest} down to {smallest}, but must go from a larger to a "
+        "smaller noise level, both above 0 and finite",
     )
     require(num >= 2, f"the ladder has {num} levels, but must have at least 2; 40 is usual")
     require(power >= 1, f"power is {power}, but must be at least 1; 7 is usual, 1 is even steps")
@@ -58,18 +59,18 @@ def anneal(
 
     It is the mean and variance of p(x_σ' | x_σ, x₀) with E[x₀ | x_σ] = x - σ²·∇U(x, σ) for x₀, and
     so exact where the data are one point. Not true: that it leaves any density invariant, or that
-    it ends in exp(-U(·, σ_min)) for a finite ladder. For data N(0, s²) with v = σ² + s² a rung takes
-    the variance V to (v'/v)²·V + σ'²·(1 - σ'²/σ²), a little less than v'. Chains of an exact sampler
-    at σ_min take the rest away.
+    it ends in exp(-U(·, σ_min)) for a finite ladder. For data N(0, s²), v = σ² + s², a rung takes the
+    variance V to (v'/v)²·V + σ'²·(1 - σ'²/σ²), less than v': 40 levels from 7 s to s/7 end a tenth
+    too narrow. Chains of an exact sampler at σ_min take that away.
     Ho, Jain & Abbeel (2020), the posterior of equation 7 in the variance-exploding form of Song et
     al. (2021), equation 47.
     """
     require(
-        len(sigmas) >= 2 and all(a > b > 0 for a, b in zip(sigmas, sigmas[1:], strict=False)),
-        f"the noise levels are {tuple(sigmas)[:5]}…, but must be two or more, descending and above 0",
+        len(sigmas) >= 2 and all(a > b > 0 for a, b in pairwise(sigmas)),
+        f"the noise levels are {tuple(sigmas)[:5]}…, but must be two or more, descending, above 0",
     )
     with Bar("annealing", len(sigmas) - 1, enabled=progress) as bar:
-        for rung, (sigma, lower) in enumerate(zip(sigmas, sigmas[1:], strict=False), 1):
+        for rung, (sigma, lower) in enumerate(pairwise(sigmas), 1):
             grad = evaluate(potential_at(sigma), x).grad
             noise = lower * math.sqrt(1 - lower**2 / sigma**2) * normal_like(x, generator)
             x = x - (sigma**2 - lower**2) * grad + noise
