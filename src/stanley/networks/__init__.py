@@ -6,13 +6,16 @@ import torch
 from torch import nn
 
 from stanley.networks.convnet import ConvNet
+from stanley.networks.level_convnet import LevelConvNet
+from stanley.networks.level_mlp import LevelMLP
+from stanley.networks.levels import LevelEnergy, Levels
 from stanley.networks.mlp import MLP
 from stanley.networks.reference import WithReference
 from stanley.networks.resnet import ResNet
 from stanley.streams import global_stream
 
 #: What a configuration can name.
-AnyNetwork = MLP | ConvNet | ResNet
+AnyNetwork = MLP | ConvNet | ResNet | LevelMLP | LevelConvNet
 
 
 def build_energy(
@@ -35,4 +38,15 @@ def build_energy(
     return energy if reference_std is None else WithReference(energy, reference_std)
 
 
-__all__ = ["MLP", "AnyNetwork", "ConvNet", "ResNet", "WithReference", "build_energy"]
+__all__ = [
+    "MLP",
+    "AnyNetwork",
+    "ConvNet",
+    "LevelConvNet",
+    "LevelEnergy",
+    "LevelMLP",
+    "Levels",
+    "ResNet",
+    "WithReference",
+    "build_energy",
+]

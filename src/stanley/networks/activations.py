@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
@@ -10,6 +10,16 @@ from stanley.errors import require
 
 Activation = Literal["silu", "gelu", "softplus", "relu", "leaky-relu"]
 SmoothActivation = Literal["silu", "gelu", "softplus"]  # twice differentiable
+
+
+def require_smooth(name: str) -> None:
+    """For objectives that differentiate ∇E once more: at a kink its derivative says nothing."""
+    smooth = get_args(SmoothActivation)
+    require(
+        name in smooth,
+        f"network.activation is {name!r}, but must be one of {', '.join(smooth)}: denoising "
+        "differentiates twice, and a kinked energy has second derivatives of 0",
+    )
 
 
 def activation(name: Activation) -> nn.Module:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import require
-from stanley.networks.activations import SmoothActivation, activation
+from stanley.networks.activations import SmoothActivation, activation, require_smooth
 from stanley.networks.levels import LevelEnergy, Levels
 from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
 
@@ -39,6 +39,7 @@ class LevelConvNet:
     kind: Literal["level-convnet"] = "level-convnet"
 
     def __post_init__(self) -> None:
+        require_smooth(self.activation)
         require_size("width", self.width, MOST_UNITS)
         require(
             0 <= self.blocks <= MOST_LAYERS,

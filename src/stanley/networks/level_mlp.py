@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import require
-from stanley.networks.activations import SmoothActivation, activation
+from stanley.networks.activations import SmoothActivation, activation, require_smooth
 from stanley.networks.levels import LevelEnergy, Levels
 from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
 
@@ -23,9 +23,9 @@ class LevelMLP:
 
         z = (x - μ)/s,   r = σ/s,   t = where ln r lies between its ends, with two harmonics.
 
-    The F frequencies ω have independent N(0, w²) entries, w = `fourier_std`; they are drawn with
-    the first weights and never trained. A sine whose period is below the noise is damped as the noise
-    itself damps it: E[sin ω·(z + r·ξ)] = e^{-|ω|²r²/2}·sin ω·z.
+    The F frequencies ω have independent N(0, w²) entries, w = `fourier_std`; they are drawn
+    with the first weights and never trained. A sine whose period is below the noise is damped as
+    the noise itself damps it: E[sin ω·(z + r·ξ)] = e^{-|ω|²r²/2}·sin ω·z.
     """
 
     width: int = 128  # units of a layer
@@ -38,6 +38,7 @@ class LevelMLP:
     kind: Literal["level-mlp"] = "level-mlp"
 
     def __post_init__(self) -> None:
+        require_smooth(self.activation)
         require_size("width", self.width, MOST_UNITS)
         require_size("depth", self.depth, MOST_LAYERS)
         require(

@@ -59,9 +59,9 @@ def anneal(
 
     It is the mean and variance of p(x_σ' | x_σ, x₀) with E[x₀ | x_σ] = x - σ²·∇U(x, σ) for x₀, and
     so exact where the data are one point. Not true: that it leaves any density invariant, or that
-    it ends in exp(-U(·, σ_min)) for a finite ladder. For data N(0, s²), v = σ² + s², a rung takes the
-    variance V to (v'/v)²·V + σ'²·(1 - σ'²/σ²), less than v': 40 levels from 7 s to s/7 end a tenth
-    too narrow. Chains of an exact sampler at σ_min take that away.
+    it ends in exp(-U(·, σ_min)) for a finite ladder. For data N(0, s²), v = σ² + s², a rung takes
+    the variance V to (v'/v)²·V + σ'²·(1 - σ'²/σ²), less than v': 40 levels from 7 s to s/7 end a
+    tenth too narrow. Chains of an exact sampler at σ_min take that away.
     Ho, Jain & Abbeel (2020), the posterior of equation 7 in the variance-exploding form of Song et
     al. (2021), equation 47.
     """
