@@ -64,10 +64,12 @@ def explain(errors: list[Any]) -> str:
     }
     ours = [e for e in errors if not any(e["loc"][: len(other)] == other for other in others)]
     if not ours:
+        # with several kinds pydantic puts the class behind the name of the part
+        named = {o: o[:-1] if str(o[-1])[:1].isupper() else o for o in others}
         part = max(
-            (o[:-1] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len
+            (named[o] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len
         )
-        members = [e for e in errors if e["loc"][:-2] == part and e["loc"][-1] == "kind"]
+        members = [e for e in errors if named.get(e["loc"][:-1]) == part and e["loc"][-1] == "kind"]
         known = [e["ctx"]["expected"].strip("'") for e in members]
         return (
             f"{field_name((*part, 'kind'))} is {members[0]['input']!r}:"
@@ -122,9 +124,8 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
         if not isinstance(at, dict) or name not in at:
             options = at if isinstance(at, dict) else {}
             field = ".".join(path[: depth + 1])
-            raise StanleyError(
-                f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}"
-            )
+            meant = of_a_part(name, options, path[:depth]) or did_you_mean(name, options)
+            raise StanleyError(f"unknown field {field!r} (value {value!r}): {meant}")
         at = at[name]
     number = (
         isinstance(value, bool | str) and isinstance(at, int | float) and not isinstance(at, bool)
@@ -133,6 +134,15 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
         not number,
         f"{'.'.join(path)} is {value!r}, but must be a number, written like 12, 0.5 or 1e-3",
     )
+
+
+def of_a_part(name: str, options: dict[str, Any], above: tuple[str, ...]) -> str:
+    """`did you mean 'a.name'?` of a name that parts one level down have; empty where none does."""
+    parts = [
+        part for part, fields in options.items() if isinstance(fields, dict) and name in fields
+    ]
+    found = [repr(".".join((*above, part, name))) for part in parts]
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
