@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,22 @@ def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_wa
         ({"steps": "many"}, "steps is 'many', but must be a valid integer"),
         ({"steps": 0}, "steps is 0"),
         (
+            {"chain_steps": 5},
+            r"unknown field 'chain_steps' \(value 5\): did you mean 'objective.chain_steps'",
+        ),
+        ({"chain_stpes": 5}, "unknown field 'chain_stpes'.*did you mean 'objective.chain_steps'"),
+        ({"adapt.rate": 0.1}, "unknown field 'adapt'.*did you mean 'objective.adapt'"),
+        ({"lr": 1}, "unknown field 'lr'.*did you mean 'optimizer.lr'"),
+        ({"depth": 1}, "unknown field 'depth'.*did you mean 'network.depth'"),
+        ({"kind": 1}, "unknown field 'kind'.*did you mean 'data.kind' or 'network.kind'"),
+        ({"objective.chian_steps": 3}, "unknown field 'objective.chian_steps'.*'chain_steps'"),
+        (
+            {"objective.kind": "contrast"},
+            "objective.kind is 'contrast': did you mean 'contrastive'",
+        ),
+        ({"objective": "x"}, "objective.kind is 'x'"),
+        ({"objective": 5}, "objective is 5, but must be one of its kinds"),
+        (
             {"objective.start": "nowhere"},
             "objective.start is 'nowhere', but must be 'bank', 'data' or 'noise'",
         ),
@@ -178,6 +195,13 @@ def test_errors_are_one_line_that_names_the_field(flags: dict[str, Any], message
     with pytest.raises(StanleyError, match=message) as error:
         resolve("rings", {}, flags)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["objective", "objective.kind"])
+def test_the_objective_is_named_like_other_parts(name: str) -> None:
+    assert resolve("rings", {}, {name: "contrastive"}) == recipe("rings")
+    config = resolve("rings", {}, {name: "contrastive", "objective.chain_steps": 5})
+    assert config.objective == replace(recipe("rings").objective, chain_steps=5)
 
 
 def test_unknown_recipe() -> None:

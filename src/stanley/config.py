@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from stanley.errors import StanleyError, did_you_mean, require
@@ -124,8 +125,9 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
         if not isinstance(at, dict) or name not in at:
             options = at if isinstance(at, dict) else {}
             field = ".".join(path[: depth + 1])
-            meant = of_a_part(name, options, path[:depth]) or did_you_mean(name, options)
-            raise StanleyError(f"unknown field {field!r} (value {value!r}): {meant}")
+            raise StanleyError(
+                f"unknown field {field!r} (value {value!r}): {meant(name, options, path[:depth])}"
+            )
         at = at[name]
     number = (
         isinstance(value, bool | str) and isinstance(at, int | float) and not isinstance(at, bool)
@@ -136,13 +138,19 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
     )
 
 
-def of_a_part(name: str, options: dict[str, Any], above: tuple[str, ...]) -> str:
-    """`did you mean 'a.name'?` of a name that parts one level down have; empty where none does."""
-    parts = [
-        part for part, fields in options.items() if isinstance(fields, dict) and name in fields
-    ]
-    found = [repr(".".join((*above, part, name))) for part in parts]
-    return f"did you mean {' or '.join(found)}?" if found else ""
+def meant(name: str, options: dict[str, Any], above: tuple[str, ...]) -> str:
+    """What may have been meant by a name that is none of `options`, those of the part `above`: a
+    field that a part inside it has, or a name that is close.
+    """
+    inside = {part: fields for part, fields in options.items() if isinstance(fields, dict)}
+    theirs = {field for fields in inside.values() for field in fields}
+    if name not in theirs:
+        near = get_close_matches(name, theirs, n=1)
+        if not near or get_close_matches(name, options, n=1):
+            return did_you_mean(name, options)
+        name = near[0]
+    found = [".".join((*above, part, name)) for part, fields in inside.items() if name in fields]
+    return f"did you mean {' or '.join(map(repr, found))}?"
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:
