@@ -209,7 +209,7 @@ def test_takes_a_piecewise_linear_energy():
     assert (result.info.acceptance > 0).all()
 
 
-@pytest.mark.parametrize("num", [0, -3, 2.5])
+@pytest.mark.parametrize("num", [0, -3, 2.5, 10**9])
 def test_refuses_a_bad_number_of_steps(num):
     with pytest.raises(StanleyError, match="HMC: num_leapfrog is") as error:
         HMC(0.1, num)

@@ -21,6 +21,8 @@ from stanley.samplers.noise import normal_like
 from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
+MOST_LEAPFROG = 10_000  # so that no file can ask for a step that does not end
+
 
 @dataclass(frozen=True)
 class HMC:
@@ -47,9 +49,9 @@ class HMC:
         require_positive(self, step_size=self.step_size)
         num = self.num_leapfrog
         require(
-            isinstance(num, int) and num >= 1,
-            f"HMC: num_leapfrog is {num!r}, must be a whole number of at least 1; 10 is a good"
-            " start",
+            isinstance(num, int) and 1 <= num <= MOST_LEAPFROG,
+            f"HMC: num_leapfrog is {num!r}, must be a whole number of at least 1 and at most "
+            f"{MOST_LEAPFROG:,}; 10 is a good start",
         )
 
     @property

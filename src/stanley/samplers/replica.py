@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 else:
     Replicated = SingleSampler  # what a configuration file can name
 
+MOST_REPLICAS = 1_000  # so that a small file cannot ask for much memory
+
 
 class Replicas(NamedTuple):
     """What the cold chains carry besides themselves."""
@@ -64,6 +66,7 @@ class ReplicaExchange:
 
     def __post_init__(self) -> None:
         t, name = self.temperatures, type(self.sampler).__name__
+        shown = f"{t[:10]}{' …' if len(t) > 10 else ''}"
         if isinstance(self.sampler, ReplicaExchange | Preconditioned):
             raise StanleyError(
                 f"ReplicaExchange({name}): a swap would not reach the positions that {name} keeps"
@@ -72,9 +75,9 @@ class ReplicaExchange:
             )
         increasing = all(a < b for a, b in pairwise(t))
         require(
-            len(t) >= 1 and t[0] == 1 and increasing and t[-1] < math.inf,
-            f"ReplicaExchange: temperatures are {tuple(t)}, must start at 1, increase and be"
-            " finite; (1, 2, 4) is a start",
+            1 <= len(t) <= MOST_REPLICAS and t[0] == 1 and increasing and t[-1] < math.inf,
+            f"ReplicaExchange: temperatures are {shown}, must start at 1, increase, be finite"
+            f" and at most {MOST_REPLICAS} of them; (1, 2, 4) is a start",
         )
         require(
             0 <= self.power < math.inf,
