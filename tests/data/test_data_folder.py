@@ -17,6 +17,7 @@ from stanley.data import Folder
 from stanley.data import folder as folder_module
 from stanley.data.images import area_downsample, read_square
 from stanley.data.pictures import read_mask, read_picture
+from stanley.files import PART
 
 
 def flat(mode: str, colour, size=(9, 12), path: Path | None = None) -> Image.Image:
@@ -309,6 +310,9 @@ def test_cache_holds_the_same_pictures(
         assert torch.equal(data.test, plain.test)
         assert data.flip
     before = file.read_bytes()
+    (cache / f".x{PART}").mkdir()  # of a writer that was killed while it cleaned up
+    spec.load()
+    assert list(cache.iterdir()) == [file]
     mapped.train.zero_()  # copy on write: the file stays as it is
     assert file.read_bytes() == before
 

@@ -66,6 +66,13 @@ def test_the_newest_are_kept_and_the_newest_whole_one_is_used(tmp_path: Path) ->
     assert newest.step == 3
 
 
+def test_pruning_counts_from_the_one_that_was_read(tmp_path: Path) -> None:
+    """A newer one that is broken is neither removed nor counted among those to keep."""
+    paths = [saved(tmp_path, step) for step in range(5)]
+    checkpoint.prune(tmp_path, paths[3], keep=2)
+    assert checkpoint.saved(tmp_path) == paths[2:]
+
+
 def test_a_newer_format_is_no_reason_to_go_back(tmp_path: Path, monkeypatch) -> None:
     """Also where the path of a damaged file holds the words of that error."""
     folder = tmp_path / "update stanley"

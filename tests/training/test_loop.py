@@ -335,6 +335,32 @@ class TestResumeWithAnotherConfiguration:
             run = train(replace(small, steps=30), tmp_path / "run")
         assert [r["step"] for r in run.records()] == list(range(1, 31))
 
+    def test_an_end_between_telling_and_writing_is_told_once(
+        self, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        train(small, tmp_path / "run")
+        with monkeypatch.context() as patch:
+
+            def interrupted(*args: object) -> None:
+                raise KeyboardInterrupt
+
+            patch.setattr(RunDirectory, "write_config", interrupted)
+            with pytest.warns(UserWarning, match="24 → 30"), pytest.raises(KeyboardInterrupt):
+                train(replace(small, steps=30), tmp_path / "run")
+        with pytest.warns(UserWarning, match="24 → 30"):
+            run = train(replace(small, steps=30), tmp_path / "run")
+        assert [event["kind"] for event in run.events()] == ["reconfigured", "resumed"]
+
+    def test_an_end_before_old_checkpoints_are_removed_leaves_none_for_good(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
+        """Such an end leaves the newest checkpoint and one too many."""
+        run = train(replace(small, keep=1), tmp_path / "run")
+        (kept,) = checkpoint.saved(run.checkpoints)
+        (run.checkpoints / "step-00000001.safetensors").write_bytes(kept.read_bytes())
+        run = train(replace(small, keep=1), tmp_path / "run")
+        assert checkpoint.saved(run.checkpoints) == [kept]
+
     def test_data_that_moved_after_the_last_step_are_found(
         self, small: TrainConfig, tmp_path: Path
     ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stanley.errors import StanleyError, require
-from stanley.files import scratch
+from stanley.files import scratch, sweep
 from stanley.progress import terminal
 
 
@@ -105,6 +105,7 @@ def locate(
         f"{folder} lacks {', '.join(missing)}, so {what} is incomplete; add them, or pass"
         " --data.download true",
     )
+    sweep(folder)
     return folder, found
 
 

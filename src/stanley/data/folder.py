@@ -19,7 +19,7 @@ from stanley.data.base import Dataset, held_out_order, require_variety
 from stanley.data.download import cache_dir, expand
 from stanley.data.images import named, read_squares, refuse
 from stanley.errors import StanleyError, require
-from stanley.files import scratch, sync_folder, write_json
+from stanley.files import scratch, sweep, sync_folder, write_json
 from stanley.reading import read_json
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -123,7 +123,9 @@ def _cached(
     stats = [(str(f.relative_to(root)), *_size_and_time(f)) for f in files]
     key = hashlib.sha256(json.dumps([2, str(root.resolve()), shape, stats]).encode()).hexdigest()
     path = folder / f"folder-{key[:24]}.npy"
-    if not path.exists():
+    if path.exists():
+        sweep(folder)
+    else:
         _write_cache(files, shape, path, root.name)
     about = path.with_suffix(".json")
     cure = "delete it, and it will be written again"

@@ -68,9 +68,17 @@ def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
     header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checksum(tensors, meta)}
     path = folder / f"step-{checkpoint.step:08d}.safetensors"
     write_atomic(path, serialise(tensors, metadata=header))
-    for old in saved(folder)[:-keep]:
-        old.unlink()
+    prune(folder, path, keep)
     return path
+
+
+def prune(folder: Path, newest: Path, keep: int) -> None:
+    """Remove all but the newest `keep` of `newest` and the checkpoints before it.
+
+    Those after it, which could not be read, are left to whoever looks into them.
+    """
+    for old in [path for path in saved(folder) if path.name <= newest.name][:-keep]:
+        old.unlink()
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:

@@ -205,7 +205,9 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
         )
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}
-            run.event(kind="reconfigured", changed=pairs)
+            event = {"kind": "reconfigured", "changed": pairs}
+            if run.events()[-1:] != [event]:  # else it was told before an end that came here
+                run.event(**event)
             warnings.warn(f"resuming with changed {changes}", stacklevel=3)
     run.write_config(new)
 
@@ -229,6 +231,8 @@ def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:
         state.restore(saved)
         if world.first:
             run.truncate_records(state.step)
+            assert saved.path is not None
+            checkpoint.prune(run.checkpoints, saved.path, config.keep)
             event: dict[str, Any] = {"kind": "resumed", "step": state.step}
             if saved.ranks != world.size:
                 event["ranks"] = {"before": saved.ranks, "now": world.size}
