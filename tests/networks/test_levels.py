@@ -53,7 +53,7 @@ def test_without_the_network_it_is_the_normalised_gaussian_of_the_data(event) ->
     scale = energy.std * (1 + ratio**2).sqrt().view(-1, *[1] * len(event))
     law = torch.distributions.Normal(energy.mean, scale)
     expected = -law.log_prob(x).flatten(1).sum(1)
-    assert torch.allclose(energy.at_ratio(x, ratio.log()), expected, rtol=1e-9)
+    assert torch.allclose(energy(x, ratio.log()), expected, rtol=1e-9)
 
 
 def test_mean_and_spread_are_those_of_the_data() -> None:
@@ -74,8 +74,8 @@ def test_alone_it_is_the_smallest_level(event) -> None:
 def test_each_row_has_its_own_level_and_depends_on_no_other(event) -> None:
     energy, x = energy_of(event), points(event)
     ratios = torch.tensor([0.05, 0.3, 1.0, 4.0]).double().log()
-    together = energy.at_ratio(x, ratios)
-    alone = [energy.at_ratio(x[i : i + 1], ratios[i : i + 1]) for i in range(4)]
+    together = energy(x, ratios)
+    alone = [energy(x[i : i + 1], ratios[i : i + 1]) for i in range(4)]
     assert torch.allclose(together, torch.cat(alone), rtol=1e-9)
 
 
@@ -83,9 +83,9 @@ def test_the_second_derivatives_that_the_loss_takes(event) -> None:
     energy = energy_of(event)
     x = points(event, 1).requires_grad_()
     log_ratio = torch.tensor([-0.7], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(energy.at_ratio, (x, log_ratio))
+    assert torch.autograd.gradcheck(energy, (x, log_ratio))
     if event == PLANE:  # 256 pixels would take minutes
-        assert torch.autograd.gradgradcheck(energy.at_ratio, (x, log_ratio))
+        assert torch.autograd.gradgradcheck(energy, (x, log_ratio))
 
 
 def test_a_damped_sine_is_the_mean_of_a_sine_under_noise() -> None:
@@ -99,7 +99,7 @@ def test_a_damped_sine_is_the_mean_of_a_sine_under_noise() -> None:
     seen: list[torch.Tensor] = []
     energy.net.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))  # type: ignore[union-attr]
     x, r = points(PLANE), 0.8
-    energy.at_ratio(x, torch.full((4,), math.log(r)).double())
+    energy(x, torch.full((4,), math.log(r)).double())
     omega = energy.net.frequencies  # type: ignore[union-attr]
     z = (x - energy.mean) / energy.std
     damped = (-(r**2) * omega.square().sum(1) / 2).exp() * (z @ omega.T).sin()  # type: ignore[operator]

@@ -35,7 +35,7 @@ class Mixture:
         log_norm = d / 2 * (2 * math.pi * variance).log()
         return self.weights.log() - square / (2 * variance) - log_norm
 
-    def at_ratio(self, x: Tensor, log_ratio: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, log_ratio: Tensor) -> Tensor:
         return -torch.logsumexp(self.log_parts(x, log_ratio), 1)
 
 
@@ -46,5 +46,5 @@ class Bent:
         self.energy, self.bend, self.epsilon = energy, bend, epsilon
         self.levels, self.std = energy.levels, energy.std
 
-    def at_ratio(self, x: Tensor, log_ratio: Tensor) -> Tensor:
-        return self.energy.at_ratio(x, log_ratio) + self.epsilon * self.bend(x, log_ratio)
+    def __call__(self, x: Tensor, log_ratio: Tensor) -> Tensor:
+        return self.energy(x, log_ratio) + self.epsilon * self.bend(x, log_ratio)

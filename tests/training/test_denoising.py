@@ -26,7 +26,7 @@ def batch(law: Mixture, n: int, g: torch.Generator, log_ratio: float | None = No
     x = law.sample(n, g)
     xi = torch.randn(x.shape, generator=g, dtype=x.dtype)
     if log_ratio is None:
-        return x, Denoising(-0.5, 1.0).draw_log_ratio(law, n, g).double(), xi
+        return x, Denoising(-0.5, 1.0).draw_log_ratio(law.levels, n, g).double(), xi
     return x, x.new_full((n,), log_ratio), xi
 
 
@@ -47,7 +47,7 @@ def slopes(law: Mixture, name: str, term: str, of=lambda law: law) -> np.ndarray
     for _ in range(BATCHES):
         epsilon = torch.zeros((), dtype=torch.float64, requires_grad=True)
         energy = Bent(of(law), lambda x, r: bends(x, r)[name], epsilon)
-        loss = getattr(denoising_loss(energy, *batch(law, ROWS, g)), term)
+        loss = getattr(denoising_loss(energy, law.std, *batch(law, ROWS, g)), term)
         found.append(float(torch.autograd.grad(loss, epsilon, allow_unused=True)[0] or 0))
     return np.array(found)
 
@@ -64,8 +64,8 @@ class Wider:
     def __init__(self, law: Mixture) -> None:
         self.energy, self.levels, self.std = law, law.levels, law.std
 
-    def at_ratio(self, x: Tensor, log_ratio: Tensor) -> Tensor:
-        return self.energy.at_ratio(0.9 * x, log_ratio)
+    def __call__(self, x: Tensor, log_ratio: Tensor) -> Tensor:
+        return self.energy(0.9 * x, log_ratio)
 
 
 @pytest.mark.parametrize(("name", "term"), [("a width", "score"), ("the level", "level")])
@@ -80,7 +80,7 @@ def test_both_terms_on_a_gaussian(log_ratio: float) -> None:
     ρ² = σ²/(σ² + s²).
     """
     g = generator()
-    parts = [denoising_loss(NORMAL, *batch(NORMAL, ROWS, g, log_ratio)) for _ in range(BATCHES)]
+    parts = [denoising_loss(NORMAL, NORMAL.std, *batch(NORMAL, ROWS, g, log_ratio)) for _ in range(BATCHES)]
     score, level = (np.array([float(part[i].detach()) for part in parts]) for i in (0, 1))
     correlation = 1 / (1 + math.exp(-2 * log_ratio))
     assert_mean(score, 1.0)
@@ -94,7 +94,7 @@ def test_the_derivatives_of_a_mixture() -> None:
     sigma = (MODES.std * log_ratio.exp())[:, None]
     y = (x + sigma * xi).requires_grad_()
     log_ratio = log_ratio.requires_grad_()
-    grad, slope = torch.autograd.grad(MODES.at_ratio(y, log_ratio).sum(), [y, log_ratio])
+    grad, slope = torch.autograd.grad(MODES(y, log_ratio).sum(), [y, log_ratio])
     with torch.no_grad():
         shares = MODES.log_parts(y, log_ratio).softmax(1)  # (B, K)
         rho2 = sigma**2 / (sigma**2 + MODES.stds**2)
@@ -113,14 +113,14 @@ def test_a_mixture_is_normalised_at_every_level(log_ratio: float) -> None:
     total = 0.0
     for first in axis:
         x = torch.stack([first.expand(n), axis], 1)
-        total += float((-MODES.at_ratio(x, x.new_full((n,), log_ratio))).exp().sum())
+        total += float((-MODES(x, x.new_full((n,), log_ratio))).exp().sum())
     assert total * (2 * half / n) ** 2 == pytest.approx(1, abs=1e-5)
 
 
 def test_the_levels_are_a_normal_law_cut_off_at_its_ends() -> None:
     objective = Denoising(level_mean=-1.0, level_std=1.5)
     low, high = math.log(0.05), math.log(20)
-    drawn = objective.draw_log_ratio(MODES, 20_000, generator()).numpy()  # type: ignore[arg-type]
+    drawn = objective.draw_log_ratio(MODES.levels, 20_000, generator()).numpy()
     law = stats.truncnorm((low + 1) / 1.5, (high + 1) / 1.5, -1, 1.5)
     assert low <= drawn.min()
     assert drawn.max() <= high

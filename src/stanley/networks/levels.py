@@ -76,11 +76,10 @@ class LevelEnergy(nn.Module):
         self.mean.copy_(x.mean(0))
         self.std.fill_(std)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
-        return self.at_ratio(x, x.new_full((len(x),), math.log(self.levels.smallest)))
-
-    def at_ratio(self, x: Tensor, log_ratio: Tensor) -> Tensor:
-        """E(x, σ) for x (B, *event) and ln(σ/s) (B,)."""
+    def forward(self, x: Tensor, log_ratio: Tensor | None = None) -> Tensor:
+        """E(x, σ) (B,) for x (B, *event) and ln(σ/s) (B,); at σ_min unless given."""
+        if log_ratio is None:
+            log_ratio = x.new_full((len(x),), math.log(self.levels.smallest))
         d = x[0].numel()
         square = (2 * log_ratio).exp()  # r²
         u = (x - self.mean) / self.std / (1 + square).sqrt().view(-1, *[1] * (x.dim() - 1))
@@ -97,6 +96,12 @@ class LevelEnergy(nn.Module):
             f"{high:.4g}",
         )
         return AtLevel(self, sigma)
+
+    def start(self, num: int, generator: torch.Generator) -> Tensor:
+        """`num` starts of a ladder, (num, *event), from N(μ, (σ_max² + s²)·I)."""
+        shape, device = (num, *self.mean.shape), self.mean.device
+        xi = torch.randn(shape, generator=generator, device=device, dtype=self.mean.dtype)
+        return self.mean + self.std * math.hypot(self.levels.largest, 1) * xi
 
     @property
     def sigma_min(self) -> float:
@@ -116,7 +121,7 @@ class AtLevel:
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         ratio = math.log(self.sigma / float(self.energy.std))
-        return self.energy.at_ratio(x, x.new_full((len(x),), ratio))
+        return self.energy(x, x.new_full((len(x),), ratio))
 
 
 def level_energy(energy: Energy) -> LevelEnergy | None:

@@ -35,9 +35,9 @@ class TrainState:
         parallel: Parallel = "ddp",
         execution: Execution = "auto",
     ) -> None:
-        objective = config.objective
-        if objective.augment is not None:
-            objective.augment.check(data)
+        chains = config.objective.contrastive
+        if chains is not None and chains.augment is not None:
+            chains.augment.check(data)
         # sharded weights lie elsewhere in every iteration, so no graph may hold them
         self.execution: Execution = "eager" if parallel == "fsdp" else execution
         energy = build_energy(

@@ -1,10 +1,27 @@
-"""What training descends: one file for each objective."""
+"""What training descends: one file for each objective.
+
+An objective is a frozen part of the configuration with
+
+    check(config)                     raises StanleyError for what cannot work together
+    descend(config, state, x_pos)     leaves ∇_θ L of one batch in the parameters; returns `Ratios`
+    contrastive, denoising            the part of it that runs chains, or trains noise levels; None
+
+Its mathematics stands in its own file, and the main loop calls `descend` alone.
+"""
 
 from __future__ import annotations
 
-from stanley.training.objectives.contrastive import Contrastive
+from torch import Tensor
+
+from stanley.training.objectives.contrastive import Contrastive, Growth
+from stanley.training.objectives.denoising import Denoising
+from stanley.training.objectives.warm_start import WarmStart
+
+#: Name of a number of one step's record -> two 0-d tensors: the number is the ratio of their sums
+#: over the ranks.
+Ratios = dict[str, tuple[Tensor, Tensor]]
 
 #: What a configuration can name.
-AnyObjective = Contrastive
+AnyObjective = Contrastive | Denoising | WarmStart
 
-__all__ = ["AnyObjective", "Contrastive"]
+__all__ = ["AnyObjective", "Contrastive", "Denoising", "Growth", "Ratios", "WarmStart"]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers import RobbinsMonro
-from stanley.samplers.traits import is_adjusted
+from stanley.samplers import ChainInfo, RobbinsMonro, run_chains
+from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.augment import Augment
-from stanley.training.kl_term import why_no_gradient
+from stanley.training.bank import restart
+from stanley.training.frozen import frozen
+from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
+from stanley.training.losses import contrastive_loss
 
 if TYPE_CHECKING:
     from stanley.training.config import TrainConfig
+    from stanley.training.objectives import Ratios
+    from stanley.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,12 @@ class Contrastive:
 
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
+        require(
+            config.objective.denoising is not None or not hasattr(config.network, "levels"),
+            f"network {config.network.kind!r} knows noise levels, but contrastive training reaches "
+            "only the smallest; use objective warm-start or denoising, or network mlp, convnet or "
+            "resnet",
+        )
         sampler = config.sampler
         adjusted = is_adjusted(sampler)
         require(
@@ -132,3 +147,136 @@ class Contrastive:
             return self.chain_steps
         share = min(1.0, step / (self.growth.share * steps))
         return self.chain_steps + round((self.growth.final - self.chain_steps) * share)
+
+    @property
+    def contrastive(self) -> Contrastive:
+        return self
+
+    @property
+    def denoising(self) -> None:
+        return None
+
+    @property
+    def differentiates_twice(self) -> bool:
+        return self.kl_weight > 0
+
+    def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
+        """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
+        with state.world.agreed():
+            negatives = negative_batch(self, config, state, x_pos)
+        parts = backward(self, state, x_pos, negatives.x, negatives.last)
+        return ratios(state, parts, negatives)
+
+
+class LossParts(NamedTuple):
+    """The loss and the energies that it is made of, of this rank, detached."""
+
+    loss: Tensor  # 0-d
+    energy_pos: Tensor  # (B,)   E(x⁺)
+    energy_neg: Tensor  # (B,)   E(z)
+
+
+class NegativeBatch(NamedTuple):
+    """The ends of the chains of one training step, and how they came there."""
+
+    x: Tensor  # (B, *event)   z, detached
+    chains: ChainInfo
+    restarted: Tensor  # 0-d, how many were given up: noise takes their place in the bank
+    last: LastStep | None  # their last step, where the loss needs it
+
+
+def negative_batch(
+    objective: Contrastive, config: TrainConfig, state: TrainState, x_pos: Tensor
+) -> NegativeBatch:
+    """z, the ends of chains that start from the bank, the data `x_pos` (B, *event) or noise.
+
+    The chains take K steps of the sampler on U = E/T. Those of the bank are written back to it,
+    with fresh noise in place of those that are not finite or hardly moved (`free_stuck`).
+    """
+    generator, batch = state.chain_generator, len(x_pos)
+    if objective.start == "bank":
+        slots, x0 = state.bank.draw(batch, generator)
+        x0 = x0 if objective.augment is None else objective.augment(x0, generator)
+        coins = torch.rand(batch, generator=generator, device=x0.device)
+        x0 = restart(x0, coins < objective.restart, state.noise, generator)
+    else:
+        slots, x0 = None, x_pos if objective.start == "data" else state.noise.draw(batch, generator)
+
+    sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
+    with frozen(state.energy):
+        potential = config.potential(state.energy)
+        chain_steps = objective.chain_steps_at(state.step, config.steps)
+        chains = run_chains(
+            sampler, potential, x0, chain_steps, generator=generator, execution=state.execution
+        )
+    lost = chains.info.nonfinite
+    if objective.free_stuck > 0:
+        lost = lost | (chains.info.acceptance < objective.free_stuck)
+    if slots is not None:
+        state.bank.write(slots, restart(chains.x, lost, state.noise, generator))
+    last = None
+    if objective.kl_weight > 0:
+        last = LastStep(sampler, chains.before, chains.info.threshold, config.temperature)
+    return NegativeBatch(chains.x, chains.info, lost.sum(), last)
+
+
+def backward(
+    objective: Contrastive,
+    state: TrainState,
+    x_pos: Tensor,
+    x_neg: Tensor,
+    last: LastStep | None = None,
+) -> LossParts:
+    """Leave ∇_θ L in the parameters; return L, E(x⁺) and E(z) of this rank.
+
+    One forward pass of the concatenated batch goes through `state.model`, which averages the
+    gradients over the ranks. Their shares are equal, so the mean of their losses is the loss of the
+    whole batch. Through `state.energy` each rank would silently keep the gradient of its own share.
+    The KL term also needs ∇E at both ends of the chains' last step; it comes from the same pass.
+    """
+    state.energy.train()
+    if last is None:
+        energies = state.model(torch.cat([x_pos, x_neg]))
+        energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
+        loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)
+    else:
+        x, before = (end.detach().requires_grad_() for end in (x_neg, last.before))
+        energies = state.model(torch.cat([x_pos, x, before]))
+        energy_pos, energy_neg, energy_before = energies.split([len(x_pos), len(x), len(before)])
+        total = energy_neg.sum() + energy_before.sum()
+        grad, grad_before = torch.autograd.grad(total, [x, before], create_graph=True)
+        loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)
+        loss = loss + objective.kl_weight * kl_term(last, x_neg, energy_neg, grad, grad_before)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    return LossParts(loss.detach(), energy_pos.detach(), energy_neg.detach())
+
+
+def ratios(state: TrainState, parts: LossParts, negatives: NegativeBatch) -> Ratios:
+    """What the record of one step says of its chains, as ratios of two sums over the ranks.
+
+    A mean over batches of equal size, a mean over the finite chains, or a count, whose divisor is 1
+    on rank 0 and 0 on the others. `spread`, a median, and `threshold`, a quantile, are taken over
+    each rank's chains and then averaged.
+    """
+    chains = negatives.chains
+    finite, one = ~chains.nonfinite, torch.ones_like(parts.loss)
+    first, count = one if state.world.first else 0 * one, finite.sum()
+    threshold = math.nan * one if chains.threshold is None else chains.threshold
+
+    def over_finite(values: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(finite, values, 0).sum(), count
+
+    return {
+        "loss": (parts.loss, one),
+        "gap": (parts.energy_pos.mean() - parts.energy_neg.mean(), one),
+        "energy_pos": (parts.energy_pos.mean(), one),
+        "energy_neg": (parts.energy_neg.mean(), one),
+        "acceptance": over_finite(chains.acceptance),
+        "scale": over_finite(chains.step_scale),
+        "chain_grad_norm": over_finite(chains.grad_norm),
+        "threshold": (threshold, one),
+        "spread": (state.noise.spread(negatives.x), one),
+        "nonfinite": (chains.nonfinite.sum(), first),
+        "restarted": (negatives.restarted, first),
+    }

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.networks.levels import LevelEnergy
+from stanley.networks.levels import Levels, level_energy
+from stanley.samplers.noise import normal_like
+
+if TYPE_CHECKING:
+    from stanley.training.config import TrainConfig
+    from stanley.training.objectives import Ratios
+    from stanley.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,57 @@ class Denoising:
             f"objective.level_weight is {self.level_weight}, but must not be negative; 0 is off",
         )
 
-    def draw_log_ratio(self, energy: LevelEnergy, num: int, generator: torch.Generator) -> Tensor:
+    def check(self, config: TrainConfig) -> None:
+        """Raise StanleyError for what cannot work together with the rest of the configuration."""
+        network = config.network.kind
+        require(
+            hasattr(config.network, "levels"),
+            f"objective {self.kind!r} trains E(x, σ) at many noise levels σ, but network "
+            f"{network!r} knows none; use network level-mlp for vectors, or level-convnet for "
+            "images",
+        )
+        require(
+            config.temperature == 1,
+            f"temperature is {config.temperature}, but denoising makes exp(-E) the density of the "
+            "data; use temperature 1",
+        )
+        require(
+            config.reference_std is None,
+            f"reference_std is {config.reference_std}, but an energy with noise levels contains a "
+            "Gaussian already; use reference_std null",
+        )
+
+    @property
+    def denoising(self) -> Denoising:
+        return self
+
+    @property
+    def contrastive(self) -> None:
+        return None
+
+    @property
+    def differentiates_twice(self) -> bool:
+        return True
+
+    def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
+        """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
+        energy, generator = level_energy(state.energy), state.chain_generator
+        assert energy is not None
+        log_ratio = self.draw_log_ratio(energy.levels, len(x_pos), generator)
+        xi = normal_like(x_pos, generator)
+        state.energy.train()
+        bf16 = config.precision == "bf16"
+        with torch.autocast(x_pos.device.type, torch.bfloat16, enabled=bf16):
+            parts = denoising_loss(state.model, energy.std, x_pos, log_ratio, xi)
+        loss = parts.score + self.level_weight * parts.level
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        numbers = {"loss": loss, "score_loss": parts.score, "level_loss": parts.level}
+        return {name: (value.detach(), torch.ones_like(loss)) for name, value in numbers.items()}
+
+    def draw_log_ratio(self, levels: Levels, num: int, generator: torch.Generator) -> Tensor:
         """ln(σ/s) of `num` levels, (num,): a normal law cut off at σ_min and σ_max."""
-        ends = torch.tensor(
-            [energy.levels.smallest, energy.levels.largest], device=generator.device
-        ).log()
+        ends = torch.tensor([levels.smallest, levels.largest], device=generator.device).log()
         low, high = torch.special.ndtr((ends - self.level_mean) / self.level_std)
         u = torch.rand(num, generator=generator, device=generator.device)
         z = torch.special.ndtri(low + (high - low) * u)
@@ -66,13 +119,16 @@ class DenoisingLoss(NamedTuple):
     level: Tensor  # 0-d  (∂E/∂ln σ - (d - |ξ|²))²/d
 
 
-def denoising_loss(energy: LevelEnergy, x: Tensor, log_ratio: Tensor, xi: Tensor) -> DenoisingLoss:
-    """Both terms for data x (B, *event), levels ln(σ/s) (B,) and noise ξ (B, *event)."""
-    d, rows = x[0].numel(), (-1, *[1] * (x.dim() - 1))
-    ratio = log_ratio.exp()
-    sigma = (energy.std * ratio).view(rows)
+def denoising_loss(
+    energy: Callable[[Tensor, Tensor], Tensor], std: Tensor, x: Tensor, log_ratio: Tensor, xi: Tensor
+) -> DenoisingLoss:
+    """Both terms of an energy E(x, ln(σ/s)) for data x (B, *event) of standard deviation s, levels
+    ln(σ/s) (B,) and noise ξ (B, *event).
+    """
+    d, ratio = x[0].numel(), log_ratio.exp()
+    sigma = (std * ratio).view(-1, *[1] * (x.dim() - 1))
     y, log_ratio = (x + sigma * xi).requires_grad_(), log_ratio.clone().requires_grad_()
-    total = energy.at_ratio(y, log_ratio).sum()
+    total = energy(y, log_ratio).sum()
     grad, slope = torch.autograd.grad(total, [y, log_ratio], create_graph=True)
     error = (sigma * grad - xi).flatten(1).square().sum(1)
     score = ((1 + ratio**2) * error / d).mean()

@@ -1,0 +1,22 @@
+"""The energy as chains see it: a function of x alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def frozen(energy: nn.Module) -> Iterator[None]:
+    """The energy as a function of x alone: evaluation mode, and no gradients of the parameters.
+
+    Inside the block each spectral norm is computed once.
+    """
+    energy.eval().requires_grad_(False)
+    try:
+        with nn.utils.parametrize.cached():
+            yield
+    finally:
+        energy.train().requires_grad_(True)

@@ -1,0 +1,81 @@
+"""Denoising first, then contrastive training from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from stanley.errors import require
+from stanley.networks.levels import level_energy
+from stanley.samplers import anneal, ladder
+from stanley.training.objectives.contrastive import Contrastive
+from stanley.training.objectives.denoising import Denoising
+
+if TYPE_CHECKING:
+    from stanley.training.config import TrainConfig
+    from stanley.training.objectives import Ratios
+    from stanley.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The first `share` of the iterations descend the denoising objective, the others the
+    contrastive one, at σ_min.
+
+    Denoising finds the shape soon, with no chain that could run away; contrastive training with
+    exact chains then takes away what it leaves: the noise σ_min, and the error in E that a loss of
+    gradients does not see. When it begins, the bank is filled with chains taken down the ladder of
+    noise levels. The learning rate follows one schedule over both.
+    Not true: that the levels above σ_min keep what they learned: they share their weights with it.
+    """
+
+    share: float = 0.3  # share of the iterations that denoise
+    denoising: Denoising = field(default_factory=Denoising)  # the first part
+    contrastive: Contrastive = field(default_factory=Contrastive)  # the second part
+    kind: Literal["warm-start"] = "warm-start"
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.share < 1,
+            f"objective.share is {self.share}, but must lie between 0 and 1; use objective "
+            "denoising or contrastive for one of them alone",
+        )
+        require(
+            self.contrastive.start == "bank",
+            f"objective.contrastive.start is {self.contrastive.start!r}, but chains go on from the "
+            "ladder's end, in the bank; use bank",
+        )
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise StanleyError for what cannot work together with the rest of the configuration."""
+        self.denoising.check(config)
+        self.contrastive.check(config)
+
+    @property
+    def differentiates_twice(self) -> bool:
+        return True
+
+    def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
+        """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
+        first = round(self.share * config.steps)
+        if state.step < first:
+            return self.denoising.descend(config, state, x_pos)
+        if state.step == first:
+            fill_bank(config, state)
+        return self.contrastive.descend(config, state, x_pos)
+
+
+@torch.no_grad()
+def fill_bank(config: TrainConfig, state: TrainState) -> None:
+    """Chains from noise, taken down the ladder by the averaged weights."""
+    energy = level_energy(state.average)
+    assert energy is not None
+    sigmas = ladder(energy.sigma_max, energy.sigma_min)
+    x = energy.start(len(state.bank.positions), state.chain_generator)
+    x = anneal(
+        lambda sigma: config.potential(energy.at(sigma)), x, sigmas, generator=state.chain_generator
+    )
+    state.bank.positions.copy_(x)
