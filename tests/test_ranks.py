@@ -24,19 +24,19 @@ from stanley import cli
 from stanley.data import Array, Dataset
 from stanley.errors import DivergenceError, StanleyError
 from stanley.networks import MLP, ConvNet, ResNet
-from stanley.ranks import Parallel, World, joined
+from stanley.ranks import Parallel, World, gather_weights, joined, unsharded
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import GradientDescent, Langevin, Quantile, Stanley
 from stanley.torchrun import Process, this_process
 from stanley.training import state as train_state
-from stanley.training import step as iteration
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep
 from stanley.training.loop import train
+from stanley.training.objectives import contrastive as iteration
+from stanley.training.objectives.contrastive import backward
 from stanley.training.optim import SGD, Adam
 from stanley.training.state import TrainState
-from stanley.training.step import backward
 from tests.conftest import changed, without_time
 from tests.rank_processes import on_ranks
 from tests.training.test_loop import newest, same_state
@@ -78,23 +78,21 @@ def gradients(
             state = TrainState(config, Dataset(x_pos, x_pos), world, parallel)
             if raw:
                 state.model = state.energy
-            iteration.gather_weights(state.model)
+            gather_weights(state.model)
             with iteration.frozen(state.energy):  # as the chains do before
                 state.energy(x_pos)
             last = LastStep(
                 config.sampler, world.part(before), torch.tensor(0.1), config.temperature
             )
             backward(
-                config,
+                config.objective,
                 state,
                 world.part(x_pos),
                 world.part(x_neg),
                 last if config.objective.kl_weight > 0 else None,
             )
             parameters = state.energy.named_parameters()
-            return {
-                name: iteration.unsharded(p.grad) for name, p in parameters if p.grad is not None
-            }
+            return {name: unsharded(p.grad) for name, p in parameters if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -103,7 +101,7 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
     """At step 4 one rank meets an error of its own."""
     real = iteration.negative_batch
 
-    def failing_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Any:
+    def failing_batch(objective: Any, config: Any, state: TrainState, x_pos: Tensor) -> Any:
         if state.step == 3 and state.world.rank == rank:
             if kind == "death":
                 os._exit(3)
@@ -111,7 +109,7 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
                 os.kill(os.getpid(), signal.SIGTERM)
             else:
                 raise {"request": StanleyError, "bug": ZeroDivisionError}[kind]("too steep")
-        return real(config, state, x_pos)
+        return real(objective, config, state, x_pos)
 
     iteration.negative_batch = failing_batch
     return trained(config, out)

@@ -77,7 +77,9 @@ class Bar:
 
 
 def training_note(record: dict[str, Any]) -> str:
-    """The gap, acceptance and step size of one record, for a progress bar."""
+    """The gap, acceptance and step size of one record, or its loss, for a progress bar."""
+    if "gap" not in record:
+        return f"loss {record['loss']:.4f}" if record["loss"] is not None else "loss not finite"
     gap, acceptance = record["gap"], record["acceptance"]
     parts = [f"gap {gap:+.3f}" if gap is not None else "gap not finite"]
     if acceptance is not None:

@@ -48,12 +48,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("energy moves too", "return energy.detach().mean()", "return energy.mean()"),
     ),
     *breakages(
-        "training/step.py",
+        "training/objectives/contrastive.py",
         "training/test_kl_term.py",
         ("KL without its weight", "objective.kl_weight * kl_term(", "kl_term("),
     ),
     *breakages(
-        "training/step.py",
+        "training/objectives/contrastive.py",
         "training/test_augment.py",
         (
             "fresh noise augmented",

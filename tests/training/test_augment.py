@@ -16,8 +16,8 @@ from stanley.samplers import GradientDescent
 from stanley.training.augment import Augment, shifted, zoomed
 from stanley.training.bank import restart
 from stanley.training.config import TrainConfig
+from stanley.training.objectives.contrastive import negative_batch
 from stanley.training.state import TrainState
-from stanley.training.step import negative_batch
 from tests.conftest import changed
 from tests.seeds import stream
 
@@ -152,7 +152,7 @@ def test_training_transforms_what_the_bank_gave_and_not_fresh_noise(
     x0 = Augment(shift=2)(x0, draws)
     coins = torch.rand(config.batch, generator=draws)
     x0 = restart(x0, coins < restarted, state.noise, draws)
-    negative_batch(config, state, torch.zeros(config.batch, 3, 8, 8))
+    negative_batch(config.objective, config, state, torch.zeros(config.batch, 3, 8, 8))
     assert torch.equal(state.bank.positions[slots], x0)
 
 

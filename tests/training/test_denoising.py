@@ -53,7 +53,9 @@ def slopes(law: Mixture, name: str, term: str, of=lambda law: law) -> np.ndarray
 
 
 @pytest.mark.parametrize("term", ["score", "level"])
-@pytest.mark.parametrize("name", ["a constant", "the level", "a width", "a slope", "a wave", "a mode"])
+@pytest.mark.parametrize(
+    "name", ["a constant", "the level", "a width", "a slope", "a wave", "a mode"]
+)
 def test_the_true_energy_is_stationary(name: str, term: str) -> None:
     assert_mean(slopes(MODES, name, term), 0.0)
 
@@ -80,7 +82,10 @@ def test_both_terms_on_a_gaussian(log_ratio: float) -> None:
     ρ² = σ²/(σ² + s²).
     """
     g = generator()
-    parts = [denoising_loss(NORMAL, NORMAL.std, *batch(NORMAL, ROWS, g, log_ratio)) for _ in range(BATCHES)]
+    parts = [
+        denoising_loss(NORMAL, NORMAL.std, *batch(NORMAL, ROWS, g, log_ratio))
+        for _ in range(BATCHES)
+    ]
     score, level = (np.array([float(part[i].detach()) for part in parts]) for i in (0, 1))
     correlation = 1 / (1 + math.exp(-2 * log_ratio))
     assert_mean(score, 1.0)

@@ -29,8 +29,8 @@ from stanley.samplers.noise import normal_like
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
 from stanley.training.loop import check_split
+from stanley.training.objectives.contrastive import backward, negative_batch
 from stanley.training.state import TrainState
-from stanley.training.step import backward, negative_batch
 from stanley.types import Potential
 from tests.conftest import changed
 from tests.seeds import stream
@@ -165,11 +165,11 @@ def test_training_adds_the_term_to_the_loss(small: TrainConfig) -> None:
     try:
         state = TrainState(config, data, World())
         x_pos = data.train[: config.batch]
-        x_neg, _, _, last = negative_batch(config, state, x_pos)
+        x_neg, _, _, last = negative_batch(config.objective, config, state, x_pos)
         assert last is not None
         totals = []
         for step in (last, None):
-            loss = backward(config, state, x_pos, x_neg, step).loss
+            loss = backward(config.objective, state, x_pos, x_neg, step).loss
             totals.append((loss, [w.grad for w in state.energy.parameters()]))
         kl = term(last, state.energy, x_neg)
         slopes = torch.autograd.grad(kl, list(state.energy.parameters()), allow_unused=True)

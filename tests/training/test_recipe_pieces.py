@@ -16,11 +16,11 @@ from stanley.models.trained import load
 from stanley.networks import ConvNet
 from stanley.runs import checkpoint
 from stanley.samplers import Langevin, Quantile, Stanley
-from stanley.training import step as iteration
 from stanley.training.augment import Augment
 from stanley.training.config import TrainConfig
 from stanley.training.divergence import find_divergence
 from stanley.training.loop import train
+from stanley.training.objectives import contrastive as iteration
 from stanley.training.objectives.contrastive import Growth
 from stanley.training.recipes import RECIPES
 from tests.conftest import changed, without_time

@@ -29,8 +29,8 @@ def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> Tr
     apply(config, flatten(from_file))
     apply(config, flags)
     require_labels(as_dict(config["data"]))
-    asked_for = {".".join(path.split(".")[:2]) for path in (*flatten(from_file), *flags)}
-    if not {f"objective.{name}" for name in DRIVEN_BY_ACCEPTANCE} & asked_for:
+    asked_for = {name for path in (*flatten(from_file), *flags) for name in path.split(".")}
+    if not DRIVEN_BY_ACCEPTANCE.keys() & asked_for:
         leave_out_acceptance(config)
     return from_dict(TrainConfig, config)
 
@@ -60,7 +60,8 @@ def leave_out_acceptance(config: dict[str, Any]) -> None:
         sampler = None
     if sampler is None or not is_adjusted(sampler):
         objective = as_dict(config["objective"])
-        objective |= {k: off for k, off in DRIVEN_BY_ACCEPTANCE.items() if k in objective}
+        for part in (objective, as_dict(objective.get("contrastive"))):
+            part |= {k: off for k, off in DRIVEN_BY_ACCEPTANCE.items() if k in part}
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

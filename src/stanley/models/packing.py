@@ -211,10 +211,18 @@ def read_scores(directory: RunDirectory) -> dict[str, Any]:
     return {name: scores[name] for name in wanted if scores.get(name) is not None}
 
 
+def of_chains(config: dict[str, Any]) -> str:
+    """`and as many chains …`, where training ran some."""
+    objective = config["objective"]
+    chains = objective.get("contrastive", objective)
+    if "chain_steps" not in chains:
+        return ""
+    return f" and as many chains from the {chains['start']}, {chains['chain_steps']} steps each"
+
+
 def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: bool) -> str:
     """README.md: data, recipe, metrics, limits; nothing that was not measured."""
     config, stored = meta["config"], meta["weights"]
-    objective = config["objective"]
     shape = "×".join(map(str, meta["event_shape"]))
     parameters = sum(t.numel() for name, t in tensors.items() if name.startswith("average."))
     data = {
@@ -247,14 +255,13 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "## Recipe",
         "",
         (
-            f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the"
-            f" {objective['start']}, {objective['chain_steps']} steps each; seed {config['seed']};"
-            f" weights averaged with β = {config['ema']}."
+            f"{meta['step']:,} iterations of {config['batch']} points{of_chains(config)}; seed"
+            f" {config['seed']}; weights averaged with β = {config['ema']}."
         ),
         "",
         *(
             f"* {part}: {fields_in_words(config[part])}"
-            for part in ("network", "sampler", "optimizer")
+            for part in ("objective", "network", "sampler", "optimizer")
         ),
         f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",
         "",

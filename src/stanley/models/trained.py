@@ -15,7 +15,8 @@ from stanley.data import Dataset, centre
 from stanley.device import pick_device
 from stanley.errors import require
 from stanley.models.packed import is_packed, read_packed
-from stanley.networks import build_energy
+from stanley.networks import LevelEnergy, build_energy
+from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
@@ -26,6 +27,7 @@ from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.training.former import up_to_date
+from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.types import Potential
 
 Weights = Literal["average", "raw"]
@@ -67,23 +69,32 @@ class Trained:
         return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
-        """From the bank K, one training call; from noise ten of them,
-        and at least 1,000 for vectors.
+        """From the bank K, one training call; from noise ten of them, and at least 1,000 for
+        vectors. After a ladder of noise levels K, or 20 where training ran no chains.
         """
-        chain_steps = self.config.objective.chain_steps_at(self.step, self.config.steps)
-        if start == "bank":
+        chains = self.config.objective.contrastive
+        chain_steps = 20 if chains is None else chains.chain_steps_at(self.step, self.config.steps)
+        if start == "bank" or self.levels is not None:
             return chain_steps
         return max(10 * chain_steps, 0 if self.is_image else 1000)
 
-    def starts(self, num: int, start: Start, generator: torch.Generator) -> Tensor:
+    @property
+    def levels(self) -> LevelEnergy | None:
+        """The energy where it was trained at many noise levels, or None."""
+        return level_energy(self.energy) if self.config.objective.denoising else None
+
+    def starts(
+        self, num: int, start: Start, generator: torch.Generator, *, progress: bool = False
+    ) -> Tensor:
+        """`num` chains (num, *event) of the bank or from noise; those of an energy that knows noise
+        levels have come down the ladder of them (`samplers.annealed`).
+        """
         require(num >= 1, f"num is {num}, must be at least 1")
+        if start == "noise" and self.levels is not None:
+            return from_the_ladder(self.config, self.levels, num, generator, progress=progress)
         if start == "noise":
             return self.noise.draw(num, generator)
-        require(
-            len(self.bank) > 0,
-            f"{self.path} keeps no bank (objective.start is {self.config.objective.start!r}); use"
-            " start noise",
-        )
+        require(len(self.bank) > 0, f"{self.path} keeps no bank; use start noise")
         require(
             num <= len(self.bank),
             f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
@@ -110,14 +121,14 @@ class Trained:
         progress: bool = False,
     ) -> ChainResult:
         """`num` chains of the run's sampler at its last step size, from fresh noise or from the
-        bank.
+        bank. Where the energy knows noise levels, fresh chains come down their ladder first.
 
         steps: `default_steps` of the start unless given. The run's precision and chunks are kept,
         but an adjusted sampler, put in place of the run's own, is given U in float32. Unadjusted
         samplers carry their bias into the samples, and no number of steps proves convergence.
         """
         generator = self.stream(seed, start)
-        x0 = self.starts(num, start, generator)
+        x0 = self.starts(num, start, generator, progress=progress)
         num_steps = self.default_steps(start) if steps is None else steps
         return run_chains(
             self.sampler,

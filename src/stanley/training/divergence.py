@@ -17,6 +17,7 @@ from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.training.config import TrainConfig
+from stanley.training.objectives import Contrastive
 from stanley.training.state import TrainState
 from stanley.training.watch import RECENT, Watch
 
@@ -76,24 +77,30 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
 
     The first that holds is told: a number is not finite, |gap| > gap_limit, spread > spread_limit.
     """
-    objective = config.objective
-    missing = [name for name in ("loss", "gap", "grad_norm", "spread") if record[name] is None]
+    missing = [
+        name
+        for name in ("loss", "gap", "grad_norm", "spread")
+        if name in record and record[name] is None
+    ]
+    chains = config.objective.contrastive
+    if chains is None or "gap" not in record:  # a step without chains
+        return f"{missing[0]} is not finite. {advise_on_swings(config)}" if missing else None
     if missing:
         return (
             f"{missing[0]} is not finite, and {record['nonfinite']:.0f} of {config.batch} chains "
             "are not finite: the chains or the weights overflowed. "
             "Lower sampler.step-size or optimizer.lr, or use an adjusted sampler"
         )
-    if abs(record["gap"]) > objective.gap_limit:
+    if abs(record["gap"]) > chains.gap_limit:
         return (
             f"|gap| is {abs(record['gap']):.3g}, above objective.gap_limit = "
-            f"{objective.gap_limit:g}: the energies of data and samples run apart. "
+            f"{chains.gap_limit:g}: the energies of data and samples run apart. "
             + advise_on_gap(config, record)
         )
-    if record["spread"] > objective.spread_limit:
+    if record["spread"] > chains.spread_limit:
         return (
             f"the median chain is {record['spread']:.3g} standard deviations of the data away from "
-            f"their mean, above objective.spread_limit = {objective.spread_limit:g}: the chains "
+            f"their mean, above objective.spread_limit = {chains.spread_limit:g}: the chains "
             "leave the data. " + advise_on_spread(config, record)
         )
     return None
@@ -102,13 +109,19 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
 # Advice: every sentence starts from what is set.
 
 
+def chains_of(config: TrainConfig) -> Contrastive:
+    chains = config.objective.contrastive
+    assert chains is not None  # only its records have a gap and a spread
+    return chains
+
+
 def advise_on_gap(config: TrainConfig, record: Record) -> str:
     """What to try against energies that run apart; a chain step has noise √h, in data units."""
     noise_std = record["step_size"] ** 0.5
     return (
         f"{advise_at_first_step(config) if record['step'] == 1 else ''}"
         f"Lower optimizer.lr (now {config.optimizer.lr:g}), "
-        f"{advise_raising('objective.energy_l2', config.objective.energy_l2, 0.01)}, "
+        f"{advise_raising('objective.energy_l2', chains_of(config).energy_l2, 0.01)}, "
         f"{advise_raising('data_noise', config.data_noise, noise_std)} "
         f"(the noise of one chain step is {noise_std:.2g}), "
         "or raise objective.gap_limit if energies of this size are expected"
@@ -119,7 +132,7 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
     """What to try against chains that leave the data."""
     return (
         f"Lower sampler.step-size (now {record['step_size']:g}), {advise_reference(config)}, "
-        f"or {advise_raising('objective.restart', config.objective.restart, 0.02)}"
+        f"or {advise_raising('objective.restart', chains_of(config).restart, 0.02)}"
     )
 
 

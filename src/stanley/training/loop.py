@@ -133,15 +133,19 @@ def check_split(
         f"execution is {execution!r} but parallel is 'fsdp': gathered weights lie elsewhere in "
         "every iteration, and a traced step would not see them; use execution eager, or ddp",
     )
+    chains = config.objective.contrastive
+    weight = chains.kl_weight if chains is not None else 0
+    cause = (
+        f"objective.kl_weight is {weight}" if weight else f"objective is {config.objective.kind!r}"
+    )
     require(
-        parallel == "ddp" or config.objective.kl_weight == 0,
-        f"objective.kl_weight is {config.objective.kl_weight} but parallel is 'fsdp': the "
-        "term differentiates twice, and sharded weights are freed after the first time; use ddp, or"
-        " objective.kl_weight 0",
+        parallel == "ddp" or not config.objective.differentiates_twice,
+        f"{cause} but parallel is 'fsdp': the loss differentiates twice, and sharded weights are "
+        "freed after the first time; use ddp" + (", or objective.kl_weight 0" if weight else ""),
     )
     world.share(config.batch, "batch")
-    if config.objective.start == "bank":
-        world.share(config.objective.bank_size, "objective.bank_size")
+    if chains is not None and chains.start == "bank":
+        world.share(chains.bank_size, "objective.bank_size")
 
 
 def check_reading(config: TrainConfig, read_every: int | None) -> None:
@@ -150,10 +154,16 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
         return
     require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
-        read_every == 1 or config.objective.adapt is None,
+        read_every == 1 or not adapts(config),
         f"read_every is {read_every}, but objective.adapt follows the acceptance of every step; use"
         " read_every 1, or objective.adapt null",
     )
+
+
+def adapts(config: TrainConfig) -> bool:
+    """Whether the acceptance of each step decides the step size of the next."""
+    chains = config.objective.contrastive
+    return chains is not None and chains.adapt is not None
 
 
 def load_data(config: TrainConfig, world: World) -> Dataset:
@@ -242,8 +252,7 @@ def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:
 def steps_to_reading(config: TrainConfig, state: TrainState, read_every: int | None) -> int:
     """How many steps to take before their records are read: no further than a checkpoint."""
     if read_every is None:
-        adapted = config.objective.adapt is not None
-        read_every = 10 if state.world.device.type == "cuda" and not adapted else 1
+        read_every = 10 if state.world.device.type == "cuda" and not adapts(config) else 1
     to_checkpoint = config.save_every - state.step % config.save_every
     return min(read_every, to_checkpoint, config.steps - state.step)
 

@@ -11,6 +11,7 @@ from stanley.config import to_dict
 from stanley.data import Dataset
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.networks import build_energy
+from stanley.networks.levels import level_energy
 from stanley.ranks import Parallel, World, parallel_model, sharded, unsharded
 from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
@@ -43,6 +44,9 @@ class TrainState:
         energy = build_energy(
             config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std
         )
+        levels = level_energy(energy)
+        if levels is not None:
+            levels.fit_data(data)
         self.world = world
         self.energy = energy.to(world.device)  # what chains run on
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
@@ -55,10 +59,10 @@ class TrainState:
         self.data_generator = stream(config.seed, "order of the data", device=world.device)
         self.chain_generator = chain_stream(config.seed, world)
         self.noise = StartNoise.of(data, world.device)
-        chains = 0
-        if objective.start == "bank":
-            chains = world.share(objective.bank_size, "objective.bank_size")
-        self.bank = Bank(self.noise.draw(chains, self.chain_generator))
+        slots = 0
+        if chains is not None and chains.start == "bank":
+            slots = world.share(chains.bank_size, "objective.bank_size")
+        self.bank = Bank(self.noise.draw(slots, self.chain_generator))
         self.step = 0
         self.step_size = float(config.sampler.step_size)
         self.rollbacks = 0

@@ -24,7 +24,7 @@ class StepResult(NamedTuple):
 
     step: int  # 1, 2, …
     learning_rate: float
-    step_size: float | None  # h of the chains; None where there are none
+    step_size: float  # h of the chains, if there are any
     ratios: Ratios  # what the objective says of its batch
     grad_norm: Tensor  # 0-d, |∇_θ L| before clipping
 
@@ -52,7 +52,7 @@ def train_step(config: TrainConfig, state: TrainState, data: Dataset) -> StepRes
         gather_weights(state.model)
 
     learning_rate = learning_rate_at(config, state)
-    step_size = state.step_size * state.slowdown if config.objective.contrastive else None
+    step_size = state.step_size * state.slowdown
     ratios = config.objective.descend(config, state, x_pos)
     grad_norm = update(config, state, learning_rate)
     state.step += 1
@@ -85,8 +85,9 @@ def measure(state: TrainState, result: StepResult) -> Measured:
     known = {
         "step": result.step,
         "learning_rate": result.learning_rate,
-        "step_size": result.step_size,
     }
+    if "gap" in result.ratios:
+        known["step_size"] = result.step_size
     return Measured(known, tuple(ratios), above / below.clamp(min=1))
 
 
@@ -105,7 +106,10 @@ def to_records(
         finite = (value if math.isfinite(value) else None for value in values)
         records.append(step.known | dict(zip(step.names, finite, strict=True)) | cost)
     if not is_adjusted(config.sampler):
-        records = [record | {"acceptance": None} for record in records]
+        records = [
+            record | {"acceptance": None} if "acceptance" in record else record
+            for record in records
+        ]
     return records
 
 

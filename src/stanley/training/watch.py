@@ -48,7 +48,9 @@ class Watch:
             self.see(record)
 
     def see(self, record: Record) -> str | None:
-        """What is wrong at this record, if it completes a collapse."""
+        """What is wrong at this record, if it completes a collapse; a step without chains never."""
+        if record.get("gap") is None:
+            return None
         gap, gradient = abs(record["gap"]), record["grad_norm"]
         before = sum(self.swings)
         usual_gap = usual_gradient = 0.0

@@ -120,7 +120,11 @@ class DenoisingLoss(NamedTuple):
 
 
 def denoising_loss(
-    energy: Callable[[Tensor, Tensor], Tensor], std: Tensor, x: Tensor, log_ratio: Tensor, xi: Tensor
+    energy: Callable[[Tensor, Tensor], Tensor],
+    std: Tensor,
+    x: Tensor,
+    log_ratio: Tensor,
+    xi: Tensor,
 ) -> DenoisingLoss:
     """Both terms of an energy E(x, ln(σ/s)) for data x (B, *event) of standard deviation s, levels
     ln(σ/s) (B,) and noise ξ (B, *event).

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.networks.levels import level_energy
+from stanley.networks.levels import LevelEnergy, level_energy
 from stanley.samplers import anneal, ladder
 from stanley.training.objectives.contrastive import Contrastive
 from stanley.training.objectives.denoising import Denoising
@@ -68,14 +68,27 @@ class WarmStart:
         return self.contrastive.descend(config, state, x_pos)
 
 
-@torch.no_grad()
 def fill_bank(config: TrainConfig, state: TrainState) -> None:
     """Chains from noise, taken down the ladder by the averaged weights."""
     energy = level_energy(state.average)
     assert energy is not None
-    sigmas = ladder(energy.sigma_max, energy.sigma_min)
-    x = energy.start(len(state.bank.positions), state.chain_generator)
-    x = anneal(
-        lambda sigma: config.potential(energy.at(sigma)), x, sigmas, generator=state.chain_generator
+    num, generator = len(state.bank.positions), state.chain_generator
+    state.bank.positions.copy_(from_the_ladder(config, energy, num, generator))
+
+
+def from_the_ladder(
+    config: TrainConfig,
+    energy: LevelEnergy,
+    num: int,
+    generator: torch.Generator,
+    *,
+    progress: bool = False,
+) -> Tensor:
+    """`num` chains (num, *event) from N(μ, (σ_max² + s²)·I) down to σ_min, on E(·, σ)/T."""
+    return anneal(
+        lambda sigma: config.potential(energy.at(sigma)),
+        energy.start(num, generator),
+        ladder(energy.sigma_max, energy.sigma_min),
+        generator=generator,
+        progress=progress,
     )
-    state.bank.positions.copy_(x)
