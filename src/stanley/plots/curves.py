@@ -1,4 +1,4 @@
-"""The learning curves of a training run: six panels from its records."""
+"""The learning curves of a training run: three to eight panels from its records."""
 
 from __future__ import annotations
 
@@ -108,22 +108,31 @@ def learning_curves(
             "spread",
             "learning_rate",
             "nonfinite",
+            "score_loss",
+            "level_loss",
         ]
     }
 
-    figure = new_figure(13.2, 6.6)
-    axes = figure.subplots(2, 3, sharex=True).ravel().tolist()
-    _gap(axes[0], series["gap"])
+    chains, denoised = any("gap" in r for r in records), any("score_loss" in r for r in records)
+    columns = 3 if chains != denoised else 4
+    rows = 2 if chains or not denoised else 1
+    figure = new_figure(4.4 * columns, 3.3 * rows)
+    axes = figure.subplots(rows, columns, sharex=True).ravel().tolist()
+    left = iter(axes)
+    if denoised:
+        _denoising(next(left), series)
+    if chains or not denoised:
+        _gap(next(left), series["gap"])
+        _lines(
+            next(left),
+            "Mean energy",
+            "energy E",
+            [("data", series["energy_pos"], BLUE), ("samples", series["energy_neg"], VERMILION)],
+        )
+        _acceptance(next(left), series["acceptance"], series["step_size"])
+        _scale(next(left), series["scale"])
     _lines(
-        axes[1],
-        "Mean energy",
-        "energy E",
-        [("data", series["energy_pos"], BLUE), ("samples", series["energy_neg"], VERMILION)],
-    )
-    _acceptance(axes[2], series["acceptance"], series["step_size"])
-    _scale(axes[3], series["scale"])
-    _lines(
-        axes[4],
+        next(left),
         "Gradient norms",
         "norm (log scale)",
         [
@@ -132,12 +141,15 @@ def learning_curves(
         ],
         log=True,
     )
-    _lines(
-        axes[5],
-        "Spread of the bank",
-        "median distance (in data sd)",
-        [("", series["spread"], GREEN)],
-    )
+    if chains or not denoised:
+        _lines(
+            next(left),
+            "Spread of the bank",
+            "median distance (in data sd)",
+            [("", series["spread"], GREEN)],
+        )
+    for ax in left:
+        _lines(ax, "Learning rate", "lr", [("", series["learning_rate"], BLUE)])
 
     steps = [float(r["step"]) for r in records]
     for ax in axes:
@@ -147,6 +159,17 @@ def learning_curves(
     if events:
         figure.supxlabel(_event_list(events), fontsize=SMALL, color=PURPLE, x=0.01, ha="left")
     return figure
+
+
+def _denoising(ax: Axes, series: dict[str, Series]) -> None:
+    """Both terms of the denoising loss, of which the first is 1 where E knows the data's spread
+    alone."""
+    _lines(
+        ax,
+        "Denoising loss",
+        "error (score: 1 is a Gaussian)",
+        [("score", series["score_loss"], BLUE), ("noise level", series["level_loss"], ORANGE)],
+    )
 
 
 def _is_step(value: Any) -> bool:
