@@ -1,0 +1,166 @@
+"""Objectives other than the contrastive one, inside the main loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stanley.config import from_dict, to_dict
+from stanley.data import Rings
+from stanley.errors import StanleyError
+from stanley.judging.evaluate import evaluate
+from stanley.models.packing import pack
+from stanley.models.trained import load
+from stanley.networks import MLP, LevelMLP
+from stanley.plots.run import plot_run
+from stanley.runs import checkpoint
+from stanley.samplers import MALA, RobbinsMonro
+from stanley.training.config import TrainConfig
+from stanley.training.loop import train
+from stanley.training.objectives import Contrastive, Denoising, WarmStart
+from stanley.training.optim import Adam
+from tests.conftest import without_time
+
+CHAINS = Contrastive(chain_steps=2, bank_size=64, adapt=RobbinsMonro())
+OBJECTIVES = {
+    "denoising": Denoising(),
+    "score alone": Denoising(level_weight=0.0),
+    "warm-start": WarmStart(share=0.5, contrastive=CHAINS),
+}
+
+
+def small(objective: Any) -> TrainConfig:
+    return TrainConfig(
+        data=Rings(num=500),
+        network=LevelMLP(width=16, depth=2, fourier=4),
+        sampler=MALA(0.05),
+        objective=objective,
+        optimizer=Adam(lr=3e-3),
+        steps=24,
+        batch=32,
+        save_every=5,
+        decay=0.5,
+    )
+
+
+@pytest.fixture(params=OBJECTIVES)
+def config(request: pytest.FixtureRequest) -> TrainConfig:
+    return small(OBJECTIVES[request.param])
+
+
+@pytest.mark.parametrize("cut", [3, 12, 15])
+def test_resumed_equals_unbroken(config: TrainConfig, cut: int, tmp_path: Path) -> None:
+    """Also where the contrastive part of a warm start begins, at step 12."""
+    config = replace(config, save_every=3, keep=99)
+    whole = train(config, tmp_path / "whole")
+    parts = train(config, tmp_path / "parts")
+    for path in checkpoint.saved(parts.checkpoints):
+        if path.name > f"step-{cut:08d}.safetensors":
+            path.unlink()
+    again = train(config, tmp_path / "parts")
+    assert again.events()[-1]["step"] == cut
+    assert without_time(whole.records()) == without_time(again.records())
+    a, b = (load(run.path) for run in (whole, again))
+    assert all(
+        torch.equal(x, y)
+        for x, y in zip(a.energy.state_dict().values(), b.energy.state_dict().values(), strict=True)
+    )
+    assert torch.equal(a.bank, b.bank)
+
+
+def test_records_say_what_the_objective_knows(config: TrainConfig, tmp_path: Path) -> None:
+    records = train(config, tmp_path / "run").records()
+    chains = [record["step"] for record in records if "gap" in record]
+    denoised = [record["step"] for record in records if "score_loss" in record]
+    first = 12 if isinstance(config.objective, WarmStart) else 24
+    assert denoised == list(range(1, first + 1))
+    assert chains == list(range(first + 1, 25))
+    assert all(record["loss"] is not None for record in records)
+
+
+def test_it_can_be_sampled_judged_drawn_and_packed(config: TrainConfig, tmp_path: Path) -> None:
+    run = train(config, tmp_path / "run")
+    model = load(run.path)
+    x = model.sample(16, steps=3, seed=1).x
+    assert x.shape == (16, 2)
+    assert x.isfinite().all()
+    scores = evaluate(run, num=50, steps=3)
+    assert scores["kl"] > 0
+    assert "curves.png" in {path.name for path in plot_run(run)}
+    packed = load(pack(run, tmp_path / "packed"))
+    assert torch.allclose(packed.energy(x), model.energy(x), rtol=1e-2)
+
+
+def test_fresh_chains_come_down_the_ladder(tmp_path: Path) -> None:
+    """Right after training has begun E(·, σ_min) is next to a Gaussian, which a ladder of exact
+    gradients ends in; starts of the ladder are far outside.
+    """
+    run = train(replace(small(Denoising()), steps=1), tmp_path / "run")
+    model = load(run.path)
+    levels = model.levels
+    assert levels is not None
+    generator = model.stream(0, "noise")
+    start, end = levels.start(2000, generator), model.starts(2000, "noise", generator)
+    assert float(start.std()) > 3 * float(model.noise.std.mean())
+    assert float(end.std()) == pytest.approx(float(levels.std), rel=0.15)
+
+
+def test_chains_after_denoising_start_where_the_ladder_ends(tmp_path: Path) -> None:
+    config = small(WarmStart(share=0.5, contrastive=replace(CHAINS, chain_steps=1)))
+    run = train(replace(config, save_every=13, keep=9), tmp_path / "run")
+    spread = [record["spread"] for record in run.records() if "spread" in record]
+    assert max(spread) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"network": MLP(width=8)}, "network 'mlp' knows none; use network level-mlp"),
+        ({"temperature": 0.5}, "temperature is 0.5"),
+        ({"reference_std": 1.0}, "reference_std is 1.0"),
+        (
+            {"objective": Contrastive(bank_size=64)},
+            "contrastive training reaches only the smallest",
+        ),
+    ],
+)
+def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(StanleyError, match=what):
+        replace(small(Denoising()), **changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: WarmStart(share=0.0), "share is 0.0"),
+        (lambda: WarmStart(share=1.0), "use objective denoising"),
+        (lambda: WarmStart(contrastive=Contrastive(start="data")), "contrastive.start is 'data'"),
+        (
+            lambda: small(WarmStart(contrastive=Contrastive(bank_size=8))),
+            "bank_size is 8, but must be at least batch",
+        ),
+    ],
+)
+def test_values_that_are_refused(make: Any, what: str) -> None:
+    with pytest.raises(StanleyError, match=what):
+        make()
+
+
+def test_resuming_with_another_objective_is_refused(tmp_path: Path) -> None:
+    train(small(Denoising()), tmp_path / "run")
+    with pytest.raises(StanleyError, match=r"objective\.kind: 'denoising' → 'warm-start'"):
+        train(small(OBJECTIVES["warm-start"]), tmp_path / "run")
+
+
+def test_a_configuration_goes_through_plain_values(config: TrainConfig) -> None:
+    assert from_dict(TrainConfig, to_dict(config)) == config
+
+
+def test_energies_that_overflow_are_a_divergence(tmp_path: Path) -> None:
+    config = replace(small(Denoising()), optimizer=Adam(lr=1e30), warmup=0, clip_norm=0.0)
+    with pytest.raises(StanleyError, match=r"is not finite\. Lower optimizer\.lr"):
+        train(config, tmp_path / "run")
