@@ -50,13 +50,13 @@ FEATURES = PixelFeatures(size=8)
 
 def base(root: str, steps: int) -> TrainConfig:
     """The recipe mnist-small, made smaller still."""
+    small = recipe("mnist-small")
     return replace(
-        recipe("mnist-small"),
+        small,
         data=MNIST(root=root, size=14),
         network=ConvNet(width=8),
+        objective=replace(small.objective, chain_steps=10, bank_size=500),
         steps=steps,
-        chain_steps=10,
-        bank_size=500,
         save_every=steps,
         ema=0.99,
     )
@@ -65,32 +65,34 @@ def base(root: str, steps: int) -> TrainConfig:
 def changes(config: TrainConfig) -> dict[str, dict[str, Any]]:
     """Each row of the table: what differs from the base."""
     h = config.sampler.step_size
+
+    def objective(**fields: Any) -> dict[str, Any]:
+        return {"objective": replace(config.objective, **fields)}
+
     return {
         "base": {},
         "no data noise": {"data_noise": 0.0},
-        "no restarts": {"restart": 0.0},
-        "restart 0.2": {"restart": 0.2},
-        "chains from noise": {"start": "noise"},
-        "no energy L2": {"energy_l2": 0.0},
-        "energy L2 1": {"energy_l2": 1.0},
+        "no restarts": objective(restart=0.0),
+        "restart 0.2": objective(restart=0.2),
+        "chains from noise": objective(start="noise"),
+        "no energy L2": objective(energy_l2=0.0),
+        "energy L2 1": objective(energy_l2=1.0),
         "raw weights (no EMA)": {"ema": 0.0},
         "no rate decay": {"decay": 0.0},
-        "shift 1, a tenth of the chains": {"augment": Augment(shift=1, chance=0.1)},
-        "KL term, weight 0.1": {"kl_weight": 0.1},
-        "KL term, weight 1": {"kl_weight": 1.0},
-        "K 20": {"chain_steps": 20},
-        "K from 5 to 15 over the whole run": {"chain_steps": 5, "growth": Growth(15, share=1.0)},
+        "shift 1, a tenth of the chains": objective(augment=Augment(shift=1, chance=0.1)),
+        "KL term, weight 0.1": objective(kl_weight=0.1),
+        "KL term, weight 1": objective(kl_weight=1.0),
+        "K 20": objective(chain_steps=20),
+        "K from 5 to 15 over the whole run": objective(chain_steps=5, growth=Growth(15, share=1.0)),
         "Gaussian reference N(0, 1) of U": {"reference_std": config.temperature**-0.5},
         "STANLEY, th at the 0.9 quantile": {"sampler": Stanley(h)},
         "half the noise": {"sampler": Langevin(h / 4), "temperature": config.temperature / 4},
-        "MALA, adapted step": {"sampler": MALA(h / 4), "adapt": RobbinsMonro()},
+        "MALA, adapted step": {"sampler": MALA(h / 4), **objective(adapt=RobbinsMonro())},
         "SGD, rate 0.05": {"optimizer": SGD(lr=0.05)},
         "convergent learning": {
             "optimizer": SGD(lr=0.05),
-            "chain_steps": 50,
-            "restart": 0.01,
+            **objective(chain_steps=50, restart=0.01, energy_l2=0.0),
             "reference_std": config.temperature**-0.5,
-            "energy_l2": 0.0,
             "decay": 0.0,
         },
         "ResNet of width 8": {"network": ResNet(width=8)},

@@ -323,7 +323,9 @@ def training(iterations: int = 3) -> dict[str, float]:
     images = torch.randint(
         0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    config = replace(stanley.recipe("cifar10"), chain_steps=50, batch=100, bank_size=1000)
+    config = stanley.recipe("cifar10")
+    objective = replace(config.objective, chain_steps=50, bank_size=1000)
+    config = replace(config, objective=objective, batch=100)
     data = Dataset(train=images, test=images[:100], flip=True)
     state = TrainState(config, data, World())
     seconds = []

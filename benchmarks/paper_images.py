@@ -73,7 +73,7 @@ BEYOND = {1e-4: 2.5e-5, 1.6e-3: 3.6e-3}  # what a sampler tries besides whose be
 CUT = ("stanley", "adjusted-stanley", "clipped", "matched")  # those that have a threshold
 TUNING_SEEDS = (101, 102)
 FRESH = 256
-HMC_FLAGS = {"chain_steps": 2, "sampler.num_leapfrog": 5}
+HMC_FLAGS = {"objective.chain_steps": 2, "sampler.num_leapfrog": 5}
 FEATURES = PixelFeatures(8)
 CIFAR = functools.cache(lambda: features_named("cifar"))
 
@@ -236,7 +236,7 @@ def final(row: Row, name: str) -> float | None:
 def gradients(config: TrainConfig) -> int:
     """Of all chains over the run, the starts' included; of the random walk, values of E."""
     per_step = getattr(config.sampler, "num_leapfrog", 1)
-    return config.steps * config.batch * (config.chain_steps * per_step + 1)
+    return config.steps * config.batch * (config.objective.chain_steps * per_step + 1)
 
 
 def tuned(

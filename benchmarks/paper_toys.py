@@ -78,6 +78,7 @@ from stanley.metrics import density_on_grid, judge_density, mmd2
 from stanley.networks import MLP, build_energy
 from stanley.samplers import ClippedLangevin, GradientDescent, MatchedLangevin, run_chains
 from stanley.training.bank import Bank, StartNoise, restart
+from stanley.training.objectives import Contrastive
 from stanley.training.optim import Adam, schedule, update_average
 from stanley.training.recipes import recipe
 from stanley.types import Potential
@@ -173,27 +174,31 @@ def config_of(job: Job) -> TrainConfig:
     """What all runs of a stack have in common, with the first one's h, th and seed."""
     run, preset = job.runs[0], recipe("rings-as-published")
     if job.method in PUBLISHED:
-        config = replace(preset, data=TARGETS[job.target], seed=run.seed, bank_size=BANK)
+        objective = replace(preset.objective, bank_size=BANK)
+        config = replace(preset, data=TARGETS[job.target], seed=run.seed, objective=objective)
         if job.method == PUBLISHED[0]:
             return replace(
                 config, steps=round(job.iterations * BATCH * GRADIENTS / (preset.batch * 101))
             )
         if job.method == PUBLISHED[2]:
             config = replace(config, sampler=Langevin(run.step_size))
-        return replace(config, steps=job.iterations, batch=BATCH, chain_steps=GRADIENTS - 1)
+        objective = replace(objective, chain_steps=GRADIENTS - 1)
+        return replace(config, steps=job.iterations, batch=BATCH, objective=objective)
     return TrainConfig(
         data=TARGETS[job.target],
         network=NETWORKS[job.network],
         sampler=METHODS[job.method].build(run.step_size, run.threshold),
         optimizer=OPTIMIZER,
+        objective=Contrastive(
+            chain_steps=METHODS[job.method].chain_steps,
+            bank_size=BANK,
+            gap_limit=GAP_LIMIT,
+            spread_limit=SPREAD_LIMIT,
+        ),
         steps=job.iterations,
         batch=BATCH,
-        chain_steps=METHODS[job.method].chain_steps,
-        bank_size=BANK,
         decay=DECAY,
         ema=EMA,
-        gap_limit=GAP_LIMIT,
-        spread_limit=SPREAD_LIMIT,
         seed=run.seed,
     )
 
@@ -274,7 +279,7 @@ def train_stack(job: Job) -> Trained:
     orders = [torch.Generator().manual_seed(2 * seed) for seed in seeds]
     generator = torch.Generator().manual_seed(2 * seeds[0] + 1)
     noise = StartNoise.of(data, torch.device("cpu"))
-    banks = [Bank(noise.draw(config.bank_size, generator)) for _ in seeds]
+    banks = [Bank(noise.draw(config.objective.bank_size, generator)) for _ in seeds]
     sampler = sampler_of(job, config, B)
     potential = Potential(stack, config.temperature)
     rows: list[dict[str, Any]] = [{"failure": None, "largest_gap": 0.0} for _ in seeds]
@@ -288,7 +293,7 @@ def train_stack(job: Job) -> Trained:
         torch.rand(S * B, generator=generator), noise.draw(S * B, generator)
         stack.requires_grad_(False)
         chains = run_chains(
-            sampler, potential, torch.cat(x0), config.chain_steps, generator=generator
+            sampler, potential, torch.cat(x0), config.objective.chain_steps, generator=generator
         )
         stack.requires_grad_(True)
         kept = restart(chains.x, chains.info.nonfinite, noise, generator).view(S, B, 2)
@@ -337,9 +342,17 @@ def watch(
             spread = float(noise.spread(chains))
             finite = math.isfinite(g) and math.isfinite(spread)
             row["largest_gap"] = max(row["largest_gap"], abs(g)) if finite else row["largest_gap"]
-            if not finite or abs(g) > config.gap_limit or spread > config.spread_limit:
+            if (
+                not finite
+                or abs(g) > config.objective.gap_limit
+                or spread > config.objective.spread_limit
+            ):
                 reason = (
-                    "not finite" if not finite else "gap" if abs(g) > config.gap_limit else "spread"
+                    "not finite"
+                    if not finite
+                    else "gap"
+                    if abs(g) > config.objective.gap_limit
+                    else "spread"
                 )
                 row |= {"failure": "diverged", "at": step, "reason": reason}
 
@@ -379,7 +392,7 @@ def scale_statistics(
         return [{}] * S
     state, gammas = sampler.init(potential, x), []
     generator = torch.Generator().manual_seed(config.seed)
-    for _ in range(config.chain_steps):
+    for _ in range(config.objective.chain_steps):
         gammas.append(proposal.scale(state).view(S, -1))
         state, _ = sampler.step(potential, state, generator)
     gamma = torch.cat(gammas, 1)
@@ -422,7 +435,11 @@ def sample_scores(job: Job, result: Trained) -> None:
     lost = torch.zeros(S)
     for _ in range(CALLS):
         chains = run_chains(
-            sampler_of(job, config, CHAINS), potential, x, config.chain_steps, generator=generator
+            sampler_of(job, config, CHAINS),
+            potential,
+            x,
+            config.objective.chain_steps,
+            generator=generator,
         )
         x = restart(chains.x, chains.info.nonfinite, result.noise, generator)
         lost += chains.info.nonfinite.view(S, CHAINS).sum(1)

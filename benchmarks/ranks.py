@@ -40,11 +40,18 @@ def pixels() -> Dataset:
 
 def cases() -> dict[str, tuple[TrainConfig, Dataset, int]]:
     """Configuration, data, and steps per turn."""
+    rings, images = recipe("rings"), recipe("cifar10")
     rings = replace(
-        recipe("rings"), network=MLP(width=128, depth=3), batch=256, chain_steps=10, bank_size=1024
+        rings,
+        network=MLP(width=128, depth=3),
+        objective=replace(rings.objective, chain_steps=10, bank_size=1024),
+        batch=256,
     )
     images = replace(
-        recipe("cifar10"), network=ConvNet(width=8), batch=16, chain_steps=5, bank_size=64
+        images,
+        network=ConvNet(width=8),
+        objective=replace(images.objective, chain_steps=5, bank_size=64),
+        batch=16,
     )
     return {"MLP, rings": (rings, Rings().load(), 10), "ConvNet, 3×32×32": (images, pixels(), 2)}
 
@@ -80,9 +87,10 @@ def growth(turns: int) -> None:
     for name, (config, data, steps) in cases().items():
         base = config, TrainState(config, data, World())
         network = replace(config.network, width=2 * config.network.width)
+        objective = replace(config.objective, chain_steps=2 * config.objective.chain_steps)
         for what, larger in {
             "batch, that is chains": replace(config, batch=2 * config.batch),
-            "chain_steps, K": replace(config, chain_steps=2 * config.chain_steps),
+            "chain_steps, K": replace(config, objective=objective),
             "network.width": replace(config, network=network),
         }.items():
             values, seconds = ratios(
@@ -99,8 +107,11 @@ def communication(turns: int) -> None:
                 " together"
             )
         for name, (config, data, steps) in cases().items():
+            slots = config.objective.bank_size // world.size
             alone = replace(
-                config, batch=config.batch // world.size, bank_size=config.bank_size // world.size
+                config,
+                objective=replace(config.objective, bank_size=slots),
+                batch=config.batch // world.size,
             )
             together = config, TrainState(config, data, world)
             values, seconds = ratios(

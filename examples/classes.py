@@ -50,16 +50,15 @@ def shapes(kind: str, folder: Path, n: int = 200, size: int = 16) -> stanley.Fol
 
 
 def tiny_run(kind: str, out: Path) -> stanley.Trained:
+    recipe = stanley.recipe("mnist-small")
     config = replace(
-        stanley.recipe("mnist-small"),
+        recipe,
         data=shapes(kind, out / kind),
         network=stanley.ConvNet(width=4),
+        objective=replace(recipe.objective, chain_steps=10, bank_size=100, gap_limit=100.0),
         steps=120,
         batch=16,
-        chain_steps=10,
-        bank_size=100,
         save_every=120,
-        gap_limit=100.0,
     )
     return stanley.load(stanley.train(config, out / f"run-{kind}"), device="cpu")
 

@@ -60,15 +60,15 @@ def discs(folder: Path, n: int = 200, size: int = 16) -> stanley.Folder:
 
 
 def tiny_run(out: Path) -> stanley.Trained:
+    recipe = stanley.recipe("mnist")
     config = replace(
-        stanley.recipe("mnist"),
+        recipe,
         data=discs(out / "discs"),
         network=stanley.ConvNet(width=4),
         optimizer=stanley.Adam(lr=1e-3),
+        objective=replace(recipe.objective, chain_steps=10, bank_size=100),
         steps=30,
         batch=16,
-        chain_steps=10,
-        bank_size=100,
         save_every=30,
         ema=0.9,
     )

@@ -21,13 +21,14 @@ def main(out: Path, steps: int = 300) -> dict:
     np.save(out / "spiral.npy", spiral + np.random.default_rng(1).normal(0, 0.1, spiral.shape))
 
     # a recipe is a value: copy it, change fields
+    recipe = stanley.recipe("array")
     config = replace(
-        stanley.recipe("array"),
+        recipe,
         data=stanley.Array(path=str(out / "spiral.npy")),
         network=stanley.MLP(width=64, depth=2),
+        objective=replace(recipe.objective, bank_size=1_000),
         steps=steps,
         save_every=steps,
-        bank_size=1_000,
     )
     run = stanley.train(config, out / "run")  # the same call again resumes
     scores = stanley.evaluate(run, num=500, steps=200)

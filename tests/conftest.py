@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from stanley.data import Rings
 from stanley.networks import MLP
 from stanley.samplers import MALA, RobbinsMonro
 from stanley.training.config import TrainConfig
+from stanley.training.objectives import Contrastive
 from stanley.training.optim import Adam
 
 from . import seeds
@@ -49,15 +50,13 @@ def small() -> TrainConfig:
         data=Rings(num=2000),
         network=MLP(width=16),
         sampler=MALA(step_size=0.09),
-        adapt=RobbinsMonro(),
         optimizer=Adam(lr=2e-3),
+        objective=Contrastive(
+            chain_steps=3, bank_size=64, restart=0.1, energy_l2=0.01, adapt=RobbinsMonro()
+        ),
         steps=24,
         batch=32,
-        chain_steps=3,
-        bank_size=64,
-        restart=0.1,
         data_noise=0.05,
-        energy_l2=0.01,
         warmup=5,
         clip_norm=1.0,
         ema=0.9,
@@ -66,9 +65,17 @@ def small() -> TrainConfig:
     )
 
 
+def changed(config: TrainConfig, **values: Any) -> TrainConfig:
+    """`replace`, for fields of the configuration and of its objective alike."""
+    own = {field.name for field in fields(config.objective)}
+    objective = {name: value for name, value in values.items() if name in own}
+    rest = {name: value for name, value in values.items() if name not in own}
+    return replace(config, objective=replace(config.objective, **objective), **rest)
+
+
 def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Records are the same run's but for the clock and the memory of the process."""
     return [{k: v for k, v in r.items() if k not in ("seconds", "peak_mib")} for r in records]
 
 
-__all__ = ["replace", "small", "without_time"]
+__all__ = ["changed", "replace", "small", "without_time"]

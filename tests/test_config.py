@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) ->
     file.write_text("steps: 7\nbatch: 8\noptimizer: {lr: 0.5}\n")
     config = resolve("rings", read_config_file(file), {"steps": 9})
     assert (config.steps, config.batch, config.optimizer.lr) == (9, 8, 0.5)
-    assert config.chain_steps == recipe("rings").chain_steps
+    assert config.objective == recipe("rings").objective
 
 
 def test_toml_is_read_as_yaml_is(tmp_path: Path) -> None:
@@ -126,16 +127,16 @@ def test_the_step_size_outlives_what_it_was_wrapped_in() -> None:
 def test_what_acceptance_drives_stays_where_something_is_rejected(
     flags: dict[str, Any], kept: bool
 ) -> None:
-    assert recipe("rings").adapt is not None
-    assert (resolve("rings", {}, flags).adapt is not None) == kept
+    assert recipe("rings").objective.adapt is not None
+    assert (resolve("rings", {}, flags).objective.adapt is not None) == kept
 
 
 def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_was_asked_for() -> (
     None
 ):
-    assert resolve("rings", {}, {"sampler.kind": "langevin"}).adapt is None
+    assert resolve("rings", {}, {"sampler.kind": "langevin"}).objective.adapt is None
     with pytest.raises(StanleyError, match="never rejects"):
-        resolve("rings", {}, {"sampler.kind": "langevin", "adapt.rate": 0.1})
+        resolve("rings", {}, {"sampler.kind": "langevin", "objective.adapt.rate": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,26 @@ def test_a_sampler_that_never_rejects_drops_the_recipe_s_adaptation_unless_it_wa
         ({"sampler.step_size": -1}, "step_size is -1"),
         ({"steps": "many"}, "steps is 'many', but must be a valid integer"),
         ({"steps": 0}, "steps is 0"),
-        ({"start": "nowhere"}, "start is 'nowhere', but must be 'bank', 'data' or 'noise'"),
+        (
+            {"chain_steps": 5},
+            r"unknown field 'chain_steps' \(value 5\): did you mean 'objective.chain_steps'",
+        ),
+        ({"chain_stpes": 5}, "unknown field 'chain_stpes'.*did you mean 'objective.chain_steps'"),
+        ({"adapt.rate": 0.1}, "unknown field 'adapt'.*did you mean 'objective.adapt'"),
+        ({"lr": 1}, "unknown field 'lr'.*did you mean 'optimizer.lr'"),
+        ({"depth": 1}, "unknown field 'depth'.*did you mean 'network.depth'"),
+        ({"kind": 1}, "unknown field 'kind'.*did you mean 'data.kind' or 'network.kind'"),
+        ({"objective.chian_steps": 3}, "unknown field 'objective.chian_steps'.*'chain_steps'"),
+        (
+            {"objective.kind": "contrast"},
+            "objective.kind is 'contrast': did you mean 'contrastive'",
+        ),
+        ({"objective": "x"}, "objective.kind is 'x'"),
+        ({"objective": 5}, "objective is 5, but must be one of its kinds"),
+        (
+            {"objective.start": "nowhere"},
+            "objective.start is 'nowhere', but must be 'bank', 'data' or 'noise'",
+        ),
         ({"sampler.kind": "adjusted"}, "sampler.proposal.kind is missing"),
         (
             {"sampler.kind": "adjusted", "sampler.proposal.kind": "mala"},
@@ -175,6 +195,13 @@ def test_errors_are_one_line_that_names_the_field(flags: dict[str, Any], message
     with pytest.raises(StanleyError, match=message) as error:
         resolve("rings", {}, flags)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["objective", "objective.kind"])
+def test_the_objective_is_named_like_other_parts(name: str) -> None:
+    assert resolve("rings", {}, {name: "contrastive"}) == recipe("rings")
+    config = resolve("rings", {}, {name: "contrastive", "objective.chain_steps": 5})
+    assert config.objective == replace(recipe("rings").objective, chain_steps=5)
 
 
 def test_unknown_recipe() -> None:
@@ -214,9 +241,9 @@ def test_differences_are_leaves() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("gap_limit", "inf"),
+        ("objective.gap_limit", "inf"),
         ("temperature", "inf"),
-        ("energy_l2", "Infinity"),
+        ("objective.energy_l2", "Infinity"),
         ("optimizer.lr", "inf"),
     ],
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,11 @@ def evaluations(config: TrainConfig) -> int:
     energy, g = Counted(config.temperature), torch.Generator().manual_seed(0)
     x = torch.randn(3, 1, 2, 2, generator=g)
     run_chains(
-        config.sampler, Potential(energy, config.temperature), x, config.chain_steps, generator=g
+        config.sampler,
+        Potential(energy, config.temperature),
+        x,
+        config.objective.chain_steps,
+        generator=g,
     )
     return energy.chains // 3
 
@@ -57,18 +62,23 @@ def test_there_are_thirteen_rows() -> None:
     assert len(ROWS) == 13
 
 
+def differing(one: Any, other: Any) -> set[str]:
+    """The fields in which two values of one class differ."""
+    return {f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)}
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_rows_differ_in_their_sampler_and_what_belongs_to_it(row: str) -> None:
     ours, langevin = RECIPES[row], RECIPES[f"{row.split('-')[0]}-langevin"]
-    differ = {f.name for f in fields(ours) if getattr(ours, f.name) != getattr(langevin, f.name)}
-    assert differ <= {"sampler", "chain_steps", "adapt"}
+    assert differing(ours, langevin) <= {"sampler", "objective"}
+    assert differing(ours.objective, langevin.objective) <= {"chain_steps", "adapt"}
     assert ours.sampler.step_size == (EPSILON if isinstance(ours.sampler, HMC) else EPSILON**2)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_rows_cost_the_same(row: str) -> None:
     assert evaluations(RECIPES[row]) == 50 + 1
-    hmc = {"chain_steps": 2, "sampler__num_leapfrog": 5} if row.endswith("hmc") else {}
+    hmc = {"objective__chain_steps": 2, "sampler__num_leapfrog": 5} if row.endswith("hmc") else {}
     assert evaluations(small(row, **hmc)) == 10 + 1
 
 

@@ -37,7 +37,7 @@ from stanley.training.loop import train
 from stanley.training.optim import SGD, Adam
 from stanley.training.state import TrainState
 from stanley.training.step import backward
-from tests.conftest import without_time
+from tests.conftest import changed, without_time
 from tests.rank_processes import on_ranks
 from tests.training.test_loop import newest, same_state
 
@@ -89,7 +89,7 @@ def gradients(
                 state,
                 world.part(x_pos),
                 world.part(x_neg),
-                last if config.kl_weight > 0 else None,
+                last if config.objective.kl_weight > 0 else None,
             )
             parameters = state.energy.named_parameters()
             return {
@@ -157,7 +157,7 @@ def told(out: Path, config: TrainConfig) -> tuple[int, int, str]:
 @pytest.fixture
 def still(small: TrainConfig) -> TrainConfig:
     """No randomness but that of the data: then any number of ranks computes the same run."""
-    return replace(
+    return changed(
         small,
         start="data",
         sampler=GradientDescent(0.05),
@@ -222,11 +222,11 @@ class TestGradients:
     ) -> None:
         """It is differentiated twice. Negative control: without the term it is another gradient."""
         network, shape = CASES[case]
-        config = replace(small, network=network, sampler=sampler, adapt=None, kl_weight=1.0)
+        config = changed(small, network=network, sampler=sampler, adapt=None, kl_weight=1.0)
         alone = gradients(config, "ddp", shape, False)
         for ours in on_ranks(2, gradients, config, "ddp", shape, False):
             assert largest(ours, alone) < EXACT
-        assert largest(gradients(replace(config, kl_weight=0.0), "ddp", shape, False), alone) > 1e-6
+        assert largest(gradients(changed(config, kl_weight=0.0), "ddp", shape, False), alone) > 1e-6
 
 
 class TestWholeRuns:
@@ -350,7 +350,7 @@ class TestBank:
         """One step without restarts: each rank moves batch/2 slots of its own half at most,
         and not those of a copy.
         """
-        config = replace(small, restart=0.0, steps=1, sampler=Langevin(0.05), adapt=None)
+        config = changed(small, restart=0.0, steps=1, sampler=Langevin(0.05), adapt=None)
         on_ranks(2, trained, config, tmp_path / "run")
         first, last = (
             checkpoint.load(p) for p in checkpoint.saved(tmp_path / "run" / "checkpoints")
@@ -371,8 +371,9 @@ class TestBank:
                 "batch is 33, which cannot be split evenly over 2 processes; use 32 or 34",
             ),
             (
-                replace(small, bank_size=65),
-                "bank_size is 65, which cannot be split evenly over 2 processes; use 64 or 66",
+                changed(small, bank_size=65),
+                "objective.bank_size is 65, which cannot be split evenly over 2 processes; use 64"
+                " or 66",
             ),
         ):
             errors = on_ranks(2, trained, config, tmp_path / "run")
@@ -384,7 +385,7 @@ class TestBank:
     def test_a_quantile_is_of_the_chains_of_a_rank(
         self, small: TrainConfig, tmp_path: Path
     ) -> None:
-        config = replace(small, sampler=Stanley(0.05, Quantile(0.8)), adapt=None, steps=2)
+        config = changed(small, sampler=Stanley(0.05, Quantile(0.8)), adapt=None, steps=2)
         on_ranks(2, trained, config, tmp_path / "run")
         assert all(r["threshold"] > 0 for r in RunDirectory(tmp_path / "run").records())
 
@@ -420,16 +421,17 @@ class TestEndTogether:
         assert newest(run).step == len(run.records()) == 4
 
     def test_a_divergence_is_one_on_all_ranks(self, small: TrainConfig, tmp_path: Path) -> None:
-        config = replace(
+        config = changed(
             small,
-            **{
-                "sampler": Langevin(4.0),
-                "adapt": None,
-                "optimizer": Adam(lr=0.5),
-                "energy_l2": 0.0,
-                "clip_norm": 0.0,
-            },
-            **{"steps": 400, "gap_limit": 20.0, "on_divergence": "rollback", "max_rollbacks": 2},
+            sampler=Langevin(4.0),
+            adapt=None,
+            optimizer=Adam(lr=0.5),
+            energy_l2=0.0,
+            clip_norm=0.0,
+            steps=400,
+            gap_limit=20.0,
+            on_divergence="rollback",
+            max_rollbacks=2,
         )
         first, second = on_ranks(2, trained, config, tmp_path / "run")
         assert isinstance(first, DivergenceError)
@@ -495,13 +497,13 @@ SMALL = [
     *(
         "--batch",
         "32",
-        "--chain-steps",
+        "--objective.chain-steps",
         "3",
         "--save-every",
         "6",
         "--network.width",
         "16",
-        "--bank-size",
+        "--objective.bank-size",
         "64",
     ),
     *("--data.num", "2000", "--device", "cpu"),

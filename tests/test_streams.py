@@ -22,6 +22,7 @@ from stanley.streams import data_stream, global_stream, seed_of, stream
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.state import TrainState, chain_stream
+from tests.conftest import changed
 
 SOURCE = Path(__file__).parents[1] / "src" / "stanley"
 MAKERS = ("stream", "seed_of", "global_stream")
@@ -129,7 +130,7 @@ def test_one_evaluation_asks_for_no_stream_twice(
         asked.append((seed, *name))
         return stream(seed, *name, device=device)
 
-    config = replace(small, sampler=Langevin(0.01), adapt=None, steps=2, save_every=2)
+    config = changed(small, sampler=Langevin(0.01), adapt=None, steps=2, save_every=2)
     run = train(config, tmp_path / "run", device="cpu")
     for module in (stanley.judging.evaluate, stanley.models.trained):
         monkeypatch.setattr(module, "stream", noted)

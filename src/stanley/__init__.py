@@ -53,8 +53,9 @@ if TYPE_CHECKING:
         run_chains,
     )
     from stanley.training.augment import Augment
-    from stanley.training.config import Growth, TrainConfig
+    from stanley.training.config import TrainConfig
     from stanley.training.loop import train
+    from stanley.training.objectives.contrastive import Contrastive, Growth
     from stanley.training.optim import SGD, Adam
     from stanley.training.recipes import recipe
     from stanley.types import Bf16, Chunked, Energy, Potential
@@ -79,7 +80,8 @@ _HOME = {
         " TamedLangevin Underdamped adapt"
         " run_chains"
     ),
-    "stanley.training.config": "Growth TrainConfig",
+    "stanley.training.config": "TrainConfig",
+    "stanley.training.objectives.contrastive": "Contrastive Growth",
     "stanley.training.loop": "train",
     "stanley.models.trained": "Trained load",
     "stanley.types": "Bf16 Chunked Energy Potential",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from stanley.errors import StanleyError, did_you_mean, require
@@ -64,10 +65,12 @@ def explain(errors: list[Any]) -> str:
     }
     ours = [e for e in errors if not any(e["loc"][: len(other)] == other for other in others)]
     if not ours:
+        # with several kinds pydantic puts the class behind the name of the part
+        named = {o: o[:-1] if str(o[-1])[:1].isupper() else o for o in others}
         part = max(
-            (o[:-1] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len
+            (named[o] for o in others if not any(o[:n] in others for n in range(len(o)))), key=len
         )
-        members = [e for e in errors if e["loc"][:-2] == part and e["loc"][-1] == "kind"]
+        members = [e for e in errors if named.get(e["loc"][:-1]) == part and e["loc"][-1] == "kind"]
         known = [e["ctx"]["expected"].strip("'") for e in members]
         return (
             f"{field_name((*part, 'kind'))} is {members[0]['input']!r}:"
@@ -123,7 +126,7 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
             options = at if isinstance(at, dict) else {}
             field = ".".join(path[: depth + 1])
             raise StanleyError(
-                f"unknown field {field!r} (value {value!r}): {did_you_mean(name, options)}"
+                f"unknown field {field!r} (value {value!r}): {meant(name, options, path[:depth])}"
             )
         at = at[name]
     number = (
@@ -133,6 +136,21 @@ def refuse_unknown(known: Any, path: tuple[str, ...], value: Any) -> None:
         not number,
         f"{'.'.join(path)} is {value!r}, but must be a number, written like 12, 0.5 or 1e-3",
     )
+
+
+def meant(name: str, options: dict[str, Any], above: tuple[str, ...]) -> str:
+    """What may have been meant by a name that is none of `options`, those of the part `above`: a
+    field that a part inside it has, or a name that is close.
+    """
+    inside = {part: fields for part, fields in options.items() if isinstance(fields, dict)}
+    theirs = {field for fields in inside.values() for field in fields}
+    if name not in theirs:
+        near = get_close_matches(name, theirs, n=1)
+        if not near or get_close_matches(name, options, n=1):
+            return did_you_mean(name, options)
+        name = near[0]
+    found = [".".join((*above, part, name)) for part, fields in inside.items() if name in fields]
+    return f"did you mean {' or '.join(map(repr, found))}?"
 
 
 def require_kinds(known: dict[str, Any], values: dict[str, Any], prefix: str = "") -> None:

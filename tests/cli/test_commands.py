@@ -26,12 +26,23 @@ from stanley.data import AnyData
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler, Langevin, Quantile, RobbinsMonro
 from stanley.training.augment import Augment
-from stanley.training.config import Growth, TrainConfig
+from stanley.training.config import TrainConfig
+from stanley.training.objectives import AnyObjective
+from stanley.training.objectives.contrastive import Growth
 from stanley.training.optim import AnyOptimizer
 
 SMALL = [
-    *("--steps", "12", "--batch", "32", "--chain-steps", "3", "--save-every", "6"),
-    *("--network.width", "16", "--bank-size", "64", "--device", "cpu", "--reference-std", "4"),
+    *("--steps", "12", "--batch", "32", "--objective.chain-steps", "3", "--save-every", "6"),
+    *(
+        "--network.width",
+        "16",
+        "--objective.bank-size",
+        "64",
+        "--device",
+        "cpu",
+        "--reference-std",
+        "4",
+    ),
 ]
 TOY = ["--data.num", "2000"]
 
@@ -70,7 +81,8 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     flags = (
-        "--out --seed --steps --batch --chain-steps --save-every --device --data.root --data.path"
+        "--out --seed --steps --batch --objective.chain-steps --save-every --device"
+        " --data.root --data.path"
     )
     for flag in [
         *flags.split(),
@@ -139,12 +151,17 @@ def test_help_of_train_shows_every_field_with_its_default(
         "network": AnyNetwork,
         "sampler": AnySampler,
         "optimizer": AnyOptimizer,
+        "objective": AnyObjective,
     }
     pairs = [("", "training/config.py", TrainConfig)]
-    held = {"growth": Growth, "augment": Augment, "adapt": RobbinsMonro}
+    held = {
+        "objective.growth": Growth,
+        "objective.augment": Augment,
+        "objective.adapt": RobbinsMonro,
+    }
     pairs += [(name, OPTIONAL[name][0], kind) for name, kind in held.items()]
     for part, union in parts.items():
-        members = {kind.kind: kind for kind in get_args(union)}
+        members = {kind.kind: kind for kind in get_args(union) or (union,)}
         there = {kind: where for kind, where, _ in kinds_of(*KINDS[part])}
         assert set(there) == set(members)
         pairs += [(part, where, members[kind]) for kind, where in there.items()]
@@ -211,7 +228,7 @@ def test_a_run_that_never_left_its_warm_up_is_told_so(tmp_path: Path, monkeypatc
 def test_an_untrained_run_is_judged_with_a_warning(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
-        main(["train", "rings", "--out", "a", *TOY, *SMALL, "--gap-limit", "1e-9"])
+        main(["train", "rings", "--out", "a", *TOY, *SMALL, "--objective.gap-limit", "1e-9"])
     assert end.value.code
     assert "diverged at step 1" in capsys.readouterr().err
     told, warned = run(capsys, "evaluate", "a", "--num", "20", "--steps", "2")
@@ -463,9 +480,9 @@ def test_folder_of_images(tmp_path: Path) -> None:
         "2",
         "--batch",
         "4",
-        "--chain-steps",
+        "--objective.chain-steps",
         "2",
-        "--bank-size",
+        "--objective.bank-size",
         "8",
         "--network.width",
         "4",
@@ -682,7 +699,7 @@ BAD = [
     (["train", "rings", "--steps", "many"], "many"),
     (["train", "rings", "--steps", "0"], "steps is 0"),
     (["train", "rings", "--batch", "0"], "batch is 0"),
-    (["train", "rings", "--chain-steps", "0"], "chain_steps is 0"),
+    (["train", "rings", "--objective.chain-steps", "0"], "objective.chain_steps is 0"),
     (["train", "rings", "--sampler.step-size", "-0.1"], "step_size is -0.1"),
     (["train", "rings", "--sampler.threshold", "1"], "sampler.threshold"),
     (["train", "rings", "--network.width"], "needs a value"),

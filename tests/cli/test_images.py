@@ -21,6 +21,7 @@ from stanley.data.pictures import read_pictures
 from stanley.networks import MLP, ConvNet
 from stanley.samplers import MALA, Langevin
 from stanley.training.config import TrainConfig
+from stanley.training.objectives import Contrastive
 
 SIZE = 12
 
@@ -51,7 +52,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         "colour": (Folder(path=str(folder / "rgb"), size=SIZE), Langevin(1e-4)),
     }
-    small = {"steps": 2, "batch": 4, "chain_steps": 2, "bank_size": 4, "save_every": 2, "ema": 0.0}
+    short = Contrastive(chain_steps=2, bank_size=4)
+    small = {"objective": short, "steps": 2, "batch": 4, "save_every": 2, "ema": 0.0}
     for name, (data, sampler) in runs.items():
         config = TrainConfig(
             data=data, network=ConvNet(width=2), sampler=sampler, temperature=5e-5, **small

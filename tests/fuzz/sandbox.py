@@ -42,7 +42,17 @@ MEMORY = 1 << 30  # bytes above what was in use before
 LONGEST = 2000  # characters of a line of stderr
 
 SMALL = (
-    *("--batch", "8", "--chain-steps", "1", "--save-every", "2", "--bank-size", "8", "--quiet"),
+    *(
+        "--batch",
+        "8",
+        "--objective.chain-steps",
+        "1",
+        "--save-every",
+        "2",
+        "--objective.bank-size",
+        "8",
+        "--quiet",
+    ),
     *("--network.width", "4", "--network.depth", "1", "--device", "cpu"),
 )
 

@@ -84,7 +84,16 @@ def test_a_damaged_checkpoint_and_training(data: st.DataObject) -> None:
     name = newest()
     content = data.draw(damaged((plane() / name).read_bytes()))
     again = ["train", "rings", "--out", "run", "--steps", "4", "--data.num", "60"]
-    small = ["--batch", "8", "--chain-steps", "1", "--save-every", "2", "--bank-size", "8"]
+    small = [
+        "--batch",
+        "8",
+        "--objective.chain-steps",
+        "1",
+        "--save-every",
+        "2",
+        "--objective.bank-size",
+        "8",
+    ]
     small += ["--network.width", "4", "--network.depth", "1", "--device", "cpu"]
     attempt([*again, *small], plane(), {name: content}, may_change=("run/",))
 

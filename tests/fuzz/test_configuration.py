@@ -61,7 +61,7 @@ def bomb(levels: int, width: int) -> str:
     """Aliases of aliases: a few lines that are `width` to the power `levels` values when they are
     written out.
     """
-    names = list(FULL)
+    names = [*FULL, *(f"more{k}" for k in range(levels))]
     lines = [f"{names[0]}: &a0 [1, 1]"]
     lines += [f"{names[k]}: &a{k} [{', '.join([f'*a{k - 1}'] * width)}]" for k in range(1, levels)]
     return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ from .sandbox import attempt, images, plane
 #: What a request is made from -> command -> the request, which can be carried out.
 REQUESTS = {
     "plane": {
-        "train": "train rings --out new --steps 2 --data.num 40 --batch 8 --bank-size 8",
+        "train": "train rings --out new --steps 2 --data.num 40 --batch 8 --objective.bank-size 8",
         "evaluate": "evaluate run --num 4 --steps 1",
         "likelihood": "likelihood run --levels 2 --chains 2 --rows 4",
         "plot": "plot run",

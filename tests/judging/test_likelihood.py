@@ -24,6 +24,7 @@ from stanley.networks import ConvNet
 from stanley.samplers import MALA, Langevin, ReplicaExchange
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
+from tests.conftest import changed
 
 
 def test_bracket_and_held_out_data_of_a_run_in_the_plane(
@@ -56,7 +57,7 @@ def test_bracket_and_held_out_data_of_a_run_in_the_plane(
 def test_a_bracket_that_is_too_wide_is_said(small: TrainConfig, tmp_path: Path) -> None:
     """Negative control: two levels do not reach an energy that is far from its reference."""
     run = train(
-        replace(small, reference_std=0.02, sampler=MALA(1e-4), energy_l2=0.0, gap_limit=1e9),
+        changed(small, reference_std=0.02, sampler=MALA(1e-4), energy_l2=0.0, gap_limit=1e9),
         tmp_path / "run",
     )
     found = held_out_likelihood(run, chains=16, levels=2, model_steps=50)
@@ -69,7 +70,7 @@ def test_images_in_bits(small: TrainConfig, tmp_path: Path) -> None:
         np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
     ):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png")
-    config = replace(
+    config = changed(
         small,
         data=Folder(
             path=str(tmp_path), size=8, channels=1, cache=str(tmp_path / "cache"), held_out=0.5

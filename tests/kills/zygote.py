@@ -43,7 +43,8 @@ def small_demo(module: Any) -> None:
         config = whole(*a, **k)
         data = replace(config.data, num=60)
         network = replace(config.network, width=4, depth=1)
-        return replace(config, data=data, network=network, batch=8, bank_size=8, chain_steps=1)
+        objective = replace(config.objective, bank_size=8, chain_steps=1)
+        return replace(config, data=data, network=network, objective=objective, batch=8)
 
     module.demo_config, module.FRESH_STEPS = small, 2
 

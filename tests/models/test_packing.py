@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`plane`: rings; `images`: 16×16 colour images, at a temperature and with a Gaussian
     reference.
     """
-    from tests.conftest import small
+    from tests.conftest import changed, small
 
     config = (
         small.__wrapped__() if hasattr(small, "__wrapped__") else small.__pytest_wrapped__.obj()
@@ -47,7 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(config, folder / "plane", device="cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 16, 16), np.uint8)
     np.save(folder / "pixels.npy", pixels)
-    colour = replace(
+    colour = changed(
         config,
         data=Array(path=str(folder / "pixels.npy")),
         network=ResNet(width=4, spectral_norm=True),

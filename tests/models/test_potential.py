@@ -29,6 +29,7 @@ from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.types import Bf16, Chunked, Potential, in_float32, layers
 from stanley.uses import Composed
+from tests.conftest import changed
 
 ROWS = 5  # that the network is given at a time
 NUM = 12
@@ -60,7 +61,7 @@ def watched() -> Iterator[Seen]:
 
 
 def trained(config: TrainConfig, out: Path, **fields: object) -> Path:
-    config = replace(config, adapt=None, steps=2, save_every=2, **fields)  # type: ignore[arg-type]
+    config = changed(config, adapt=None, steps=2, save_every=2, **fields)  # type: ignore[arg-type]
     return train(config, out, device="cpu").path
 
 
@@ -71,7 +72,7 @@ def digits(small: TrainConfig, tmp_path: Path) -> TrainConfig:
         (tmp_path / name).write_bytes(
             struct.pack(">4i", 2051, *pixels.shape) + pixels.numpy().tobytes()
         )
-    return replace(
+    return changed(
         small,
         data=MNIST(root=str(tmp_path), size=8),
         network=ConvNet(width=2),
@@ -217,7 +218,7 @@ def test_exact_scores_in_the_plane_come_in_chunks_and_float64(
         scores = evaluate(run, num=NUM, steps=2, device="cpu")
     assert seen.rows == 500
     assert seen.precisions == {"bf16", "torch.float32", "torch.float64"}
-    plain = replace(load(run, device="cpu"), config=replace(small, adapt=None))
+    plain = replace(load(run, device="cpu"), config=changed(small, adapt=None))
     data = small.data.load()
     assert scores["kl"] == pytest.approx(judge_plane(plain, data, data.test)["kl"], abs=1e-9)
 

@@ -25,6 +25,7 @@ from stanley.samplers import (
 )
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
+from tests.conftest import changed
 from tests.seeds import stream
 
 HALF = Quantile(0.5)
@@ -32,7 +33,7 @@ CUT = [Stanley(0.01, HALF), Stanley(0.01, HALF, scope="sample"), ClippedLangevin
 
 
 def trained(small: TrainConfig, folder: Path, sampler: AnySampler, **fields: object) -> Trained:
-    config = replace(small, sampler=sampler, adapt=None, steps=6, save_every=6, **fields)  # type: ignore[arg-type]
+    config = changed(small, sampler=sampler, adapt=None, steps=6, save_every=6, **fields)  # type: ignore[arg-type]
     return load(train(config, folder / "run", device="cpu"), device="cpu")
 
 

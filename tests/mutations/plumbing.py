@@ -127,6 +127,66 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         (("no sync before a checkpoint", "            run.sync()\n", ""),),
     ),
     (
+        "training/loop.py",
+        "training/test_former.py",
+        (
+            (
+                "a run of before cannot resume",
+                "up_to_date(run.read_config())",
+                "run.read_config()",
+            ),
+        ),
+    ),
+    (
+        "models/trained.py",
+        "training/test_former.py",
+        (
+            (
+                "a checkpoint of before cannot be loaded",
+                'up_to_date(saved.meta["config"])',
+                'saved.meta["config"]',
+            ),
+        ),
+    ),
+    (
+        "models/packing.py",
+        "training/test_former.py",
+        (
+            (
+                "a run of before is packed in the former form",
+                'up_to_date(saved.meta["config"])',
+                'saved.meta["config"]',
+            ),
+            (
+                "a model of before is another answer",
+                'up_to_date(there.meta["config"])',
+                'there.meta["config"]',
+            ),
+        ),
+    ),
+    (
+        "cli/configuration.py",
+        "training/test_former.py",
+        (
+            (
+                "a file of before is not read",
+                "up_to_date(from_file)",
+                "from_file",
+            ),
+        ),
+    ),
+    (
+        "training/former.py",
+        "training/test_former.py",
+        (
+            (
+                "a mixture is read as if it were none",
+                'all(first(name) != "objective" for name in values)',
+                "True",
+            ),
+        ),
+    ),
+    (
         "training/state.py",
         "training/test_restored.py",
         (

@@ -50,24 +50,24 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "training/step.py",
         "training/test_kl_term.py",
-        ("KL without its weight", "config.kl_weight * kl_term(", "kl_term("),
+        ("KL without its weight", "objective.kl_weight * kl_term(", "kl_term("),
     ),
     *breakages(
         "training/step.py",
         "training/test_augment.py",
         (
             "fresh noise augmented",
-            "x0 = restart(x0, coins < config.restart, state.noise, generator)",
-            "x0 = restart(x0, coins < config.restart, state.noise, generator).flip(-1)",
+            "x0 = restart(x0, coins < objective.restart, state.noise, generator)",
+            "x0 = restart(x0, coins < objective.restart, state.noise, generator).flip(-1)",
         ),
     ),
     *breakages(
-        "training/config.py",
+        "training/objectives/contrastive.py",
         "training/test_recipe_pieces.py",
         (
             "grows over the whole run",
-            "step / (self.growth.share * self.steps)",
-            "step / self.steps",
+            "step / (self.growth.share * steps)",
+            "step / steps",
         ),
         ("grows from nothing", "return self.chain_steps + round(", "return round("),
     ),

@@ -4,8 +4,6 @@ with the frequencies it says, and no other.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from stanley.training.bank import restart
 from stanley.training.config import TrainConfig
 from stanley.training.state import TrainState
 from stanley.training.step import negative_batch
+from tests.conftest import changed
 from tests.seeds import stream
 
 
@@ -138,7 +137,7 @@ def test_training_transforms_what_the_bank_gave_and_not_fresh_noise(
     """With a sampler that stands still the chains end where they start: the transformed slots,
     or the noise.
     """
-    config = replace(
+    config = changed(
         small,
         network=ConvNet(width=2),
         sampler=GradientDescent(1e-30),
@@ -162,10 +161,10 @@ class TestBadValues:
         ("fields", "message"),
         [
             ({}, "nothing switched on"),
-            ({"shift": -1}, r"augment\.shift is -1"),
-            ({"zoom": 1.0}, r"augment\.zoom is 1\.0"),
-            ({"colour": -0.1}, r"augment\.colour is -0\.1"),
-            ({"flip": True, "chance": 0.0}, r"augment\.chance is 0\.0"),
+            ({"shift": -1}, r"objective\.augment\.shift is -1"),
+            ({"zoom": 1.0}, r"objective\.augment\.zoom is 1\.0"),
+            ({"colour": -0.1}, r"objective\.augment\.colour is -0\.1"),
+            ({"flip": True, "chance": 0.0}, r"objective\.augment\.chance is 0\.0"),
         ],
     )
     def test_fields(self, fields: dict[str, float], message: str) -> None:
@@ -194,9 +193,9 @@ class TestBadValues:
 
     def test_training_on_such_data_is_refused(self, small: TrainConfig) -> None:
         data = small.data.load()
-        with pytest.raises(StanleyError, match="augment transforms images"):
-            TrainState(replace(small, augment=Augment(shift=1)), data, World())
+        with pytest.raises(StanleyError, match=r"objective\.augment transforms images"):
+            TrainState(changed(small, augment=Augment(shift=1)), data, World())
 
     def test_without_a_bank(self, small: TrainConfig) -> None:
         with pytest.raises(StanleyError, match="chains start from 'noise'"):
-            replace(small, start="noise", augment=Augment(shift=1))
+            changed(small, start="noise", augment=Augment(shift=1))

@@ -28,7 +28,7 @@ def records(*changes: Record) -> list[Record]:
 
 
 def test_records_within_the_limits_are_all_good(small: TrainConfig) -> None:
-    run = records({}, {"gap": -small.gap_limit}, {"spread": small.spread_limit})
+    run = records({}, {"gap": -small.objective.gap_limit}, {"spread": small.objective.spread_limit})
     assert split_at_divergence(small, 0, Watch(), run) == Split(run, None, [])
 
 
@@ -36,10 +36,11 @@ def test_records_within_the_limits_are_all_good(small: TrainConfig) -> None:
     ("change", "reason"),
     [
         ({"loss": None, "nonfinite": 3.0}, "loss is not finite, and 3 of 32 chains are not finite"),
-        ({"gap": -2e3}, r"\|gap\| is 2e\+03, above gap_limit = 1000"),
+        ({"gap": -2e3}, r"\|gap\| is 2e\+03, above objective.gap_limit = 1000"),
         (
             {"spread": 7.0},
-            "7 standard deviations of the data away from their mean, above spread_limit = 5",
+            "7 standard deviations of the data away from their mean, above objective.spread_limit ="
+            " 5",
         ),
     ],
 )

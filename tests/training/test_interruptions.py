@@ -28,12 +28,21 @@ COMMAND = (
         "60",
         "--batch",
         "8",
-        "--chain-steps",
+        "--objective.chain-steps",
         "1",
         "--save-every",
         "50",
     ),
-    *("--bank-size", "8", "--network.width", "4", "--network.depth", "1", "--device", "cpu"),
+    *(
+        "--objective.bank-size",
+        "8",
+        "--network.width",
+        "4",
+        "--network.depth",
+        "1",
+        "--device",
+        "cpu",
+    ),
 )
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 

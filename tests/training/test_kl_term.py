@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +32,7 @@ from stanley.training.loop import check_split
 from stanley.training.state import TrainState
 from stanley.training.step import backward, negative_batch
 from stanley.types import Potential
+from tests.conftest import changed
 from tests.seeds import stream
 
 SAMPLERS: list[AnySampler] = [
@@ -158,7 +158,7 @@ def test_training_adds_the_term_to_the_loss(small: TrainConfig) -> None:
     """∇_θ L with the weight minus ∇_θ L without it is weight·∇_θ of the term: float64,
     some roundings.
     """
-    config = replace(small, sampler=Langevin(0.02), adapt=None, kl_weight=0.3, temperature=T)
+    config = changed(small, sampler=Langevin(0.02), adapt=None, kl_weight=0.3, temperature=T)
     rows = torch.randn((64, 2), generator=generator(4), dtype=torch.float64)
     data = Dataset(rows, rows)
     torch.set_default_dtype(torch.float64)
@@ -210,17 +210,19 @@ class TestRefused:
         ids=repr,
     )
     def test_samplers_without_a_gradient(self, small: TrainConfig, sampler: AnySampler) -> None:
-        replace(small, sampler=sampler, adapt=None)
-        with pytest.raises(StanleyError, match=r"kl_weight is 0\.1, but no gradient goes through"):
-            replace(small, sampler=sampler, adapt=None, kl_weight=0.1)
+        changed(small, sampler=sampler, adapt=None)
+        with pytest.raises(
+            StanleyError, match=r"objective\.kl_weight is 0\.1, but no gradient goes through"
+        ):
+            changed(small, sampler=sampler, adapt=None, kl_weight=0.1)
         assert why_no_gradient(sampler)
 
     def test_negative_weight(self, small: TrainConfig) -> None:
-        with pytest.raises(StanleyError, match="kl_weight is -1"):
-            replace(small, kl_weight=-1)
+        with pytest.raises(StanleyError, match=r"objective\.kl_weight is -1"):
+            changed(small, kl_weight=-1)
 
     def test_sharded_weights(self, small: TrainConfig) -> None:
-        config = replace(small, sampler=Langevin(0.02), adapt=None, kl_weight=0.1)
+        config = changed(small, sampler=Langevin(0.02), adapt=None, kl_weight=0.1)
         check_split(config, World(0, 2), "ddp", "auto")
         with pytest.raises(StanleyError, match="differentiates twice"):
             check_split(config, World(0, 2), "fsdp", "auto")

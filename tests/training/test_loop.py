@@ -33,7 +33,7 @@ from stanley.samplers import MALA, Adjusted, Langevin, Quantile, Stanley, run_ch
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.optim import Adam
-from tests.conftest import without_time
+from tests.conftest import changed, without_time
 from tests.seeds import RNG
 
 
@@ -70,8 +70,8 @@ SAMPLERS = [
 def test_resumed_equals_unbroken(
     small: TrainConfig, tmp_path: Path, sampler: object, start: str
 ) -> None:
-    adapt = small.adapt if sampler.kind in ("mala", "adjusted") else None  # type: ignore[attr-defined]
-    config = replace(small, sampler=sampler, adapt=adapt, start=start, steps=12)  # type: ignore[arg-type]
+    adapt = small.objective.adapt if sampler.kind in ("mala", "adjusted") else None  # type: ignore[attr-defined]
+    config = changed(small, sampler=sampler, adapt=adapt, start=start, steps=12)  # type: ignore[arg-type]
     unbroken = train(config, tmp_path / "unbroken")
 
     # stop where the run stands at step 6: the same configuration, so the same schedule
@@ -92,7 +92,7 @@ def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Pat
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
-    config = replace(
+    config = changed(
         small,
         data=Folder(path=str(tmp_path), size=8, cache=str(tmp_path / "cache")),
         network=ConvNet(width=4),
@@ -120,7 +120,7 @@ def test_images_too_and_memory_order_with_them(small: TrainConfig, tmp_path: Pat
 class TestRecordsReadTogether:
     def test_change_nothing_but_their_times(self, small: TrainConfig, tmp_path: Path) -> None:
         """7 is no divisor of save_every: the last reading before a checkpoint is of fewer."""
-        config = replace(small, adapt=None)
+        config = changed(small, adapt=None)
         one, seven = (
             train(config, tmp_path / "one"),
             train(config, tmp_path / "seven", read_every=7),
@@ -160,7 +160,7 @@ def test_the_order_of_the_data_does_not_depend_on_the_sampler(
     small: TrainConfig, tmp_path: Path
 ) -> None:
     a = train(small, tmp_path / "a")
-    b = train(replace(small, sampler=Langevin(0.01), adapt=None), tmp_path / "b")
+    b = train(changed(small, sampler=Langevin(0.01), adapt=None), tmp_path / "b")
     assert torch.equal(newest(a).tensors["generator.data"], newest(b).tensors["generator.data"])
 
 
@@ -257,7 +257,7 @@ class TestDivergence:
         """Langevin with a step far beyond the stability limit of a quartic-free but steep energy,
         and a huge rate.
         """
-        return replace(
+        return changed(
             small,
             sampler=Langevin(4.0),
             adapt=None,
@@ -461,14 +461,14 @@ class TestBadValues:
     )  # fmt: skip
     def test_names_field_and_value(self, small: TrainConfig, field: str, value: float) -> None:
         with pytest.raises(StanleyError, match=f"{field} is {value}"):
-            replace(small, **{field: value})
+            changed(small, **{field: value})
 
     def test_adaptation_of_a_sampler_that_never_rejects(self, small: TrainConfig) -> None:
         with pytest.raises(StanleyError, match="never rejects"):
             replace(small, sampler=Langevin(0.1))
 
     def test_drift_correction_of_a_kinked_network(self, small: TrainConfig, tmp_path: Path) -> None:
-        config = replace(
+        config = changed(
             small,
             network=MLP(width=8, activation="leaky-relu"),
             adapt=None,
@@ -529,7 +529,7 @@ def test_bank_start_needs_no_more_than_the_bank(small: TrainConfig, tmp_path: Pa
     """With restarts off, every chain position of the bank after training came from a chain or is
     still its first.
     """
-    config = replace(small, restart=0.0, steps=1, bank_size=64, batch=32)
+    config = changed(small, restart=0.0, steps=1, bank_size=64, batch=32)
     run = train(config, tmp_path / "run")
     first = checkpoint.load(checkpoint.saved(run.checkpoints)[0]).tensors["bank.positions"]
     last = newest(run).tensors["bank.positions"]
@@ -622,7 +622,7 @@ class TestSecondTry:
     def test_a_configuration_that_cannot_start_may_be_corrected(
         self, small: TrainConfig, tmp_path: Path
     ) -> None:
-        wrong = replace(
+        wrong = changed(
             small,
             sampler=Stanley(0.01, 1.0, correction="drift"),
             network=MLP(8, 1, "relu"),
@@ -674,7 +674,7 @@ class TestScalesOfTheData:
     def train_on(self, x: np.ndarray, small: TrainConfig, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", x)
         data = Array(path=str(tmp_path / "x.npy"))
-        train(replace(small, data=data, steps=1, gap_limit=1e9, spread_limit=1e9), tmp_path / "run")
+        train(changed(small, data=data, steps=1, gap_limit=1e9, spread_limit=1e9), tmp_path / "run")
 
     def test_columns_of_very_different_scale(self, small: TrainConfig, tmp_path: Path) -> None:
         x = RNG.normal(0.0, (1.0, 1000.0), size=(500, 2))

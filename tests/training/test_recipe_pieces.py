@@ -18,11 +18,12 @@ from stanley.runs import checkpoint
 from stanley.samplers import Langevin, Quantile, Stanley
 from stanley.training import step as iteration
 from stanley.training.augment import Augment
-from stanley.training.config import Growth, TrainConfig
+from stanley.training.config import TrainConfig
 from stanley.training.divergence import find_divergence
 from stanley.training.loop import train
+from stanley.training.objectives.contrastive import Growth
 from stanley.training.recipes import RECIPES
-from tests.conftest import without_time
+from tests.conftest import changed, without_time
 from tests.training.test_loop import newest, same_state
 
 
@@ -36,7 +37,7 @@ def digits(small: TrainConfig, tmp_path: Path) -> TrainConfig:
         (tmp_path / name).write_bytes(
             struct.pack(">4i", 2051, *pixels.shape) + pixels.numpy().tobytes()
         )
-    return replace(
+    return changed(
         small,
         data=MNIST(root=str(tmp_path), size=8),
         network=ConvNet(width=2),
@@ -78,7 +79,7 @@ def test_each_piece_makes_it_another_run(
 ) -> None:
     """Negative control of the test above: no piece is accepted and ignored."""
     a = train(digits, tmp_path / "a")
-    b = train(replace(digits, **piece), tmp_path / "b")  # type: ignore[arg-type]
+    b = train(changed(digits, **piece), tmp_path / "b")
     assert without_time(a.records()) != without_time(b.records())
 
 
@@ -92,17 +93,18 @@ def test_chains_grow_to_their_final_length(
     monkeypatch.setattr(
         iteration, "run_chains", lambda *a, **k: (taken.append(a[3]), real(*a, **k))[1]
     )
-    run = train(replace(digits, growth=Growth(5, share=0.5)), tmp_path / "run")
+    run = train(changed(digits, growth=Growth(5, share=0.5)), tmp_path / "run")
     assert taken == [1, 2, 3, 4, 5, 5, 5, 5]
     assert load(run, device="cpu").default_steps("bank") == 5
 
 
 def test_growth_has_bounds(digits: TrainConfig) -> None:
     with pytest.raises(
-        StanleyError, match=r"growth\.final is 1, but must be above chain_steps = 1"
+        StanleyError,
+        match=r"objective\.growth\.final is 1, but must be above objective\.chain_steps = 1",
     ):
-        replace(digits, growth=Growth(1))
-    with pytest.raises(StanleyError, match=r"growth\.share is 0"):
+        changed(digits, growth=Growth(1))
+    with pytest.raises(StanleyError, match=r"objective\.growth\.share is 0"):
         Growth(5, share=0)
 
 
@@ -138,16 +140,16 @@ FAR = APART | {"gap": 0.0, "spread": 1e3}
 @pytest.mark.parametrize(
     ("record", "now", "said"),
     [
-        (APART, {"energy_l2": 0.0}, "set energy_l2 to 0.01"),
-        (APART, {"energy_l2": 0.1}, "raise energy_l2 (now 0.1)"),
+        (APART, {"energy_l2": 0.0}, "set objective.energy_l2 to 0.01"),
+        (APART, {"energy_l2": 0.1}, "raise objective.energy_l2 (now 0.1)"),
         (APART, {"data_noise": 0.1}, "raise data_noise (now 0.1)"),
         (
             APART | {"step": 1},
             {"reference_std": 1.0, "temperature": 0.01},
             "N(0, 0.1²) of x may be too narrow: raise reference_std (now 1)",
         ),
-        (FAR, {"restart": 0.0}, "set restart to 0.02"),
-        (FAR, {"restart": 0.05}, "raise restart (now 0.05)"),
+        (FAR, {"restart": 0.0}, "set objective.restart to 0.02"),
+        (FAR, {"restart": 0.05}, "raise objective.restart (now 0.05)"),
         (FAR, {"reference_std": None, "temperature": 0.01}, "set reference_std to 10"),
         (FAR, {"reference_std": 5.0}, "lower reference_std (now 5)"),
         (FAR, {}, "Lower sampler.step-size (now 0.0025)"),
@@ -156,6 +158,6 @@ FAR = APART | {"gap": 0.0, "spread": 1e3}
 def test_the_advice_starts_from_what_is_set(
     digits: TrainConfig, record: dict, now: dict, said: str
 ) -> None:
-    reason = find_divergence(replace(digits, **now), record)
+    reason = find_divergence(changed(digits, **now), record)
     assert reason is not None
     assert said in reason

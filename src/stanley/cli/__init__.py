@@ -100,8 +100,8 @@ def what_happened(error: BaseException) -> str:
     reason = in_one_line(error)
     if out_of_memory(error):
         return (
-            f"out of memory ({reason}); lower batch, bank_size, network.width, --num, or the size "
-            "of the data"
+            f"out of memory ({reason}); lower batch, objective.bank_size, network.width, --num, or "
+            "the size of the data"
         )
     if line := line_of_target(error):
         return f"{line} raised {reason}"

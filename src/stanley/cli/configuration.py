@@ -17,15 +17,20 @@ from stanley.reading import read_whole
 from stanley.samplers import AnySampler
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
+from stanley.training.former import up_to_date
 from stanley.training.recipes import recipe as named_recipe
+
+#: Fields of an objective that only an adjusted sampler can have -> their value without it.
+DRIVEN_BY_ACCEPTANCE: dict[str, Any] = {"adapt": None, "free_stuck": 0.0}
 
 
 def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:
-    config = to_dict(named_recipe(recipe))
+    config, from_file = to_dict(named_recipe(recipe)), up_to_date(from_file)
     apply(config, flatten(from_file))
     apply(config, flags)
     require_labels(as_dict(config["data"]))
-    if not {"adapt", "free_stuck"} & {path.split(".")[0] for path in (*from_file, *flags)}:
+    asked_for = {".".join(path.split(".")[:2]) for path in (*flatten(from_file), *flags)}
+    if not {f"objective.{name}" for name in DRIVEN_BY_ACCEPTANCE} & asked_for:
         leave_out_acceptance(config)
     return from_dict(TrainConfig, config)
 
@@ -54,7 +59,8 @@ def leave_out_acceptance(config: dict[str, Any]) -> None:
     except StanleyError:  # left for the whole configuration to say, with nothing in its way
         sampler = None
     if sampler is None or not is_adjusted(sampler):
-        config["adapt"], config["free_stuck"] = None, 0.0
+        objective = as_dict(config["objective"])
+        objective |= {k: off for k, off in DRIVEN_BY_ACCEPTANCE.items() if k in objective}
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -37,11 +37,12 @@ def demo_config(sampler: Langevin | Stanley | Adjusted, seed: int, steps: int) -
 
     A run that diverges is told as one: it does not go back and try again.
     """
+    rings = recipe("rings")
     return replace(
-        recipe("rings"),
+        rings,
         on_divergence="stop",
         sampler=sampler,
-        adapt=None,
+        objective=replace(rings.objective, adapt=None),
         seed=seed,
         steps=steps,
         save_every=max(1, steps // 2),
@@ -68,7 +69,7 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
     for name, sampler in SAMPLERS.items():
         config = configs[name]
         row: dict[str, Any] = {"sampler": name, "step_size": float(sampler.step_size), "seed": seed}
-        row["gradients"] = config.steps * config.batch * (config.chain_steps + 1)
+        row["gradients"] = config.steps * config.batch * (config.objective.chain_steps + 1)
         try:
             run = train(config, str(folders[name]), progress=progress, title=name)
         except DivergenceError as error:

@@ -22,12 +22,13 @@ KINDS = {
     "network": ("networks/__init__.py", "AnyNetwork"),
     "sampler": ("samplers/__init__.py", "AnySampler"),
     "optimizer": ("training/optim.py", "AnyOptimizer"),
+    "objective": ("training/objectives/__init__.py", "AnyObjective"),
 }
 #: Field -> the module and the class of what it holds when it is not null.
 OPTIONAL = {
-    "growth": ("training/config.py", "Growth"),
-    "augment": ("training/augment.py", "Augment"),
-    "adapt": ("samplers/adapt.py", "RobbinsMonro"),
+    "objective.growth": ("training/objectives/contrastive.py", "Growth"),
+    "objective.augment": ("training/augment.py", "Augment"),
+    "objective.adapt": ("samplers/adapt.py", "RobbinsMonro"),
 }
 COLUMN = 36  # where what a field means begins
 
@@ -134,25 +135,33 @@ def field_lines() -> list[str]:
     """The whole help, as wide as the terminal."""
     lines = ["Fields of the configuration", ""]
     lines.append("Each is a flag, and a recipe may set another default than the one shown here.")
-    group = None
-    for field in fields_of("training/config.py", "TrainConfig"):
-        if field.group != group:
-            group = field.group
-            lines += ["", group]
-        lines += described(field.name, field)
-        if field.name in OPTIONAL:
-            for inner in fields_of(*OPTIONAL[field.name]):
-                lines += described(f"{field.name}.{inner.name}", inner)
+    lines += fields_in_groups("", fields_of("training/config.py", "TrainConfig"))
     for part, (module, union) in KINDS.items():
         lines += ["", f"Kinds of {part}: --{part} KIND, then the fields of this kind"]
         for kind, where, class_name in kinds_of(module, union):
             lines.append(f"  {kind}")
-            for field in fields_of(where, class_name):
-                lines += described(f"{part}.{field.name}", field, indent=4)
+            lines += fields_in_groups(f"{part}.", fields_of(where, class_name), indent=4)
     return lines
 
 
-def described(path: str, field: FieldHelp, indent: int = 2) -> list[str]:
+def fields_in_groups(above: str, fields: list[FieldHelp], indent: int = 0) -> list[str]:
+    """A line for each field and for those that it holds when it is not null, under the heads of
+    their groups.
+    """
+    lines, group = [], ""
+    for field in fields:
+        if field.group != group:
+            group = field.group
+            lines += [*([] if indent else [""]), " " * indent + group]
+        path, at = f"{above}{field.name}", indent + (2 if group else 0)
+        lines += described(path, field, at)
+        if path in OPTIONAL:
+            for inner in fields_of(*OPTIONAL[path]):
+                lines += described(f"{path}.{inner.name}", inner, at)
+    return lines
+
+
+def described(path: str, field: FieldHelp, indent: int) -> list[str]:
     """`--batch 128     data points, and chains, of an iteration`, wrapped beside its column."""
     width = min(120, shutil.get_terminal_size((100, 24)).columns)
     flag = f"{' ' * indent}--{path.replace('_', '-')} {field.default}".rstrip()

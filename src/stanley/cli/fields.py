@@ -65,7 +65,7 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         return override(
             config, ".".join((*parents, "proposal", "kind")), value.removeprefix("adjusted-")
         )
-    if last == "kind" and at.get("kind") != value:
+    if last == "kind" and parents and at.get("kind") != value:
         carried = {
             name: inner(at, name)[name] for name in ("step_size", "lr") if name in inner(at, name)
         }

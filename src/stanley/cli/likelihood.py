@@ -23,7 +23,8 @@ def likelihood(
     model_steps: Annotated[
         Whole | None,
         Parameter(
-            help="Steps on the model before the reverse direction. [default: ten times chain_steps]"
+            help="Steps on the model before the reverse direction. [default: ten times "
+            "objective.chain_steps]"
         ),
     ] = None,
     rows: Annotated[Whole, Parameter(help="Largest number of held-out points to judge.")] = 1000,

@@ -42,8 +42,8 @@ def sample(
     steps: Annotated[
         Whole | None,
         Parameter(
-            help="Chain steps. [default: 1,000 for a density; for a run chain_steps from the bank, "
-            "ten times as many or more from noise]"
+            help="Chain steps. [default: 1,000 for a density; for a run objective.chain_steps from "
+            "the bank, ten times as many or more from noise]"
         ),
     ] = None,
     warm_up: WarmUp = 500,

@@ -33,7 +33,10 @@ def train(
     batch: Annotated[
         Whole | None, Parameter(help="Data points, and chains, of an iteration.")
     ] = None,
-    chain_steps: Annotated[Whole | None, Parameter(help="Sampler steps of an iteration.")] = None,
+    chain_steps: Annotated[
+        Whole | None,
+        Parameter(name="--objective.chain-steps", help="Sampler steps of an iteration."),
+    ] = None,
     save_every: Annotated[Whole | None, Parameter(help="Iterations between checkpoints.")] = None,
     data_root: Annotated[
         str | None,
@@ -90,7 +93,7 @@ def train(
         "seed": seed,
         "steps": steps,
         "batch": batch,
-        "chain_steps": chain_steps,
+        "objective.chain_steps": chain_steps,
         "save_every": save_every,
         "data.root": data_root,
         "data.path": data_path,

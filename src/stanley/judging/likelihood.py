@@ -66,7 +66,7 @@ def held_out_likelihood(
         require(value >= 2, f"{name} is {value}, but must be at least 2")
     generator = stream(seed, "annealing", device=model.device)
     kernel = sampler or annealing_kernel(model)
-    steps = 10 * model.config.chain_steps if model_steps is None else model_steps
+    steps = 10 * model.config.objective.chain_steps if model_steps is None else model_steps
     start = model.starts(
         min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator
     )

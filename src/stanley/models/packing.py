@@ -25,6 +25,7 @@ from stanley.runs.origin import without_paths
 from stanley.samplers import evaluate
 from stanley.samplers.traits import is_adjusted
 from stanley.streams import stream
+from stanley.training.former import up_to_date
 from stanley.types import in_float32
 
 SHIPPED = Path(__file__).parent / "pretrained_models"
@@ -97,7 +98,8 @@ def pack(
     } | {
         "holds": "model",
         "format": checkpoint.FORMAT,
-        "config": saved.meta["config"] | {"data": without_paths(saved.meta["config"]["data"])},
+        "config": up_to_date(saved.meta["config"])
+        | {"data": without_paths(saved.meta["config"]["data"])},
         "weights": {"stored": stored.removeprefix("torch."), **loss},
         "scores": scores if scores.get("step") == model.step else {},
         "stanley": stanley.__version__,
@@ -137,7 +139,7 @@ def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
     if is_packed(folder):
         try:
             there = read_packed(folder)
-            before = {key: there.meta[key] for key in ("config", "step")}
+            before = {"config": up_to_date(there.meta["config"]), "step": there.meta["step"]}
             before["chains"] = len(there.tensors["bank.positions"])
         except StanleyError:  # damaged, or another program's
             before = None
@@ -212,6 +214,7 @@ def read_scores(directory: RunDirectory) -> dict[str, Any]:
 def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: bool) -> str:
     """README.md: data, recipe, metrics, limits; nothing that was not measured."""
     config, stored = meta["config"], meta["weights"]
+    objective = config["objective"]
     shape = "×".join(map(str, meta["event_shape"]))
     parameters = sum(t.numel() for name, t in tensors.items() if name.startswith("average."))
     data = {
@@ -245,7 +248,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         (
             f"{meta['step']:,} iterations of {config['batch']} points and as many chains from the"
-            f" {config['start']}, {config['chain_steps']} steps each; seed {config['seed']};"
+            f" {objective['start']}, {objective['chain_steps']} steps each; seed {config['seed']};"
             f" weights averaged with β = {config['ema']}."
         ),
         "",

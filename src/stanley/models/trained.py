@@ -25,6 +25,7 @@ from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
 from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
+from stanley.training.former import up_to_date
 from stanley.types import Potential
 
 Weights = Literal["average", "raw"]
@@ -69,7 +70,7 @@ class Trained:
         """From the bank K, one training call; from noise ten of them,
         and at least 1,000 for vectors.
         """
-        chain_steps = self.config.chain_steps_at(self.step)
+        chain_steps = self.config.objective.chain_steps_at(self.step, self.config.steps)
         if start == "bank":
             return chain_steps
         return max(10 * chain_steps, 0 if self.is_image else 1000)
@@ -80,7 +81,8 @@ class Trained:
             return self.noise.draw(num, generator)
         require(
             len(self.bank) > 0,
-            f"{self.path} keeps no bank (start={self.config.start!r}); use start noise",
+            f"{self.path} keeps no bank (objective.start is {self.config.objective.start!r}); use"
+            " start noise",
         )
         require(
             num <= len(self.bank),
@@ -217,7 +219,7 @@ def load(
         elsewhere = next(iter(paths_of(data).values()), None)
         data = without_paths(data)
     data = data | ({"download": False} if "download" in data else {})  # that is for training alone
-    config = from_dict(TrainConfig, saved.meta["config"] | {"data": data})
+    config = from_dict(TrainConfig, up_to_date(saved.meta["config"]) | {"data": data})
     part = saved.part("energy" if weights == "raw" else "average")
     with torch.device(
         "meta"

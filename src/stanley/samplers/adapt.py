@@ -287,8 +287,11 @@ class RobbinsMonro:
 
     def __post_init__(self) -> None:
         a = self.target_acceptance
-        require(a is None or 0 < a < 1, f"adapt.target_acceptance is {a}, must lie between 0 and 1")
-        require(self.rate > 0, f"adapt.rate is {self.rate}, must be > 0; 0.05 is usual")
+        require(
+            a is None or 0 < a < 1,
+            f"objective.adapt.target_acceptance is {a}, must lie between 0 and 1",
+        )
+        require(self.rate > 0, f"objective.adapt.rate is {self.rate}, must be > 0; 0.05 is usual")
 
     def update(self, step_size: float, acceptance: float, sampler: Sampler) -> float:
         """The next h of `sampler`, whose own step size is the largest allowed."""

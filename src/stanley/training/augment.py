@@ -42,18 +42,24 @@ class Augment:
     def __post_init__(self) -> None:
         require(
             self.shift >= 0,
-            f"augment.shift is {self.shift}, but must be at least 0; it is a number of pixels",
+            f"objective.augment.shift is {self.shift}, but must be at least 0; it is a number of"
+            " pixels",
         )
         for name in ("zoom", "colour"):
             value = getattr(self, name)
-            require(0 <= value < 1, f"augment.{name} is {value}, but must lie in [0, 1); try 0.1")
+            require(
+                0 <= value < 1,
+                f"objective.augment.{name} is {value}, but must lie in [0, 1); try 0.1",
+            )
         require(
             0 < self.chance <= 1,
-            f"augment.chance is {self.chance}, but must lie in (0, 1]; use augment null for none",
+            f"objective.augment.chance is {self.chance}, but must lie in (0, 1]; use"
+            " objective.augment null for none",
         )
         require(
             self.flip or self.shift > 0 or self.zoom > 0 or self.colour > 0,
-            "augment has nothing switched on; set flip, shift, zoom or colour, or use augment null",
+            "objective.augment has nothing switched on; set its flip, shift, zoom or colour, or use"
+            " objective.augment null",
         )
 
     def check(self, data: Dataset) -> None:
@@ -61,24 +67,24 @@ class Augment:
         shape = data.event_shape
         require(
             len(shape) == 3,
-            f"augment transforms images (C, H, W), but the data are points of shape {shape}; use"
-            " augment null",
+            f"objective.augment transforms images (C, H, W), but the data are points of shape"
+            f" {shape}; use objective.augment null",
         )
         require(
             not self.flip or data.flip,
-            "augment.flip is set, but these data have no mirrored images: their flip is off; use"
-            " augment.flip false",
+            "objective.augment.flip is set, but these data have no mirrored images: their flip is"
+            " off; use objective.augment.flip false",
         )
         channels, height, width = shape
         limit = min(height, width) // 2
         require(
             self.shift <= limit,
-            f"augment.shift is {self.shift}, but must be at most {limit}, half the image",
+            f"objective.augment.shift is {self.shift}, but must be at most {limit}, half the image",
         )
         require(
             self.colour == 0 or channels == 3,
-            f"augment.colour is {self.colour}, but the images have {channels} channel(s), not 3;"
-            " use augment.colour 0",
+            f"objective.augment.colour is {self.colour}, but the images have {channels} channel(s),"
+            " not 3; use objective.augment.colour 0",
         )
 
     # (B, C, H, W) -> (B, C, H, W)

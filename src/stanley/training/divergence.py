@@ -76,6 +76,7 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
 
     The first that holds is told: a number is not finite, |gap| > gap_limit, spread > spread_limit.
     """
+    objective = config.objective
     missing = [name for name in ("loss", "gap", "grad_norm", "spread") if record[name] is None]
     if missing:
         return (
@@ -83,16 +84,17 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
             "are not finite: the chains or the weights overflowed. "
             "Lower sampler.step-size or optimizer.lr, or use an adjusted sampler"
         )
-    if abs(record["gap"]) > config.gap_limit:
+    if abs(record["gap"]) > objective.gap_limit:
         return (
-            f"|gap| is {abs(record['gap']):.3g}, above gap_limit = {config.gap_limit:g}: "
-            "the energies of data and samples run apart. " + advise_on_gap(config, record)
+            f"|gap| is {abs(record['gap']):.3g}, above objective.gap_limit = "
+            f"{objective.gap_limit:g}: the energies of data and samples run apart. "
+            + advise_on_gap(config, record)
         )
-    if record["spread"] > config.spread_limit:
+    if record["spread"] > objective.spread_limit:
         return (
             f"the median chain is {record['spread']:.3g} standard deviations of the data away from "
-            f"their mean, above spread_limit = {config.spread_limit:g}: the chains leave the data. "
-            + advise_on_spread(config, record)
+            f"their mean, above objective.spread_limit = {objective.spread_limit:g}: the chains "
+            "leave the data. " + advise_on_spread(config, record)
         )
     return None
 
@@ -106,10 +108,10 @@ def advise_on_gap(config: TrainConfig, record: Record) -> str:
     return (
         f"{advise_at_first_step(config) if record['step'] == 1 else ''}"
         f"Lower optimizer.lr (now {config.optimizer.lr:g}), "
-        f"{advise_raising('energy_l2', config.energy_l2, 0.01)}, "
+        f"{advise_raising('objective.energy_l2', config.objective.energy_l2, 0.01)}, "
         f"{advise_raising('data_noise', config.data_noise, noise_std)} "
         f"(the noise of one chain step is {noise_std:.2g}), "
-        "or raise gap_limit if energies of this size are expected"
+        "or raise objective.gap_limit if energies of this size are expected"
     )
 
 
@@ -117,7 +119,7 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
     """What to try against chains that leave the data."""
     return (
         f"Lower sampler.step-size (now {record['step_size']:g}), {advise_reference(config)}, "
-        f"or {advise_raising('restart', config.restart, 0.02)}"
+        f"or {advise_raising('objective.restart', config.objective.restart, 0.02)}"
     )
 
 

@@ -18,6 +18,7 @@ from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
 from stanley.training.config import MAY_CHANGE, TrainConfig
 from stanley.training.divergence import Split, recover, split_at_divergence, tell
+from stanley.training.former import up_to_date
 from stanley.training.interrupts import Interrupts
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
@@ -133,13 +134,14 @@ def check_split(
         "every iteration, and a traced step would not see them; use execution eager, or ddp",
     )
     require(
-        parallel == "ddp" or config.kl_weight == 0,
-        f"kl_weight is {config.kl_weight} but parallel is 'fsdp': the term differentiates twice, "
-        "and sharded weights are freed after the first time; use ddp, or kl_weight 0",
+        parallel == "ddp" or config.objective.kl_weight == 0,
+        f"objective.kl_weight is {config.objective.kl_weight} but parallel is 'fsdp': the "
+        "term differentiates twice, and sharded weights are freed after the first time; use ddp, or"
+        " objective.kl_weight 0",
     )
     world.share(config.batch, "batch")
-    if config.start == "bank":
-        world.share(config.bank_size, "bank_size")
+    if config.objective.start == "bank":
+        world.share(config.objective.bank_size, "objective.bank_size")
 
 
 def check_reading(config: TrainConfig, read_every: int | None) -> None:
@@ -148,9 +150,9 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
         return
     require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
-        read_every == 1 or config.adapt is None,
-        f"read_every is {read_every}, but adapt follows the acceptance of every step; use"
-        " read_every 1, or adapt null",
+        read_every == 1 or config.objective.adapt is None,
+        f"read_every is {read_every}, but objective.adapt follows the acceptance of every step; use"
+        " read_every 1, or objective.adapt null",
     )
 
 
@@ -191,7 +193,7 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
     new = to_dict(config)
     if run.has_begun():
         # a field that the old file lacks has its default
-        old = to_dict(from_dict(TrainConfig, run.read_config()))
+        old = to_dict(from_dict(TrainConfig, up_to_date(run.read_config())))
         changed = differences(old, new)
         changes = "; ".join(
             f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
@@ -240,7 +242,8 @@ def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:
 def steps_to_reading(config: TrainConfig, state: TrainState, read_every: int | None) -> int:
     """How many steps to take before their records are read: no further than a checkpoint."""
     if read_every is None:
-        read_every = 10 if state.world.device.type == "cuda" and config.adapt is None else 1
+        adapted = config.objective.adapt is not None
+        read_every = 10 if state.world.device.type == "cuda" and not adapted else 1
     to_checkpoint = config.save_every - state.step % config.save_every
     return min(read_every, to_checkpoint, config.steps - state.step)
 

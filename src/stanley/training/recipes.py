@@ -23,6 +23,7 @@ from stanley.samplers import (
 )
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
+from stanley.training.objectives import Contrastive
 from stanley.training.optim import SGD, Adam
 
 # In the plane. A momentum of the gradient (β₁ = 0.9) makes energies swing at rates that are fast:
@@ -32,15 +33,12 @@ RINGS = TrainConfig(
     data=Rings(),
     network=MLP(width=64, depth=3),
     sampler=MALAWithJumps(step_size=0.09, jump_std=1.0),
-    adapt=RobbinsMonro(),
     optimizer=Adam(lr=4e-3, beta1=0.0, beta2=0.99),
+    objective=Contrastive(chain_steps=10, bank_size=1_000, adapt=RobbinsMonro(), gap_limit=50.0),
     steps=8_000,
     batch=256,
-    chain_steps=10,
-    bank_size=1_000,
     decay=1.0,
     ema=0.995,
-    gap_limit=50.0,
     on_divergence="rollback",
     save_every=1_000,
 )
@@ -58,7 +56,7 @@ MOONS = replace(
     sampler=MALAWithJumps(step_size=0.04, jump_std=0.7),
     warmup=200,
 )
-ARRAY = replace(RINGS, data=Array(), gap_limit=1000.0)
+ARRAY = replace(RINGS, data=Array(), objective=replace(RINGS.objective, gap_limit=1000.0))
 
 # Images: x ← x - ∂E + 0.01·ξ, the update of common image code, is T = ε²/2 and h = ε² for ε = 0.01.
 EPSILON = 0.01
@@ -68,20 +66,24 @@ CIFAR10_ = TrainConfig(
     sampler=Langevin(step_size=EPSILON**2),
     temperature=EPSILON**2 / 2,
     optimizer=Adam(lr=1e-4),
+    objective=Contrastive(
+        chain_steps=20, bank_size=10_000, restart=0.02, energy_l2=0.1, gap_limit=100.0
+    ),
     steps=20_000,
     batch=64,
-    chain_steps=20,
-    bank_size=10_000,
-    restart=0.02,
     data_noise=0.03,
-    energy_l2=0.1,
     warmup=200,
     clip_norm=1.0,
-    gap_limit=100.0,
 )
 FLOWERS102 = replace(CIFAR10_, data=Flowers102())
 MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
-FOLDER = replace(CIFAR10_, data=Folder(), network=ResNet(width=32), batch=32, bank_size=2_000)
+FOLDER = replace(
+    CIFAR10_,
+    data=Folder(),
+    network=ResNet(width=32),
+    objective=replace(CIFAR10_.objective, bank_size=2_000),
+    batch=32,
+)
 
 # Images on one CPU core. More noise than is common: with ε = 0.05, half of the data's own 0.1,
 # chains from uniform noise find strokes within a hundred steps, after some hundred iterations.
@@ -93,19 +95,17 @@ MNIST_SMALL = TrainConfig(
     sampler=Langevin(step_size=SMALL_EPSILON**2),
     temperature=SMALL_EPSILON**2 / 8,
     optimizer=Adam(lr=1e-3, beta1=0.0),
+    objective=Contrastive(
+        chain_steps=20, bank_size=2_000, restart=0.05, energy_l2=0.1, gap_limit=10.0
+    ),
     steps=2_400,
     batch=32,
-    chain_steps=20,
     chunk_size=32,
-    bank_size=2_000,
-    restart=0.05,
     data_noise=2 * SMALL_EPSILON,
-    energy_l2=0.1,
     warmup=50,
     decay=0.5,
     clip_norm=1.0,
     ema=0.995,
-    gap_limit=10.0,
     save_every=100,
 )
 CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
@@ -117,10 +117,8 @@ CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
 MNIST_CONVERGENT = replace(
     MNIST_SMALL,
     optimizer=SGD(lr=0.05),
-    chain_steps=100,
-    restart=0.01,
+    objective=replace(MNIST_SMALL.objective, chain_steps=100, restart=0.01, energy_l2=0.0),
     reference_std=MNIST_SMALL.temperature**-0.5,
-    energy_l2=0.0,
     decay=0.0,
 )
 
@@ -135,11 +133,10 @@ def as_published(
         sampler=Stanley(step_size=EPSILON**2, threshold=2 * threshold / EPSILON**2),
         temperature=EPSILON**2 / 2,
         optimizer=Adam(lr=lr),
+        objective=Contrastive(chain_steps=chain_steps),
         steps=100_000,
         batch=100,
-        chain_steps=chain_steps,
         decay=0.0,
-        gap_limit=1000.0,
     )
 
 
@@ -170,10 +167,13 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
         data=data,
         network=ConvNet(width=32, activation="leaky-relu"),
         sampler=sampler,
+        objective=replace(
+            CIFAR10_.objective,
+            chain_steps=50 // sampler.num_leapfrog if isinstance(sampler, HMC) else 50,
+            adapt=RobbinsMonro() if is_adjusted(sampler) else None,
+        ),
         steps=100_000,
         batch=100,
-        chain_steps=50 // sampler.num_leapfrog if isinstance(sampler, HMC) else 50,
-        adapt=RobbinsMonro() if is_adjusted(sampler) else None,
         save_every=5_000,
         keep=21,
     )
@@ -197,9 +197,9 @@ RECIPES: dict[str, TrainConfig] = {
         sampler=Stanley(step_size=0.14**2, threshold=2 * 0.01 / 0.14**2),
         temperature=0.14**2 / 2,
         optimizer=Adam(lr=1e-4),
+        objective=Contrastive(chain_steps=100),
         steps=10_000,
         batch=100,
-        chain_steps=100,
         decay=0.0,
     ),
     "cifar10-as-published": as_published(CIFAR10(), lr=1e-4, threshold=2e-4, chain_steps=50),

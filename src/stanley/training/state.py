@@ -35,8 +35,9 @@ class TrainState:
         parallel: Parallel = "ddp",
         execution: Execution = "auto",
     ) -> None:
-        if config.augment is not None:
-            config.augment.check(data)
+        objective = config.objective
+        if objective.augment is not None:
+            objective.augment.check(data)
         # sharded weights lie elsewhere in every iteration, so no graph may hold them
         self.execution: Execution = "eager" if parallel == "fsdp" else execution
         energy = build_energy(
@@ -54,7 +55,9 @@ class TrainState:
         self.data_generator = stream(config.seed, "order of the data", device=world.device)
         self.chain_generator = chain_stream(config.seed, world)
         self.noise = StartNoise.of(data, world.device)
-        chains = world.share(config.bank_size, "bank_size") if config.start == "bank" else 0
+        chains = 0
+        if objective.start == "bank":
+            chains = world.share(objective.bank_size, "objective.bank_size")
         self.bank = Bank(self.noise.draw(chains, self.chain_generator))
         self.step = 0
         self.step_size = float(config.sampler.step_size)

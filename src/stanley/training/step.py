@@ -113,19 +113,20 @@ def backward(
     whole batch. Through `state.energy` each rank would silently keep the gradient of its own share.
     The KL term also needs ∇E at both ends of the chains' last step; it comes from the same pass.
     """
+    objective = config.objective
     state.energy.train()
     if last is None:
         energies = state.model(torch.cat([x_pos, x_neg]))
         energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
-        loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
+        loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)
     else:
         x, before = (end.detach().requires_grad_() for end in (x_neg, last.before))
         energies = state.model(torch.cat([x_pos, x, before]))
         energy_pos, energy_neg, energy_before = energies.split([len(x_pos), len(x), len(before)])
         total = energy_neg.sum() + energy_before.sum()
         grad, grad_before = torch.autograd.grad(total, [x, before], create_graph=True)
-        loss = contrastive_loss(energy_pos, energy_neg, config.energy_l2)
-        loss = loss + config.kl_weight * kl_term(last, x_neg, energy_neg, grad, grad_before)
+        loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)
+        loss = loss + objective.kl_weight * kl_term(last, x_neg, energy_neg, grad, grad_before)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     return LossParts(loss.detach(), energy_pos.detach(), energy_neg.detach())
@@ -135,31 +136,32 @@ def negative_batch(config: TrainConfig, state: TrainState, x_pos: Tensor) -> Neg
     """z, the ends of chains that start from the bank, the data `x_pos` (B, *event) or noise.
 
     The chains take K steps of the sampler on U = E/T. Those of the bank are written back to it,
-    with fresh noise in place of those that are not finite or hardly moved (`config.free_stuck`).
+    with fresh noise in place of those that are not finite or hardly moved (`free_stuck`).
     """
+    objective = config.objective
     generator, batch = state.chain_generator, len(x_pos)
-    if config.start == "bank":
+    if objective.start == "bank":
         slots, x0 = state.bank.draw(batch, generator)
-        x0 = x0 if config.augment is None else config.augment(x0, generator)
+        x0 = x0 if objective.augment is None else objective.augment(x0, generator)
         coins = torch.rand(batch, generator=generator, device=x0.device)
-        x0 = restart(x0, coins < config.restart, state.noise, generator)
+        x0 = restart(x0, coins < objective.restart, state.noise, generator)
     else:
-        slots, x0 = None, x_pos if config.start == "data" else state.noise.draw(batch, generator)
+        slots, x0 = None, x_pos if objective.start == "data" else state.noise.draw(batch, generator)
 
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
         potential = config.potential(state.energy)
-        chain_steps = config.chain_steps_at(state.step)
+        chain_steps = objective.chain_steps_at(state.step, config.steps)
         chains = run_chains(
             sampler, potential, x0, chain_steps, generator=generator, execution=state.execution
         )
     lost = chains.info.nonfinite
-    if config.free_stuck > 0:
-        lost = lost | (chains.info.acceptance < config.free_stuck)
+    if objective.free_stuck > 0:
+        lost = lost | (chains.info.acceptance < objective.free_stuck)
     if slots is not None:
         state.bank.write(slots, restart(chains.x, lost, state.noise, generator))
     last = None
-    if config.kl_weight > 0:
+    if objective.kl_weight > 0:
         last = LastStep(sampler, chains.before, chains.info.threshold, config.temperature)
     return NegativeBatch(chains.x, chains.info, lost.sum(), last)
 
@@ -238,8 +240,9 @@ def to_records(
 
 def adapt_step_size(config: TrainConfig, state: TrainState, records: list[Record]) -> None:
     """Steer h by the acceptance of each step in turn, where the configuration asks for it."""
-    if config.adapt is None:
+    adapt = config.objective.adapt
+    if adapt is None:
         return
     for acceptance in (record["acceptance"] for record in records):
         if acceptance is not None:
-            state.step_size = config.adapt.update(state.step_size, acceptance, config.sampler)
+            state.step_size = adapt.update(state.step_size, acceptance, config.sampler)
