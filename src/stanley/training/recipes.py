@@ -74,6 +74,7 @@ CIFAR10_ = TrainConfig(
     data_noise=0.03,
     warmup=200,
     clip_norm=1.0,
+    on_divergence="rollback",
 )
 FLOWERS102 = replace(CIFAR10_, data=Flowers102())
 MNIST_ = replace(CIFAR10_, data=MNIST(), network=ConvNet(width=16))
@@ -106,6 +107,7 @@ MNIST_SMALL = TrainConfig(
     decay=0.5,
     clip_norm=1.0,
     ema=0.995,
+    on_divergence="rollback",
     save_every=100,
 )
 CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
@@ -160,7 +162,7 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
 
     What keeps training stable (data noise, restarts, energy L2) is the same in all rows. Each chain
     takes K gradients, with HMC in 5 moves of 10 leapfrog steps; the random walk takes K values of E
-    instead. The acceptance steers h where a Metropolis test follows.
+    instead. The acceptance steers h where a Metropolis test follows. A divergence is a result.
     """
     return replace(
         CIFAR10_,
@@ -174,6 +176,7 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
         ),
         steps=100_000,
         batch=100,
+        on_divergence="stop",
         save_every=5_000,
         keep=21,
     )
