@@ -22,10 +22,12 @@ from stanley.samplers import (
     ReplicaExchange,
     Stanley,
     Underdamped,
+    ladder,
 )
 from stanley.targets import Gaussian
 from stanley.types import Chunked, Potential
 from stanley.uses import Clamped, Composed, Noisy, denoise, inpaint
+from stanley.uses.inpainting import anneal_unknown
 from tests.samplers.bounds import SIGMAS
 from tests.seeds import fresh, fresh_seed, stream
 
@@ -334,3 +336,26 @@ def test_composed_is_the_product(target):
 def test_weights_that_do_not_do(target, weights):
     with pytest.raises(StanleyError, match="weights"):
         Composed((target, target), weights)
+
+
+@pytest.mark.parametrize(("corrections", "share"), [(0, 0.59), (2, 0.88), (20, 1.0)])
+def test_a_ladder_beside_known_values(corrections: int, share: float) -> None:
+    """Gaussian data with correlation 0.8: given x₁ = 1 the other has mean 0.8. The shares of the
+    way are those that the docstring states; many corrections go all of it.
+    """
+    covariance = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+    eye = torch.eye(2, dtype=torch.float64)
+
+    def at(sigma: float) -> Callable[[Tensor], Tensor]:
+        precision = torch.linalg.inv(covariance + sigma**2 * eye)
+        return lambda x: ((x @ precision) * x).sum(1) / 2
+
+    known = torch.ones(20_000, 2, dtype=torch.float64)
+    mask, g = torch.tensor([False, True]), stream(0)
+    x0 = 10 * torch.randn(known.shape, generator=g, dtype=torch.float64)
+    x = anneal_unknown(
+        at, known, mask, x0, ladder(10.0, 0.02), generator=g, corrections=corrections
+    )
+    assert torch.equal(x[:, 0], known[:, 0])
+    error = 0.02 + SIGMAS * float(x[:, 1].std()) / len(x) ** 0.5
+    assert float(x[:, 1].mean()) == pytest.approx(0.8 * share, abs=error)

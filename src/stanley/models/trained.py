@@ -20,7 +20,7 @@ from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
-from stanley.samplers import AnySampler, ChainResult, run_chains
+from stanley.samplers import AnySampler, ChainResult, ladder, run_chains
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
 from stanley.streams import stream
@@ -29,6 +29,7 @@ from stanley.training.config import TrainConfig
 from stanley.training.former import up_to_date
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.types import Potential
+from stanley.uses.inpainting import anneal_unknown
 
 Weights = Literal["average", "raw"]
 Start = Literal["noise", "bank"]
@@ -100,6 +101,22 @@ class Trained:
             f"num is {num}, the bank of {self.path} holds {len(self.bank)}; ask for fewer",
         )
         return Bank(self.bank).draw(num, generator)[1]
+
+    def starts_beside(self, known: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Starts (B, *event) for chains on the masked part of `known` (B, *event), for an energy
+        that knows noise levels: down the ladder beside the known part (`uses.inpainting`).
+        """
+        levels = self.levels
+        require(levels is not None, f"{self.path} was not trained at many noise levels")
+        assert levels is not None
+        return anneal_unknown(
+            lambda sigma: self.config.potential(levels.at(sigma)),
+            known,
+            mask,
+            levels.start(len(known), generator),
+            ladder(levels.sigma_max, levels.sigma_min),
+            generator=generator,
+        )
 
     @property
     def device(self) -> torch.device:

@@ -71,9 +71,15 @@ def anneal(
     )
     with Bar("annealing", len(sigmas) - 1, enabled=progress) as bar:
         for rung, (sigma, lower) in enumerate(pairwise(sigmas), 1):
-            grad = evaluate(potential_at(sigma), x).grad
-            noise = lower * math.sqrt(1 - lower**2 / sigma**2) * normal_like(x, generator)
-            x = x - (sigma**2 - lower**2) * grad + noise
+            x = step_down(potential_at(sigma), x, sigma, lower, generator)
             if bar.due(rung):
                 bar.draw(rung, f"noise level {lower:.3g}")
     return x
+
+
+def step_down(
+    potential: Energy, x: Tensor, sigma: float, lower: float, generator: torch.Generator
+) -> Tensor:
+    """One rung: x - (σ² - σ'²)·∇U(x) + σ'·√(1 - σ'²/σ²)·ξ, on the potential U(·, σ)."""
+    noise = lower * math.sqrt(1 - lower**2 / sigma**2) * normal_like(x, generator)
+    return x - (sigma**2 - lower**2) * evaluate(potential, x).grad + noise

@@ -93,8 +93,12 @@ def inpaint(
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
     generator = stream(seed, "inpaint", device=images.device)
-    x0 = model.starts(num * len(images), start, generator)
-    clamped = Clamped(model.potential, images.repeat_interleave(num, 0), unknown)
+    known = images.repeat_interleave(num, 0)
+    clamped = Clamped(model.potential, known, unknown)
+    if start == "noise" and model.levels is not None:
+        x0 = model.starts_beside(known, unknown, generator)
+    else:
+        x0 = model.starts(len(known), start, generator)
     ready, asked_sampler = prepare(model, fields, clamped, clamped.take(x0), warm_up, generator)
     asked = {
         "use": "inpaint",
