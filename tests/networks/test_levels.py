@@ -11,7 +11,7 @@ from torch import nn
 from stanley.data.base import Dataset
 from stanley.errors import StanleyError
 from stanley.networks import LevelConvNet, LevelMLP, build_energy
-from stanley.networks.levels import LevelEnergy, Levels
+from stanley.networks.levels import LevelEnergy
 from stanley.types import Potential, networks_in
 
 PLANE, IMAGE = (2,), (1, 16, 16)
@@ -127,9 +127,9 @@ def test_constant_data_are_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: Levels(smallest=1.0), "smallest is 1.0"),
-        (lambda: Levels(smallest=1e-9), "rounding"),
-        (lambda: Levels(largest=0.5), "largest is 0.5"),
+        (lambda: LevelMLP(smallest_level=1.0), "smallest_level is 1.0"),
+        (lambda: LevelConvNet(smallest_level=1e-9), "rounding"),
+        (lambda: LevelMLP(largest_level=0.5), "largest_level is 0.5"),
         (lambda: LevelMLP(activation="relu"), "must be one of silu, gelu, softplus"),  # type: ignore[arg-type]
         (lambda: LevelConvNet(activation="leaky-relu"), "twice"),  # type: ignore[arg-type]
         (lambda: LevelMLP(floor=0.0), "floor is 0.0"),

@@ -27,7 +27,6 @@ KINDS = {
 #: Field -> the module and the class of what it holds when it is not null.
 OPTIONAL = {
     "objective.growth": ("training/objectives/contrastive.py", "Growth"),
-    "network.levels": ("networks/levels.py", "Levels"),
     "objective.augment": ("training/augment.py", "Augment"),
     "objective.adapt": ("samplers/adapt.py", "RobbinsMonro"),
 }

@@ -71,16 +71,28 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         }
         if step_is_time(inner(at, "step_size").get("kind")) != step_is_time(value):
             carried.pop("step_size", None)
+        parts = parts_of(at, str(value))
         at.clear()
-        at.update({WRAPPED[str(value)]: carried} if str(value) in WRAPPED else carried)
+        at.update({WRAPPED[str(value)]: carried} if str(value) in WRAPPED else carried | parts)
     at[last] = value
     return None
+
+
+def parts_of(old: dict[str, Any], kind: str) -> dict[str, Any]:
+    """An objective made of others takes over the one before it, and gives its own back."""
+    if kind in MADE_OF:
+        return {
+            name: dict(old) if old.get("kind") == name else {"kind": name} for name in MADE_OF[kind]
+        }
+    return as_dict(old.get(kind)) if kind in MADE_OF.get(str(old.get("kind")), ()) else {}
 
 
 def as_dict(part: Any) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
+#: An objective -> the objectives that it is made of, each in a field of that name.
+MADE_OF = {"warm-start": ("denoising", "contrastive")}
 #: The field in which a sampler of this kind holds the one that it is made of, and its other fields.
 WRAPPED = {"adjusted": "proposal", "replica-exchange": "sampler"}
 BESIDES = ("kind", "temperatures", "power")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -35,10 +35,12 @@ class LevelConvNet:
     blocks: int = 2  # residual blocks at each size but the first
     activation: SmoothActivation = "silu"  # silu, gelu or softplus
     floor: float = 1e-3  # f, below which the energy's scale does not grow any more; see above
-    levels: Levels = field(default_factory=lambda: Levels(0.05, 15.0))  # noise levels that it knows
+    smallest_level: float = 0.05  # σ_min/s, at which the energy is judged and sampled
+    largest_level: float = 15.0  # σ_max/s, at which the data are noise and chains start
     kind: Literal["level-convnet"] = "level-convnet"
 
     def __post_init__(self) -> None:
+        _ = self.levels
         require_smooth(self.activation)
         require_size("width", self.width, MOST_UNITS)
         require(
@@ -48,6 +50,11 @@ class LevelConvNet:
         require(
             0 < self.floor < math.inf, f"network.floor is {self.floor}, but must be > 0; try 1e-3"
         )
+
+    @property
+    def levels(self) -> Levels:
+        """The noise levels σ/s that it knows; raises StanleyError for what are none."""
+        return Levels(self.smallest_level, self.largest_level)
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         require(

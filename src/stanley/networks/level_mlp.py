@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from typing import Literal
@@ -34,10 +34,12 @@ class LevelMLP:
     fourier: int = 48  # F, number of random frequencies; 0 for none
     fourier_std: float = 6.0  # w, their standard deviation, in units of 1/s
     floor: float = 0.15  # f, below which the energy's scale does not grow any more; see above
-    levels: Levels = field(default_factory=lambda: Levels(0.02, 4.0))  # noise levels that it knows
+    smallest_level: float = 0.02  # σ_min/s, at which the energy is judged and sampled
+    largest_level: float = 4.0  # σ_max/s, at which the data are noise and chains start
     kind: Literal["level-mlp"] = "level-mlp"
 
     def __post_init__(self) -> None:
+        _ = self.levels
         require_smooth(self.activation)
         require_size("width", self.width, MOST_UNITS)
         require_size("depth", self.depth, MOST_LAYERS)
@@ -48,6 +50,11 @@ class LevelMLP:
         for name in ("fourier_std", "floor"):
             value = getattr(self, name)
             require(0 < value < math.inf, f"network.{name} is {value}, but must be > 0")
+
+    @property
+    def levels(self) -> Levels:
+        """The noise levels σ/s that it knows; raises StanleyError for what are none."""
+        return Levels(self.smallest_level, self.largest_level)
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         return LevelEnergy(

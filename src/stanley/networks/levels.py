@@ -19,18 +19,18 @@ ROWS = 10_000  # of the data, from which their mean and spread are taken
 class Levels:
     """The noise levels σ that an energy knows, as ratios σ/s to the data's standard deviation s."""
 
-    smallest: float = 0.02  # σ_min/s, the level at which the energy is judged and sampled
-    largest: float = 10.0  # σ_max/s, at which the data are noise and chains start
+    smallest: float
+    largest: float
 
     def __post_init__(self) -> None:
         require(
             1e-4 <= self.smallest < 1,
-            f"network.levels.smallest is {self.smallest}, but must be at least 1e-4, where "
+            f"network.smallest_level is {self.smallest}, but must be at least 1e-4, where "
             "rounding begins to drown it, and below 1, the data's own spread; 0.02 is usual",
         )
         require(
             1 < self.largest <= 1e4,
-            f"network.levels.largest is {self.largest}, but must be above 1, the data's own "
+            f"network.largest_level is {self.largest}, but must be above 1, the data's own "
             "spread, and at most 10000; 10 is usual",
         )
 

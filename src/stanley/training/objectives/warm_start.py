@@ -33,8 +33,8 @@ class WarmStart:
     """
 
     share: float = 0.3  # share of the iterations that denoise
-    denoising: Denoising = field(default_factory=Denoising)  # the first part
-    contrastive: Contrastive = field(default_factory=Contrastive)  # the second part
+    denoising: Denoising = field(default_factory=Denoising)  # what comes first
+    contrastive: Contrastive = field(default_factory=Contrastive)  # what follows
     kind: Literal["warm-start"] = "warm-start"
 
     def __post_init__(self) -> None:
