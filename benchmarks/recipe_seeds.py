@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-RECIPES = ("rings", "gmm", "moons")
+RECIPES = ("rings", "gmm", "moons", "rings-warm-start", "gmm-warm-start", "moons-warm-start")
 RECORD = Path(__file__).with_suffix(".jsonl")
 EARLY = 300  # steps in which the first energies swing in every run
 
@@ -45,7 +45,8 @@ def score(job: tuple[str, int]) -> dict[str, Any]:
             row["cpu_seconds"] = round(time.process_time() - began)
             late = run.records()[EARLY:]
             row["steps"] = EARLY + len(late)
-            row["largest_gap"] = round(max(abs(record["gap"]) for record in late), 3)
+            gaps = [abs(record["gap"]) for record in late if "gap" in record]
+            row["largest_gap"] = round(max(gaps), 3)
             row["largest_gradient"] = round(max(record["grad_norm"] for record in late), 3)
             row["went_wrong"] = [(e["kind"], e["step"]) for e in what_went_wrong(run)]
             row["kl"] = exact_kl(run)
