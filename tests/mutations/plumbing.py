@@ -75,8 +75,8 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
             ),
             (
                 "the oldest are kept",
-                "for old in saved(folder)[:-keep]:",
-                "for old in saved(folder)[keep:]:",
+                "if path.name <= newest.name][:-keep]:",
+                "if path.name <= newest.name][keep:]:",
             ),
             ("the oldest is the newest", "for path in reversed(paths):", "for path in paths:"),
             (

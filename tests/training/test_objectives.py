@@ -109,6 +109,15 @@ def test_fresh_chains_come_down_the_ladder(tmp_path: Path) -> None:
     assert float(end.std()) == pytest.approx(float(levels.std), rel=0.15)
 
 
+def test_the_learning_rate_rises_again_when_chains_begin(tmp_path: Path) -> None:
+    """lr · schedule in the first part; in the second a quarter of it, after a warm-up of 4."""
+    config = small(WarmStart(share=0.5, rate=0.25, contrastive=CHAINS))
+    records = train(replace(config, warmup=4, decay=0.0), tmp_path / "run").records()
+    rising = [0.25, 0.5, 0.75, 1.0]
+    expected = [*rising, *[1.0] * 8, *(0.25 * r for r in rising), *[0.25] * 8]
+    assert [r["learning_rate"] / 3e-3 for r in records] == pytest.approx(expected)
+
+
 def test_chains_after_denoising_start_where_the_ladder_ends(tmp_path: Path) -> None:
     config = small(WarmStart(share=0.5, contrastive=replace(CHAINS, chain_steps=1)))
     run = train(replace(config, save_every=13, keep=9), tmp_path / "run")
@@ -138,6 +147,7 @@ def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
     [
         (lambda: WarmStart(share=0.0), "share is 0.0"),
         (lambda: WarmStart(share=1.0), "use objective denoising"),
+        (lambda: WarmStart(rate=0.0), "rate is 0.0"),
         (lambda: WarmStart(contrastive=Contrastive(start="data")), "contrastive.start is 'data'"),
         (
             lambda: small(WarmStart(contrastive=Contrastive(bank_size=8))),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import stanley
+from stanley.config import flatten
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
@@ -260,7 +261,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         ),
         "",
         *(
-            f"* {part}: {fields_in_words(config[part])}"
+            f"* {part}: {fields_in_words(flatten(config[part]))}"
             for part in ("objective", "network", "sampler", "optimizer")
         ),
         f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",

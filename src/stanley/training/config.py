@@ -109,5 +109,6 @@ class TrainConfig:
 MAY_CHANGE = {
     *("steps", "save_every", "keep", "chunk_size"),
     *("objective.gap_limit", "objective.spread_limit", "on_divergence", "max_rollbacks"),
+    *("objective.contrastive.gap_limit", "objective.contrastive.spread_limit"),
     *("data.root", "data.path", "data.download", "data.cache", "data.memory_limit_mb"),
 }

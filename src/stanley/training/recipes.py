@@ -59,8 +59,8 @@ MOONS = replace(
 ARRAY = replace(RINGS, data=Array(), objective=replace(RINGS.objective, gap_limit=1000.0))
 
 
-# The same by a warm start: denoising finds the shape in the first 1,000 iterations, and exact chains
-# go on from there. They start near the density, so that five steps an iteration are enough.
+# The same by a warm start: denoising finds the shape in the first 1,000 iterations, and chains go
+# on from there. They start near the density, so that five steps an iteration are enough.
 def warm_start(contrastive: TrainConfig) -> TrainConfig:
     """The recipe with an energy that knows noise levels, and its own chains for the second part."""
     assert isinstance(contrastive.objective, Contrastive)
@@ -73,7 +73,7 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
             contrastive=replace(contrastive.objective, chain_steps=5),
         ),
         steps=4_000,
-        warmup=50,
+        warmup=100,
     )
 
 

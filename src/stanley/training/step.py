@@ -60,8 +60,9 @@ def train_step(config: TrainConfig, state: TrainState, data: Dataset) -> StepRes
 
 
 def learning_rate_at(config: TrainConfig, state: TrainState) -> float:
-    """lr · schedule(t) · slowdown of the step that comes next."""
+    """lr · schedule(t) · slowdown · what the objective asks for, of the step that comes next."""
     factor = schedule(state.step, config.steps, config.warmup, config.decay)
+    factor *= config.objective.rate_at(config, state.step)
     return config.optimizer.lr * state.slowdown * factor
 
 

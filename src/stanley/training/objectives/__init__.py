@@ -4,6 +4,7 @@ An objective is a frozen part of the configuration with
 
     check(config)                     raises StanleyError for what cannot work together
     descend(config, state, x_pos)     leaves ∇_θ L of one batch in the parameters; returns `Ratios`
+    rate_at(config, step)             a factor on the learning rate, besides the schedule
     contrastive, denoising            the part of it that runs chains, or trains noise levels; None
 
 Its mathematics stands in its own file, and the main loop calls `descend` alone.

@@ -87,6 +87,10 @@ class Denoising:
     def differentiates_twice(self) -> bool:
         return True
 
+    def rate_at(self, config: TrainConfig, step: int) -> float:
+        """A factor on the learning rate, besides the schedule: none."""
+        return 1.0
+
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
         energy, generator = level_energy(state.energy), state.chain_generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -28,11 +29,14 @@ class WarmStart:
     Denoising finds the shape soon, with no chain that could run away; contrastive training with
     exact chains then takes away what it leaves: the noise σ_min, and the error in E that a loss of
     gradients does not see. When it begins, the bank is filled with chains taken down the ladder of
-    noise levels. The learning rate follows one schedule over both.
+    noise levels, and the learning rate rises once more, over the iterations of the warm-up: the
+    optimiser's moments are those of another loss, and gradients that are ten times larger than it
+    expects made energies run away within twenty iterations.
     Not true: that the levels above σ_min keep what they learned: they share their weights with it.
     """
 
     share: float = 0.3  # share of the iterations that denoise
+    rate: float = 0.25  # factor on the learning rate of the others
     denoising: Denoising = field(default_factory=Denoising)  # what comes first
     contrastive: Contrastive = field(default_factory=Contrastive)  # what follows
     kind: Literal["warm-start"] = "warm-start"
@@ -42,6 +46,10 @@ class WarmStart:
             0 < self.share < 1,
             f"objective.share is {self.share}, but must lie between 0 and 1; use objective "
             "denoising or contrastive for one of them alone",
+        )
+        require(
+            0 < self.rate < math.inf,
+            f"objective.rate is {self.rate}, but must be > 0; 0.25 is usual, 1 is no factor",
         )
         require(
             self.contrastive.start == "bank",
@@ -58,12 +66,23 @@ class WarmStart:
     def differentiates_twice(self) -> bool:
         return True
 
+    def chains_begin(self, config: TrainConfig) -> int:
+        """The number of iterations that denoise."""
+        return round(self.share * config.steps)
+
+    def rate_at(self, config: TrainConfig, step: int) -> float:
+        """A factor on the learning rate, besides the schedule; it rises when chains begin."""
+        since = step - self.chains_begin(config)
+        if since < 0:
+            return 1.0
+        return self.rate * min(1.0, (since + 1) / max(1, config.warmup))
+
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
-        first = round(self.share * config.steps)
-        if state.step < first:
+        begin = self.chains_begin(config)
+        if state.step < begin:
             return self.denoising.descend(config, state, x_pos)
-        if state.step == first:
+        if state.step == begin:
             fill_bank(config, state)
         return self.contrastive.descend(config, state, x_pos)
 
