@@ -23,7 +23,7 @@ from torch import Tensor
 from stanley import cli
 from stanley.data import Array, Dataset
 from stanley.errors import DivergenceError, StanleyError
-from stanley.networks import MLP, ConvNet, ResNet
+from stanley.networks import MLP, ConvNet, LevelEnergy, LevelMLP, ResNet
 from stanley.ranks import Parallel, World, gather_weights, joined, unsharded
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
@@ -33,8 +33,10 @@ from stanley.training import state as train_state
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep
 from stanley.training.loop import train
+from stanley.training.objectives import Denoising, WarmStart
 from stanley.training.objectives import contrastive as iteration
 from stanley.training.objectives.contrastive import backward
+from stanley.training.objectives.denoising import denoising_loss
 from stanley.training.optim import SGD, Adam
 from stanley.training.state import TrainState
 from tests.conftest import changed, without_time
@@ -44,6 +46,7 @@ from tests.training.test_loop import newest, same_state
 #: Relative to the largest entry. Sums in another order are off by some units in the last place,
 #: 2e-16 in float64 and 1e-7 in float32; a gradient that is not averaged is off by its own size.
 EXACT, ROUNDING = 1e-12, 1e-6
+LEVELS = LevelMLP(width=8, depth=1, fourier=2)
 
 
 # what the ranks do; at the top level, so that another process can import it
@@ -93,6 +96,26 @@ def gradients(
             )
             parameters = state.energy.named_parameters()
             return {name: unsharded(p.grad) for name, p in parameters if p.grad is not None}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def denoised_gradients(config: TrainConfig, raw: bool) -> dict[str, Tensor]:
+    """∇_θ of the denoising loss of a whole batch as this rank has it, in float64."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        with joined("cpu") as world:
+            generator = torch.Generator().manual_seed(0)
+            x, xi = torch.randn((2, 32, 2), generator=generator)
+            log_ratio = torch.randn(32, generator=generator)
+            state = TrainState(config, Dataset(x, x), world)
+            energy = state.energy
+            assert isinstance(energy, LevelEnergy)
+            model = energy if raw else state.model
+            parts = denoising_loss(model, energy.std, *map(world.part, (x, log_ratio, xi)))
+            (parts.score + 0.5 * parts.level).backward()
+            parameters = energy.named_parameters()
+            return {name: p.grad.clone() for name, p in parameters if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -226,6 +249,15 @@ class TestGradients:
             assert largest(ours, alone) < EXACT
         assert largest(gradients(changed(config, kl_weight=0.0), "ddp", shape, False), alone) > 1e-6
 
+    def test_of_the_denoising_loss_too(self, small: TrainConfig) -> None:
+        """It goes through the wrapper with a second argument, and is differentiated twice."""
+        config = replace(small, network=LEVELS, objective=Denoising())
+        alone = denoised_gradients(config, False)
+        for ours in on_ranks(2, denoised_gradients, config, False):
+            assert largest(ours, alone) < EXACT
+        first, second = on_ranks(2, denoised_gradients, config, True)  # the control
+        assert min(largest(first, alone), largest(first, second)) > 1000 * ROUNDING
+
 
 class TestWholeRuns:
     def weights(self, out: Path) -> dict[str, Tensor]:
@@ -297,6 +329,20 @@ class TestResume:
         assert without_time(unbroken.records()) == without_time(broken.records())
         assert broken.events() == [{"kind": "resumed", "step": 6}]
 
+    def test_a_warm_start_on_as_many_ranks_equals_unbroken(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
+        """The bank is filled at step 6, after which the broken one goes on."""
+        objective = WarmStart(share=0.5, contrastive=small.objective)
+        config = replace(small, network=LEVELS, objective=objective, steps=12)
+        on_ranks(2, trained, config, tmp_path / "unbroken")
+        on_ranks(2, trained, config, tmp_path / "broken")
+        checkpoint.saved(tmp_path / "broken" / "checkpoints")[-1].unlink()
+        on_ranks(2, trained, config, tmp_path / "broken")
+        unbroken, broken = RunDirectory(tmp_path / "unbroken"), RunDirectory(tmp_path / "broken")
+        same_state(newest(unbroken), newest(broken))
+        assert without_time(unbroken.records()) == without_time(broken.records())
+
     @pytest.mark.filterwarnings("ignore:resuming with changed steps")
     @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 4)])
     def test_on_another_number_keeps_the_bank(
@@ -359,6 +405,14 @@ class TestBank:
         moved = (before != after).any(1)
         assert moved[:32].sum() == moved[32:].sum() == 16
         assert len({tuple(row) for row in after[moved].tolist()}) == 32
+
+    def test_shards_are_refused_where_the_loss_differentiates_twice(
+        self, small: TrainConfig, tmp_path: Path
+    ) -> None:
+        config = replace(small, network=LEVELS, objective=Denoising())
+        for error in on_ranks(2, trained, config, tmp_path / "run", "fsdp"):
+            assert type(error) is StanleyError
+            assert "objective is 'denoising' but parallel is 'fsdp'" in str(error)
 
     def test_a_split_that_leaves_a_rest_is_refused(
         self, small: TrainConfig, tmp_path: Path

@@ -26,7 +26,7 @@ from stanley.samplers import (
 )
 from stanley.targets import Gaussian
 from stanley.types import Chunked, Potential
-from stanley.uses import Clamped, Composed, Noisy, denoise, inpaint
+from stanley.uses import Clamped, Composed, Noisy, denoise, inpaint, posterior_mean
 from stanley.uses.inpainting import anneal_unknown
 from tests.samplers.bounds import SIGMAS
 from tests.seeds import fresh, fresh_seed, stream
@@ -359,3 +359,18 @@ def test_a_ladder_beside_known_values(corrections: int, share: float) -> None:
     assert torch.equal(x[:, 0], known[:, 0])
     error = 0.02 + SIGMAS * float(x[:, 1].std()) / len(x) ** 0.5
     assert float(x[:, 1].mean()) == pytest.approx(0.8 * share, abs=error)
+
+
+def test_the_posterior_mean_by_one_gradient() -> None:
+    """Of N(m, s²): (s²·y + σ²·m)/(s² + σ²). With the energy of the clean data it is another point."""
+    y = torch.linspace(-3, 3, 12, dtype=torch.float64).view(6, 2)
+    m, s, sigma = 0.5, 0.8, 0.4
+
+    def at(sigma: float) -> Callable[[Tensor], Tensor]:
+        return lambda x: (x - m).square().sum(1) / (2 * (s**2 + sigma**2))
+
+    expected = (s**2 * y + sigma**2 * m) / (s**2 + sigma**2)
+    assert torch.allclose(posterior_mean(at(sigma), y, sigma), expected, atol=1e-12)
+    assert not torch.allclose(posterior_mean(at(0.0), y, sigma), expected, atol=1e-2)
+    with pytest.raises(StanleyError, match="noise std is 0"):
+        posterior_mean(at(sigma), y, 0.0)

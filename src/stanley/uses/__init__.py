@@ -11,7 +11,7 @@
 """
 
 from stanley.uses.composition import Composed, sampler_of_sum
-from stanley.uses.denoising import Denoised, Noisy, denoise
+from stanley.uses.denoising import Denoised, Noisy, denoise, posterior_mean
 from stanley.uses.inpainting import Clamped, Inpainted, inpaint
 from stanley.uses.interpolation import Path, string
 from stanley.uses.masks import box_mask, half_mask
@@ -33,6 +33,7 @@ __all__ = [
     "inpaint",
     "outside",
     "percentile",
+    "posterior_mean",
     "restoration_scores",
     "sampler_of_sum",
     "score",

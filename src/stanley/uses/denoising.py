@@ -9,10 +9,30 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers import ChainInfo, GradientDescent, Langevin, Sampler, run_chains
+from stanley.samplers import (
+    ChainInfo,
+    GradientDescent,
+    Langevin,
+    Sampler,
+    evaluate,
+    run_chains,
+)
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
 from stanley.uses.rows import row_per_chain, rows_for
+
+
+def posterior_mean(potential: Energy, observed: Tensor, std: float) -> Tensor:
+    """E[x | y] = y - σ²·∇U(y) of a clean point x, by one gradient, where U = -log of the density of
+    data *with noise N(0, σ²)*: the energy E(·, σ) of a network that knows noise levels.
+
+    observed   y (B, *event), with noise of standard deviation `std` = σ
+
+    Not true of the energy of clean data, or of another level: the formula is that of one σ.
+    Robbins (1956); Miyasawa (1961).
+    """
+    require(0 < std < math.inf, f"the noise std is {std}, but must be > 0 and finite; try 0.2")
+    return observed - std**2 * evaluate(potential, observed).grad
 
 
 @dataclass(frozen=True, eq=False)

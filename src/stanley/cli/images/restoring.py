@@ -187,7 +187,7 @@ def denoise(
     flow.
 
     Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR
-    and SSIM before and after. --sampler KIND and its fields choose the sampler, as in stanley
+    and SSIM before and after. A run that knows noise levels adds E[x | y] by one gradient. --sampler KIND and its fields choose the sampler, as in stanley
     sample.
     """  # fmt: skip
     import torch
@@ -195,7 +195,7 @@ def denoise(
     from stanley.samplers import GradientDescent
     from stanley.samplers.run import potential_for
     from stanley.streams import stream
-    from stanley.uses import Noisy, restoration_scores
+    from stanley.uses import Noisy, posterior_mean, restoration_scores
     from stanley.uses import denoise as clean_up
 
     require(
@@ -246,14 +246,19 @@ def denoise(
         generator=generator,
         progress=sys.stderr.isatty(),
     )
+    levels, at_once = model.levels, {}
+    if levels is not None and levels.sigma_min <= noise <= levels.sigma_max:
+        potential = model.config.potential(levels.at(noise))
+        at_once = {"one_gradient": posterior_mean(potential, y, noise)}
     scores = None
     if clean:
         estimates = {"noisy": y, "mean": restored.mean} | (
             {} if flow else {"draw": restored.draws[:, 0]}
         )
-        scores = restoration_scores(estimates, images)
+        scores = restoration_scores(estimates | at_once, images)
     columns = {"noisy": y} | (
         {"mode": restored.mean} if flow else {"mean": restored.mean} | drawn(restored.draws)
     )
+    columns |= at_once
     columns |= {"truth": images} if clean else {}
     report_restoration(answer, ready, restored, columns, scores, json_, "PSNR")
