@@ -362,7 +362,7 @@ def test_a_ladder_beside_known_values(corrections: int, share: float) -> None:
 
 
 def test_the_posterior_mean_by_one_gradient() -> None:
-    """Of N(m, s²): (s²·y + σ²·m)/(s² + σ²). With the energy of the clean data it is another point."""
+    """Of N(m, s²): (s²·y + σ²·m)/(s² + σ²). That of clean data gives another point."""
     y = torch.linspace(-3, 3, 12, dtype=torch.float64).view(6, 2)
     m, s, sigma = 0.5, 0.8, 0.4
 
