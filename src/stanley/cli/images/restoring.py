@@ -187,8 +187,8 @@ def denoise(
     flow.
 
     Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR
-    and SSIM before and after. A run that knows noise levels adds E[x | y] by one gradient. --sampler
-    KIND and its fields choose the sampler, as in stanley sample.
+    and SSIM before and after. A run that knows noise levels adds E[x | y] by one gradient.
+    --sampler KIND and its fields choose the sampler, as in stanley sample.
     """  # fmt: skip
     import torch
 
