@@ -1,8 +1,8 @@
-"""The `array` recipe at full length on five shapes of one's own data, whose densities are known.
+"""The `array` recipes at full length on five shapes of one's own data, whose densities are known.
 
     python benchmarks/own_shapes.py --first 200 --seeds 2 --jobs 2
 
-Each shape is drawn into a .npy file of 50,000 rows, and `array` is trained on that file as
+Each shape is drawn into a .npy file of 50,000 rows, and the recipe is trained on that file as
 `stanley train array --data.path FILE.npy` does. Score: KL(data‖model) in nats of the averaged
 weights; by quadrature in the plane, and by importance sampling from the data's law p elsewhere,
 
@@ -15,6 +15,7 @@ computed again. `--table` prints the record as Markdown.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import tempfile
@@ -32,6 +33,7 @@ from torch import Tensor
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 ROWS = 50_000
+RECIPES = ("array", "array-warm-start")
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(600)
 
 
@@ -176,7 +178,7 @@ def kl(law: Law, potential: Any, d: int) -> float:
     return float(log_ratio.mean() + log_z)
 
 
-def score(job: tuple[str, int]) -> dict[str, Any]:
+def score(job: tuple[str, str, int]) -> dict[str, Any]:
     from stanley.data import Array
     from stanley.errors import StanleyError
     from stanley.judging.evaluate import what_went_wrong
@@ -186,16 +188,16 @@ def score(job: tuple[str, int]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    name, seed = job
+    of, name, seed = job
     law = LAWS[name]()
-    row: dict[str, Any] = {"shape": name, "seed": seed, "kl": None}
+    row: dict[str, Any] = {"recipe": of, "shape": name, "seed": seed, "kl": None}
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         x = law.sample(ROWS, torch.Generator().manual_seed(seed))
         np.save(Path(folder) / "data.npy", x.numpy())
         data = Array(path=str(Path(folder) / "data.npy"))
         try:
-            config = replace(recipe("array"), data=data, seed=seed)
+            config = replace(recipe(of), data=data, seed=seed)
             run = train(config, Path(folder) / "run", device="cpu")
             row["cpu_seconds"] = round(time.process_time() - began)
             row["went_wrong"] = [(e["kind"], e["step"]) for e in what_went_wrong(run)]
@@ -210,19 +212,24 @@ def rows() -> list[dict[str, Any]]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    lines = ["| shape | seeds | KL of every seed, nats | alarms |", "|---|---|---|---|"]
-    for name in LAWS:
-        own = sorted((r for r in found if r["shape"] == name), key=lambda row: row["seed"])
+    lines = [
+        "| recipe | shape | seeds | KL of every seed, nats | alarms |",
+        "|---|---|---|---|---|",
+    ]
+    for of, name in itertools.product(RECIPES, LAWS):
+        own = [row for row in found if (row["recipe"], row["shape"]) == (of, name)]
+        own.sort(key=lambda row: row["seed"])
         if own:
             each = " ".join("failed" if row["kl"] is None else f"{row['kl']:.4f}" for row in own)
             wrong = sum(len(row.get("went_wrong", ())) for row in own)
             seeds = f"{own[0]['seed']} to {own[-1]['seed']}" if len(own) > 1 else own[0]["seed"]
-            lines.append(f"| {name} | {seeds} | {each} | {wrong} |")
+            lines.append(f"| {of} | {name} | {seeds} | {each} | {wrong} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--shapes", nargs="+", default=list(LAWS), choices=list(LAWS))
     parser.add_argument("--first", type=int, default=200, help="the first seed")
     parser.add_argument("--seeds", type=int, default=2, help="how many, one after the other")
@@ -232,9 +239,10 @@ def main() -> None:
     if asked.table:
         print(table(rows()))
         return
-    done = {(row["shape"], row["seed"]) for row in rows()}
+    done = {(row["recipe"], row["shape"], row["seed"]) for row in rows()}
     seeds = range(asked.first, asked.first + asked.seeds)
-    jobs = [(name, seed) for seed in seeds for name in asked.shapes if (name, seed) not in done]
+    wanted = itertools.product(asked.recipes, asked.shapes, seeds)
+    jobs = [job for job in wanted if job not in done]
     with ProcessPoolExecutor(asked.jobs) as pool:
         for finished in as_completed([pool.submit(score, job) for job in jobs]):
             with RECORD.open("a") as file:
