@@ -105,7 +105,7 @@ class TrainConfig:
 
 #: Fields that a resumed run may change, because they do not decide what a step computes: how long
 #: it runs, where its data lie, how it is kept, when it diverges. (More `steps` also stretch the
-#: decay of the learning rate and the growth of K.)
+#: decay of the learning rate, the growth of K and the first part of a warm start.)
 MAY_CHANGE = {
     *("steps", "save_every", "keep", "chunk_size"),
     *("objective.gap_limit", "objective.spread_limit", "on_divergence", "max_rollbacks"),

@@ -29,9 +29,9 @@ class WarmStart:
     Denoising finds the shape soon, with no chain that could run away; contrastive training with
     exact chains then takes away what it leaves: the noise σ_min, and the error in E that a loss of
     gradients does not see. When it begins, the bank is filled with chains taken down the ladder of
-    noise levels, and the learning rate rises once more, over the iterations of the warm-up: the
-    optimiser's moments are those of another loss, and gradients that are ten times larger than it
-    expects made energies run away within twenty iterations.
+    noise levels, and the learning rate rises once more, over the iterations of the warm-up, since
+    the optimiser's moments are those of another loss. Without that a run of eight Gaussians ran
+    away within twenty iterations.
     Not true: that the levels above σ_min keep what they learned: they share their weights with it.
     """
 
