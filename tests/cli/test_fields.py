@@ -20,7 +20,9 @@ def test_a_warm_start_takes_over_the_objective_before_it() -> None:
     warm = resolve("rings", {}, flags).objective
     assert isinstance(warm, WarmStart)
     assert warm == WarmStart(
-        0.2, Denoising(level_mean=-2.0), replace(rings.objective, bank_size=512)
+        share=0.2,
+        denoising=Denoising(level_mean=-2.0),
+        contrastive=replace(rings.objective, bank_size=512),
     )
     back = to_dict(resolve("rings", {}, flags))
     apply(back, {"objective": "contrastive"})

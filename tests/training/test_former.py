@@ -50,7 +50,11 @@ def test_all_fields_that_moved_are_known() -> None:
     assert not set(NOW_IN_OBJECTIVE) & {f.name for f in fields(TrainConfig)}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+#: Other objectives are younger than the form of today.
+CONTRASTIVE = [name for name, config in RECIPES.items() if config.objective.kind == "contrastive"]
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
 def test_the_values_of_before_are_the_same_configuration(name: str) -> None:
     config = RECIPES[name]
     assert from_dict(TrainConfig, up_to_date(of_before(to_dict(config)))) == config
