@@ -236,7 +236,7 @@ def final(row: Row, name: str) -> float | None:
 def gradients(config: TrainConfig) -> int:
     """Of all chains over the run, the starts' included; of the random walk, values of E."""
     per_step = getattr(config.sampler, "num_leapfrog", 1)
-    return config.steps * config.batch * (config.objective.chain_steps * per_step + 1)
+    return config.steps * config.batch * (config.chains.chain_steps * per_step + 1)
 
 
 def tuned(

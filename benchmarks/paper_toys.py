@@ -279,7 +279,7 @@ def train_stack(job: Job) -> Trained:
     orders = [torch.Generator().manual_seed(2 * seed) for seed in seeds]
     generator = torch.Generator().manual_seed(2 * seeds[0] + 1)
     noise = StartNoise.of(data, torch.device("cpu"))
-    banks = [Bank(noise.draw(config.objective.bank_size, generator)) for _ in seeds]
+    banks = [Bank(noise.draw(config.chains.bank_size, generator)) for _ in seeds]
     sampler = sampler_of(job, config, B)
     potential = Potential(stack, config.temperature)
     rows: list[dict[str, Any]] = [{"failure": None, "largest_gap": 0.0} for _ in seeds]
@@ -293,7 +293,7 @@ def train_stack(job: Job) -> Trained:
         torch.rand(S * B, generator=generator), noise.draw(S * B, generator)
         stack.requires_grad_(False)
         chains = run_chains(
-            sampler, potential, torch.cat(x0), config.objective.chain_steps, generator=generator
+            sampler, potential, torch.cat(x0), config.chains.chain_steps, generator=generator
         )
         stack.requires_grad_(True)
         kept = restart(chains.x, chains.info.nonfinite, noise, generator).view(S, B, 2)
@@ -344,14 +344,14 @@ def watch(
             row["largest_gap"] = max(row["largest_gap"], abs(g)) if finite else row["largest_gap"]
             if (
                 not finite
-                or abs(g) > config.objective.gap_limit
-                or spread > config.objective.spread_limit
+                or abs(g) > config.chains.gap_limit
+                or spread > config.chains.spread_limit
             ):
                 reason = (
                     "not finite"
                     if not finite
                     else "gap"
-                    if abs(g) > config.objective.gap_limit
+                    if abs(g) > config.chains.gap_limit
                     else "spread"
                 )
                 row |= {"failure": "diverged", "at": step, "reason": reason}
@@ -392,7 +392,7 @@ def scale_statistics(
         return [{}] * S
     state, gammas = sampler.init(potential, x), []
     generator = torch.Generator().manual_seed(config.seed)
-    for _ in range(config.objective.chain_steps):
+    for _ in range(config.chains.chain_steps):
         gammas.append(proposal.scale(state).view(S, -1))
         state, _ = sampler.step(potential, state, generator)
     gamma = torch.cat(gammas, 1)
@@ -438,7 +438,7 @@ def sample_scores(job: Job, result: Trained) -> None:
             sampler_of(job, config, CHAINS),
             potential,
             x,
-            config.objective.chain_steps,
+            config.chains.chain_steps,
             generator=generator,
         )
         x = restart(chains.x, chains.info.nonfinite, result.noise, generator)

@@ -87,7 +87,7 @@ def growth(turns: int) -> None:
     for name, (config, data, steps) in cases().items():
         base = config, TrainState(config, data, World())
         network = replace(config.network, width=2 * config.network.width)
-        objective = replace(config.objective, chain_steps=2 * config.objective.chain_steps)
+        objective = replace(config.objective, chain_steps=2 * config.chains.chain_steps)
         for what, larger in {
             "batch, that is chains": replace(config, batch=2 * config.batch),
             "chain_steps, K": replace(config, objective=objective),
@@ -107,7 +107,7 @@ def communication(turns: int) -> None:
                 " together"
             )
         for name, (config, data, steps) in cases().items():
-            slots = config.objective.bank_size // world.size
+            slots = config.chains.bank_size // world.size
             alone = replace(
                 config,
                 objective=replace(config.objective, bank_size=slots),

@@ -69,7 +69,7 @@ def run_demo(out: Path, *, seed: int, steps: int, progress: bool) -> dict[str, A
     for name, sampler in SAMPLERS.items():
         config = configs[name]
         row: dict[str, Any] = {"sampler": name, "step_size": float(sampler.step_size), "seed": seed}
-        row["gradients"] = config.steps * config.batch * (config.objective.chain_steps + 1)
+        row["gradients"] = config.steps * config.batch * (config.chains.chain_steps + 1)
         try:
             run = train(config, str(folders[name]), progress=progress, title=name)
         except DivergenceError as error:

@@ -98,12 +98,13 @@ class LevelConvNetwork(nn.Module):
         )
         self.modulations = nn.ModuleList(zero(nn.Linear(EMBEDDED, 2 * width)) for width in widths)
         self.blocks = nn.ModuleList(
-            nn.ModuleList(zero(nn.Conv2d(width, width, 3, 1, 1)) for _ in range(spec.blocks))
+            nn.Sequential(*(Residual(width, spec) for _ in range(spec.blocks)))
             for width in widths[1:]
         )
-        self.readouts = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in widths[:-1])
-        for readout, width in zip(self.readouts, widths, strict=False):
+        readouts = [nn.Conv2d(width, 1, 1, bias=False) for width in widths[:-1]]
+        for readout, width in zip(readouts, widths, strict=False):
             nn.init.normal_(readout.weight, std=0.1 / width**0.5)
+        self.readouts = nn.ModuleList(readouts)
         self.head = nn.Conv2d(widths[-1], 1, size // 8)
         self.activation = activation(spec.activation)
 
@@ -115,11 +116,22 @@ class LevelConvNetwork(nn.Module):
         ):
             scale, shift = modulation(level)[:, :, None, None].chunk(2, 1)
             h = self.activation(convolution(h) * (1 + scale) + shift)
-            for block in self.blocks[depth - 1] if depth else ():
-                h = h + self.activation(block(h))
+            h = self.blocks[depth - 1](h) if depth else h
             if depth < len(self.readouts):
                 total = total + self.readouts[depth](h).flatten(1).sum(1)
         return total + OUTPUT_SCALE * self.head(h).flatten(1).sum(1)
+
+
+class Residual(nn.Module):
+    """h + φ(W h), W from zero."""
+
+    def __init__(self, width: int, spec: LevelConvNet) -> None:
+        super().__init__()
+        self.convolution = zero(nn.Conv2d(width, width, 3, 1, 1))
+        self.activation = activation(spec.activation)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.activation(self.convolution(h))
 
 
 def zero(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

@@ -73,9 +73,9 @@ class ReplicaExchange:
                 " in its memory; use one ladder, and Preconditioned(ReplicaExchange(...), scale)"
                 " for a scale"
             )
-        increasing = all(a < b for a, b in pairwise(t))
+        num, increasing = len(t), all(a < b for a, b in pairwise(t))
         require(
-            1 <= len(t) <= MOST_REPLICAS and t[0] == 1 and increasing and t[-1] < math.inf,
+            1 <= num <= MOST_REPLICAS and t[0] == 1 and increasing and t[-1] < math.inf,
             f"ReplicaExchange: temperatures are {shown}, must start at 1, increase, be finite"
             f" and at most {MOST_REPLICAS} of them; (1, 2, 4) is a start",
         )

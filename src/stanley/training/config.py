@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stanley.data import AnyData
-from stanley.errors import require
+from stanley.errors import StanleyError, require
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler
 from stanley.samplers.traits import is_adjusted
@@ -89,6 +89,16 @@ class TrainConfig:
             "of which bfloat16 has three digits only; use float32, or an unadjusted sampler",
         )
         self.objective.check(self)
+
+    @property
+    def chains(self) -> Contrastive:
+        """The part of the objective that runs chains; raises StanleyError where there is none."""
+        chains = self.objective.contrastive
+        if chains is None:
+            raise StanleyError(
+                f"objective {self.objective.kind!r} runs no chains; use contrastive or warm-start"
+            )
+        return chains
 
     def potential(self, energy: Energy) -> Potential:
         """U = E/T as chains see it, in training and ever after: in the run's precision, and in its

@@ -17,7 +17,6 @@ from stanley.runs import checkpoint
 from stanley.runs.checkpoint import Checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.training.config import TrainConfig
-from stanley.training.objectives import Contrastive
 from stanley.training.state import TrainState
 from stanley.training.watch import RECENT, Watch
 
@@ -109,19 +108,13 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
 # Advice: every sentence starts from what is set.
 
 
-def chains_of(config: TrainConfig) -> Contrastive:
-    chains = config.objective.contrastive
-    assert chains is not None  # only its records have a gap and a spread
-    return chains
-
-
 def advise_on_gap(config: TrainConfig, record: Record) -> str:
     """What to try against energies that run apart; a chain step has noise √h, in data units."""
     noise_std = record["step_size"] ** 0.5
     return (
         f"{advise_at_first_step(config) if record['step'] == 1 else ''}"
         f"Lower optimizer.lr (now {config.optimizer.lr:g}), "
-        f"{advise_raising('objective.energy_l2', chains_of(config).energy_l2, 0.01)}, "
+        f"{advise_raising('objective.energy_l2', config.chains.energy_l2, 0.01)}, "
         f"{advise_raising('data_noise', config.data_noise, noise_std)} "
         f"(the noise of one chain step is {noise_std:.2g}), "
         "or raise objective.gap_limit if energies of this size are expected"
@@ -132,7 +125,7 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
     """What to try against chains that leave the data."""
     return (
         f"Lower sampler.step-size (now {record['step_size']:g}), {advise_reference(config)}, "
-        f"or {advise_raising('objective.restart', chains_of(config).restart, 0.02)}"
+        f"or {advise_raising('objective.restart', config.chains.restart, 0.02)}"
     )
 
 
