@@ -327,7 +327,7 @@ def test_reaches_a_second_mode_that_the_sampler_alone_does_not():
         ({"temperatures": (1.0, 1.0)}, "temperatures are"),
         ({"temperatures": (1.0, float("inf"))}, "temperatures are"),
         ({"temperatures": (1.0, float("nan"))}, "temperatures are"),
-        ({"temperatures": tuple(range(1, 1002))}, r"10\) …, must .* at most 1000 of them"),
+        ({"temperatures": tuple(range(1, 1002))}, r"10, …\), must .* at most 1000 of them"),
         ({"power": -1.0}, "power is -1.0"),
         ({"power": float("nan")}, "power is nan"),
         ({"sampler": ReplicaExchange(MALA(0.1))}, r"ReplicaExchange\(ReplicaExchange\)"),

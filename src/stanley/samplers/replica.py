@@ -66,16 +66,17 @@ class ReplicaExchange:
 
     def __post_init__(self) -> None:
         t, name = self.temperatures, type(self.sampler).__name__
-        shown = f"{t[:10]}{' …' if len(t) > 10 else ''}"
+        num = len(t)
+        shown = f"({', '.join(map(str, t[:10]))}{', …' if num > 10 else ''})"
         if isinstance(self.sampler, ReplicaExchange | Preconditioned):
             raise StanleyError(
                 f"ReplicaExchange({name}): a swap would not reach the positions that {name} keeps"
                 " in its memory; use one ladder, and Preconditioned(ReplicaExchange(...), scale)"
                 " for a scale"
             )
-        num, increasing = len(t), all(a < b for a, b in pairwise(t))
+        increasing = all(a < b for a, b in pairwise(t))
         require(
-            1 <= num <= MOST_REPLICAS and t[0] == 1 and increasing and t[-1] < math.inf,
+            len(t) >= 1 and t[0] == 1 and increasing and t[-1] < math.inf and num <= MOST_REPLICAS,
             f"ReplicaExchange: temperatures are {shown}, must start at 1, increase, be finite"
             f" and at most {MOST_REPLICAS} of them; (1, 2, 4) is a start",
         )
