@@ -21,8 +21,10 @@ from stanley.runs import checkpoint
 from stanley.samplers import MALA, RobbinsMonro
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
-from stanley.training.objectives import Contrastive, Denoising, WarmStart
+from stanley.training.objectives import Contrastive, Denoising, WarmStart, warm_start
+from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.training.optim import Adam
+from stanley.training.state import TrainState
 from tests.conftest import without_time
 
 CHAINS = Contrastive(chain_steps=2, bank_size=64, adapt=RobbinsMonro())
@@ -107,6 +109,8 @@ def test_fresh_chains_come_down_the_ladder(tmp_path: Path) -> None:
     start, end = levels.start(2000, generator), model.starts(2000, "noise", generator)
     assert float(start.std()) > 3 * float(model.noise.std.mean())
     assert float(end.std()) == pytest.approx(float(levels.std), rel=0.15)
+    down = from_the_ladder(model.config, levels, 50, model.stream(1, "noise"))
+    assert torch.equal(model.starts(50, "noise", model.stream(1, "noise")), down)
 
 
 def test_the_learning_rate_rises_again_when_chains_begin(tmp_path: Path) -> None:
@@ -116,6 +120,21 @@ def test_the_learning_rate_rises_again_when_chains_begin(tmp_path: Path) -> None
     rising = [0.25, 0.5, 0.75, 1.0]
     expected = [*rising, *[1.0] * 8, *(0.25 * r for r in rising), *[0.25] * 8]
     assert [r["learning_rate"] / 3e-3 for r in records] == pytest.approx(expected)
+
+
+def test_the_bank_is_filled_once_when_chains_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, filled = warm_start.fill_bank, []
+
+    def fill_bank(config: TrainConfig, state: TrainState) -> None:
+        before = state.bank.positions.clone()
+        real(config, state)
+        filled.append((state.step, bool((state.bank.positions != before).all())))
+
+    monkeypatch.setattr(warm_start, "fill_bank", fill_bank)
+    train(small(OBJECTIVES["warm-start"]), tmp_path / "run")
+    assert filled == [(12, True)]
 
 
 def test_chains_after_denoising_start_where_the_ladder_ends(tmp_path: Path) -> None:
