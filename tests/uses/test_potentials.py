@@ -360,15 +360,15 @@ def test_a_ladder_beside_known_values(corrections: int, share: float) -> None:
     assert torch.equal(x[:, 0], known[:, 0])
     error = 0.02 + SIGMAS * float(x[:, 1].std()) / len(x) ** 0.5
     assert float(x[:, 1].mean()) == pytest.approx(0.8 * share, abs=error)
-    if corrections == 0:  # each step is linear: noise of the known value adds to the variance
-        variance = 100.0
-        for sigma, lower in pairwise(ladder(10.0, 0.02)):
-            precision = torch.linalg.inv(covariance + sigma**2 * eye)
-            drift = (sigma**2 - lower**2) * precision[1]
-            own, of_known = float(1 - drift[1]) ** 2 * variance, float(drift[0] * sigma) ** 2
-            variance = own + of_known + lower**2 * (1 - lower**2 / sigma**2)
-        bound = SIGMAS * (2 / len(x)) ** 0.5
-        assert float(x[:, 1].var()) == pytest.approx(variance, rel=bound)
+    coarse = ladder(10.0, 0.02, 6)  # where the noise of the known value is 16 % of the variance
+    x = anneal_unknown(at, known, mask, x0, coarse, generator=g, corrections=0)
+    variance = 100.0
+    for sigma, lower in pairwise(coarse):  # each step is linear
+        drift = (sigma**2 - lower**2) * torch.linalg.inv(covariance + sigma**2 * eye)[1]
+        own, of_known = float(1 - drift[1]) ** 2 * variance, float(drift[0] * sigma) ** 2
+        variance = own + of_known + lower**2 * (1 - lower**2 / sigma**2)
+    bound = SIGMAS * (2 / len(x)) ** 0.5
+    assert float(x[:, 1].var()) == pytest.approx(variance, rel=bound)
 
 
 def test_the_posterior_mean_by_one_gradient() -> None:
