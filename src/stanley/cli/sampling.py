@@ -43,7 +43,7 @@ def sample(
         Whole | None,
         Parameter(
             help="Chain steps. [default: 1,000 for a density; for a run objective.chain_steps from "
-            "the bank, ten times as many or more from noise]"
+            "the bank or after a ladder of noise levels, ten times as many or more from noise]"
         ),
     ] = None,
     warm_up: WarmUp = 500,

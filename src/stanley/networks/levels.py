@@ -49,7 +49,7 @@ class LevelEnergy(nn.Module):
     σ = f·s the data have a spread of their own, and E does not grow any more.
 
     As a function of x alone it is E(x, σ_min). Not true: that it is normalised for every G; the
-    level score of `Denoising` makes it so to the error that it has learned with.
+    level score of `Denoising` keeps log Z the same for all σ, as far as it is learned.
     """
 
     mean: Tensor

@@ -28,12 +28,12 @@ class Denoising:
 
     over data x⁺ and levels, ln(σ/s) ~ N(m, w²) between the levels that the network knows.
 
-    At the minimum E(·, σ) = -log p_σ, the density of y, with its constant: the first term is the
-    denoising score matching of Vincent (2011), in the weights of Karras et al. (2022), and fixes
-    ∇E; the second fixes how E changes with σ, and so the shares of modes that lie far apart and
-    log Z, from σ ≫ s on, where E is a normalised Gaussian (Guth, Kadkhodaie & Simoncelli 2025). No
-    chains are run, and nothing can run away. Not true: that E(·, σ_min) is the density of the data:
-    it is that of data with noise σ_min.
+    At the minimum E(·, σ) = -log p_σ, the density of y, but for one constant for all σ: the first
+    term is the denoising score matching of Vincent (2011), in the weights of Karras et al. (2022),
+    and fixes ∇E; the second fixes how E changes with σ, and so the shares of modes that lie far
+    apart (Guth, Kadkhodaie & Simoncelli 2025). No chains are run. Not true: that log Z is fixed: it
+    is 0 as far as G is 0 at σ_max, where it begins there, and nothing holds it there. Nor that
+    E(·, σ_min) is the density of the data: it is that of data with noise σ_min.
     """
 
     level_mean: float = -1.0  # m, the mean of ln(σ/s)
