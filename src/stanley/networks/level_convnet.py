@@ -28,7 +28,8 @@ class LevelConvNet:
         h ← h + φ(W h)                `blocks` times at each size but the first, W from zero,
 
     and G is the sum over all pixels of a read-out of each of the four sizes. No normalisation: E of
-    an image must not depend on the others. Images are square, with a side of 8 or more that 4 divides.
+    an image must not depend on the others. Images are square, with a side of 8 or more that 4
+    divides.
     """
 
     width: int = 24  # w, channels of the first layer
