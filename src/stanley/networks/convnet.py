@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from stanley.errors import require
 from stanley.networks.activations import Activation, activation
+from stanley.networks.by_hand import back, rules, through, untouched
 from stanley.networks.sizes import MOST_UNITS, require_size
+from stanley.samplers.joint import Pull, Vjp
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,18 @@ class ConvEnergy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B,)
         return self.layers(x).flatten(1).sum(1)
+
+    def vjp(self) -> Vjp | None:
+        """E and the way back to x without autograd: see `samplers.joint`."""
+        layers = rules(self.layers)
+        if type(self) is not ConvEnergy or not untouched(self) or layers is None:
+            return None
+
+        def function(x: Tensor) -> tuple[Tensor, Pull]:
+            h, pulls = through(layers, x)
+            like = h.flatten(1).shape
+            return h.flatten(1).sum(1), lambda v: back(
+                pulls, v.unsqueeze(1).expand(like).reshape(h.shape)
+            )
+
+        return function

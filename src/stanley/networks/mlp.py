@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from stanley.errors import require
 from stanley.networks.activations import Activation, activation
+from stanley.networks.by_hand import back, rules, through, untouched
 from stanley.networks.sizes import MOST_LAYERS, MOST_UNITS, require_size
+from stanley.samplers.joint import Pull, Vjp
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,26 @@ class FourierFeatures(nn.Module):
         phase = x @ self.frequencies.T
         return torch.cat([x, self.scale * phase.sin(), self.scale * phase.cos()], 1)
 
+    def vjp(self) -> Vjp | None:
+        """The features and the way back without autograd: see `samplers.joint`."""
+        if type(self) is not FourierFeatures or not untouched(self):
+            return None
+        frequencies, transposed, scale = self.frequencies, self.frequencies.T, self.scale
+        num = len(frequencies)
+
+        def function(x: Tensor) -> tuple[Tensor, Pull]:
+            phase = torch.mm(x, transposed)
+            sin, cos = phase.sin(), phase.cos()
+
+            def pull(v: Tensor) -> Tensor:
+                straight, of_sin, of_cos = v.split([x.shape[1], num, num], 1)
+                of_phase = of_sin * scale * cos + of_cos * scale * -sin
+                return straight + torch.mm(of_phase, frequencies)
+
+            return torch.cat([x, scale * sin, scale * cos], 1), pull
+
+        return function
+
 
 class MLPEnergy(nn.Module):
     def __init__(self, layers: nn.Sequential, features: FourierFeatures | None = None) -> None:
@@ -84,3 +106,18 @@ class MLPEnergy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         z = x.flatten(1)
         return self.layers(z if self.features is None else self.features(z)).squeeze(1)
+
+    def vjp(self) -> Vjp | None:
+        """E and the way back to x without autograd: see `samplers.joint`."""
+        layers = rules(self.layers)
+        features = None if self.features is None else self.features.vjp()
+        known = layers is not None and (self.features is None or features is not None)
+        if type(self) is not MLPEnergy or not untouched(self) or not known:
+            return None
+        functions = [*filter(None, [features]), *(layers or ())]
+
+        def function(x: Tensor) -> tuple[Tensor, Pull]:
+            energy, pulls = through(functions, x.flatten(1))
+            return energy.squeeze(1), lambda v: back(pulls, v.unsqueeze(1)).view(x.shape)
+
+        return function

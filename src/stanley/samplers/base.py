@@ -36,6 +36,7 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
+from stanley.samplers.joint import Joint
 from stanley.samplers.noise import uniform_like
 from stanley.samplers.traits import traits_of
 from stanley.types import Energy, chunk_size_of, for_rows
@@ -150,6 +151,8 @@ def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
 
 
 def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(potential, Joint) and x.is_contiguous():
+        return potential.value_and_gradient(x)
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         try:

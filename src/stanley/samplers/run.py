@@ -15,6 +15,7 @@ from stanley.errors import StanleyError, require
 from stanley.progress import Bar
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
+from stanley.samplers.joint import joint
 from stanley.samplers.traits import is_adjusted, traits_of
 from stanley.types import Energy, in_float32, layers, rounded
 
@@ -82,6 +83,8 @@ def run_chains(
     check_request(x0, num_steps, generator, keep_every)
     check_precision(sampler, potential)
     check_event(potential, x0)
+    if execution in ("auto", "eager"):
+        potential = joint(potential, x0)
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     before = state.x
     totals = Totals(sampler, state)

@@ -1,0 +1,86 @@
+"""U and ∇U in one pass without autograd, where every layer of a potential says how.
+
+For networks as small as those of the plane autograd costs more than the arithmetic: the same
+operations called one by one take two thirds of the time (docs/performance.md). An energy that can
+do without it has a method
+
+    vjp() -> None, or a function  x ↦ (E(x), v ↦ v·∇E(x))
+
+with E(x) and v of shape (B,), x and v·∇E of shape (B, *event): what `torch.func.vjp` gives, for all
+x of a run. It is asked once a run, so it may look up weights, which must not be replaced meanwhile;
+v is handed in once, so what was kept on the way can be let go of. It must give the numbers of
+autograd, bit for bit, or None where it is not sure that it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stanley.types import Chunked, Energy, Potential, networks_in
+
+Pull = Callable[[Tensor], Tensor]
+Vjp = Callable[[Tensor], tuple[Tensor, Pull]]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The same potential, which knows U and ∇U without autograd."""
+
+    energy: Energy
+    vjp: Vjp
+
+    def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
+        return self.energy(x)
+
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """U(x) (B,) and ∇U(x) (B, *event)."""
+        u, pull = self.vjp(x)
+        return u, pull(torch.ones_like(u))
+
+
+def joint(potential: Energy, x: Tensor) -> Energy:
+    """The potential as a `Joint` for chains like x (B, *event), or itself where a part of it, or
+    what goes on around it, is not known: autocast, transforms of torch.func, modes of torch that
+    see every operation, weights of another type than x.
+    """
+    weights = (w for network in networks_in(potential) for w in network.parameters())
+    if observed(x) or any(w.dtype != x.dtype or w.device != x.device for w in weights):
+        return potential
+    function = vjp_of(potential)
+    return potential if function is None else Joint(potential, function)
+
+
+def observed(x: Tensor) -> bool:
+    """Whether something else than autograd wants to see, or changes, what is computed."""
+    return (
+        type(x) is not Tensor
+        or torch.is_autocast_enabled(x.device.type)
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def vjp_of(energy: Energy) -> Vjp | None:
+    """The function x ↦ (E(x), v ↦ v·∇E(x)) of an energy, if it has one."""
+    if type(energy) is Chunked:  # `evaluate` asks for one chunk at a time
+        return vjp_of(energy.energy)
+    if type(energy) is Potential:
+        inner = vjp_of(energy.energy)
+        return inner and over_temperature(inner, energy.temperature)
+    own = getattr(energy, "vjp", None)
+    return own() if callable(own) and not isinstance(energy, Joint) else None
+
+
+def over_temperature(inner: Vjp, temperature: float) -> Vjp:
+    """Of E/T."""
+
+    def function(x: Tensor) -> tuple[Tensor, Pull]:
+        energy, pull = inner(x)
+        return energy / temperature, lambda v: pull(v / temperature)
+
+    return function
