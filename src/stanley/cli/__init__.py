@@ -23,6 +23,7 @@ from stanley.cli.images import composing, interpolating, restoring, scoring
 from stanley.cli.output import open_streams, say
 from stanley.cli.usage import START, help_of
 from stanley.errors import StanleyError, did_you_mean, in_one_line, require
+from stanley.memory import keep_freed_memory
 from stanley.torchrun import this_process
 
 app = App(
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Of the processes that torchrun starts, all train and the first one speaks.
     """
     open_streams()
+    keep_freed_memory()
     warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
         # a console or pipe that lacks γ or ‖ shows ? in its place
