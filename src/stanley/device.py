@@ -30,6 +30,17 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether the device has units for bfloat16; others emulate it, several times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # of torch 2.11 and later
+    if device.type != "cpu" or capabilities is None:
+        return False
+    units = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+    return any(capabilities().get(name, False) for name in units)
+
+
 def widest_float(device: torch.device) -> torch.dtype:
     """The type for sums that must not be lost in rounding: float64, but float32 on MPS."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from stanley.data import AnyData
+from stanley.device import fast_in_bf16
 from stanley.errors import StanleyError, require
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler
 from stanley.samplers.traits import is_adjusted
 from stanley.training.objectives import AnyObjective, Contrastive
 from stanley.training.optim import Adam, AnyOptimizer
-from stanley.types import Bf16, Chunked, Energy, Potential
+from stanley.types import Bf16, Chunked, Energy, Potential, networks_in
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class TrainConfig:
     # Data and energy
     data_noise: float = 0.0  # standard deviation of noise that is added to the data
     temperature: float = 1.0  # T in p ∝ exp(-E/T)
-    precision: Literal["float32", "bf16"] = "float32"  # of the network in chains; or bf16
+    precision: Literal["float32", "bf16", "auto"] = "float32"  # of the network; auto: bf16 if fast
     chunk_size: int | None = None  # points the network takes at a time; null for all
     reference_std: float | None = None  # s of |x|²/(2s²), added to E; null for none
 
@@ -76,17 +79,20 @@ class TrainConfig:
         )
         require(0 <= self.seed < 2**63, f"seed is {self.seed}, but must lie in [0, 2^63)")
         require(
-            self.precision in ("float32", "bf16"),
-            f"precision is {self.precision!r}, but must be 'float32' or 'bf16'",
+            self.precision in ("float32", "bf16", "auto"),
+            f"precision is {self.precision!r}, but must be 'float32', 'bf16', or 'auto', which is "
+            "bf16 where the hardware has it",
         )
         require(
             self.chunk_size is None or self.chunk_size >= 1,
             f"chunk_size is {self.chunk_size}, but must be at least 1; use null for all at once",
         )
+        chains = self.objective.contrastive is not None
         require(
-            not (is_adjusted(self.sampler) and self.precision == "bf16"),
+            not (chains and is_adjusted(self.sampler) and self.precision == "bf16"),
             f"precision is 'bf16', but sampler {self.sampler.kind!r} accepts by differences of U, "
-            "of which bfloat16 has three digits only; use float32, or an unadjusted sampler",
+            "of which bfloat16 has three digits only; use float32 or auto, or an unadjusted "
+            "sampler",
         )
         self.objective.check(self)
 
@@ -100,6 +106,10 @@ class TrainConfig:
             )
         return chains
 
+    def in_bf16(self, device: torch.device) -> bool:
+        """Whether products and convolutions are taken in bfloat16 on this device."""
+        return self.precision == "bf16" or (self.precision == "auto" and fast_in_bf16(device))
+
     def potential(self, energy: Energy) -> Potential:
         """U = E/T as chains see it, in training and ever after: in the run's precision, and in its
         chunks.
@@ -107,7 +117,9 @@ class TrainConfig:
         Whatever compares values of U instead of following its gradient takes it through
         `types.in_float32`.
         """
-        seen = Bf16(energy) if self.precision == "bf16" else energy
+        weights = (w for network in networks_in(energy) for w in network.parameters())
+        device = next((w.device for w in weights), torch.device("cpu"))
+        seen = Bf16(energy) if self.in_bf16(device) else energy
         return Potential(
             seen if self.chunk_size is None else Chunked(seen, self.chunk_size), self.temperature
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stanley.errors import require
 from stanley.samplers import ChainInfo, RobbinsMonro, run_chains
+from stanley.samplers.run import potential_for
 from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.augment import Augment
 from stanley.training.bank import restart
@@ -208,7 +209,7 @@ def negative_batch(
 
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
-        potential = config.potential(state.energy)
+        potential = potential_for(sampler, config.potential(state.energy))
         chain_steps = objective.chain_steps_at(state.step, config.steps)
         chains = run_chains(
             sampler, potential, x0, chain_steps, generator=generator, execution=state.execution

@@ -98,7 +98,7 @@ class Denoising:
         log_ratio = self.draw_log_ratio(energy.levels, len(x_pos), generator)
         xi = normal_like(x_pos, generator)
         state.energy.train()
-        bf16 = config.precision == "bf16"
+        bf16 = config.in_bf16(x_pos.device)
         with torch.autocast(x_pos.device.type, torch.bfloat16, enabled=bf16):
             parts = denoising_loss(state.model, energy.std, x_pos, log_ratio, xi)
         loss = parts.score + self.level_weight * parts.level
