@@ -49,8 +49,8 @@ FEATURES = PixelFeatures(size=8)
 
 
 def base(root: str, steps: int) -> TrainConfig:
-    """The recipe mnist-small, made smaller still."""
-    small = recipe("mnist-small")
+    """The recipe mnist-small-contrastive, made smaller still."""
+    small = recipe("mnist-small-contrastive")
     return replace(
         small,
         data=MNIST(root=root, size=14),

@@ -323,7 +323,7 @@ def training(iterations: int = 3) -> dict[str, float]:
     images = torch.randint(
         0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    config = stanley.recipe("cifar10")
+    config = stanley.recipe("cifar10-contrastive")
     objective = replace(config.objective, chain_steps=50, bank_size=1000)
     config = replace(config, objective=objective, batch=100)
     data = Dataset(train=images, test=images[:100], flip=True)

@@ -40,7 +40,7 @@ def pixels() -> Dataset:
 
 def cases() -> dict[str, tuple[TrainConfig, Dataset, int]]:
     """Configuration, data, and steps per turn."""
-    rings, images = recipe("rings"), recipe("cifar10")
+    rings, images = recipe("rings"), recipe("cifar10-contrastive")
     rings = replace(
         rings,
         network=MLP(width=128, depth=3),

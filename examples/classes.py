@@ -2,7 +2,7 @@
 draw their product.
 
 python examples/classes.py [OUT]          trains two tiny energies first, of discs and of bars
-python examples/classes.py OUT RUN1 RUN2  with runs of your own, such as mnist-small with
+python examples/classes.py OUT RUN1 RUN2  with runs of your own, such as mnist-small-contrastive with
 --data.label 3 and 8
 
 The two constants log Z are unknown, so U₁(x) and U₂(x) cannot be compared at one x. A threshold on
@@ -50,7 +50,7 @@ def shapes(kind: str, folder: Path, n: int = 200, size: int = 16) -> stanley.Fol
 
 
 def tiny_run(kind: str, out: Path) -> stanley.Trained:
-    recipe = stanley.recipe("mnist-small")
+    recipe = stanley.recipe("mnist-small-contrastive")
     config = replace(
         recipe,
         data=shapes(kind, out / kind),

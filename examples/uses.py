@@ -60,7 +60,7 @@ def discs(folder: Path, n: int = 200, size: int = 16) -> stanley.Folder:
 
 
 def tiny_run(out: Path) -> stanley.Trained:
-    recipe = stanley.recipe("mnist")
+    recipe = stanley.recipe("mnist-contrastive")
     config = replace(
         recipe,
         data=discs(out / "discs"),

@@ -19,14 +19,17 @@ from stanley.cli.images.restoring import denoise, inpaint
 from stanley.cli.images.scoring import ood
 from stanley.cli.sampling import diagnose, sample
 from stanley.data import MNIST
+from stanley.errors import StanleyError
 from stanley.judging.evaluate import evaluate, judge_plane
 from stanley.judging.likelihood import held_out_likelihood
 from stanley.models.packing import pack
 from stanley.models.trained import load
-from stanley.networks import ConvNet
+from stanley.networks import ConvNet, LevelConvNet
 from stanley.samplers import MALA, Langevin, run_chains
+from stanley.samplers.run import potential_for
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
+from stanley.training.objectives import Denoising
 from stanley.types import Bf16, Chunked, Potential, in_float32, layers
 from stanley.uses import Composed
 from tests.conftest import changed
@@ -197,6 +200,54 @@ def test_the_precision_is_that_of_training_except_where_values_of_u_are_compared
     with watched() as seen:
         USES[use][0](run, tmp_path)
     assert seen.precisions - {"torch.float64"} == USES[use][1]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_bf16_where_the_hardware_has_it(
+    digits: TrainConfig, tmp_path: Path, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stanley.training.config.fast_in_bf16", lambda device: fast)
+    precision = "bf16" if fast else "torch.float32"
+    with watched() as seen:
+        run = trained(digits, tmp_path / "chains", precision="auto")
+    assert seen.precisions == {precision, "torch.float32"}  # the gradient of the weights
+    with watched() as seen:
+        load(run, device="cpu").sample(NUM, steps=2)
+    assert seen.precisions == {precision}
+
+
+@pytest.mark.parametrize("sampler", [MALA(1e-4), Langevin(1e-4)])
+def test_a_metropolis_test_is_never_in_bf16(
+    digits: TrainConfig, tmp_path: Path, sampler: MALA | Langevin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused where it is asked for, float32 where the hardware decides: of chains in training, and
+    of those after a training that only denoises."""
+    monkeypatch.setattr("stanley.training.config.fast_in_bf16", lambda device: True)
+    adjusted = isinstance(sampler, MALA)
+    if adjusted:
+        with pytest.raises(StanleyError, match=r"precision is 'bf16'.* use float32 or auto"):
+            changed(digits, sampler=sampler, precision="bf16")
+    with watched() as seen:
+        trained(digits, tmp_path / "chains", sampler=sampler, precision="auto")
+    assert ("bf16" in seen.precisions) != adjusted
+    denoising = replace(
+        digits,
+        network=LevelConvNet(width=2, blocks=0),
+        objective=Denoising(),
+        sampler=sampler,
+        precision="bf16",
+    )
+    model = load(train(denoising, tmp_path / "denoised", device="cpu"), device="cpu")
+    with watched() as seen:
+        run_chains(
+            model.sampler,
+            potential_for(model.sampler, model.potential),
+            model.starts(NUM, "noise", torch.Generator().manual_seed(0)),
+            2,
+            generator=torch.Generator().manual_seed(0),
+        )
+    assert ("torch.float32" in seen.precisions) == adjusted
+    assert "bf16" in seen.precisions  # the ladder
 
 
 def test_negative_control_without_chunks_all_rows_come_at_once(

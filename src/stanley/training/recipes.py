@@ -78,9 +78,9 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
 
 
 # Images by denoising: no chain runs in training, and samples come down the ladder of noise levels.
-# A small weight of the level score makes exp(-E) nearly normalised and costs the pictures little; at
-# 0.1 they got visibly worse (docs/denoising.md). Digits are told apart at higher noise levels than
-# photographs. The step of the chains after the ladder is a fifth of σ_min².
+# A weight of 0.001 for the level score makes exp(-E) nearly normalised and costs the pictures
+# nothing that was measured; at 0.1 they got worse (docs/denoising.md). Digits are told apart at
+# higher noise levels than photographs. The chains after the ladder take steps of a fifth of σ_min².
 def denoised(
     data: MNIST | CIFAR10 | Flowers102 | Folder,
     steps: int,
@@ -110,7 +110,8 @@ def denoised(
 
 LARGE = LevelConvNet(width=64, blocks=2)  # for a GPU
 
-# Images by chains: x ← x - ∂E + 0.01·ξ, the update of common image code, is T = ε²/2 and h = ε² for ε = 0.01.
+# Images by chains: x ← x - ∂E + 0.01·ξ, the update of common image code, is T = ε²/2 and h = ε² for
+# ε = 0.01.
 EPSILON = 0.01
 CIFAR10_ = TrainConfig(
     data=CIFAR10(),
