@@ -21,24 +21,37 @@ from stanley.runs import checkpoint
 from stanley.samplers import MALA, RobbinsMonro
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
-from stanley.training.objectives import Contrastive, Denoising, WarmStart, warm_start
+from stanley.training.objectives import (
+    Contrastive,
+    Denoising,
+    NoiseContrastive,
+    ScoreMatching,
+    WarmStart,
+    warm_start,
+)
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.training.optim import Adam
 from stanley.training.state import TrainState
 from tests.conftest import without_time
 
 CHAINS = Contrastive(chain_steps=2, bank_size=64, adapt=RobbinsMonro())
+LEVELS = LevelMLP(width=16, depth=2, fourier=4)
 OBJECTIVES = {
     "denoising": Denoising(),
     "score alone": Denoising(level_weight=0.0),
     "warm-start": WarmStart(share=0.5, contrastive=CHAINS),
+    "sliced": ScoreMatching(),
+    "at one level": ScoreMatching(noise_std=0.3),
+    "noise-contrastive": NoiseContrastive(noise_ratio=2),
 }
 
 
 def small(objective: Any) -> TrainConfig:
+    levels = bool(objective.denoising or objective.contrastive)
     return TrainConfig(
         data=Rings(num=500),
-        network=LevelMLP(width=16, depth=2, fourier=4),
+        network=LEVELS if levels else MLP(width=16),
+        reference_std=None if levels else 4.0,
         sampler=MALA(0.05),
         objective=objective,
         optimizer=Adam(lr=3e-3),
@@ -78,9 +91,10 @@ def test_records_say_what_the_objective_knows(config: TrainConfig, tmp_path: Pat
     records = train(config, tmp_path / "run").records()
     chains = [record["step"] for record in records if "gap" in record]
     denoised = [record["step"] for record in records if "score_loss" in record]
-    first = 12 if isinstance(config.objective, WarmStart) else 24
+    first = 24 if config.objective.denoising else 0
+    first = 12 if isinstance(config.objective, WarmStart) else first
     assert denoised == list(range(1, first + 1))
-    assert chains == list(range(first + 1, 25))
+    assert chains == (list(range(13, 25)) if first == 12 else [])
     assert all(record["loss"] is not None for record in records)
 
 
@@ -154,6 +168,12 @@ def test_chains_after_denoising_start_where_the_ladder_ends(tmp_path: Path) -> N
             {"objective": Contrastive(bank_size=64)},
             "contrastive training reaches only the smallest",
         ),
+        ({"objective": ScoreMatching()}, "objective 'score-matching' reaches only the smallest"),
+        ({"objective": NoiseContrastive()}, "'noise-contrastive' reaches only the smallest"),
+        (
+            {"objective": ScoreMatching(), "network": MLP(activation="relu")},
+            "network.activation is 'relu'",
+        ),
     ],
 )
 def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
@@ -164,6 +184,9 @@ def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
 @pytest.mark.parametrize(
     ("make", "what"),
     [
+        (lambda: ScoreMatching(noise_std=-1.0), "noise_std is -1.0"),
+        (lambda: NoiseContrastive(noise_ratio=0), "noise_ratio is 0"),
+        (lambda: NoiseContrastive(noise_width=0.0), "noise_width is 0.0"),
         (lambda: WarmStart(share=0.0), "share is 0.0"),
         (lambda: WarmStart(share=1.0), "use objective denoising"),
         (lambda: WarmStart(rate=0.0), "rate is 0.0"),

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from stanley.training.objectives.contrastive import Contrastive, Growth
 from stanley.training.objectives.denoising import Denoising
+from stanley.training.objectives.noise_contrastive import NoiseContrastive
+from stanley.training.objectives.score_matching import ScoreMatching
 from stanley.training.objectives.warm_start import WarmStart
 
 #: Name of a number of one step's record -> two 0-d tensors: the number is the ratio of their sums
@@ -23,6 +25,15 @@ from stanley.training.objectives.warm_start import WarmStart
 Ratios = dict[str, tuple[Tensor, Tensor]]
 
 #: What a configuration can name.
-AnyObjective = Contrastive | Denoising | WarmStart
+AnyObjective = Contrastive | Denoising | WarmStart | ScoreMatching | NoiseContrastive
 
-__all__ = ["AnyObjective", "Contrastive", "Denoising", "Growth", "Ratios", "WarmStart"]
+__all__ = [
+    "AnyObjective",
+    "Contrastive",
+    "Denoising",
+    "Growth",
+    "NoiseContrastive",
+    "Ratios",
+    "ScoreMatching",
+    "WarmStart",
+]
