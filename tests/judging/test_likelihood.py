@@ -20,10 +20,12 @@ from stanley.errors import StanleyError
 from stanley.judging.likelihood import NARROWEST, annealing_kernel, held_out_likelihood
 from stanley.metrics import log_z, nll
 from stanley.models.trained import load
-from stanley.networks import ConvNet
+from stanley.networks import ConvNet, LevelMLP
 from stanley.samplers import MALA, Langevin, ReplicaExchange
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
+from stanley.training.objectives import Denoising
+from stanley.training.optim import Adam
 from tests.conftest import changed
 
 
@@ -52,6 +54,28 @@ def test_bracket_and_held_out_data_of_a_run_in_the_plane(
         json.loads((tmp_path / "run" / "likelihood.json").read_text())["held_out"]
         == found["held_out"]
     )
+
+
+def test_an_energy_that_knows_noise_levels_is_reached_through_them(
+    small: TrainConfig, tmp_path: Path
+) -> None:
+    """The same bounds, held to quadrature, and a bracket that so few levels make narrow."""
+    config = replace(
+        small,
+        network=LevelMLP(width=32, depth=2, fourier=8),
+        objective=Denoising(-1.5, 1.2, 0.5),
+        optimizer=Adam(lr=3e-3),
+        steps=200,
+    )
+    run = train(config, tmp_path / "run")
+    found = held_out_likelihood(run, chains=200, model_steps=100, rows=500)
+    exact = log_z(load(run).potential, 12.0).value
+    forward, reverse = found["forward"], found["reverse"]
+    assert (found["through"], found["levels"]) == ("noise levels", 200)
+    assert min(forward["ess"], reverse["ess"]) > 20
+    assert found["log_z"]["lower"] < exact + 6 * forward["standard_error"]
+    assert found["log_z"]["upper"] > exact - 6 * reverse["standard_error"]
+    assert found["log_z"]["upper"] - found["log_z"]["lower"] < 1
 
 
 def test_a_bracket_that_is_too_wide_is_said(small: TrainConfig, tmp_path: Path) -> None:

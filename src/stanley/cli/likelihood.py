@@ -15,8 +15,12 @@ def likelihood(
     *,
     chains: Annotated[Whole, Parameter(help="Number of chains in each direction.")] = 64,
     levels: Annotated[
-        Whole, Parameter(help="Number of densities between the reference and the model.")
-    ] = 1000,
+        Whole | None,
+        Parameter(
+            help="Number of densities between the reference and the model. [default: 1000, or 200 "
+            "where the energy knows noise levels]"
+        ),
+    ] = None,
     steps_per_level: Annotated[
         Whole, Parameter(help="Chain steps at each of these densities.")
     ] = 1,
@@ -37,6 +41,7 @@ def likelihood(
     """Bracket log Z by annealed importance sampling, and judge held-out data in bits per dimension
     (vectors: nats).
 
+    The densities between are powers of the model's, or its own noise levels where it knows them.
     The estimate from a Gaussian forward is too low, the one from samples of the model in reverse is
     too high, and the distance between them says how far to trust them. The result is written to
     RUN/likelihood.json; that of another request which is there is kept as likelihood-former.json.

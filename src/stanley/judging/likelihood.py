@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,16 @@ from torch import Tensor
 from stanley.batches import in_chunks
 from stanley.config import to_dict
 from stanley.errors import require
-from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
+from stanley.metrics.likelihood import (
+    Bracket,
+    GaussianReference,
+    Geometric,
+    NoiseLevels,
+    Route,
+    annealing_schedule,
+    bits_per_dimension,
+    bracket_along,
+)
 from stanley.models.trained import Trained, Weights, data_of, load, with_data_at
 from stanley.overwriting import write_answer
 from stanley.runs.directory import RunDirectory
@@ -30,7 +40,7 @@ def held_out_likelihood(
     run: str | os.PathLike[str] | RunDirectory,
     *,
     chains: int = 64,
-    levels: int = 1000,
+    levels: int | None = None,
     steps_per_level: int = 1,
     model_steps: int | None = None,
     rows: int = 1000,
@@ -45,13 +55,15 @@ def held_out_likelihood(
         -log p(x) = E(x)/T + log Z
 
     Log Z is bounded by annealed importance sampling between N(mean, std²) of the data and the model
-    (see `metrics.likelihood`): from below by the forward pass, from above by the reverse pass. The
+    (see `metrics.likelihood`): from below by the forward pass, from above by the reverse pass. An
+    energy that knows noise levels is reached through them, from N(mean, σ_max² + s²) down. The
     reverse pass starts from chains that make `model_steps` adjusted steps on the model, from the
     bank (or from noise, if there is none). The result is written to likelihood.json and returned; a
     file with the answer to another request is kept as likelihood-former.json.
 
     chains       chains of each pass; of the reverse pass at most the size of the bank
-    levels       number of levels between the reference and the model
+    levels       number of levels between the reference and the model: by default 1000, or 200
+                 where they are noise levels
     model_steps  10 times the chain steps of the training by default
     rows         number of held-out points, at most
     sampler      Metropolis-adjusted; by default that of the run, or MALA if that is unadjusted or
@@ -62,6 +74,7 @@ def held_out_likelihood(
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
+    levels = (1000 if model.levels is None else 200) if levels is None else levels
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, but must be at least 2")
     generator = stream(seed, "annealing", device=model.device)
@@ -72,13 +85,10 @@ def held_out_likelihood(
     )
     potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
-    reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
-    bracket = bracket_log_z(
-        potential,
-        reference,
+    bracket = bracket_along(
+        route_to(model, levels),
         kernel,
         num_chains=chains,
-        num_levels=levels,
         steps_per_level=steps_per_level,
         generator=generator,
         target_samples=x,
@@ -100,6 +110,7 @@ def held_out_likelihood(
         "temperature": model.config.temperature,
         "sampler": to_dict(kernel),
         "levels": levels,
+        "through": "noise levels" if model.levels else "inverse temperatures",
         "steps_per_level": steps_per_level,
         "model_steps": steps,
         "log_z": {"lower": bracket.lower, "upper": bracket.upper, "verdict": bracket.verdict()},
@@ -109,6 +120,27 @@ def held_out_likelihood(
     }
     write_answer(RunDirectory(model.path).path / "likelihood.json", answer)
     return answer
+
+
+def route_to(model: Trained, num: int) -> Route:
+    """The densities between a Gaussian and the model, `num` of them with the model."""
+    energy = model.levels
+    if energy is None:
+        reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
+        return Geometric(in_float32(model.potential), reference, annealing_schedule(num))
+    widest = float(energy.std) * math.hypot(energy.levels.largest, 1)
+    return NoiseLevels(
+        lambda sigma: in_float32(model.config.potential(energy.at(sigma))),
+        evenly_in_log(energy.sigma_max, energy.sigma_min, num),
+        GaussianReference(energy.mean, widest),
+    )
+
+
+def evenly_in_log(largest: float, smallest: float, num: int) -> list[float]:
+    """σ₁ = `largest` > … > σ_num = `smallest` with equal ratios: what d(ln p_σ) is worth in nats
+    hardly depends on σ."""
+    steps = range(num - 1)
+    return [largest * (smallest / largest) ** (k / (num - 1)) for k in steps] + [smallest]
 
 
 def annealing_kernel(model: Trained) -> Sampler:

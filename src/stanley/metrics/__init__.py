@@ -38,9 +38,11 @@ from stanley.metrics.likelihood import (
     BitsPerDimension,
     Bracket,
     GaussianReference,
+    NoiseLevels,
     UniformReference,
     annealing_schedule,
     bits_per_dimension,
+    bracket_along,
     bracket_log_z,
 )
 from stanley.metrics.neighbours import PRDC, prdc
@@ -63,6 +65,7 @@ __all__ = [
     "KernelDistance",
     "LogZ",
     "MMDTest",
+    "NoiseLevels",
     "PixelFeatures",
     "UniformReference",
     "annealing_schedule",
@@ -70,6 +73,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "bits_per_dimension",
+    "bracket_along",
     "bracket_log_z",
     "class_score",
     "coverage",
