@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from stanley.config import from_dict, to_dict
 from stanley.data import Rings
 from stanley.errors import StanleyError
 from stanley.judging.evaluate import evaluate
 from stanley.models.packing import pack
-from stanley.models.trained import load
+from stanley.models.trained import Trained, load, starts_of_sum
 from stanley.networks import MLP, LevelMLP
 from stanley.plots.run import plot_run
 from stanley.runs import checkpoint
@@ -125,6 +126,26 @@ def test_fresh_chains_come_down_the_ladder(tmp_path: Path) -> None:
     assert float(end.std()) == pytest.approx(float(levels.std), rel=0.15)
     down = from_the_ladder(model.config, levels, 50, model.stream(1, "noise"))
     assert torch.equal(model.starts(50, "noise", model.stream(1, "noise")), down)
+
+
+def test_a_sum_of_energies_has_a_ladder_where_all_have_one(tmp_path: Path) -> None:
+    """Of one energy twice the weighted mean is that energy, to the last bit."""
+    model = load(train(small(Denoising()), tmp_path / "run"))
+    plain = load(train(small(ScoreMatching()), tmp_path / "plain"))
+
+    def starts(models: list[Trained], weights: tuple[float, ...]) -> Tensor:
+        return starts_of_sum(models, weights, 50, model.stream(1, "noise"))
+
+    own = model.starts(50, "noise", model.stream(1, "noise"))
+    assert torch.equal(starts([model, model], (1.0, 1.0)), own)
+    assert torch.equal(starts([model, plain], (1.0, 1.0)), own)  # the ladder of the first
+    noise = plain.starts(50, "noise", model.stream(1, "noise"))
+    assert torch.equal(starts([plain, model], (1.0, 1.0)), noise)
+    other = load(train(replace(small(Denoising()), seed=1), tmp_path / "other"))
+    assert not torch.equal(starts([model, other], (1.0, 1.0)), own)
+    other.energy.get_buffer("std").mul_(1e4)
+    with pytest.raises(StanleyError, match="no noise level in common"):
+        starts([model, other], (1.0, 1.0))
 
 
 def test_the_learning_rate_rises_again_when_chains_begin(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
-from stanley.samplers import AnySampler, ChainResult, ladder, run_chains
+from stanley.samplers import AnySampler, ChainResult, anneal, ladder, run_chains
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
 from stanley.streams import stream
@@ -29,6 +30,7 @@ from stanley.training.config import TrainConfig
 from stanley.training.former import up_to_date
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.types import Potential
+from stanley.uses.composition import Composed
 from stanley.uses.inpainting import anneal_unknown
 
 Weights = Literal["average", "raw"]
@@ -156,6 +158,35 @@ class Trained:
             keep_every=keep_every,
             progress=progress,
         )
+
+
+def starts_of_sum(
+    models: Sequence[Trained], weights: Sequence[float], num: int, generator: torch.Generator
+) -> Tensor:
+    """`num` starts (num, *event) for chains on Σ w_i·U_i, from noise.
+
+    Where all energies know noise levels they come down the levels that all know, on the weighted
+    mean Σ w_i·U_i(·, σ) / Σ w_i. Not true: that they end in the product: data under noise do not
+    multiply, so chains on the sum go on from there. Elsewhere they are those of the first.
+    """
+    energies = [model.levels for model in models]
+    known = [energy for energy in energies if energy is not None]
+    if len(known) < len(models):
+        return models[0].starts(num, "noise", generator)
+    high, low = min(e.sigma_max for e in known), max(e.sigma_min for e in known)
+    require(
+        low < high,
+        f"the energies have no noise level in common: the largest smallest one is {low:.3g}, the "
+        f"smallest largest one {high:.3g}; train them on data of the same scale",
+    )
+    shares = tuple(w / sum(weights) for w in weights)
+
+    def mean_at(sigma: float) -> Composed:
+        parts = (m.config.potential(e.at(sigma)) for m, e in zip(models, known, strict=True))
+        return Composed(tuple(parts), shares)
+
+    x = known[0].start(num, generator)
+    return anneal(mean_at, x, ladder(high, low), generator=generator)
 
 
 def trained_sampler(

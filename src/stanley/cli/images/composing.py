@@ -49,7 +49,8 @@ def compose(
 ) -> None:
     """Sample the sum of the energies of several runs, p ∝ Π p_i^w_i: likely where all of them are.
 
-    Chains start from the first run's noise and use its sampler: an adjusted one finds its step size
+    Chains start from the first run's noise, come down the noise levels that all energies know, if
+    they know any, and use the first run's sampler: an adjusted one finds its step size
     in the warm-up, an unadjusted one takes 1/Σ(w_i/h_i) of the runs' own, since curvatures add up.
     Averaged weights.
     """  # fmt: skip
@@ -57,6 +58,7 @@ def compose(
 
     from stanley.cli.sample_files import write_samples
     from stanley.cli.wording import how_it_went
+    from stanley.models.trained import starts_of_sum
     from stanley.samplers import run_chains
     from stanley.samplers.run import potential_for
     from stanley.samplers.traits import is_adjusted
@@ -91,7 +93,7 @@ def compose(
         model,
         fields,
         potential,
-        first.starts(num, "noise", generator),
+        starts_of_sum(models, potential.weights, num, generator),
         warm_up,
         generator,
         tune=tune,
