@@ -22,6 +22,7 @@ from stanley.streams import data_stream, global_stream, seed_of, stream
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.state import TrainState, chain_stream
+from tests import seeds
 from tests.conftest import changed
 
 SOURCE = Path(__file__).parents[1] / "src" / "stanley"
@@ -153,3 +154,23 @@ def test_negative_control_a_split_by_the_rule_would_mix_them() -> None:
     old = torch.randperm(50, generator=data_stream(7))
     new = torch.randperm(50, generator=stream(7, "split"))
     assert set(new[-5:].tolist()) & set(old[:45].tolist())
+
+
+def test_seeds_that_agree_in_their_last_32_bits_are_two() -> None:
+    first, second = (torch.rand(3, generator=data_stream(s)) for s in (7, 7 + 2**32))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, torch.rand(3, generator=torch.Generator().manual_seed(7)))
+
+
+def test_every_run_of_the_suite_draws_anew() -> None:
+    """And every test in it; the same run and test once more draw the same."""
+
+    def draws(suite: int, test: str) -> tuple[float, ...]:
+        seeds.begin(suite, test)
+        ours = float(torch.rand((), generator=seeds.stream()))
+        other = float(torch.rand((), generator=seeds.stream(1)))
+        return ours, other, float(torch.rand(())), float(seeds.RNG.random())
+
+    runs = {(suite, test): draws(suite, test) for suite in (1, 2, 2 + 2**32) for test in "ab"}
+    assert len({number for found in runs.values() for number in found}) == 6 * 4
+    assert draws(2, "b") == runs[2, "b"]

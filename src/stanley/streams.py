@@ -5,7 +5,8 @@ The rule: a purpose has a name, and the stream `stream(seed, *name)` is a genera
     seed_of(seed, *name) = the first 63 bits of BLAKE2b(JSON of [seed, *name]),
 
 so that two purposes never share their numbers, and neither do two seeds, two ranks, or two steps
-where these are part of the name. It rests on bytes alone: the same on every platform and with every
+where these are part of the name (but for a chance of 2⁻³²: of a starting point torch's generator on
+the CPU takes the last 32 bits). It rests on bytes alone: the same on every platform and with every
 version of Python and torch. What a generator makes of its starting point is torch's: another on a
 GPU than on a CPU.
 
@@ -41,10 +42,12 @@ def seed_of(seed: int, *name: str | int) -> int:
 
 
 def data_stream(seed: int) -> torch.Generator:
-    """The generator that the points of a data set, or their split, are drawn with:
-    it starts at the seed itself.
+    """The generator that the points of a data set, or their split, are drawn with: it starts at the
+    seed itself, but for seeds of more than 32 bits, of which torch's generator on the CPU would
+    take the last 32 alone.
     """
-    return torch.Generator().manual_seed(seed)
+    start = seed if 0 <= seed < 2**32 else seed_of(seed, "data")
+    return torch.Generator().manual_seed(start)
 
 
 @contextmanager

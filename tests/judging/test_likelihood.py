@@ -68,14 +68,16 @@ def test_an_energy_that_knows_noise_levels_is_reached_through_them(
         steps=200,
     )
     run = train(config, tmp_path / "run")
-    found = held_out_likelihood(run, chains=200, model_steps=100, rows=500)
+    found = held_out_likelihood(run, chains=200, levels=100, model_steps=100, rows=500)
     exact = log_z(load(run).potential, 12.0).value
     forward, reverse = found["forward"], found["reverse"]
-    assert (found["through"], found["levels"]) == ("noise levels", 200)
+    assert (found["through"], found["levels"]) == ("noise levels", 100)
     assert min(forward["ess"], reverse["ess"]) > 20
     assert found["log_z"]["lower"] < exact + 6 * forward["standard_error"]
     assert found["log_z"]["upper"] > exact - 6 * reverse["standard_error"]
     assert found["log_z"]["upper"] - found["log_z"]["lower"] < 1
+    with pytest.raises(StanleyError, match="takes one step at each; use more levels"):
+        held_out_likelihood(run, steps_per_level=2)
 
 
 def test_a_bracket_that_is_too_wide_is_said(small: TrainConfig, tmp_path: Path) -> None:

@@ -31,10 +31,8 @@ from stanley.metrics import (
     bits_per_dimension,
     bracket_log_z,
 )
-from stanley.metrics.likelihood import Geometric, NoiseLevels, Pass, Path, bracket_along
-from stanley.samplers.annealed import ladder
+from stanley.metrics.likelihood import Pass, Path
 from tests.seeds import stream
-from tests.training.level_laws import Mixture
 
 WIDE = GaussianReference(torch.zeros(2, dtype=torch.float64), 2.0)
 ONES = torch.ones(2, dtype=torch.float64)
@@ -101,62 +99,6 @@ def test_weights_have_their_exact_means_in_both_directions(case, sampler, genera
     assert 0 < found.forward.acceptance <= 1
 
 
-FAR = Mixture((0.9, 0.1), ((-3.0, 0.0), (3.0, 0.0)), (0.3, 0.3))
-
-
-def noise_levels(shift, num=150, offset=0.0):
-    """The exact energies of FAR under noise, the last one raised by `shift`, all others by
-    `offset`.
-    """
-    std = float(FAR.std)
-    sigmas = ladder(10 * std, 0.1 * std, num, power=100.0)
-
-    def at(sigma):
-        ratio, rise = math.log(sigma / std), shift if sigma == sigmas[-1] else offset
-        return lambda x: FAR(x, x.new_full((len(x),), ratio)) + rise
-
-    mean = FAR.weights @ FAR.centres
-    return NoiseLevels(at, sigmas, GaussianReference(mean, std * math.hypot(10, 1)))
-
-
-@pytest.mark.parametrize("offset", [0.0, 5.0])
-def test_along_noise_levels_log_z_and_shares_come_out(generator, offset):
-    """Modes 20 standard deviations apart, with shares that no chain at σ_min would find; what the
-    levels between are worth cancels."""
-    route = noise_levels(2.5, offset=offset)
-    last = FAR.std * 0.1
-    exact = FAR.sample(3000, generator)
-    exact = exact + last * torch.randn(exact.shape, generator=generator, dtype=exact.dtype)
-    found = bracket_along(
-        route, MALA(0.05), num_chains=3000, generator=generator, target_samples=exact
-    )
-    for one, log_z in ((found.forward, -2.5), (found.reverse, 2.5)):
-        assert abs(standard_errors(one.log_weights, log_z)) <= 6
-        assert 6 * one.standard_error < 0.35
-        assert one.acceptance > 0.2  # the step size follows the levels
-    assert found.num_levels == 150
-
-
-def test_negative_control_a_geometric_path_to_far_modes_has_a_wide_bracket(generator):
-    route = noise_levels(2.5)
-    target, reference = route.at(route.sigmas[-1]), route.reference
-    exact = FAR.sample(500, generator)
-    found = bracket_log_z(
-        target, reference, MALA(0.05), num_chains=500, num_levels=150, generator=generator,
-        target_samples=exact,
-    )  # fmt: skip
-    along = bracket_along(
-        route, MALA(0.05), num_chains=500, generator=generator, target_samples=exact
-    )
-    assert found.forward.ess < along.forward.ess / 3
-
-
-@pytest.mark.parametrize("sigmas", [(1.0,), (1.0, 2.0), (2.0, 1.0, 0.0), (2.0, 2.0, 1.0)])
-def test_noise_levels_descend(sigmas):
-    with pytest.raises(StanleyError, match="must be two or more, descending"):
-        NoiseLevels(lambda sigma: UNIT, sigmas, UNIT)
-
-
 def test_a_kernel_that_is_not_invariant_is_noticed(generator):
     """Negative control: the same passes with unadjusted Langevin at half its stable step."""
     u = targets.Gaussian(torch.tensor([1.0, 4.0], dtype=torch.float64))
@@ -166,7 +108,7 @@ def test_a_kernel_that_is_not_invariant_is_noticed(generator):
             state, info = super().step(potential, state, generator)
             return state, info._replace(acceptance=torch.ones_like(state.potential))
 
-    path = Path(Geometric(u, WIDE, annealing_schedule(12)), 3, generator)
+    path = Path(u, WIDE, annealing_schedule(12), 3, generator)
     forward = path.forward([Unadjusted(0.5)] * 13, WIDE.draw(4000, generator))
     assert abs(standard_errors(forward.log_weights, u.log_z)) > 6
 

@@ -23,6 +23,25 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
+        "metrics/level_likelihood.py",
+        "metrics/test_level_likelihood.py",
+        (
+            "the gradient of the level below",
+            "v * gradient(at(sigma), x)\n        below",
+            "v * gradient(at(lower), x)\n        below",
+        ),
+        ("noise up of the level alone", "x + v**0.5 * normal_like", "x + sigma * normal_like"),
+        ("the way up forgotten", "(down - up) / 2", "down / 2"),
+        ("normalisers forgotten", " + d * math.log(spread / v**0.5)", ""),
+        (
+            "reference forgotten",
+            "log_w = log_w + in_chunks(reference, x, CHUNK).double()",
+            "log_w = log_w",
+        ),
+        ("variance of a single point", "v * (1 - v * float(", "v * (0 * v * float("),
+        ("reverse as forward", "summary(-log_w, None, sign=-1)", "summary(log_w, None, sign=1)"),
+    ),
+    *breakages(
         "training/objectives/denoising.py",
         "training/test_denoising.py",
         ("noise not in units of σ", "(sigma * grad - xi)", "(grad - xi)"),

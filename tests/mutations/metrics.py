@@ -51,8 +51,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "metrics/test_likelihood.py",
         (
             "the last weight is left out",
-            "for k in range(1, self.route.last + 1):\n            log_w =",
-            "for k in range(1, self.route.last):\n            log_w =",
+            "for k in range(1, K + 1):\n            log_w =",
+            "for k in range(1, K):\n            log_w =",
         ),
         ("reverse as forward", "log_w = log_w - (self", "log_w = log_w + (self"),
         (
@@ -61,16 +61,6 @@ MUTATIONS: tuple[Mutation, ...] = (
             "self.move(samplers[k - 1], 1, x)",
         ),
         ("reference without its constant", "+ LOG_2PI\n", "\n"),
-        (
-            "noise levels one off",
-            "return self.at(self.sigmas[k - 1])",
-            "return self.at(self.sigmas[max(k - 2, 0)])",
-        ),
-        (
-            "steps of one size at all noise levels",
-            "self.sigmas[max(k, 1) - 1] / self",
-            "self.sigmas[-1] / self",
-        ),
         ("127.5", "/ bits + 7, upper", "/ bits + math.log2(127.5), upper"),
         (
             "potential at half strength",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -15,12 +15,8 @@ def likelihood(
     *,
     chains: Annotated[Whole, Parameter(help="Number of chains in each direction.")] = 64,
     levels: Annotated[
-        Whole | None,
-        Parameter(
-            help="Number of densities between the reference and the model. [default: 1000, or 200 "
-            "where the energy knows noise levels]"
-        ),
-    ] = None,
+        Whole, Parameter(help="Number of densities between the reference and the model.")
+    ] = 1000,
     steps_per_level: Annotated[
         Whole, Parameter(help="Chain steps at each of these densities.")
     ] = 1,
@@ -69,10 +65,15 @@ def likelihood(
             f"standard error {held['standard_error']:.2g}"
         ),
         *(
-            f"{name:<8} ESS {one['ess']:.1f} of {one['n']}   least acceptance of a level"
-            f" {one['acceptance']:.2f}"
+            f"{name:<8} ESS {one['ess']:.1f} of {one['n']}{accepted(one)}"
             for name, one in (("forward", forward), ("reverse", reverse))
         ),
         f"wrote {run / 'likelihood.json'}",
     ]
     show(found, json_, lines)
+
+
+def accepted(one: dict[str, Any]) -> str:
+    """What a pass says of its Metropolis tests, if it has any."""
+    rate = one["acceptance"]
+    return "" if rate is None else f"   least acceptance of a level {rate:.2f}"

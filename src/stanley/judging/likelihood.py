@@ -13,16 +13,8 @@ from torch import Tensor
 from stanley.batches import in_chunks
 from stanley.config import to_dict
 from stanley.errors import require
-from stanley.metrics.likelihood import (
-    Bracket,
-    GaussianReference,
-    Geometric,
-    NoiseLevels,
-    Route,
-    annealing_schedule,
-    bits_per_dimension,
-    bracket_along,
-)
+from stanley.metrics.level_likelihood import bracket_down_levels
+from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
 from stanley.models.trained import Trained, Weights, data_of, load, with_data_at
 from stanley.overwriting import write_answer
 from stanley.runs.directory import RunDirectory
@@ -40,7 +32,7 @@ def held_out_likelihood(
     run: str | os.PathLike[str] | RunDirectory,
     *,
     chains: int = 64,
-    levels: int | None = None,
+    levels: int = 1000,
     steps_per_level: int = 1,
     model_steps: int | None = None,
     rows: int = 1000,
@@ -56,14 +48,13 @@ def held_out_likelihood(
 
     Log Z is bounded by annealed importance sampling between N(mean, std²) of the data and the model
     (see `metrics.likelihood`): from below by the forward pass, from above by the reverse pass. An
-    energy that knows noise levels is reached through them, from N(mean, σ_max² + s²) down. The
+    energy that knows noise levels is reached down its ladder (`metrics.level_likelihood`). The
     reverse pass starts from chains that make `model_steps` adjusted steps on the model, from the
     bank (or from noise, if there is none). The result is written to likelihood.json and returned; a
     file with the answer to another request is kept as likelihood-former.json.
 
     chains       chains of each pass; of the reverse pass at most the size of the bank
-    levels       number of levels between the reference and the model: by default 1000, or 200
-                 where they are noise levels
+    levels       number of levels between the reference and the model: by default 1000
     model_steps  10 times the chain steps of the training by default
     rows         number of held-out points, at most
     sampler      Metropolis-adjusted; by default that of the run, or MALA if that is unadjusted or
@@ -74,7 +65,6 @@ def held_out_likelihood(
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
     data = data_of(model)
-    levels = (1000 if model.levels is None else 200) if levels is None else levels
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, but must be at least 2")
     generator = stream(seed, "annealing", device=model.device)
@@ -85,14 +75,24 @@ def held_out_likelihood(
     )
     potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
-    bracket = bracket_along(
-        route_to(model, levels),
-        kernel,
-        num_chains=chains,
-        steps_per_level=steps_per_level,
-        generator=generator,
-        target_samples=x,
-    )
+    if model.levels is not None:
+        require(
+            steps_per_level == 1,
+            f"steps_per_level is {steps_per_level}, but the ladder of noise levels takes one step "
+            "at each; use more levels",
+        )
+        bracket = down_the_ladder(model, levels, chains, x, generator)
+    else:
+        bracket = bracket_log_z(
+            potential,
+            GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST)),
+            kernel,
+            num_chains=chains,
+            num_levels=levels,
+            steps_per_level=steps_per_level,
+            generator=generator,
+            target_samples=x,
+        )
     asked = {
         "step": model.step,
         "weights": weights,
@@ -110,7 +110,7 @@ def held_out_likelihood(
         "temperature": model.config.temperature,
         "sampler": to_dict(kernel),
         "levels": levels,
-        "through": "noise levels" if model.levels else "inverse temperatures",
+        "through": "noise levels" if model.levels is not None else "inverse temperatures",
         "steps_per_level": steps_per_level,
         "model_steps": steps,
         "log_z": {"lower": bracket.lower, "upper": bracket.upper, "verdict": bracket.verdict()},
@@ -122,23 +122,26 @@ def held_out_likelihood(
     return answer
 
 
-def route_to(model: Trained, num: int) -> Route:
-    """The densities between a Gaussian and the model, `num` of them with the model."""
+def down_the_ladder(
+    model: Trained, num: int, chains: int, x: Tensor, generator: torch.Generator
+) -> Bracket:
+    """log Z by the model's own `num` noise levels, with equal ratios between neighbours: what a
+    step of ln σ is worth in nats hardly depends on σ. x (n, *event) are samples of the model.
+    """
     energy = model.levels
-    if energy is None:
-        reference = GaussianReference(model.noise.mean, model.noise.std.clamp(min=NARROWEST))
-        return Geometric(in_float32(model.potential), reference, annealing_schedule(num))
-    widest = float(energy.std) * math.hypot(energy.levels.largest, 1)
-    return NoiseLevels(
+    assert energy is not None
+    return bracket_down_levels(
         lambda sigma: in_float32(model.config.potential(energy.at(sigma))),
         evenly_in_log(energy.sigma_max, energy.sigma_min, num),
-        GaussianReference(energy.mean, widest),
+        GaussianReference(energy.mean, float(energy.std) * math.hypot(energy.levels.largest, 1)),
+        num_chains=chains,
+        generator=generator,
+        target_samples=x,
     )
 
 
 def evenly_in_log(largest: float, smallest: float, num: int) -> list[float]:
-    """σ₁ = `largest` > … > σ_num = `smallest` with equal ratios: what d(ln p_σ) is worth in nats
-    hardly depends on σ."""
+    """σ₁ = `largest` > … > σ_num = `smallest` with equal ratios."""
     steps = range(num - 1)
     return [largest * (smallest / largest) ** (k / (num - 1)) for k in steps] + [smallest]
 

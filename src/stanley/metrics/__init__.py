@@ -34,15 +34,14 @@ from stanley.metrics.frechet import (
     frechet_distance,
 )
 from stanley.metrics.kernel import MMD2, MMDTest, mmd2, mmd_test
+from stanley.metrics.level_likelihood import bracket_down_levels
 from stanley.metrics.likelihood import (
     BitsPerDimension,
     Bracket,
     GaussianReference,
-    NoiseLevels,
     UniformReference,
     annealing_schedule,
     bits_per_dimension,
-    bracket_along,
     bracket_log_z,
 )
 from stanley.metrics.neighbours import PRDC, prdc
@@ -65,7 +64,6 @@ __all__ = [
     "KernelDistance",
     "LogZ",
     "MMDTest",
-    "NoiseLevels",
     "PixelFeatures",
     "UniformReference",
     "annealing_schedule",
@@ -73,7 +71,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "bits_per_dimension",
-    "bracket_along",
+    "bracket_down_levels",
     "bracket_log_z",
     "class_score",
     "coverage",

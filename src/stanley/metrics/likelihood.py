@@ -21,9 +21,7 @@ the chain has converged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -135,7 +133,8 @@ class Pass:
     standard_error   sd(w) / (mean w·√n), by the delta method; it is too small where ess is small
     ess              effective sample size (Σ w)² / Σ w² of the n weights; where it is near 1, a
                      single chain decides the estimate
-    acceptance       mean acceptance at the level where it is smallest
+    acceptance       mean acceptance at the level where it is smallest; None where the moves have no
+                     Metropolis test
     log_weights      log w of each chain, (n,)
     """
 
@@ -143,7 +142,7 @@ class Pass:
     standard_error: float
     ess: float
     n: int
-    acceptance: float
+    acceptance: float | None
     log_weights: Tensor
 
 
@@ -259,188 +258,85 @@ def bracket_log_z(
     more than each chain's own position, for too few chains or levels, and where the weights are not
     finite. See the top of this module for the two bounds, and for what is not true of them.
     """
-    check_precision(sampler, potential)
-    levels = annealing_schedule(num_levels) if betas is None else betas
-    rising = levels[0] == 0 and levels[-1] == 1 and levels == sorted(set(levels))
-    require(rising, "betas must increase from 0 to 1; use annealing_schedule(num_levels)")
-    return bracket_along(
-        Geometric(potential, reference, levels),
-        sampler,
-        num_chains=num_chains,
-        generator=generator,
-        steps_per_level=steps_per_level,
-        target_samples=target_samples,
-        tune=tune,
-    )
-
-
-@torch.no_grad()
-def bracket_along(
-    route: Route,
-    sampler: Sampler,
-    *,
-    num_chains: int,
-    generator: Generator,
-    steps_per_level: int = 1,
-    target_samples: Tensor | None = None,
-    tune: bool = True,
-) -> Bracket:
-    """Bound log Z of the last density of a route of densities, the first of which is normalised.
-
-    The arguments are those of `bracket_log_z`, and so is what is true of the two bounds: both
-    passes hold for every sequence of densities. A route through densities that look like the target
-    makes the bracket narrow with few levels; see `NoiseLevels`.
-    """
     require_invariant(sampler)
+    check_precision(sampler, potential)
     require(
         num_chains >= 2, f"num_chains is {num_chains}, but must be at least 2; a hundred is usual"
     )
     require(steps_per_level >= 1, f"steps_per_level is {steps_per_level}, but must be at least 1")
-    path = Path(route, steps_per_level, generator)
-    samplers = [sampler] * (route.last + 1)
+    levels = annealing_schedule(num_levels) if betas is None else betas
+    rising = levels[0] == 0 and levels[-1] == 1 and levels == sorted(set(levels))
+    require(rising, "betas must increase from 0 to 1; use annealing_schedule(num_levels)")
+    path = Path(potential, reference, levels, steps_per_level, generator)
+    samplers = [sampler] * len(levels)
     if tune:
-        samplers = path.tuned(sampler, route.reference.draw(min(PILOT, num_chains), generator))
-    forward = path.forward(samplers, route.reference.draw(num_chains, generator))
+        samplers = path.tuned(sampler, reference.draw(min(PILOT, num_chains), generator))
+    forward = path.forward(samplers, reference.draw(num_chains, generator))
     reverse = None if target_samples is None else path.reverse(samplers, target_samples)
-    return Bracket(forward, reverse, route.last)
-
-
-class Route(Protocol):
-    """Densities exp(-U_k), k = 0 … K: a normalised reference first, the target last."""
-
-    @property
-    def reference(self) -> Reference: ...
-
-    @property
-    def last(self) -> int: ...  # K
-
-    def potential(self, k: int) -> Energy: ...  # U_k, for 0 < k < K
-
-    def difference(self, k: int, x: Tensor) -> Tensor: ...  # U_{k-1}(x) - U_k(x), float64 (B,)
-
-    def stretch(self, k: int) -> float: ...  # the step size at k, in units of that at the target
-
-
-@dataclass(frozen=True, eq=False)
-class Geometric:
-    """U_k = (1 - β_k)·U₀ + β_k·U."""
-
-    target: Energy  # U
-    reference: Reference  # U₀
-    betas: list[float]
-
-    @property
-    def last(self) -> int:
-        return len(self.betas) - 1
-
-    def potential(self, k: int) -> Energy:
-        return Between(self.reference, self.target, self.betas[k])
-
-    def difference(self, k: int, x: Tensor) -> Tensor:
-        """(β_k - β_{k-1})·(U₀(x) - U(x))."""
-        first, last = in_chunks(self.reference, x, CHUNK), values(self.target, x, CHUNK)
-        return (self.betas[k] - self.betas[k - 1]) * (first.double() - last.double())
-
-    def stretch(self, k: int) -> float:
-        return 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class NoiseLevels:
-    """U₀ = N(mean, std²) as a reference for an energy that knows noise levels, then
-    U_k = U(·, σ_k) for k = 1 … K, σ₁ > … > σ_K.
-
-    Neighbours are data under nearly the same noise, so a hundred levels do what a geometric path
-    does with thousands. The step size goes with σ², the scale of U(·, σ).
-    """
-
-    at: Callable[[float], Energy]  # U(·, σ)
-    sigmas: Sequence[float]
-    reference: Reference
-
-    def __post_init__(self) -> None:
-        levels = list(self.sigmas)
-        require(
-            len(levels) >= 2 and levels[-1] > 0 and levels == sorted(set(levels), reverse=True),
-            f"the noise levels are {levels[:5]}…, but must be two or more, descending, above 0",
-        )
-
-    @property
-    def last(self) -> int:
-        return len(self.sigmas)
-
-    def potential(self, k: int) -> Energy:
-        return self.at(self.sigmas[k - 1])
-
-    def difference(self, k: int, x: Tensor) -> Tensor:
-        """U(x, σ_{k-1}) - U(x, σ_k), and U₀(x) - U(x, σ₁) for k = 1."""
-        first = (
-            in_chunks(self.reference, x, CHUNK)
-            if k == 1
-            else values(self.potential(k - 1), x, CHUNK)
-        )
-        return first.double() - values(self.potential(k), x, CHUNK).double()
-
-    def stretch(self, k: int) -> float:
-        return (self.sigmas[max(k, 1) - 1] / self.sigmas[-1]) ** 2
+    return Bracket(forward, reverse, len(levels) - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """The passes along a route of densities."""
+    """The densities exp(-U_β) from the reference to the target, and the passes along them."""
 
-    route: Route
+    potential: Energy
+    reference: Reference
+    betas: list[float]
     steps: int
     generator: Generator
 
     def forward(self, samplers: list[Sampler], x: Tensor) -> Pass:
-        log_w, least = 0.0, 1.0
-        for k in range(1, self.route.last + 1):
-            log_w = log_w + self.route.difference(k, x)
-            if k < self.route.last:  # a last move would change no weight
+        K, log_w, least = len(self.betas) - 1, 0.0, 1.0
+        for k in range(1, K + 1):
+            log_w = log_w + (self.betas[k] - self.betas[k - 1]) * self.difference(x)
+            if k < K:  # a last move would change no weight
                 x, acceptance = self.move(samplers[k], k, x)
                 least = min(least, acceptance)
         return summary(log_w, least, sign=1)
 
     def reverse(self, samplers: list[Sampler], x: Tensor) -> Pass:
-        log_w, least = 0.0, 1.0
-        for k in range(self.route.last, 0, -1):
-            log_w = log_w - self.route.difference(k, x)
+        K, log_w, least = len(self.betas) - 1, 0.0, 1.0
+        for k in range(K, 0, -1):
+            log_w = log_w - (self.betas[k] - self.betas[k - 1]) * self.difference(x)
             if k > 1:
                 x, acceptance = self.move(samplers[k - 1], k - 1, x)
                 least = min(least, acceptance)
         return summary(log_w, least, sign=-1)
 
+    def difference(self, x: Tensor) -> Tensor:
+        """U₀(x) - U(x) in float64: (B,)."""
+        return (
+            in_chunks(self.reference, x, CHUNK).double() - values(self.potential, x, CHUNK).double()
+        )
+
     def move(self, sampler: Sampler, k: int, x: Tensor) -> tuple[Tensor, float]:
-        potential = self.route.potential(k)
-        state, accepted = sampler.init(potential, x), 0.0
+        between = Between(self.reference, self.potential, self.betas[k])
+        state, accepted = sampler.init(between, x), 0.0
         for _ in range(self.steps):
-            state, info = sampler.step(potential, state, self.generator)
+            state, info = sampler.step(between, state, self.generator)
             assert info.acceptance is not None  # it is adjusted
             accepted += float(info.acceptance.mean()) / self.steps
         return state.x, accepted
 
     def tuned(self, sampler: Sampler, x: Tensor) -> list[Sampler]:
-        """The sampler with a step size for each level, h·`stretch` with
+        """The sampler with a step size for each level.
 
-        log h ← log h + ρ·(a - a*), a the acceptance and a* its target: one update at each level,
-        but 50 at the first.
+        log h ← log h + ρ·(a - a*), with a the acceptance and a* its target: one update at each
+        level, but 50 at the first.
         """
         target, log_h = traits_of(sampler).target_acceptance, math.log(float(sampler.step_size))
         samplers = [sampler]
-
-        def at(k: int) -> Sampler:
-            return with_step_size(sampler, math.exp(log_h) * self.route.stretch(k))
-
-        for k in range(1, self.route.last + 1):
+        for k in range(1, len(self.betas)):
             for n in range(50 if k == 1 else 1):
-                x, acceptance = self.move(at(k), k, x)
+                moved, acceptance = self.move(with_step_size(sampler, math.exp(log_h)), k, x)
+                x = moved
                 log_h += (1.0 if k == 1 and n < 25 else 0.3) * (acceptance - target)
-            samplers.append(at(k))
+            samplers.append(with_step_size(sampler, math.exp(log_h)))
         return samplers
 
 
-def summary(log_w: Tensor | float, acceptance: float, sign: int) -> Pass:
+def summary(log_w: Tensor | float, acceptance: float | None, sign: int) -> Pass:
     """The result of a pass; `sign` is 1 for the forward and -1 for the reverse pass."""
     assert isinstance(log_w, Tensor)
     n = len(log_w)
