@@ -33,7 +33,7 @@ from torch import Tensor
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 ROWS = 50_000
-RECIPES = ("array", "array-warm-start")
+RECIPES = ("array", "array-contrastive")
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(600)
 
 

@@ -23,6 +23,25 @@ class TestMALAWithJumps(Invariants):
     }
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_jumps_as_wide_as_the_chains_have_no_unit(scale: float) -> None:
+    """The same run in other units, to the rounding of float64; and that of the number itself."""
+    x = torch.randn(300, 2, generator=generator(), dtype=torch.float64)
+    x = x * torch.tensor([1.0, 3.0])
+
+    def run(jump_std: float | None, unit: float) -> Tensor:
+        sampler = MALAWithJumps(0.1 * unit**2, jump_std, 0.5)
+        potential = lambda y: quartic(y / unit)  # noqa: E731
+        return run_chains(sampler, potential, unit * x, 20, generator=generator(1)).x / unit
+
+    own = run(None, 1.0)
+    torch.testing.assert_close(run(None, scale), own, rtol=1e-9, atol=1e-9)
+    number = 2 * float(x.var(0).mean().sqrt())
+    torch.testing.assert_close(run(number, 1.0), own, rtol=1e-9, atol=1e-9)
+    with pytest.raises(StanleyError, match="there is one chain"):
+        run_chains(MALAWithJumps(0.1, None), quartic, x[:1], 1, generator=generator())
+
+
 def two_modes(x: Tensor) -> Tensor:
     """Weights 0.9 and 0.1, ten standard deviations apart."""
     d = (x + 5).square().sum(1) / 2, (x - 5).square().sum(1) / 2

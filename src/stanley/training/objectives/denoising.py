@@ -93,17 +93,23 @@ class Denoising:
 
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
+        state.energy.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        return self.add_gradient(config, state, x_pos)
+
+    def add_gradient(
+        self, config: TrainConfig, state: TrainState, x_pos: Tensor, weight: float = 1.0
+    ) -> Ratios:
+        """Add weight·∇_θ L of one batch to the gradients that the parameters have."""
         energy, generator = level_energy(state.energy), state.chain_generator
         assert energy is not None
         log_ratio = self.draw_log_ratio(energy.levels, len(x_pos), generator)
         xi = normal_like(x_pos, generator)
-        state.energy.train()
         bf16 = config.in_bf16(x_pos.device)
         with torch.autocast(x_pos.device.type, torch.bfloat16, enabled=bf16):
             parts = denoising_loss(state.model, energy.std, x_pos, log_ratio, xi)
         loss = parts.score + self.level_weight * parts.level
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (weight * loss).backward()
         numbers = {"loss": loss, "score_loss": parts.score, "level_loss": parts.level}
         return {name: (value.detach(), torch.ones_like(loss)) for name, value in numbers.items()}
 

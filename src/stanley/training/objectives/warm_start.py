@@ -32,11 +32,16 @@ class WarmStart:
     noise levels, and the learning rate rises once more, over the iterations of the warm-up, since
     the optimiser's moments are those of another loss. Without that a run of eight Gaussians ran
     away within twenty iterations.
-    Not true: that the levels above σ_min keep what they learned: they share their weights with it.
+    With `anchor` > 0 the loss of the second part is the contrastive one plus so many times that of
+    denoising. Chains that hardly ever go from one mode to another say nothing of the difference of
+    their energies, which then drifts; the level score holds it.
+    Not true: that without it the levels above σ_min keep what they learned: they share their
+    weights with it.
     """
 
     share: float = 0.3  # share of the iterations that denoise
     rate: float = 0.25  # factor on the learning rate of the others
+    anchor: float = 0.0  # weight of the denoising loss beside the contrastive one; 0 for none
     denoising: Denoising = field(default_factory=Denoising)  # what comes first
     contrastive: Contrastive = field(default_factory=Contrastive)  # what follows
     kind: Literal["warm-start"] = "warm-start"
@@ -46,6 +51,10 @@ class WarmStart:
             0 < self.share < 1,
             f"objective.share is {self.share}, but must lie between 0 and 1; use objective "
             "denoising or contrastive for one of them alone",
+        )
+        require(
+            0 <= self.anchor < math.inf,
+            f"objective.anchor is {self.anchor}, but must not be negative; 0 is none, 1 is usual",
         )
         require(
             0 < self.rate < math.inf,
@@ -84,7 +93,11 @@ class WarmStart:
             return self.denoising.descend(config, state, x_pos)
         if state.step == begin:
             fill_bank(config, state)
-        return self.contrastive.descend(config, state, x_pos)
+        ratios = self.contrastive.descend(config, state, x_pos)
+        if self.anchor > 0:
+            anchors = self.denoising.add_gradient(config, state, x_pos, self.anchor)
+            ratios |= {name: anchors[name] for name in ("score_loss", "level_loss")}
+        return ratios
 
 
 def fill_bank(config: TrainConfig, state: TrainState) -> None:
