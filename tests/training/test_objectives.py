@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from stanley.models.packing import pack
 from stanley.models.trained import Trained, load, starts_of_sum
 from stanley.networks import MLP, LevelMLP
 from stanley.plots.run import plot_run
+from stanley.ranks import World
 from stanley.runs import checkpoint
 from stanley.samplers import MALA, RobbinsMonro
 from stanley.training.config import TrainConfig
@@ -41,6 +43,7 @@ OBJECTIVES = {
     "denoising": Denoising(),
     "score alone": Denoising(level_weight=0.0),
     "warm-start": WarmStart(share=0.5, contrastive=CHAINS),
+    "anchored": WarmStart(share=0.5, anchor=0.5, contrastive=CHAINS),
     "sliced": ScoreMatching(),
     "at one level": ScoreMatching(noise_std=0.3),
     "noise-contrastive": NoiseContrastive(noise_ratio=2),
@@ -92,10 +95,12 @@ def test_records_say_what_the_objective_knows(config: TrainConfig, tmp_path: Pat
     records = train(config, tmp_path / "run").records()
     chains = [record["step"] for record in records if "gap" in record]
     denoised = [record["step"] for record in records if "score_loss" in record]
-    first = 24 if config.objective.denoising else 0
-    first = 12 if isinstance(config.objective, WarmStart) else first
-    assert denoised == list(range(1, first + 1))
-    assert chains == (list(range(13, 25)) if first == 12 else [])
+    warm = isinstance(config.objective, WarmStart)
+    last = 24 if config.objective.denoising else 0
+    if warm and config.objective.anchor == 0:
+        last = 12
+    assert denoised == list(range(1, last + 1))
+    assert chains == (list(range(13, 25)) if warm else [])
     assert all(record["loss"] is not None for record in records)
 
 
@@ -172,6 +177,33 @@ def test_the_bank_is_filled_once_when_chains_begin(
     assert filled == [(12, True)]
 
 
+@pytest.mark.parametrize("anchor", [0.5, 4.0])
+def test_an_anchor_adds_the_gradient_of_denoising(tmp_path: Path, anchor: float) -> None:
+    """In the second part, at the same weights and on the same draws: ∇L = ∇L_chains + α·∇L_levels,
+    and the record says what both are."""
+    warm = WarmStart(share=0.5, anchor=anchor, contrastive=CHAINS)
+    x = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+
+    def gradients(descend: Callable[[TrainConfig, TrainState], object]) -> list[Tensor]:
+        config = small(warm)
+        state = TrainState(config, config.data.load(), World())
+        state.step = 13
+        descend(config, state)
+        return [w.grad.clone() for w in state.energy.parameters() if w.grad is not None]
+
+    def chains_then_levels(config: TrainConfig, state: TrainState) -> None:
+        CHAINS.descend(config, state, x)
+        state.optimizer.zero_grad(set_to_none=True)
+        warm.denoising.add_gradient(config, state, x)
+
+    both = gradients(lambda config, state: warm.descend(config, state, x))
+    chains = gradients(lambda config, state: CHAINS.descend(config, state, x))
+    levels = gradients(chains_then_levels)
+    for total, first, second in zip(both, chains, levels, strict=True):
+        torch.testing.assert_close(total, first + anchor * second, rtol=1e-4, atol=1e-5)
+    assert any(bool((second.abs() > 1e-3).any()) for second in levels)
+
+
 def test_chains_after_denoising_start_where_the_ladder_ends(tmp_path: Path) -> None:
     config = small(WarmStart(share=0.5, contrastive=replace(CHAINS, chain_steps=1)))
     run = train(replace(config, save_every=13, keep=9), tmp_path / "run")
@@ -211,6 +243,7 @@ def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
         (lambda: WarmStart(share=0.0), "share is 0.0"),
         (lambda: WarmStart(share=1.0), "use objective denoising"),
         (lambda: WarmStart(rate=0.0), "rate is 0.0"),
+        (lambda: WarmStart(anchor=-1.0), "anchor is -1.0"),
         (lambda: WarmStart(contrastive=Contrastive(start="data")), "contrastive.start is 'data'"),
         (
             lambda: small(WarmStart(contrastive=Contrastive(bank_size=8))),

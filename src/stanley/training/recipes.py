@@ -79,7 +79,7 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
 
 # Vectors of one's own may have modes that lie far apart. Between these the energy's difference is
 # seen by chains that go over, and by the level score: jumps as wide as the data, and the denoising
-# loss to the end. Without both, two blobs of weights 0.9 and 0.1 ran away (docs/results.md).
+# loss to the end. With neither, two blobs of weights 0.9 and 0.1 ran away (docs/results.md).
 def of_any_shape(recipe: TrainConfig) -> TrainConfig:
     """The warm start with an anchor, for data of unknown shape and scale."""
     assert isinstance(recipe.objective, WarmStart)
