@@ -2,7 +2,7 @@
 
 python examples/uses.py [OUT]            trains a tiny energy on discs first
 python examples/uses.py OUT RUN          with a run of your own, on its held-out images
-python examples/uses.py OUT --pretrained mnist --data.root DIR
+python examples/uses.py OUT --pretrained mnist-contrastive --data.root DIR
 """
 
 from __future__ import annotations

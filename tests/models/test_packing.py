@@ -280,7 +280,8 @@ def test_shipped_models_sample(name: str) -> None:
     assert (SHIPPED / name / MODEL).stat().st_size <= 4e6
     assert (SHIPPED / name / CARD).is_file()
     assert model.sample(2, steps=3).x.isfinite().all()
-    assert model.sample(2, steps=3, start="bank").x.isfinite().all()
+    if len(model.bank):
+        assert model.sample(2, steps=3, start="bank").x.isfinite().all()
 
 
 def test_another_model_in_the_folder_is_kept(small: TrainConfig, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_the_same_model_packed_before_is_the_same_answer(
     assert not list(folder.glob("*former*"))
 
 
-@pytest.mark.parametrize("name", PRETRAINED)
+@pytest.mark.parametrize("name", [name for name in PRETRAINED if name.endswith("-contrastive")])
 def test_models_that_come_with_the_library(name: str) -> None:
     """They were packed before, and load unchanged."""
     packed = read_packed(SHIPPED / name).meta["config"]

@@ -84,7 +84,10 @@ RunOrNone = Annotated[
 ]
 Pretrained = Annotated[
     str | None,
-    Parameter(help="Use a model that comes with the library in place of RUN: mnist or cifar10."),
+    Parameter(
+        help="Use a model that comes with the library in place of RUN: mnist or cifar10, or "
+        "mnist-contrastive or cifar10-contrastive, which were trained by chains."
+    ),
 ]
 Target = Annotated[
     str | None,

@@ -33,10 +33,9 @@ SHIPPED = Path(__file__).parent / "pretrained_models"
 
 #: Name of a model that comes with the library -> what it is.
 PRETRAINED: dict[str, str] = {
-    "mnist": "digits of 28×28 grey pixels; fresh chains reach them from noise in 200 steps",
-    "cifar10": (
-        "colour pictures of 32×32: colours and blobs, no objects; a small network, 2,400 iterations"
-    ),
+    "mnist": "digits of 28×28 grey pixels, by denoising; chains come down a ladder of noise levels",
+    "mnist-contrastive": "digits, by chains; fresh ones reach them from noise in 200 steps",
+    "cifar10-contrastive": "colour pictures of 32×32, by chains: colours and blobs, no objects",
 }
 
 # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
@@ -229,6 +228,9 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     data = {
         k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")
     }
+    chains = len(tensors["bank.positions"])
+    bank = f" with {chains} chains of the bank" if chains else ""
+    levels = "denoising" in (config["objective"]["kind"], *config["objective"])
     lines = [
         "---",
         "license: apache-2.0",
@@ -239,8 +241,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         (
             f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in"
-            f" {stored['stored']}, {size / 1e6:.2g} MB with {len(tensors['bank.positions'])} chains"
-            " of the bank."
+            f" {stored['stored']}, {size / 1e6:.2g} MB{bank}."
         ),
         "",
         "```python",
@@ -282,7 +283,11 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
             f" norm and U by {stored['potential']:.2g} (sd), measured at {stored['n']} points."
         ),
         (
-            "* The energy is not normalised: differences within this model mean something, its"
+            "* The energy knows noise levels, from which fresh chains come down a ladder. It is"
+            " normalised as far as it has learned its level score; `stanley likelihood RUN` bounds"
+            " log Z."
+            if levels
+            else "* The energy is not normalised: differences within this model mean something, its"
             " values do not."
         ),
         (
