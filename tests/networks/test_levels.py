@@ -142,3 +142,13 @@ def test_constant_data_are_refused() -> None:
 def test_values_that_are_refused(make, what: str) -> None:
     with pytest.raises(StanleyError, match=what):
         make()
+
+
+@pytest.mark.parametrize(("d", "num"), [(1, 24), (3, 24), (4, 0), (10, 0)])
+def test_frequencies_are_for_few_coordinates(d: int, num: int) -> None:
+    net = build_energy(LevelMLP(width=8, depth=1), (d,), seed=0).net
+    assert net.get_buffer("frequencies").shape == (num, d)
+    assert (
+        build_energy(LevelMLP(width=8, depth=1, fourier=2), (d,), seed=0).net.layers[0].in_features
+        == d + 9
+    )

@@ -66,7 +66,7 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
     assert isinstance(contrastive.objective, Contrastive)
     return replace(
         contrastive,
-        network=LevelMLP(width=64, depth=3, fourier=24),
+        network=LevelMLP(width=64, depth=3),
         objective=WarmStart(
             share=0.25,
             denoising=Denoising(level_mean=-2.5, level_std=1.2, level_weight=0.5),
