@@ -28,6 +28,7 @@ HOOKS = (
 
 def linear(layer: nn.Linear) -> Vjp:
     """W h + b; a single output needs no matrix product on the way back."""
+    assert layer.bias is not None  # see `has_plain_weights`
     weight, bias = layer.weight.detach(), layer.bias.detach()
     transposed, single = weight.t(), len(weight) == 1
 
@@ -40,6 +41,8 @@ def linear(layer: nn.Linear) -> Vjp:
 
 
 def convolution(layer: nn.Conv2d) -> Vjp:
+    assert layer.bias is not None  # see `has_plain_weights`
+    assert not isinstance(layer.padding, str)
     weight, bias = layer.weight.detach(), layer.bias.detach()
     how = (layer.stride, layer.padding, layer.dilation)
     only_input = [True, False, False]  # neither the weights' gradient nor the bias's

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,19 +62,21 @@ def observed(x: Tensor) -> bool:
         or torch.is_autocast_enabled(x.device.type)
         or torch._C._len_torch_function_stack() > 0
         or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 
 def vjp_of(energy: Energy) -> Vjp | None:
     """The function x ↦ (E(x), v ↦ v·∇E(x)) of an energy, if it has one."""
-    if type(energy) is Chunked:  # `evaluate` asks for one chunk at a time
-        return vjp_of(energy.energy)
-    if type(energy) is Potential:
-        inner = vjp_of(energy.energy)
-        return inner and over_temperature(inner, energy.temperature)
-    own = getattr(energy, "vjp", None)
-    return own() if callable(own) and not isinstance(energy, Joint) else None
+    held: Any = energy
+    exact = type(energy)  # a subclass may be called in another way
+    if exact is Chunked:  # `evaluate` asks for one chunk at a time
+        return vjp_of(held.energy)
+    if exact is Potential:
+        inner = vjp_of(held.energy)
+        return inner and over_temperature(inner, held.temperature)
+    own: Callable[[], Vjp | None] | None = getattr(held, "vjp", None)
+    return None if own is None or exact is Joint else own()
 
 
 def over_temperature(inner: Vjp, temperature: float) -> Vjp:
