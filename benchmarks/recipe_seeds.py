@@ -1,7 +1,7 @@
 """Recipes at full length, over consecutive seeds; every seed is a row.
 
     python benchmarks/recipe_seeds.py --first 200 --seeds 30 --jobs 2
-    python benchmarks/recipe_seeds.py --recipes mnist-small-contrastive --data-root DIR --seeds 5
+    python benchmarks/recipe_seeds.py --recipes mnist-small --data-root DIR --seeds 5
 
 Rows are added to benchmarks/recipe_seeds.jsonl as they are done, and a row that is there is not
 computed again. Score of the averaged weights: in the plane the exact KL(data‖model) in nats; of
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PLANE = ("rings", "gmm", "moons", "rings-warm-start", "gmm-warm-start", "moons-warm-start")
-DIGITS = ("mnist-small-contrastive",)
+DIGITS = ("mnist-small", "mnist-small-contrastive")
 RECORD = Path(__file__).with_suffix(".jsonl")
 EARLY = 300  # steps in which the first energies swing in every run
 
