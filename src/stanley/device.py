@@ -31,12 +31,19 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def fast_in_bf16(device: torch.device) -> bool:
-    """Whether the device has units for bfloat16; others emulate it, several times slower."""
+    """Whether the device is known to have units for bfloat16."""
+    return has_bf16_units(device) is True
+
+
+def has_bf16_units(device: torch.device) -> bool | None:
+    """Whether the device has units for bfloat16, None where torch does not say. Others emulate it,
+    several times slower.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", None)  # of torch 2.11 and later
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # of late versions of torch
     if device.type != "cpu" or capabilities is None:
-        return False
+        return None
     units = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
     return any(capabilities().get(name, False) for name in units)
 

@@ -5,6 +5,7 @@ and not in training alone.
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -214,6 +215,19 @@ def test_auto_is_bf16_where_the_hardware_has_it(
     with watched() as seen:
         load(run, device="cpu").sample(NUM, steps=2)
     assert seen.precisions == {precision}
+
+
+@pytest.mark.parametrize("units", [True, False, None])
+def test_bf16_where_there_is_none_is_said(
+    digits: TrainConfig, tmp_path: Path, units: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stanley.training.loop.has_bf16_units", lambda device: units)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        trained(digits, tmp_path / "run", precision="bf16")
+        trained(digits, tmp_path / "auto", precision="auto")
+    said = [str(w.message) for w in told if "units for bfloat16" in str(w.message)]
+    assert len(said) == (1 if units is False else 0)
 
 
 @pytest.mark.parametrize("sampler", [MALA(1e-4), Langevin(1e-4)])

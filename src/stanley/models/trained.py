@@ -185,7 +185,7 @@ def starts_of_sum(
         parts = (m.config.potential(e.at(sigma)) for m, e in zip(models, known, strict=True))
         return Composed(tuple(parts), shares)
 
-    x = known[0].start(num, generator)
+    x = min(known, key=lambda energy: energy.sigma_max).start(num, generator)
     return anneal(mean_at, x, ladder(high, low), generator=generator)
 
 

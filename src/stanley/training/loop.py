@@ -8,8 +8,11 @@ import warnings
 from contextlib import ExitStack
 from typing import Any
 
+import torch
+
 from stanley.config import differences, from_dict, to_dict
 from stanley.data import Dataset
+from stanley.device import has_bf16_units
 from stanley.errors import require
 from stanley.progress import Bar, training_note
 from stanley.ranks import Parallel, World, joined
@@ -67,6 +70,7 @@ def train(
         data = load_data(config, world)
         if world.first:
             warn_of_scales(data)
+            warn_of_precision(config, world.device)
         state = TrainState(config, data, world, parallel=parallel, execution=execution)
         data = data.with_train_on(world.device)
         resume(config, run, state)
@@ -146,6 +150,15 @@ def check_split(
     world.share(config.batch, "batch")
     if chains is not None and chains.start == "bank":
         world.share(chains.bank_size, "objective.bank_size")
+
+
+def warn_of_precision(config: TrainConfig, device: torch.device) -> None:
+    if config.precision == "bf16" and has_bf16_units(device) is False:
+        warnings.warn(
+            f"precision is 'bf16', but this {device.type} has no units for bfloat16, so that it is "
+            "several times slower; use precision auto",
+            stacklevel=3,
+        )
 
 
 def check_reading(config: TrainConfig, read_every: int | None) -> None:
