@@ -1,8 +1,8 @@
 """Does an energy know what it was not trained on? AUROC, AUPR and FPR95 of energy and gradient
 norm, set by set.
 
-    python benchmarks/outside.py --pretrained mnist-contrastive --root DIR [--arrays letters=F.npz:x]
-    [--json FILE] python benchmarks/outside.py --run RUN
+    python benchmarks/outside.py --pretrained mnist-contrastive --root DIR --json FILE
+    python benchmarks/outside.py --run RUN --root DIR --arrays letters=FILE.npz:x
 
 Inside are held-out images of the model's data; outside are synthetic sets made of them (noise,
 constant, two images in one, pixels permuted), their mirror images upside down and their negatives,
