@@ -2,8 +2,8 @@
 draw their product.
 
 python examples/classes.py [OUT]          trains two tiny energies first, of discs and of bars
-python examples/classes.py OUT RUN1 RUN2  with runs of your own, such as mnist-small-contrastive with
---data.label 3 and 8
+python examples/classes.py OUT RUN1 RUN2  with runs of your own, such as mnist-small-contrastive
+with --data.label 3 and 8
 
 The two constants log Z are unknown, so U₁(x) and U₂(x) cannot be compared at one x. A threshold on
 U₁ - U₂ can, and how well the best one could do does not depend on them: AUROC is the chance that an
