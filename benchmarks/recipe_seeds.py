@@ -53,7 +53,7 @@ def score(job: tuple[str, int, str | None]) -> dict[str, Any]:
             late = run.records()[EARLY:]
             row["steps"] = EARLY + len(late)
             gaps = [abs(record["gap"]) for record in late if "gap" in record]
-            row["largest_gap"] = round(max(gaps), 3)
+            row["largest_gap"] = round(max(gaps, default=0.0), 3)  # denoising runs no chains
             row["largest_gradient"] = round(max(record["grad_norm"] for record in late), 3)
             row["went_wrong"] = [(e["kind"], e["step"]) for e in what_went_wrong(run)]
             if name in DIGITS:
