@@ -25,8 +25,7 @@ def main(out: Path, steps: int = 300) -> dict:
     config = replace(
         recipe,
         data=stanley.Array(path=str(out / "spiral.npy")),
-        network=stanley.MLP(width=64, depth=2),
-        objective=replace(recipe.objective, bank_size=1_000),
+        network=replace(recipe.network, width=48),
         steps=steps,
         save_every=steps,
     )

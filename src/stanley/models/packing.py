@@ -34,6 +34,7 @@ SHIPPED = Path(__file__).parent / "pretrained_models"
 #: Name of a model that comes with the library -> what it is.
 PRETRAINED: dict[str, str] = {
     "mnist": "digits of 28×28 grey pixels, by denoising; chains come down a ladder of noise levels",
+    "cifar10": "colour pictures of 32×32, by denoising: scenes like paintings, few things to name",
     "mnist-contrastive": "digits, by chains; fresh ones reach them from noise in 200 steps",
     "cifar10-contrastive": "colour pictures of 32×32, by chains: colours and blobs, no objects",
 }
