@@ -18,7 +18,12 @@ MUTATIONS: tuple[Mutation, ...] = (
             "json.dumps([int(seed), *name])",
             "json.dumps([int(seed) % 2, *name])",
         ),
-        ("held-out rows by another rule", "manual_seed(seed)\n", "manual_seed(seed_of(seed))\n"),
+        ("held-out rows by another rule", "manual_seed(start)\n", "manual_seed(seed_of(seed))\n"),
+        (
+            "seeds of which 32 bits count",
+            'seed if 0 <= seed < 2**32 else seed_of(seed, "data")',
+            "seed",
+        ),
     ),
     *breakages(
         "types.py",
