@@ -464,7 +464,9 @@ def test_recipes_can_be_used_as_a_file(tmp_path: Path) -> None:
 
 def test_array_from_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32))
-    stanley("train", "array", "--data.path", "x.npy", "--out", "a", *SMALL, cwd=tmp_path)
+    stanley(
+        "train", "array-contrastive", "--data.path", "x.npy", "--out", "a", *SMALL, cwd=tmp_path
+    )
     stanley("evaluate", "a", "--num", "20", "--steps", "10", cwd=tmp_path)
     stanley("plot", "a", cwd=tmp_path)
 
@@ -489,7 +491,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     ]
     stanley(
         "train",
-        "folder",
+        "folder-contrastive",
         "--data.path",
         ".",
         "--data.size",

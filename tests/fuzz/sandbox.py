@@ -418,6 +418,6 @@ def images() -> Path:
     for k in range(3):
         Image.fromarray(rows[k]).save(folder / "pictures" / f"{k}.png")
     data = ("--data.path", "images.npy")
-    built(["train", "array", "--out", "run", "--steps", "2", *SMALL, *data], folder)
+    built(["train", "array-contrastive", "--out", "run", "--steps", "2", *SMALL, *data], folder)
     built(["pack", "run", "--out", "packed"], folder)
     return folder

@@ -66,7 +66,15 @@ class Commands(RuleBasedStateMachine):
     @rule(steps=st.sampled_from(("2", "3", "4")))
     def train(self, steps: str) -> None:
         self.run(
-            "train", "array", "--out", "run", "--steps", steps, *SMALL, "--data.path", "images.npy"
+            "train",
+            "array-contrastive",
+            "--out",
+            "run",
+            "--steps",
+            steps,
+            *SMALL,
+            "--data.path",
+            "images.npy",
         )
 
     @rule(

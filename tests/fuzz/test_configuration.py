@@ -21,7 +21,9 @@ from .sandbox import attempt
 
 FULL = to_dict(recipe("rings"))
 FIELDS = sorted(
-    {*flatten(FULL), *FULL, *flatten(to_dict(recipe("cifar10"))), "sampler.proposal.step_size"}
+    {*flatten(FULL), *FULL, "sampler.proposal.step_size"}.union(
+        *(flatten(to_dict(recipe(name))) for name in ("cifar10", "cifar10-contrastive", "array"))
+    )
 )
 TEXT = yaml.safe_dump(FULL, sort_keys=False).encode()
 names = st.sampled_from(FIELDS) | words

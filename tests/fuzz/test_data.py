@@ -82,7 +82,7 @@ def test_a_damaged_array(data: st.DataObject, suffix: str) -> None:
     content = data.draw(damaged(numpy_file(array, suffix == "npz")))
     key = ["--data.key", "a"] if suffix == "npz" else []
     attempt(
-        ["train", "array", "--data.path", f"a.{suffix}", *key, *TRAIN],
+        ["train", "array-contrastive", "--data.path", f"a.{suffix}", *key, *TRAIN],
         changed={f"a.{suffix}": content},
     )
 
@@ -103,7 +103,8 @@ def test_an_array_of_another_kind(shape: list[int], kind: str, scale: float) -> 
         except (TypeError, ValueError):
             array = np.zeros(x.shape, kind)
     attempt(
-        ["train", "array", "--data.path", "a.npy", *TRAIN], changed={"a.npy": numpy_file(array)}
+        ["train", "array-contrastive", "--data.path", "a.npy", *TRAIN],
+        changed={"a.npy": numpy_file(array)},
     )
 
 
@@ -119,7 +120,9 @@ def test_an_array_that_says_it_is_large(shape: tuple[int, ...], kind: str) -> No
     content = (
         b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + b"\x00" * 64
     )
-    attempt(["train", "array", "--data.path", "a.npy", *TRAIN], changed={"a.npy": content})
+    attempt(
+        ["train", "array-contrastive", "--data.path", "a.npy", *TRAIN], changed={"a.npy": content}
+    )
 
 
 @fuzzed(60)
@@ -130,7 +133,7 @@ def test_damaged_pictures(data: st.DataObject, training: bool) -> None:
     files = {f"dir/{n}": c for n, c in pictures().items()} | {f"dir/{name}": content}
     if training:
         size = ["--data.size", "8", "--data.channels", "1"]
-        attempt(["train", "folder", "--data.path", "dir", *size, *TRAIN], changed=files)
+        attempt(["train", "folder-contrastive", "--data.path", "dir", *size, *TRAIN], changed=files)
     else:
         attempt(["ood", "packed", "dir", "--out", "new/a.csv", "--resize"], images(), files)
 
@@ -266,7 +269,9 @@ def flowers() -> dict[str, bytes]:
 
 
 def official(name: str, files: dict[str, bytes], *flags: str) -> None:
-    attempt(["train", name, "--data.root", ".", *TRAIN, *flags], changed=dict(files))
+    attempt(
+        ["train", f"{name}-contrastive", "--data.root", ".", *TRAIN, *flags], changed=dict(files)
+    )
 
 
 @fuzzed(40)
@@ -313,7 +318,11 @@ def test_a_pickle_that_wants_to_run(name: str, protocol: int) -> None:
         return ["the pickle was run"] if (folder / "harm").exists() else []
 
     files = cifar(True) | {f"cifar-10-batches-py/{name}": content}
-    attempt(["train", "cifar10", "--data.root", ".", *TRAIN], changed=dict(files), also=harmless)
+    attempt(
+        ["train", "cifar10-contrastive", "--data.root", ".", *TRAIN],
+        changed=dict(files),
+        also=harmless,
+    )
 
 
 @fuzzed(30)

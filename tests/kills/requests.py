@@ -39,7 +39,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "train folder": (
         *(
             "train",
-            "folder",
+            "folder-contrastive",
             "--data.path",
             "pictures",
             "--data.size",
@@ -186,7 +186,17 @@ def base() -> Path:
     write_mnist(folder / "data/MNIST/raw", rng)
     for words in (
         ("train", "rings", "--out", "plane", "--steps", "4", "--data.num", "60", *SMALL),
-        ("train", "array", "--out", "images", "--steps", "2", "--data.path", "images.npy", *SMALL),
+        (
+            "train",
+            "array-contrastive",
+            "--out",
+            "images",
+            "--steps",
+            "2",
+            "--data.path",
+            "images.npy",
+            *SMALL,
+        ),
         ("evaluate", "images", "--num", "4", "--steps", "4"),
         ("pack", "images", "--out", "packed"),
         ("sample", "images", "--num", "3", "--steps", "1", "--out", "former"),
