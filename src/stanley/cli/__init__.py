@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Of the processes that torchrun starts, all train and the first one speaks.
     """
     open_streams()
-    keep_freed_memory()
+    if this_process().size == 1:
+        keep_freed_memory()
     warnings.showwarning = lambda message, *_, **__: tell(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
         # a console or pipe that lacks γ or ‖ shows ? in its place
