@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
 
     The activations of a network are freed after each gradient. By default glibc returns them, and
     the next gradient pays for clean pages again, thousands of times in a second. The command line
-    calls this in one process, since it is its own; importing the library never does. Nothing changes
+    calls this where it is one process; importing the library never does. Nothing is changed
     where another C library or allocator is in use, where MALLOC_TRIM_THRESHOLD_,
     MALLOC_MMAP_THRESHOLD_ or GLIBC_TUNABLES say otherwise, or where STANLEY_RETURN_MEMORY is set.
     """
