@@ -161,6 +161,19 @@ class Doubled:
         return 2 * self.energy(x)
 
 
+class HandsOn:
+    """Another energy, which has the attributes of what it wraps."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return 2 * self.inner(x)
+
+
 def mlp() -> nn.Module:
     return energy_of("mlp")
 
@@ -168,6 +181,7 @@ def mlp() -> nn.Module:
 UNKNOWN: dict[str, Callable[[], Energy]] = {
     "a function": lambda: lambda x: x.square().sum(1),
     "a wrapper of one's own": lambda: Doubled(mlp()),
+    "a wrapper that hands attributes on": lambda: HandsOn(mlp()),
     "bfloat16": lambda: Bf16(mlp()),
     "another network": lambda: build_energy(ResNet(width=4), (1, 8, 8), seed=0),
     "noise levels": lambda: build_energy(LevelMLP(width=8, depth=1), (2,), seed=0),

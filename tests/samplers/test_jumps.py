@@ -38,6 +38,8 @@ def test_jumps_as_wide_as_the_chains_have_no_unit(scale: float) -> None:
     torch.testing.assert_close(run(None, scale), own, rtol=1e-9, atol=1e-9)
     number = 2 * float(x.var(0).mean().sqrt())
     torch.testing.assert_close(run(number, 1.0), own, rtol=1e-9, atol=1e-9)
+    with pytest.raises(StanleyError, match="all start at one point"):
+        run_chains(MALAWithJumps(0.1, None), quartic, 0 * x, 1, generator=generator())
     with pytest.raises(StanleyError, match="there is one chain"):
         run_chains(MALAWithJumps(0.1, None), quartic, x[:1], 1, generator=generator())
 

@@ -1,8 +1,7 @@
 """U and ∇U in one pass without autograd, where every layer of a potential says how.
 
-For networks as small as those of the plane autograd costs more than the arithmetic: the same
-operations called one by one take two thirds of the time (docs/performance.md). An energy that can
-do without it has a method
+For networks as small as those of the plane autograd costs more than the arithmetic. An energy that
+can do without it has, in its class, a method
 
     vjp() -> None, or a function  x ↦ (E(x), v ↦ v·∇E(x))
 
@@ -75,8 +74,9 @@ def vjp_of(energy: Energy) -> Vjp | None:
     if exact is Potential:
         inner = vjp_of(held.energy)
         return inner and over_temperature(inner, held.temperature)
-    own: Callable[[], Vjp | None] | None = getattr(held, "vjp", None)
-    return None if own is None or exact is Joint else own()
+    # of the class: a wrapper that hands attributes on has the method of what it wraps
+    own: Callable[[Any], Vjp | None] | None = getattr(exact, "vjp", None)
+    return None if own is None or exact is Joint else own(held)
 
 
 def over_temperature(inner: Vjp, temperature: float) -> Vjp:

@@ -35,7 +35,8 @@ class MALAWithJumps:
     deviation of the coordinates of all chains, where the run starts. The coin does not look at
     x, so each of the two moves leaves exp(-U) invariant, and so does their mixture. One gradient
     per step. The acceptance to aim at is (1 - p)·0.574: that of MALA where no jump is accepted.
-    Not true: that it helps in many dimensions. A jump in a random direction is then hardly ever
+    Not true: that None finds modes which the starts do not hint at: chains that start close
+    together jump as little. Nor that it helps in many dimensions. A jump in a random direction is then hardly ever
     accepted, and costs a share p of the steps.
     Mixtures of kernels: Tierney (1994), section 2.4.
     """
@@ -97,4 +98,11 @@ def spread_of(x: Tensor) -> Tensor:
         "MALAWithJumps: jump_std is null, which takes the spread of the chains, but there is one "
         "chain; give jump_std a number, or use more chains",
     )
-    return 2 * x.var(0).mean().sqrt()
+    spread = 2 * x.var(0).mean().sqrt()
+    if x.device.type == "cpu":  # elsewhere reading it would wait for the device
+        require(
+            float(spread) > 0,
+            "MALAWithJumps: jump_std is null, which takes the spread of the chains, but all start "
+            "at one point; give jump_std a number, or spread the starts",
+        )
+    return spread
