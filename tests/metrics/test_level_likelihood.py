@@ -124,8 +124,11 @@ def test_on_a_gaussian_the_step_is_exact(num: int, generator: torch.Generator) -
 def test_the_spread_lies_between_its_bounds(generator: torch.Generator) -> None:
     sigmas = levels_of(FAR, 10)
     v = [a**2 - b**2 for a, b in pairwise(sigmas)]
-    steep: Callable[[float], Energy] = lambda sigma: lambda x: 1e3 * x.square().sum(1)  # noqa: E731
-    flat: Callable[[float], Energy] = lambda sigma: lambda x: 0 * x.square().sum(1)  # noqa: E731
+
+    def bowl(height: float) -> Callable[[float], Energy]:
+        return lambda sigma: lambda x: height * x.square().sum(1)
+
+    steep, flat = bowl(1e3), bowl(0.0)
     x = reference_of(FAR).draw(9, generator)
     least = [(v[0] * sigmas[1] ** 2 / sigmas[0] ** 2) ** 0.5]
     assert step_spreads(steep, sigmas[:2], x, generator) == pytest.approx(least)

@@ -180,7 +180,7 @@ def test_the_bank_is_filled_once_when_chains_begin(
 @pytest.mark.parametrize("anchor", [0.5, 4.0])
 def test_an_anchor_adds_the_gradient_of_denoising(tmp_path: Path, anchor: float) -> None:
     """In the second part, at the same weights and on the same draws: ∇L = ∇L_chains + α·∇L_levels,
-    and the record says what both are."""
+    to the rounding of float32 of sums over 32 points."""
     warm = WarmStart(share=0.5, anchor=anchor, contrastive=CHAINS)
     x = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
 

@@ -36,8 +36,8 @@ class MALAWithJumps:
     x, so each of the two moves leaves exp(-U) invariant, and so does their mixture. One gradient
     per step. The acceptance to aim at is (1 - p)·0.574: that of MALA where no jump is accepted.
     Not true: that None finds modes which the starts do not hint at: chains that start close
-    together jump as little. Nor that it helps in many dimensions. A jump in a random direction is then hardly ever
-    accepted, and costs a share p of the steps.
+    together jump as little. Nor that it helps in many dimensions. A jump in a random direction is
+    then hardly ever accepted, and costs a share p of the steps.
     Mixtures of kernels: Tierney (1994), section 2.4.
     """
 

@@ -93,13 +93,17 @@ def of_any_shape(recipe: TrainConfig) -> TrainConfig:
 
 # Images by denoising: no chain runs in training, and samples come down the ladder of noise levels.
 # A weight of 0.001 for the level score makes exp(-E) nearly normalised and costs the pictures
-# nothing that was measured; at 0.1 they got worse (docs/denoising.md). Digits are told apart at
+# little; at 0.1 they got worse (docs/denoising.md). Digits are told apart at
 # higher noise levels than photographs. The chains after the ladder take steps of a fifth of σ_min².
+SMALL = LevelConvNet(width=24, blocks=1)  # for one CPU core
+LARGE = LevelConvNet(width=64, blocks=2)  # for a GPU
+
+
 def denoised(
     data: MNIST | CIFAR10 | Flowers102 | Folder,
     steps: int,
     *,
-    network: LevelConvNet = LevelConvNet(width=24, blocks=1),  # noqa: B008
+    network: LevelConvNet = SMALL,
     level_mean: float = -0.25,
     batch: int = 64,
     ema: float = 0.998,
@@ -121,8 +125,6 @@ def denoised(
         on_divergence="rollback",
     )
 
-
-LARGE = LevelConvNet(width=64, blocks=2)  # for a GPU
 
 # Images by chains: x ← x - ∂E + 0.01·ξ, the update of common image code, is T = ε²/2 and h = ε² for
 # ε = 0.01.
