@@ -29,8 +29,8 @@ class LevelMLP:
     with the first weights and never trained. A sine whose period is below the noise is damped as
     the noise itself damps it: E[sin ω·(z + r·ξ)] = e^{-|ω|²r²/2}·sin ω·z.
     Not true: that they help in many dimensions. A few random directions then say little, and on a
-    Gaussian in ten dimensions the KL was three times as large with them. None is 24 for points of up
-    to three coordinates, and no frequencies beyond.
+    Gaussian in ten dimensions the KL was three times as large with them. None is 24 for points of
+    up to three coordinates, and no frequencies beyond.
     """
 
     width: int = 128  # units of a layer
