@@ -611,3 +611,35 @@ def test_torchrun_trains_and_one_process_goes_on(
     assert not end.value.code
     assert "done: step 9" in capsys.readouterr().out
     assert newest(RunDirectory(tmp_path / "run")).step == 9
+
+
+#: The thread of gloo waits for the global lock, to free a tensor, when the command ends.
+FREED_LATE = """
+import ctypes, sys
+import torch, torch.distributed as dist
+from stanley import __main__, cli
+
+def command():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    sys.setswitchinterval(1000)  # seconds: nobody else gets the lock
+    dist.all_reduce(torch.zeros(2), async_op=True)
+    ctypes.PyDLL(None).usleep(300_000)  # the lock is held
+
+cli.main = command
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(("size", "code"), [("2", 0), ("1", -signal.SIGABRT)])
+def test_a_process_of_torchrun_ends_whatever_its_threads_are_at(size: str, code: int) -> None:
+    """Size 1 is the control: ended as usual, the same process aborts. Once torch has mended this,
+    the control fails and `leave` is no longer needed there.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", FREED_LATE],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": size},
+    )
+    assert done.returncode == code, done.stderr

@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
+LOST_OUTPUT = 120  # as Python ends where what was printed cannot be written
 
 
 def main() -> None:
@@ -15,14 +17,19 @@ def main() -> None:
     signal.signal(signal.SIGINT, interrupt)
     try:
         from stanley.cli import main as run
+        from stanley.torchrun import this_process
 
         run()
     except KeyboardInterrupt:
-        leave()
+        leave(INTERRUPTED, "stanley: interrupted\n")
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # Python may take it for an interrupt that nobody caught
-            leave("")
+        code = end.code if isinstance(end.code, int) else 0
+        # Python may take the code of an interrupt for one that nobody caught
+        if code == INTERRUPTED or this_process().size > 1:
+            leave(code)
         raise
+    if this_process().size > 1:
+        leave(0)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -33,23 +40,28 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_globals.get("__name__") == "importlib._bootstrap":
-            leave()
+            leave(INTERRUPTED, "stanley: interrupted\n")
         frame = frame.f_back
     raise KeyboardInterrupt
 
 
-def leave(message: str = "stanley: interrupted\n") -> None:
-    """End this process as interrupted, whatever its threads are at."""
+def leave(code: int, message: str = "") -> NoReturn:
+    """End this process, whatever its threads are at.
+
+    Each of torchrun's processes ends so. A thread of gloo frees the tensors of the last collective
+    and asks for Python's global lock to do so; where Python is already being finalised the thread
+    is ended in the middle of C++, and the process aborts although all its work is done.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, RuntimeError):  # closed, or in the middle of a write
-            continue
+            code = code or LOST_OUTPUT
     try:
         os.write(2, message.encode())
     except OSError:
-        message = ""
-    os._exit(INTERRUPTED)
+        code = code or LOST_OUTPUT
+    os._exit(code)
 
 
 if __name__ == "__main__":
