@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -12,7 +13,11 @@ from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Whole
 from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
+    from stanley.judging.evaluate import RelativeFrechet
     from stanley.runs.directory import RunDirectory
+
+#: Of the relative Fréchet distance of fresh chains: close to the data, and nowhere near.
+CLOSE, FAR = 0.05, 0.5
 
 
 def train(
@@ -137,14 +142,7 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     trained = not (
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
-    kl, exact = None, []
-    if trained:
-        from stanley.judging.evaluate import exact_kl
-
-        kl = exact_kl(run)
-        exact = (
-            [] if kl is None else [f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"]
-        )
+    reading, words = read_quality(run) if trained else ({}, [])
     lines = [
         (
             f"done: {summary}"
@@ -154,10 +152,44 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
                 f" {2 * (last.get('step') or 1)} goes on"
             )
         ),
-        *exact,
+        *words,
         f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
     ]
-    show({"run": str(run.path), **numbers, "trained": trained, "kl": kl}, as_json, lines)
+    told = {"run": str(run.path), **numbers, "trained": trained, "kl": None, "fresh": None}
+    show(told | reading, as_json, lines)
+
+
+def read_quality(run: RunDirectory) -> tuple[dict[str, Any], list[str]]:
+    """What the energy is worth, and in words: the exact KL in the plane, and where there is none,
+    how far fresh chains end from the data. A training that is done does not fail by it.
+    """
+    from stanley.errors import StanleyError
+    from stanley.judging.evaluate import exact_kl, relative_frechet
+
+    try:
+        if (kl := exact_kl(run)) is not None:
+            line = f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"
+            return {"kl": kl}, [line]
+        fresh = relative_frechet(run)
+    except StanleyError as error:
+        return {}, [f"warning: the energy could not be judged: {error}"]
+    return ({}, []) if fresh is None else ({"fresh": asdict(fresh)}, [in_words_of_fresh(fresh)])
+
+
+def in_words_of_fresh(fresh: RelativeFrechet) -> str:
+    """At 1 the samples say no more of the data than their mean would."""
+    where = f"{fresh.num} fresh chains"
+    if fresh.value is None:
+        return f"{where}: some diverged; try more --steps, or a smaller sampler.step_size"
+    distance = (
+        f"{where} are {fresh.value:.2f} from the data (Fréchet distance in {fresh.features} /"
+        f" spread of the data; as many points of the data {fresh.of_data:.2f}, their mean 1)"
+    )
+    if fresh.value <= 2 * fresh.of_data + CLOSE:
+        return f"{distance}: close in mean and covariance"
+    if fresh.value <= FAR:
+        return f"{distance}: some of the data's variety is there, not all"
+    return f"{distance}: poor, chains end elsewhere; try more --steps, or another --seed"
 
 
 def in_plain_words(kl: float) -> str:

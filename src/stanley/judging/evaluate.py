@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -224,6 +224,53 @@ def exact_kl(run: str | os.PathLike[str] | RunDirectory) -> float | None:
     if data.log_density is None:
         return None
     return judge_plane(model, data, as_points(data.test, model))["kl"]
+
+
+@dataclass(frozen=True)
+class RelativeFrechet:
+    """How far `num` fresh chains are from the training data, in units of the data's own spread.
+
+        value = d² / tr C,    d² the Fréchet distance in cheap features, C their covariance
+
+    0 is the mean and covariance of the data; 1 is what copies of their mean have, and more is
+    farther away than any one picture need be. As many points of the data have `of_data`, which is
+    not 0 either. `value` is None where chains diverged. Not true: that 0 means the same density.
+    """
+
+    value: float | None
+    of_data: float
+    num: int
+    features: str
+
+
+def relative_frechet(
+    run: str | os.PathLike[str] | RunDirectory,
+    *,
+    num: int = 128,
+    seed: int = 0,
+    device: str = "auto",
+) -> RelativeFrechet | None:
+    """Whether fresh chains of a run's newest averaged weights come anywhere near its data.
+
+    None where the data have no spread. It takes as long as `num` samples. Raises StanleyError for
+    a run or data that cannot be read.
+    """
+    model = load(run, device=device)
+    data = data_of(model)
+    (name,) = usual_features(model)
+    features = features_named(name, device=model.device)
+    reference = reference_of(data.train, features, keep=num, device=model.device)
+    num = len(reference.rows)
+    if num < 2 or not (spread := float(reference.statistics.covariance.trace())) > 0:
+        return None
+
+    def relative(rows: Tensor) -> float:
+        empty = FeatureStatistics.empty(name, rows.shape[1], reference.statistics.mean.device)
+        return frechet(empty.update(rows), reference.statistics).value / spread
+
+    x = model.sample(num, seed=seed).x
+    value = relative(in_chunks(features, x, CHUNK)) if finite_chains(x).all() else None
+    return RelativeFrechet(value, relative(reference.rows), num, name)
 
 
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
