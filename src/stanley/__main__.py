@@ -15,20 +15,22 @@ LOST_OUTPUT = 120  # as Python ends where what was printed cannot be written
 def main() -> None:
     """Run one command; see `stanley.cli`."""
     signal.signal(signal.SIGINT, interrupt)
+    several = False
     try:
         from stanley.cli import main as run
         from stanley.torchrun import this_process
 
+        several = this_process().size > 1
         run()
     except KeyboardInterrupt:
         leave(INTERRUPTED, "stanley: interrupted\n")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         # Python may take the code of an interrupt for one that nobody caught
-        if code == INTERRUPTED or this_process().size > 1:
+        if code == INTERRUPTED or several:
             leave(code)
         raise
-    if this_process().size > 1:
+    if several:
         leave(0)
 
 
