@@ -13,6 +13,7 @@ import torch
 from stanley.cli.judging import wrong_lines
 from stanley.cli.training import in_plain_words, in_words_of_fresh, report_training
 from stanley.data import Array
+from stanley.errors import StanleyError
 from stanley.judging.evaluate import (
     RelativeFrechet,
     evaluate,
@@ -54,6 +55,21 @@ def test_what_went_wrong_is_told_with_the_scores(small: TrainConfig, tmp_path: P
         "on the way the run collapsed at step 1,799, went back from step 2,100: see events.jsonl"
     ]
     assert wrong_lines([]) == []
+
+
+@pytest.mark.parametrize("missing", ["step", "reason"])
+@pytest.mark.parametrize("kind", ["collapsed", "rollback", "diverged"])
+def test_an_event_that_lacks_something_is_damaged(kind: str, missing: str, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    event = {"kind": kind, "step": 3, "reason": "|gap| is 60"}
+    run.event(**event)
+    assert what_went_wrong(run) == [event]
+    del event[missing]
+    run.event(**event)
+    with pytest.raises(
+        StanleyError, match=rf"events.jsonl line 2 is damaged \({missing} is missing"
+    ):
+        what_went_wrong(run)
 
 
 @pytest.mark.parametrize(

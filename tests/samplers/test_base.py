@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from stanley.samplers.base import ChainState, StepInfo, metropolis, per_chain
+from stanley.metrics import density_on_grid
+from stanley.samplers.base import ChainState, StepInfo, metropolis, per_chain, values
 
 from .bounds import hoeffding
 from .invariants import generator
@@ -46,3 +47,11 @@ def test_log_ratios_are_summed_in_float64():
     values = torch.tensor([[1e8, 1.0, -1e8], [1.0, 2.0, 3.0]], dtype=torch.float32)
     assert per_chain(values).tolist() == [1.0, 6.0]
     assert per_chain(values).dtype == torch.float64
+
+
+def test_values_carry_no_gradient_even_where_u_switches_it_on():
+    """So that they can become arrays: `sample --target` draws them."""
+    x = torch.randn(3, 2, dtype=torch.float64)
+    u = values(lambda x: x.square().sum(1).requires_grad_(), x)
+    assert not u.requires_grad
+    assert density_on_grid(lambda x: x.square().sum(1).requires_grad_(), 2.0, 8).numpy().sum() > 0

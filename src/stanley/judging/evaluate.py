@@ -203,12 +203,7 @@ def describe(chains: ChainResult, name: str, model: Trained, steps: int | None) 
 def what_went_wrong(run: str | os.PathLike[str] | RunDirectory) -> list[dict[str, Any]]:
     """The divergences, collapses and rollbacks of the training, with their steps and reasons."""
     run = run if isinstance(run, RunDirectory) else RunDirectory(run)
-    kinds = ("collapsed", "rollback", "diverged")
-    return [
-        {key: event.get(key) for key in ("kind", "step", "reason")}
-        for event in run.events()
-        if event["kind"] in kinds
-    ]
+    return [{key: event[key] for key in ("kind", "step", "reason")} for event in run.went_wrong()]
 
 
 def exact_kl(run: str | os.PathLike[str] | RunDirectory) -> float | None:

@@ -34,8 +34,7 @@ def plot_run(run: RunDirectory) -> list[Path]:
     Without samples/evaluated.npz, which `evaluate` writes, there are only the learning curves.
     """
     drawn: dict[str, Any] = {}
-    events = [e for e in run.events() if e["kind"] in ("collapsed", "rollback", "diverged")]
-    drawn["curves"] = learning_curves(run.records(), events, title=str(run.path))
+    drawn["curves"] = learning_curves(run.records(), run.went_wrong(), title=str(run.path))
     kept = run.samples / "evaluated.npz"
     if kept.exists():
         arrays = kept_arrays(kept)

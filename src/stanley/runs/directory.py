@@ -28,6 +28,11 @@ LARGEST = 4096 * MEGABYTE  # of records: some ten million steps
 #: One line of records.jsonl: the numbers of one training step, None where one is not finite.
 Record = dict[str, Any]
 
+#: Kinds of events in which a run lost something.
+WENT_WRONG = ("collapsed", "rollback", "diverged")
+#: What an event of a kind must say.
+FIELDS_OF = {"resumed": ("step",)} | dict.fromkeys(WENT_WRONG, ("step", "reason"))
+
 
 class RunDirectory:
     """A run directory and its files. As a context manager it is released at the end."""
@@ -193,7 +198,19 @@ class RunDirectory:
     def events(self) -> list[dict[str, Any]]:
         from stanley.runs.contents import Event
 
-        return json_lines(self.events_file, Event)
+        events = json_lines(self.events_file, Event)
+        for number, event in enumerate(events, 1):
+            for name in FIELDS_OF.get(event["kind"], ()):
+                require(
+                    name in event,
+                    f"{self.events_file} line {number} is damaged ({name} is missing); restore the"
+                    " file",
+                )
+        return events
+
+    def went_wrong(self) -> list[dict[str, Any]]:
+        """The events of a run that lost something: divergences, collapses and rollbacks."""
+        return [event for event in self.events() if event["kind"] in WENT_WRONG]
 
     def close(self) -> None:
         if self._records is not None:

@@ -143,9 +143,12 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
 def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
     """U(x) without its gradient, for at most `at_most` points at a time,
     or fewer where U asks for it: (B,).
+
+    It carries no gradient even where U switches its own on.
     """
     parts = [
-        check_shape(part(x[rows]), x[rows]) for part, rows in chunks(potential, len(x), at_most)
+        check_shape(part(x[rows]), x[rows]).detach()
+        for part, rows in chunks(potential, len(x), at_most)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
