@@ -29,6 +29,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("the logarithm", "return kl.exp()", "return kl"),
     ),
     *breakages(
+        "judging/evaluate.py",
+        "judging/test_evaluate.py",
+        (
+            "not in units of the spread",
+            "reference.statistics).value / spread",
+            "reference.statistics).value",
+        ),
+        ("spread of one coordinate", "covariance.trace())", "covariance[0, 0])"),
+        (
+            "chains that diverged are left out",
+            "if finite_chains(x).all() else None",
+            "if True else None",
+        ),
+    ),
+    *breakages(
         "metrics/extrapolation.py",
         "metrics/test_extrapolation.py",
         ("against n", "np.polyfit(1 / np.array(sizes)", "np.polyfit(np.array(sizes)"),

@@ -9,6 +9,27 @@ from tests.mutations.mutation import Mutation, breakages
 #: (file, test files, (what is wrong, old, new), …)
 PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
+        "__main__.py",
+        "test_ranks.py",
+        (
+            (
+                "one of several processes ends as one alone",
+                "    if several:\n        leave(0)\n",
+                "",
+            ),
+        ),
+    ),
+    (
+        "samplers/base.py",
+        "samplers/test_base.py",
+        (("a gradient of the user's own stays", "x[rows]).detach()\n", "x[rows])\n"),),
+    ),
+    (
+        "runs/directory.py",
+        "judging/test_evaluate.py",
+        (("events that lack something", "name in event,\n", "True,\n"),),
+    ),
+    (
         "files.py",
         "test_files.py",
         (

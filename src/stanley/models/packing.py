@@ -231,7 +231,8 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     }
     chains = len(tensors["bank.positions"])
     bank = f" with {chains} chains of the bank" if chains else ""
-    levels = "denoising" in (config["objective"]["kind"], *config["objective"])
+    objective = config["objective"]
+    levels = objective["kind"] == "denoising" or "denoising" in objective  # a part of a warm start
     lines = [
         "---",
         "license: apache-2.0",
