@@ -23,7 +23,7 @@ from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
-from stanley.samplers import AnySampler, ChainResult, anneal, ladder, run_chains
+from stanley.samplers import ChainResult, Sampler, anneal, ladder, run_chains
 from stanley.samplers import given as given_sampler
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
@@ -50,7 +50,7 @@ class Trained:
     step: int
     weights: Weights
     energy: nn.Module
-    sampler: AnySampler
+    sampler: Sampler
     bank: Tensor  # (M, *event), M = 0 where training kept none
     noise: StartNoise
     path: Path
@@ -195,7 +195,7 @@ def starts_of_sum(
 
 def trained_sampler(
     config: TrainConfig, step_size: float, potential: Potential, bank: Tensor
-) -> AnySampler:
+) -> Sampler:
     """The sampler that the energy was trained with: its last step size, and its threshold.
 
     A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh

@@ -92,7 +92,7 @@ def tensors_of(energy: nn.Module) -> dict[str, Tensor]:
             "checkpoint holds tensors alone; keep numbers in buffers",
         )
         require(
-            not isinstance(value, nn.parameter.UninitializedTensorMixin),
+            not nn.parameter.is_lazy(value),
             f"{type(energy).__name__}: {name!r} has no shape yet; call the module once before",
         )
     return state

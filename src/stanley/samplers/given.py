@@ -43,10 +43,17 @@ class OwnSampler:
     def why_not(self) -> str:
         raise NotImplementedError
 
-    def init(self, *_: object) -> Any:
+    def init(self, potential: Any, x: Any) -> Any:
         raise StanleyError(self.why_not)
 
-    step = propose = log_ratio = init
+    def step(self, potential: Any, state: Any, generator: Any) -> Any:
+        raise StanleyError(self.why_not)
+
+    def propose(self, potential: Any, state: Any, generator: Any) -> Any:
+        raise StanleyError(self.why_not)
+
+    def log_ratio(self, potential: Any, state: Any, candidate: Any, move: Any) -> Any:
+        raise StanleyError(self.why_not)
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ def value_of(value: Any) -> Any:
 
 def require_sampler(sampler: Any) -> None:
     """Raise StanleyError for an object that is no sampler: see `samplers.base`."""
-    name = type(sampler).__name__
+    name, whole = type(sampler).__name__, sampler
     good = is_dataclass(sampler) and not isinstance(sampler, type)
     require(good, f"sampler {name} is no frozen dataclass, which a sampler must be; {EXAMPLE}")
     for method in ("init", "step"):
@@ -140,13 +147,13 @@ def require_sampler(sampler: Any) -> None:
             callable(getattr(sampler, method, None)),
             f"sampler {name} has no method {method}, which a sampler must have; {EXAMPLE}",
         )
-    inside = innermost(sampler)
+    inside: Any = innermost(whole)
     require(
-        "step_size" in {f.name for f in fields(inside) if f.init},  # pyright: ignore[reportArgumentType]  # seen to be a dataclass
+        "step_size" in {f.name for f in fields(inside) if f.init},
         f"sampler {type(inside).__name__} has no field step_size, which training changes; "
         f"{EXAMPLE}",
     )
-    size = sampler.step_size
+    size = whole.step_size
     require(
         isinstance(size, float | int) and 0 < size < float("inf"),
         f"sampler {name} has step_size {size!r}, but must have a number > 0",

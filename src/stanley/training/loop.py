@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stanley.config import OWN, differences, from_dict, to_dict
 from stanley.data import Dataset
@@ -204,7 +204,7 @@ class OpenRun:
             save(self.config, self.run, self.state)
             self.saved = self.state.step
 
-    def finish_step(self, **numbers: float) -> Record:
+    def finish_step(self, **numbers: float | Tensor) -> Record:
         """In a loop of your own: the weights have been changed once. The averaged weights follow,
         the step counts, its record {"step": …, **numbers} is written and returned, and a checkpoint
         is saved where one is due. Raises DivergenceError for a number that is not finite.
@@ -212,7 +212,7 @@ class OpenRun:
         state = self.state
         update_average(state.average, state.energy, self.config.ema, state.step)
         state.step += 1
-        record: Record = {"step": state.step} | {k: float(v) for k, v in numbers.items()}
+        record: Record = {"step": state.step} | {k: number_of(v) for k, v in numbers.items()}
         wrong = next((n for n, v in record.items() if not math.isfinite(v)), None)
         if wrong is not None:
             raise DivergenceError(
@@ -223,6 +223,10 @@ class OpenRun:
         if checkpoint_is_due(self.config, state):
             self.save()
         return record
+
+
+def number_of(value: float | Tensor) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)
 
 
 @contextmanager
@@ -393,7 +397,8 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
         require_handed_over(before, new, run)
         old = to_dict(before)
         changed = differences(old, new)
-        if "network.fingerprint" in changed and parts.energy is not None:
+        both = old["network"]["kind"] == new["network"]["kind"]
+        if both and "network.fingerprint" in changed and parts.energy is not None:
             require_same_network(parts.config, parts.energy, run)
         changes = "; ".join(
             f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()

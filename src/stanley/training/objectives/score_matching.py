@@ -49,8 +49,9 @@ class ScoreMatching:
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
         require_no_levels(config, self.kind)
-        if hasattr(config.network, "activation"):  # that of a user's own is looked at later
-            require_smooth(config.network.activation)
+        activation = getattr(config.network, "activation", None)
+        if activation is not None:  # that of a user's own is looked at later
+            require_smooth(activation)
 
     @property
     def contrastive(self) -> None:
