@@ -62,15 +62,23 @@ def from_path(module: str) -> Any:
 
 
 def from_file(path: Path) -> Any:
-    """The module of a file, under a name that is nobody else's: a torch.py is not torch."""
+    """The module of a file, under a name that is nobody else's: a torch.py is not torch.
+
+    It is run once for all that is named in it, and again where the file has changed.
+    """
     require(path.is_file(), f"{path} is not a file; give module:function or file.py:function")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
     name = f"stanley_target_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
+    there = sys.modules.get(name)
+    if there is not None and getattr(there, "_stanley_content", None) == content:
+        return there
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    vars(module)["_stanley_content"] = content
     return module
 
 

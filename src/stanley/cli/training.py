@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
     from stanley.runs.directory import RunDirectory
+    from stanley.training.config import TrainConfig
 
 
 def train(
@@ -70,6 +71,14 @@ def train(
             )
         ),
     ] = None,
+    trust: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Import the code that --config names, without naming it. It can do anything.",
+        ),
+    ] = False,
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
@@ -81,11 +90,15 @@ def train(
     --sampler stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All
     fields are listed below, and stanley recipes NAME prints those of a recipe.
 
+    --network, --data and --sampler also take code of your own, module:Name or file.py:Name, which
+    is called with the fields of that part: --network mine.py:MyNet --network.width 64.
+
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on
     with another N.
     """
     from stanley.cli.configuration import read_config_file, resolve
     from stanley.cli.fields import parse_fields
+    from stanley.cli.own import ForTraining
     from stanley.torchrun import this_process
     from stanley.training.loop import train as run_training
 
@@ -104,7 +117,10 @@ def train(
         **parse_fields(fields),
         **{name: value for name, value in named.items() if value is not None},
     }
-    resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
+    own = ForTraining(flags, trust)
+    resolved = resolve(recipe, read_config_file(config) if config else {}, flags, own)
+    if own.parts:
+        tell_of_objective(recipe, resolved)
     if resolved.steps <= resolved.warmup:
         say(
             f"warning: {resolved.steps} steps are no more than the warm-up ({resolved.warmup}):"
@@ -121,12 +137,25 @@ def train(
         parallel=parallel,
         read_every=read_every,
         progress=not quiet and sys.stderr.isatty(),
+        **own.parts,
     )
     if this_process().rank == 0:
-        report_training(run, json_)
+        report_training(run, json_, own.parts)
 
 
-def report_training(run: RunDirectory, as_json: bool) -> None:
+def tell_of_objective(recipe: str, config: TrainConfig) -> None:
+    """That a network without noise levels changed the objective of the recipe."""
+    from stanley.training.recipes import recipe as named_recipe
+
+    usual = named_recipe(recipe).objective.kind
+    if usual == "warm-start" and config.objective.kind == "contrastive":
+        say(
+            "note: your network knows no noise levels, so that chains train it from the beginning: "
+            f"objective contrastive, where {recipe} has {usual}"
+        )
+
+
+def report_training(run: RunDirectory, as_json: bool, own: dict[str, Any] | None = None) -> None:
     """Where the run is, and what can be done with it; a run that was finished before is not called
     done again.
     """
@@ -141,7 +170,7 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
     if trained:
         from stanley.judging.evaluate import exact_kl
 
-        kl = exact_kl(run)
+        kl = exact_kl(run, **(own or {}))
         exact = (
             [] if kl is None else [f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"]
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stanley.batches import finite_chains, in_chunks
-from stanley.data import AnyData, Dataset, Rings, centre
+from stanley.data import Dataset, Rings, centre
 from stanley.errors import StanleyError, require
 from stanley.features import Features, Reference, features_named, reference_of, score_names
 from stanley.files import write_atomic, write_json
@@ -262,7 +262,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
 
 
 def compare(
-    x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator
+    x: Tensor, held_out: Tensor, spec: object, data: Dataset, generator: torch.Generator
 ) -> dict[str, Any]:
     """MMD² and coverage of one kind of samples; non-finite samples are left out and counted."""
     finite = x[finite_chains(x)]

@@ -13,12 +13,16 @@ from stanley.cli.flags import (
     HeldOut,
     Json,
     Out,
+    OwnDataName,
+    OwnFlags,
+    OwnNetworkName,
     PerImage,
     Pretrained,
     Real,
     Resize,
     Seed,
     Steps,
+    Trust,
     WarmUp,
     WeightsOfRun,
 )
@@ -70,6 +74,9 @@ def inpaint(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -87,7 +94,14 @@ def inpaint(
     from stanley.uses import inpaint as fill
 
     model, (source,), fields = request(
-        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+        words,
+        ("IMAGE",),
+        pretrained,
+        held_out,
+        weights,
+        device,
+        data_root,
+        OwnFlags(network, data, trust=trust),
     )
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
@@ -180,6 +194,9 @@ def denoise(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -203,7 +220,14 @@ def denoise(
         f"--flow draws nothing: its {num} chains would be one; leave out --num",
     )
     model, (source,), fields = request(
-        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+        words,
+        ("IMAGE",),
+        pretrained,
+        held_out,
+        weights,
+        device,
+        data_root,
+        OwnFlags(network, data, trust=trust),
     )
     num, steps = (
         (1 if flow else 4) if num is None else num,
