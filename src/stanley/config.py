@@ -115,7 +115,7 @@ def explain(errors: list[Any]) -> str:
 def field_name(location: tuple[Any, ...]) -> str:
     """`a.b.c` without the class and type names that pydantic puts between."""
     return ".".join(
-        str(part)
+        written(str(part))
         for part in location
         if not str(part)[:1].isupper() and part not in ("float", "int", "str")
     )

@@ -100,7 +100,7 @@ def evaluate(
     from stanley.cli.own import parts_of
     from stanley.judging.evaluate import evaluate as judge
 
-    own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root)
+    own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root, needs_data=True)
     scores = judge(
         run,
         num=num,

@@ -62,7 +62,7 @@ def likelihood(
     from stanley.cli.own import parts_of
     from stanley.judging.likelihood import held_out_likelihood
 
-    own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root)
+    own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root, needs_data=True)
     if "sampler" in own:
         own["own_sampler"] = own.pop("sampler")
     found = held_out_likelihood(

@@ -40,7 +40,7 @@ def pack(
     few chains and the step size, but no optimiser and no paths. Run stanley evaluate first: its
     numbers go into the card.
     """
-    from stanley.cli.own import parts_of
+    from stanley.cli.own import flags_in_words, parts_of
     from stanley.models.packed import MODEL, read_packed
     from stanley.models.packing import pack as pack_run
 
@@ -59,7 +59,8 @@ def pack(
             if meta["scores"]
             else ["no metrics on the card; stanley evaluate first, then pack into a new folder"]
         ),
-        f"wrote {folder}, {size / 1e6:.2f} MB; try: stanley sample {folder}",
+        f"wrote {folder}, {size / 1e6:.2f} MB; try: stanley sample {folder}"
+        + flags_in_words({k: v for k, v in meta["config"].items() if k != "data"}),
     ]
     show({"folder": str(folder), "bytes": size, "weights": stored}, json_, lines)
 

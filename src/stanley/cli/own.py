@@ -108,6 +108,11 @@ class ForTraining:
                 continue
             name = str(record.get("name"))
             require(
+                is_named(name),
+                f"{part}.name is {record.get('name')!r}, but must be module:Name or file.py:Name; "
+                f"pass --{part} file.py:Name",
+            )
+            require(
                 self.trust or name in self.allowed,
                 f"the configuration names code, {part} {name}, which is imported only where you "
                 f"name it: pass --{part} {name}, or --trust",
@@ -132,8 +137,11 @@ def parts_of(
     run: Path,
     flags: OwnFlags = NOTHING,
     data_root: str | None = None,
+    *,
+    needs_data: bool = False,
 ) -> dict[str, Any]:
-    """The arguments energy, data and sampler of `load`, for a run or a packed model.
+    """The arguments energy, data and sampler of `load`, for a run or a packed model; its data, with
+    --trust, only where `needs_data` says that the command reads them.
 
     Each is what a flag names, called with the arguments that the run has kept, or, with --trust,
     what the run names. Warns where a file is not the one the run was trained with. `data_root` is
@@ -141,10 +149,11 @@ def parts_of(
     """
     config = configuration_of(run)
     parts: dict[str, Any] = {}
-    for part in PARTS:
+    for part in PARTS if config else ():
         record = innermost_record(config.get(part)) or {}
         name = getattr(flags, part)
-        if name is None and flags.trust and record.get("kind") == "by-name":
+        needed = needs_data or part != "data"
+        if name is None and flags.trust and needed and record.get("kind") == "by-name":
             name = str(record.get("name"))
         if name is None:
             continue
@@ -161,6 +170,12 @@ def parts_of(
                 f"then, {now}… now): its numbers are those of another program"
             )
     return parts
+
+
+def flags_in_words(config: dict[str, Any]) -> str:
+    """` --network mine.py:MyNet`, what a command on the run has to say besides."""
+    records = ((part, innermost_record(config.get(part)) or {}) for part in PARTS)
+    return "".join(f" --{p} {r['name']}" for p, r in records if r.get("kind") == "by-name")
 
 
 def configuration_of(run: Path) -> dict[str, Any]:

@@ -159,7 +159,9 @@ def report_training(run: RunDirectory, as_json: bool, own: dict[str, Any] | None
     """Where the run is, and what can be done with it; a run that was finished before is not called
     done again.
     """
-    last = run.last_record() or {}
+    from stanley.cli.own import flags_in_words
+
+    last, config = run.last_record() or {}, run.read_config()
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
     events = run.events()
@@ -184,7 +186,10 @@ def report_training(run: RunDirectory, as_json: bool, own: dict[str, Any] | None
             )
         ),
         *exact,
-        f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
+        (
+            f"next: stanley evaluate {run.path}{flags_in_words(config)}; stanley sample {run.path}"
+            f"{flags_in_words(config | {'data': None})}; stanley plot {run.path}"
+        ),
     ]
     show({"run": str(run.path), **numbers, "trained": trained, "kl": kl}, as_json, lines)
 

@@ -187,17 +187,14 @@ def with_own(sampler: Any, own: Any) -> Any:
     elif not is_own(own):
         own = innermost(own)
     require_sampler(own)
-    same = {"class_": record.called, "arguments": record.arguments}
     here = described(own)
-    changed = differences(
-        same,
-        {"class_": here.class_ if "class_" in vars(record) else record.called}
-        | {"arguments": here.arguments},
-    )
+    same = {"class": record.called, "arguments": record.arguments}
+    arguments = {name: here.arguments.get(name) for name in record.arguments}
+    changed = differences(same, {"class": here.class_, "arguments": arguments})
     require(
         not changed,
         "the sampler that is handed over is not the one that was used ("
-        + "; ".join(f"{n.rstrip('_')}: {a!r} → {b!r}" for n, (a, b) in changed.items())
+        + "; ".join(f"{n}: {a!r} → {b!r}" for n, (a, b) in changed.items())
         + "); hand over that one, or its class",
     )
     return inside_out(sampler, own)

@@ -69,6 +69,7 @@ def interpolate(
         "interpolate",
         "goes between two picture files, without a sampler, by steps of --step-size",
     )
+    own = OwnFlags(network, trust=trust)
     model, (a, b), _ = request(
         words,
         ("A.png", "B.png"),
@@ -76,7 +77,7 @@ def interpolate(
         None,
         weights,
         device,
-        own=OwnFlags(network, trust=trust),
+        own=own,
     )
     require(
         a is not None and b is not None and a.is_file() and b.is_file(),

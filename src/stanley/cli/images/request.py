@@ -32,6 +32,7 @@ def model_of(
     device: str,
     own: OwnFlags = NOTHING,
     data_root: str | None = None,
+    needs_data: bool = False,
 ) -> Trained:
     """A run's newest checkpoint, or a shipped model; one of the two. `own` names the code of the
     user's own that a run needs.
@@ -53,7 +54,7 @@ def model_of(
         return shipped(pretrained, device=device)
     require(run is not None, "give a run directory, or --pretrained NAME")
     assert run is not None
-    parts = parts_of(run, own, data_root)
+    parts = parts_of(run, own, data_root, needs_data=needs_data)
     return load(run, weights=weights or "average", device=device, **parts)
 
 
@@ -94,6 +95,7 @@ def request(
     device: str,
     data_root: str | None = None,
     own: OwnFlags = NOTHING,
+    needs_data: bool = False,
 ) -> tuple[Trained, list[Path | None], list[str]]:
     """The model, the paths that `names` stand for (None each where --held-out takes their place),
     sampler's flags.
@@ -113,7 +115,8 @@ def request(
     if run is not None:
         sampler, rest = sampler_named(run, fields)
         own, fields = own._replace(sampler=sampler), list(rest)
-    model = model_of(run, pretrained, weights, device, own, data_root)
+    needs_data = needs_data or held_out is not None
+    model = model_of(run, pretrained, weights, device, own, data_root, needs_data)
     model = with_data_at(model, None if model.data is not None else data_root)
     return model, [Path(word) for word in given] if given else [None] * len(names), fields
 

@@ -93,6 +93,7 @@ def inpaint(
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
+    own = OwnFlags(network, data, trust=trust)
     model, (source,), fields = request(
         words,
         ("IMAGE",),
@@ -101,7 +102,7 @@ def inpaint(
         weights,
         device,
         data_root,
-        OwnFlags(network, data, trust=trust),
+        own,
     )
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
@@ -219,6 +220,7 @@ def denoise(
         not flow or num in (None, 1),
         f"--flow draws nothing: its {num} chains would be one; leave out --num",
     )
+    own = OwnFlags(network, data, trust=trust)
     model, (source,), fields = request(
         words,
         ("IMAGE",),
@@ -227,7 +229,7 @@ def denoise(
         weights,
         device,
         data_root,
-        OwnFlags(network, data, trust=trust),
+        own,
     )
     num, steps = (
         (1 if flow else 4) if num is None else num,

@@ -80,6 +80,7 @@ def ood(
     from stanley.uses import outside
 
     refuse_flags(words, "ood", "scores picture files and runs no chain")
+    own = OwnFlags(network, data, trust=trust)
     model, (source,), _ = request(
         words,
         ("FOLDER",),
@@ -88,7 +89,7 @@ def ood(
         weights,
         device,
         data_root,
-        OwnFlags(network, data, trust=trust),
+        own,
     )
     assert source is not None
     out = out or home(model, pretrained, "ood") / f"{source.stem}.csv"
