@@ -60,9 +60,10 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         not part,
         f"{path} is {value!r}, but must be one of its kinds, a word; its fields are {path}.NAME",
     )
-    if is_named(value) and "kind" in as_dict(at.get(last)):
+    a_part = last in WRAPPED.values() or "kind" in as_dict(at.get(last))
+    if is_named(value) and a_part:
         return name_own(at, last, value)
-    if isinstance(value, str) and (last in WRAPPED.values() or "kind" in as_dict(at.get(last))):
+    if isinstance(value, str) and a_part:
         return override(config, f"{path}.kind", value)
     if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):
         override(config, path, "adjusted")

@@ -80,6 +80,12 @@ def made_of(part: str, name: str, arguments: dict[str, Any]) -> Any:
             "makes a torch.nn.Module",
         )
         return NetworkByName(name, found, arguments)
+    if part == "sampler":
+        require(
+            callable(found) or hasattr(found, "init"),
+            f"sampler {name} is a {type(found).__name__}, but must be the class of a sampler; see "
+            "examples/own_sampler.py",
+        )
     if part == "data" and callable(found) and not hasattr(found, "__getitem__"):
         return called(name, found, arguments)
     require(

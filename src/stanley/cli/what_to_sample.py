@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stanley.cli.fields import apply, parse_fields
 from stanley.cli.flags import NOTHING, OwnFlags, UnknownFlag
-from stanley.cli.own import parts_of, sampler_named
+from stanley.cli.own import made_of, parts_of, sampler_named
 from stanley.cli.values import whole_number
 from stanley.config import flatten, from_dict
 from stanley.device import pick_device
@@ -22,7 +22,6 @@ from stanley.diagnostics.coupling import Initial
 from stanley.errors import require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
-from stanley.own_code import imported
 from stanley.samplers import AnySampler, NamedSampler, OwnSampler, Sampler
 from stanley.samplers.given import own_inside, plain, with_own
 from stanley.samplers.run import potential_for
@@ -208,7 +207,7 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     sampler: Any = from_dict(AnySampler | OwnSampler, config["sampler"])  # type: ignore[arg-type]  # a union is a type to pydantic
     record = own_inside(sampler)
     if isinstance(record, NamedSampler):  # by the flags: a run's own is an object by now
-        return with_own(sampler, imported(record.name, "sampler")), tune
+        return with_own(sampler, made_of("sampler", record.name, {})), tune
     if record is not None:
         assert own is not None
         return with_own(sampler, type(innermost(own))), tune
