@@ -1,5 +1,5 @@
-"""A training loop of your own, put together from the library's parts, whose result is a run like any
-other: saved, resumed by the same call, judged by `stanley evaluate`, drawn by `stanley plot`.
+"""A training loop of your own, put together from the library's parts, whose result is a run like
+any other: saved, resumed by the same call, judged by `stanley evaluate`, drawn by `stanley plot`.
 
     python examples/own_loop.py [FOLDER]
 """
