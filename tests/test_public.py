@@ -35,7 +35,7 @@ LAYERS = [
     "runs diagnostics metrics networks",
     "data targets samplers",
     "types config ranks overwriting",
-    "batches device files memory reading progress streams torchrun",
+    "batches device files memory own_code reading progress streams torchrun",
     "errors",
 ]
 LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     )
     from stanley.training.augment import Augment
     from stanley.training.config import TrainConfig
-    from stanley.training.loop import train
+    from stanley.training.loop import open_run, steps, train
     from stanley.training.objectives.contrastive import Contrastive, Growth
     from stanley.training.optim import SGD, Adam
     from stanley.training.recipes import recipe
@@ -82,7 +82,7 @@ _HOME = {
     ),
     "stanley.training.config": "TrainConfig",
     "stanley.training.objectives.contrastive": "Contrastive Growth",
-    "stanley.training.loop": "train",
+    "stanley.training.loop": "open_run steps train",
     "stanley.models.trained": "Trained load",
     "stanley.types": "Bf16 Chunked Energy Potential",
 }

@@ -6,6 +6,7 @@ field.
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
@@ -17,9 +18,15 @@ from stanley.errors import StanleyError, did_you_mean, require
 T = TypeVar("T")
 
 
+def kind_of(part: object) -> str:
+    """The kind of a part of the configuration; of one of the user's own its class."""
+    kind = getattr(part, "kind", None)
+    return type(part).__name__ if kind is None else getattr(part, "called", kind)
+
+
 def to_dict(config: object) -> dict[str, Any]:
     """The configuration as JSON-ready values, each part with its `kind`;
-    JSON has no infinite numbers.
+    JSON has no infinite numbers. A field `class_` is written `class`.
     """
     assert is_dataclass(config)
     assert not isinstance(config, type)
@@ -32,8 +39,24 @@ def to_dict(config: object) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {written(key): _plain(v) for key, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def written(name: str) -> str:
+    """`class` for the field `class_`: a word of Python cannot name a field, and may in a file."""
+    word = name.removesuffix("_")
+    return word if keyword.iskeyword(word) else name
+
+
+def read_back(values: Any) -> Any:
+    """Plain values with the names of fields in place of those that are written."""
+    if isinstance(values, dict):
+        return {
+            f"{key}_" if keyword.iskeyword(str(key)) else key: read_back(value)
+            for key, value in values.items()
+        }
+    return values
 
 
 def from_dict(kind: type[T], values: dict[str, Any]) -> T:
@@ -43,7 +66,7 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        config = TypeAdapter(kind).validate_python(values)
+        config = TypeAdapter(kind).validate_python(read_back(values))
     except ValidationError as error:
         raise StanleyError(explain(error.errors())) from None
     known = to_dict(config)
@@ -72,6 +95,7 @@ def explain(errors: list[Any]) -> str:
         )
         members = [e for e in errors if named.get(e["loc"][:-1]) == part and e["loc"][-1] == "kind"]
         known = [e["ctx"]["expected"].strip("'") for e in members]
+        known = [name for name in known if name not in OWN]
         return (
             f"{field_name((*part, 'kind'))} is {members[0]['input']!r}:"
             f" {did_you_mean(str(members[0]['input']), known)}"
@@ -91,13 +115,16 @@ def explain(errors: list[Any]) -> str:
 def field_name(location: tuple[Any, ...]) -> str:
     """`a.b.c` without the class and type names that pydantic puts between."""
     return ".".join(
-        str(part)
+        written(str(part))
         for part in location
         if not str(part)[:1].isupper() and part not in ("float", "int", "str")
     )
 
 
 MAX_DEPTH = 10
+
+#: Kinds that stand for a part of the user's own: nobody asks for them by this word.
+OWN = ("given", "by-name")
 
 
 def leaves(

@@ -122,8 +122,8 @@ def what_happened(error: BaseException) -> str:
 
 def line_of_target(error: BaseException) -> str | None:
     """The line of the user's own file in which it was raised, None where that is not involved."""
-    by_name = sys.modules.get("stanley.targets.by_name")
-    files = set() if by_name is None else by_name.FILES
+    own_code = sys.modules.get("stanley.own_code")
+    files = set() if own_code is None else own_code.FILES
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f"{f.filename}, line {f.lineno}" for f in frames if f.filename in files]
     return lines[-1] if lines else None

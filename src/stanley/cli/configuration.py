@@ -10,11 +10,12 @@ from typing import Any, get_args
 
 from stanley.cli import values
 from stanley.cli.fields import apply, as_dict
-from stanley.config import flatten, from_dict, to_dict
+from stanley.cli.own import ForTraining
+from stanley.config import OWN, flatten, from_dict, to_dict
 from stanley.data import AnyData
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.reading import read_whole
-from stanley.samplers import AnySampler
+from stanley.samplers import AnySampler, OwnSampler
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
 from stanley.training.former import up_to_date
@@ -24,14 +25,24 @@ from stanley.training.recipes import recipe as named_recipe
 DRIVEN_BY_ACCEPTANCE: dict[str, Any] = {"adapt": None, "free_stuck": 0.0}
 
 
-def resolve(recipe: str, from_file: dict[str, Any], flags: dict[str, Any]) -> TrainConfig:
+def resolve(
+    recipe: str,
+    from_file: dict[str, Any],
+    flags: dict[str, Any],
+    own: ForTraining | None = None,
+) -> TrainConfig:
+    """The configuration; `own` imports what the flags name of the user's own code."""
     config, from_file = to_dict(named_recipe(recipe)), up_to_date(from_file)
     apply(config, flatten(from_file))
     apply(config, flags)
     require_labels(as_dict(config["data"]))
+    if own is not None:
+        own.fill(config)
     asked_for = {name for path in (*flatten(from_file), *flags) for name in path.split(".")}
     if not DRIVEN_BY_ACCEPTANCE.keys() & asked_for:
         leave_out_acceptance(config)
+    if "objective" not in {name.split(".")[0] for name in (*flatten(from_file), *flags)}:
+        leave_out_levels(config)
     return from_dict(TrainConfig, config)
 
 
@@ -50,12 +61,20 @@ def require_labels(data: dict[str, Any]) -> None:
     )
 
 
+def leave_out_levels(config: dict[str, Any]) -> None:
+    """A recipe that begins by denoising, asked for with a network of the user's own that knows no
+    noise levels, trains by its chains from the beginning."""
+    network, objective = as_dict(config["network"]), as_dict(config["objective"])
+    if network.get("kind") in OWN and not network.get("levels") and "contrastive" in objective:
+        config["objective"] = objective["contrastive"]
+
+
 def leave_out_acceptance(config: dict[str, Any]) -> None:
     """A recipe for an adjusted sampler, asked for with one that never rejects,
     does without what acceptance drives.
     """
     try:
-        sampler = from_dict(AnySampler, config["sampler"])  # type: ignore[arg-type]  # a union is a type to pydantic
+        sampler = from_dict(AnySampler | OwnSampler, config["sampler"])  # type: ignore[arg-type]  # a union is a type to pydantic
     except StanleyError:  # left for the whole configuration to say, with nothing in its way
         sampler = None
     if sampler is None or not is_adjusted(sampler):

@@ -30,6 +30,12 @@ OPTIONAL = {
     "objective.augment": ("training/augment.py", "Augment"),
     "objective.adapt": ("samplers/adapt.py", "RobbinsMonro"),
 }
+#: Parts that may be the user's own, by name -> what is named.
+OWN = {
+    "data": "a function that returns data",
+    "network": "a network",
+    "sampler": "a sampler",
+}
 COLUMN = 36  # where what a field means begins
 
 
@@ -138,6 +144,10 @@ def field_lines() -> list[str]:
     lines += fields_in_groups("", fields_of("training/config.py", "TrainConfig"))
     for part, (module, union) in KINDS.items():
         lines += ["", f"Kinds of {part}: --{part} KIND, then the fields of this kind"]
+        if part in OWN:
+            lines.append(
+                f"  module:Name or file.py:Name: {OWN[part]} of your own (docs/own-parts.md)"
+            )
         for kind, where, class_name in kinds_of(module, union):
             lines.append(f"  {kind}")
             lines += fields_in_groups(f"{part}.", fields_of(where, class_name), indent=4)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stanley.cli import values
+from stanley.config import OWN
 from stanley.errors import StanleyError, require
+from stanley.own_code import is_named
 from stanley.samplers.named import step_is_time
 
 
@@ -58,7 +60,10 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         not part,
         f"{path} is {value!r}, but must be one of its kinds, a word; its fields are {path}.NAME",
     )
-    if isinstance(value, str) and (last in WRAPPED.values() or "kind" in as_dict(at.get(last))):
+    a_part = last in WRAPPED.values() or "kind" in as_dict(at.get(last))
+    if is_named(value) and a_part:
+        return name_own(at, last, value)
+    if isinstance(value, str) and a_part:
         return override(config, f"{path}.kind", value)
     if last == "kind" and isinstance(value, str) and value.startswith("adjusted-"):
         override(config, path, "adjusted")
@@ -76,6 +81,15 @@ def override(config: dict[str, Any], path: str, value: Any) -> None:
         at.update({WRAPPED[str(value)]: carried} if str(value) in WRAPPED else carried | parts)
     at[last] = value
     return None
+
+
+def name_own(at: dict[str, Any], part: str, name: str) -> None:
+    """Put what stands for the user's own code `module:Name` in the place of a part; of what was
+    there a step size carries over."""
+    before = inner(as_dict(at[part]), "step_size")
+    carried = {"step_size": before["step_size"]} if "step_size" in before else {}
+    time_step = step_is_time(before.get("kind"))
+    at[part] = {"kind": "by-name", "name": name, "arguments": {} if time_step else carried}
 
 
 def parts_of(old: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -96,10 +110,15 @@ MADE_OF = {"warm-start": ("denoising", "contrastive")}
 #: The field in which a sampler of this kind holds the one that it is made of, and its other fields.
 WRAPPED = {"adjusted": "proposal", "replica-exchange": "sampler"}
 BESIDES = ("kind", "temperatures", "power")
+#: The fields of what stands for the user's own code.
+OWN_FIELDS = ("kind", "name", "class", "arguments", "checksum", "adjusted", "levels")
 
 
 def inner(part: dict[str, Any], name: str) -> dict[str, Any]:
-    """The part itself, or the sampler it is made of where only that can have such a field."""
+    """The part itself, or the sampler it is made of where only that can have such a field; of what
+    stands for the user's own code its arguments."""
+    if part.get("kind") in OWN and name not in OWN_FIELDS:
+        return part.setdefault("arguments", {})
     wrapped = WRAPPED.get(str(part.get("kind")))
     if wrapped is None or wrapped not in part or name in (wrapped, *BESIDES):
         return part

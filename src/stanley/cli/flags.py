@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cyclopts import Token
+
+
+class OwnFlags(NamedTuple):
+    """What a command was told of the user's own code."""
+
+    network: str | None = None
+    data: str | None = None
+    sampler: str | None = None
+    trust: bool = False
+
+
+#: A command that was told nothing.
+NOTHING = OwnFlags()
 
 
 class UnknownFlag(StanleyError):
@@ -131,6 +144,35 @@ DataRoot = Annotated[
     Parameter(
         name=("--data.root", "--data.path"),
         help="Folder or file in which the model's data are now. [default: where they were]",
+    ),
+]
+OwnNetworkName = Annotated[
+    str | None,
+    Parameter(
+        name="--network",
+        help="Network of your own that the run was trained with: module:Name or file.py:Name.",
+    ),
+]
+OwnDataName = Annotated[
+    str | None,
+    Parameter(
+        name="--data",
+        help="Your own function that returns the run's data: module:name or file.py:name.",
+    ),
+]
+OwnSamplerName = Annotated[
+    str | None,
+    Parameter(
+        name="--sampler",
+        help="Sampler of your own that the run was trained with: module:Name or file.py:Name.",
+    ),
+]
+Trust = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Import the code that the run names, without naming it. It can do anything.",
     ),
 ]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]

@@ -8,7 +8,20 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, WhichWeights, Whole
+from stanley.cli.flags import (
+    DataRoot,
+    Device,
+    Json,
+    OwnDataName,
+    OwnFlags,
+    OwnNetworkName,
+    OwnSamplerName,
+    Run,
+    Seed,
+    Trust,
+    WhichWeights,
+    Whole,
+)
 from stanley.cli.output import say, show
 
 
@@ -67,6 +80,10 @@ def evaluate(
         ),
     ] = False,
     data_root: DataRoot = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    sampler: OwnSamplerName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -80,15 +97,17 @@ def evaluate(
     Scores of another request (step, n, seed, features, …) that are in scores.json are kept as
     scores-former.json.
     """
+    from stanley.cli.own import parts_of
     from stanley.judging.evaluate import evaluate as judge
 
+    own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root, needs_data=True)
     scores = judge(
         run,
         num=num,
         steps=steps,
         seed=seed,
         weights=weights,
-        data_root=data_root,
+        data_root=None if "data" in own else data_root,
         device=device,
         progress=sys.stderr.isatty(),
         features=[name for given in features or () for name in given.split(",") if name],
@@ -96,6 +115,7 @@ def evaluate(
         kid=kid,
         neighbours=prdc,
         extrapolate=extrapolate,
+        **own,
     )
     if scores["step"] == 0:
         say(f"warning: {run} is at step 0: these are the scores of an untrained network")

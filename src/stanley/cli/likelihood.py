@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, WhichWeights, Whole
+from stanley.cli.flags import (
+    DataRoot,
+    Device,
+    Json,
+    OwnDataName,
+    OwnFlags,
+    OwnNetworkName,
+    OwnSamplerName,
+    Run,
+    Seed,
+    Trust,
+    WhichWeights,
+    Whole,
+)
 from stanley.cli.output import show
 
 
@@ -31,6 +44,10 @@ def likelihood(
     seed: Seed = 0,
     weights: WhichWeights = "average",
     data_root: DataRoot = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    sampler: OwnSamplerName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -42,8 +59,12 @@ def likelihood(
     too high, and the distance between them says how far to trust them. The result is written to
     RUN/likelihood.json; that of another request which is there is kept as likelihood-former.json.
     """
+    from stanley.cli.own import parts_of
     from stanley.judging.likelihood import held_out_likelihood
 
+    own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root, needs_data=True)
+    if "sampler" in own:
+        own["own_sampler"] = own.pop("sampler")
     found = held_out_likelihood(
         run,
         chains=chains,
@@ -53,8 +74,9 @@ def likelihood(
         rows=rows,
         seed=seed,
         weights=weights,
-        data_root=data_root,
+        data_root=None if "data" in own else data_root,
         device=device,
+        **own,
     )
     held, forward, reverse = found["held_out"], found["forward"], found["reverse"]
     low, high = sorted((held["lower"], held["upper"]))

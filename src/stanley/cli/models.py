@@ -7,7 +7,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Json, Real, Run, WhichWeights, Whole
+from stanley.cli.flags import (
+    Json,
+    OwnFlags,
+    OwnNetworkName,
+    OwnSamplerName,
+    Real,
+    Run,
+    Trust,
+    WhichWeights,
+    Whole,
+)
 from stanley.cli.output import show
 
 
@@ -19,6 +29,9 @@ def pack(
     ],
     bank: Annotated[Whole, Parameter(help="Largest number of chains of the bank to keep.")] = 128,
     limit_mb: Annotated[Real, Parameter(help="Largest size of the model in megabytes.")] = 4.0,
+    network: OwnNetworkName = None,
+    sampler: OwnSamplerName = None,
+    trust: Trust = False,
     json_: Json = False,
 ) -> None:
     """Make a small folder of a run, which sample and diagnose take like the run itself.
@@ -27,10 +40,13 @@ def pack(
     few chains and the step size, but no optimiser and no paths. Run stanley evaluate first: its
     numbers go into the card.
     """
+    from stanley.cli.own import flags_in_words, parts_of
     from stanley.models.packed import MODEL, read_packed
     from stanley.models.packing import pack as pack_run
 
-    folder = pack_run(run, out, bank=bank, limit_mb=limit_mb)
+    own = parts_of(run, OwnFlags(network, None, sampler, trust))
+    own.pop("data", None)
+    folder = pack_run(run, out, bank=bank, limit_mb=limit_mb, **own)
     meta = read_packed(folder).meta
     stored, size = meta["weights"], (folder / MODEL).stat().st_size
     lines = [
@@ -43,7 +59,8 @@ def pack(
             if meta["scores"]
             else ["no metrics on the card; stanley evaluate first, then pack into a new folder"]
         ),
-        f"wrote {folder}, {size / 1e6:.2f} MB; try: stanley sample {folder}",
+        f"wrote {folder}, {size / 1e6:.2f} MB; try: stanley sample {folder}"
+        + flags_in_words({k: v for k, v in meta["config"].items() if k != "data"}),
     ]
     show({"folder": str(folder), "bytes": size, "weights": stored}, json_, lines)
 
@@ -99,6 +116,9 @@ def export(
         ),
     ],
     weights: WhichWeights = "average",
+    network: OwnNetworkName = None,
+    sampler: OwnSamplerName = None,
+    trust: Trust = False,
     json_: Json = False,
 ) -> None:
     """Write the energy, points in and E out, as a graph for other programs, and compare it with the
@@ -107,10 +127,12 @@ def export(
     Another energy (of another run, step or kind of weights) that is in the file is kept as
     NAME-former.
     """
+    from stanley.cli.own import parts_of
     from stanley.models.export import export_energy
     from stanley.models.trained import load
 
-    made = export_energy(load(run, weights=weights, device="cpu"), out)
+    own = parts_of(run, OwnFlags(network, None, sampler, trust))
+    made = export_energy(load(run, weights=weights, device="cpu", **own), out)
     compared = (
         f"max |ΔE| {made.difference:.2g} of {made.scale:.3g} at {made.n} points in batches of 1, 2"
         " and 5"

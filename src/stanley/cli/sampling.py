@@ -15,6 +15,8 @@ from stanley.cli.flags import (
     DTypeFlag,
     Extra,
     Json,
+    OwnFlags,
+    OwnNetworkName,
     Pretrained,
     RunOrNone,
     Scale,
@@ -22,6 +24,7 @@ from stanley.cli.flags import (
     Shape,
     StartStd,
     Target,
+    Trust,
     WarmUp,
     WeightsOfRun,
     Whole,
@@ -62,6 +65,8 @@ def sample(
     dtype: DTypeFlag = None,
     seed: Seed = 0,
     weights: WeightsOfRun = None,
+    network: OwnNetworkName = None,
+    trust: Trust = False,
     out: Annotated[
         Path | None,
         Parameter(
@@ -90,7 +95,10 @@ def sample(
     from stanley.models.sampling import DENSITY_STEPS, sample_density, sample_trained
     from stanley.overwriting import make_room
 
-    what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    own_code = OwnFlags(network=network, trust=trust)
+    what = what_to_sample(
+        run, fields, target, pretrained, shape, start_std, dtype, weights, device, own_code
+    )
     model, own, progress = what.model, what.own_sampler, sys.stderr.isatty()
     folder = out or folder_for("samples", what.name, what.folder)
     picture = out if out is not None and out.suffix.lower() == ".png" else None
@@ -213,6 +221,8 @@ def diagnose(
     dtype: DTypeFlag = None,
     seed: Seed = 0,
     weights: WeightsOfRun = None,
+    network: OwnNetworkName = None,
+    trust: Trust = False,
     out: Annotated[
         Path | None,
         Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]"),
@@ -241,7 +251,10 @@ def diagnose(
     from stanley.overwriting import make_room
     from stanley.plots.diagnosis import NAMES, plot_diagnosis
 
-    what = what_to_sample(run, fields, target, pretrained, shape, start_std, dtype, weights, device)
+    own_code = OwnFlags(network=network, trust=trust)
+    what = what_to_sample(
+        run, fields, target, pretrained, shape, start_std, dtype, weights, device, own_code
+    )
     effort = effort_for(
         what.event_shape,
         chains=num,

@@ -15,6 +15,7 @@ from stanley.cli.output import say, show
 if TYPE_CHECKING:
     from stanley.judging.evaluate import RelativeFrechet
     from stanley.runs.directory import RunDirectory
+    from stanley.training.config import TrainConfig
 
 #: Of the relative Fréchet distance of fresh chains: close to the data, and nowhere near.
 CLOSE, FAR = 0.05, 0.5
@@ -75,6 +76,14 @@ def train(
             )
         ),
     ] = None,
+    trust: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Import the code that --config names, without naming it. It can do anything.",
+        ),
+    ] = False,
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
@@ -86,11 +95,15 @@ def train(
     --sampler stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All
     fields are listed below, and stanley recipes NAME prints those of a recipe.
 
+    --network, --data and --sampler also take code of your own, module:Name or file.py:Name, which
+    is called with the fields of that part: --network mine.py:MyNet --network.width 64.
+
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on
     with another N.
     """
     from stanley.cli.configuration import read_config_file, resolve
     from stanley.cli.fields import parse_fields
+    from stanley.cli.own import ForTraining
     from stanley.torchrun import this_process
     from stanley.training.loop import train as run_training
 
@@ -109,7 +122,10 @@ def train(
         **parse_fields(fields),
         **{name: value for name, value in named.items() if value is not None},
     }
-    resolved = resolve(recipe, read_config_file(config) if config else {}, flags)
+    own = ForTraining(flags, trust)
+    resolved = resolve(recipe, read_config_file(config) if config else {}, flags, own)
+    if own.parts:
+        tell_of_objective(recipe, resolved)
     if resolved.steps <= resolved.warmup:
         say(
             f"warning: {resolved.steps} steps are no more than the warm-up ({resolved.warmup}):"
@@ -126,23 +142,38 @@ def train(
         parallel=parallel,
         read_every=read_every,
         progress=not quiet and sys.stderr.isatty(),
+        **own.parts,
     )
     if this_process().rank == 0:
-        report_training(run, json_)
+        report_training(run, json_, own.parts)
 
 
-def report_training(run: RunDirectory, as_json: bool) -> None:
+def tell_of_objective(recipe: str, config: TrainConfig) -> None:
+    """That a network without noise levels changed the objective of the recipe."""
+    from stanley.training.recipes import recipe as named_recipe
+
+    usual = named_recipe(recipe).objective.kind
+    if usual == "warm-start" and config.objective.kind == "contrastive":
+        say(
+            "note: your network knows no noise levels, so that chains train it from the beginning: "
+            f"objective contrastive, where {recipe} has {usual}"
+        )
+
+
+def report_training(run: RunDirectory, as_json: bool, own: dict[str, Any] | None = None) -> None:
     """Where the run is, and what can be done with it; a run that was finished before is not called
     done again.
     """
-    last = run.last_record() or {}
+    from stanley.cli.own import flags_in_words
+
+    last, config = run.last_record() or {}, run.read_config()
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
     events = run.events()
     trained = not (
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
-    reading, words = read_quality(run) if trained else ({}, [])
+    reading, words = read_quality(run, own or {}) if trained else ({}, [])
     lines = [
         (
             f"done: {summary}"
@@ -153,24 +184,29 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
             )
         ),
         *words,
-        f"next: stanley evaluate {run.path}; stanley sample {run.path}; stanley plot {run.path}",
+        (
+            f"next: stanley evaluate {run.path}{flags_in_words(config)}; stanley sample {run.path}"
+            f"{flags_in_words(config | {'data': None})}; stanley plot {run.path}"
+        ),
     ]
     told = {"run": str(run.path), **numbers, "trained": trained, "kl": None, "fresh": None}
     show(told | reading, as_json, lines)
 
 
-def read_quality(run: RunDirectory) -> tuple[dict[str, Any], list[str]]:
+def read_quality(run: RunDirectory, own: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What the energy is worth, and in words: the exact KL in the plane, and where there is none,
     how far fresh chains end from the data. A training that is done does not fail by it.
+
+    own   what was handed over in the place of the configuration's parts
     """
     from stanley.errors import StanleyError
     from stanley.judging.evaluate import exact_kl, relative_frechet
 
     try:
-        if (kl := exact_kl(run)) is not None:
+        if (kl := exact_kl(run, **own)) is not None:
             line = f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"
             return {"kl": kl}, [line]
-        fresh = relative_frechet(run)
+        fresh = relative_frechet(run, **own)
     except StanleyError as error:
         return {}, [f"warning: the energy could not be judged: {error}"]
     return ({}, []) if fresh is None else ({"fresh": asdict(fresh)}, [in_words_of_fresh(fresh)])

@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 from stanley.cli.fields import apply, parse_fields
-from stanley.cli.flags import UnknownFlag
+from stanley.cli.flags import NOTHING, OwnFlags, UnknownFlag
+from stanley.cli.own import made_of, parts_of, sampler_named
 from stanley.cli.values import whole_number
-from stanley.config import flatten, from_dict, to_dict
+from stanley.config import flatten, from_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
-from stanley.samplers import AnySampler, Sampler
+from stanley.samplers import AnySampler, NamedSampler, OwnSampler, Sampler
+from stanley.samplers.given import own_inside, plain, with_own
 from stanley.samplers.run import potential_for
+from stanley.samplers.traits import innermost
 from stanley.targets.by_name import DType, find
 from stanley.types import Energy
 
@@ -66,6 +69,7 @@ def what_to_sample(
     dtype: DType | None,
     weights: Weights | None,
     device: str,
+    own: OwnFlags = NOTHING,
 ) -> WhatToSample:
     """A run, a model of the library or a density; a flag that means nothing for what is given is
     refused.
@@ -83,10 +87,12 @@ def what_to_sample(
     require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
     if pretrained is not None:
         refuse_unused(shape=shape, start_std=start_std, dtype=dtype, weights=weights)
+        refuse_unused(network=own.network, trust=own.trust or None)
         return a_pretrained_model(pretrained, fields, device)
     if run is not None:
         refuse_unused(shape=shape, start_std=start_std, dtype=dtype)
-        return a_run(run, fields, weights or "average", device)
+        return a_run(run, fields, weights or "average", device, own)
+    refuse_unused(network=own.network, trust=own.trust or None)
     assert target is not None
     refuse_unused(weights=weights)
     return a_density(
@@ -113,6 +119,8 @@ USES = {
     "dtype": "a run has the type of its weights",
     "weights": "only a run has averaged and raw weights",
     "start": "only a run with its own sampler can start from its bank",
+    "network": "only a run may have been trained with a network of your own",
+    "trust": "only a run names code",
     "precondition": "it is found along with the step size, and this run's is kept",
 }
 
@@ -146,11 +154,15 @@ def a_density(
     )
 
 
-def a_run(run: Path, fields: Sequence[str], weights: Weights, device: str) -> WhatToSample:
+def a_run(
+    run: Path, fields: Sequence[str], weights: Weights, device: str, own: OwnFlags
+) -> WhatToSample:
     """A run's energy and its own sampler at its last step size,
     or the one that the flags make of it.
     """
-    return a_model(load(run, weights=weights, device=device), str(run), run, fields)
+    sampler, rest = sampler_named(run, fields)
+    parts = parts_of(run, own._replace(sampler=sampler))
+    return a_model(load(run, weights=weights, device=device, **parts), str(run), run, rest)
 
 
 def a_pretrained_model(name: str, fields: Sequence[str], device: str) -> WhatToSample:
@@ -182,7 +194,7 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     for name in flags:
         if name.split(".")[0] != "sampler":
             raise UnknownFlag(name.replace("_", "-"))
-    base = {"kind": "stanley"} if own is None else to_dict(own)
+    base = {"kind": "stanley"} if own is None else plain(own)
     config: dict[str, Any] = {"sampler": dict(base)}
     apply(config, flags)
     given = any(name.split(".")[-1] == "step_size" for name in flags)
@@ -192,7 +204,14 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     tune = not given and (own is None or kinds(config["sampler"]) != kinds(base))
     if tune:
         apply(config, {"sampler.step_size": FIRST_STEP})
-    return from_dict(AnySampler, config["sampler"]), tune  # type: ignore[arg-type]  # a union is a type to pydantic
+    sampler: Any = from_dict(AnySampler | OwnSampler, config["sampler"])  # type: ignore[arg-type]  # a union is a type to pydantic
+    record = own_inside(sampler)
+    if isinstance(record, NamedSampler):  # by the flags: a run's own is an object by now
+        return with_own(sampler, made_of("sampler", record.name, {})), tune
+    if record is not None:
+        assert own is not None
+        return with_own(sampler, type(innermost(own))), tune
+    return sampler, tune
 
 
 def kinds(sampler: dict[str, Any]) -> dict[str, Any]:

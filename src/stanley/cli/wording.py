@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from stanley.config import to_dict
 from stanley.samplers import ChainInfo, Preconditioned, Sampler
+from stanley.samplers.given import plain
 from stanley.samplers.traits import is_adjusted
 from stanley.samplers.warm_up import Ready
 
@@ -18,18 +18,19 @@ def sampler_as_json(sampler: Sampler) -> dict[str, Any]:
     if isinstance(sampler, Preconditioned):
         inside = sampler_as_json(sampler.sampler)
         return {"kind": "preconditioned", "sampler": inside, "scale": sampler.scale.tolist()}
-    return to_dict(sampler)
+    return plain(sampler)
 
 
 def sampler_in_words(sampler: Sampler) -> str:
     """`adjusted stanley, step size 0.43, threshold 1.6`."""
     if isinstance(sampler, Preconditioned):
         return f"preconditioned {sampler_in_words(sampler.sampler)}"
-    names, numbers, part = [], [], to_dict(sampler)
+    names, numbers, part = [], [], plain(sampler)
     while True:
-        names.append(part["kind"])
+        names.append(part.get("class", part["kind"]))
+        part |= part.get("arguments", {})
         for key in ("step_size", "threshold"):
-            if key in part:
+            if isinstance(part.get(key), float | int | dict):
                 numbers.append(f"{key.replace('_', ' ')} {field_in_words(part[key])}")
         inside = part.get("proposal", part.get("sampler"))
         if inside is None:

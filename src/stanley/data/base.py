@@ -8,12 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from stanley.errors import require
 from stanley.streams import data_stream
+
+
+class Rows(Protocol):
+    """Rows of data that come in an order of their own."""
+
+    def take(self, num: int) -> Tensor: ...  # (num, *event)
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Dataset:
     modes         the centres (M, d) of the law's modes, where it has some
     mode_radius   a point within this distance of a centre belongs to its mode
     streamed      `train` is a file that is too large for memory: rows are read as they are drawn
+    stream        where batches come from that are read in turn, of which `train` has the first rows
     """
 
     train: Tensor
@@ -35,6 +43,7 @@ class Dataset:
     modes: Tensor | None = None
     mode_radius: float = 0.0
     streamed: bool = False
+    stream: Rows | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -73,6 +82,15 @@ def to_bytes(x: Tensor) -> Tensor:
     return ((x + 1) * 128).floor().clamp(0, 255).to(torch.uint8)
 
 
+def next_batch(
+    data: Dataset, batch: int, generator: torch.Generator, noise_std: float = 0.0
+) -> Tensor:
+    """x⁺ (batch, *event) of the data: rows drawn at random, or the next ones of an iterable."""
+    if data.stream is None:
+        return positive_batch(data.train, batch, generator, flip=data.flip, noise_std=noise_std)
+    return as_points(data.stream.take(batch).to(generator.device), generator, data.flip, noise_std)
+
+
 def positive_batch(
     data: Tensor,
     batch: int,
@@ -99,16 +117,21 @@ def positive_batch(
             f"device is {wanted}, but the generator is on {actual}; create it on {wanted}",
         )
     rows = torch.randint(len(data), (batch,), generator=generator, device=actual)
-    x = data[rows.to(data.device)].to(actual)
+    return as_points(data[rows.to(data.device)].to(actual), generator, flip, noise_std)
+
+
+def as_points(x: Tensor, generator: torch.Generator, flip: bool, noise_std: float) -> Tensor:
+    """Rows of data (B, *event) as points to train on: see `positive_batch`."""
+    actual = generator.device
     if x.dtype == torch.uint8:
         if flip:
-            mirrored = torch.rand((batch, 1, 1, 1), generator=generator, device=actual) < 0.5
+            mirrored = torch.rand((len(x), 1, 1, 1), generator=generator, device=actual) < 0.5
             x = torch.where(mirrored, x.flip(-1), x)
         x = dequantise(x, generator)
     else:
         require(
             not flip,
-            f"flip is set, but the data are {data.dtype} vectors; set it for uint8 images only",
+            f"flip is set, but the data are {x.dtype} vectors; set it for uint8 images only",
         )
     if noise_std > 0:
         x = x + noise_std * torch.randn(x.shape, generator=generator, device=actual, dtype=x.dtype)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from stanley.batches import finite_chains, in_chunks
-from stanley.config import to_dict
-from stanley.data import AnyData, Dataset, Rings, centre
+from stanley.data import Dataset, Rings, centre
 from stanley.errors import StanleyError, require
 from stanley.features import Features, Reference, features_named, reference_of, score_names
 from stanley.files import write_atomic, write_json
@@ -40,6 +39,7 @@ from stanley.overwriting import make_room
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import ChainResult
 from stanley.samplers.base import values
+from stanley.samplers.given import plain
 from stanley.streams import stream
 from stanley.types import Energy, in_float32
 
@@ -69,6 +69,9 @@ def evaluate(
     kid: bool | None = None,
     neighbours: bool | None = None,
     extrapolate: bool = False,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
 ) -> dict[str, Any]:
     """Evaluate the newest checkpoint of a run, write the scores to scores.json, and return them.
 
@@ -95,11 +98,13 @@ def evaluate(
     neighbours   whether to compute precision, recall, density and coverage; by default for images
                  only
     extrapolate  whether to extrapolate Fréchet distances to infinitely many samples
+    energy       the network, `data` and `sampler` that were handed over to `train`, where they were
 
     Warns if there are too few samples for a Fréchet distance. Raises StanleyError for a run, data
     or features that cannot be read.
     """
-    model = with_data_at(load(run, weights=weights, device=device), data_root)
+    model = load(run, weights=weights, device=device, energy=energy, data=data, sampler=sampler)
+    model = with_data_at(model, data_root)
     data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, but must be at least 1")
@@ -126,7 +131,7 @@ def evaluate(
         "weights": weights,
         "seed": seed,
         "temperature": model.config.temperature,
-        "sampler": to_dict(model.sampler),
+        "sampler": plain(model.sampler),
         "torch": torch.__version__,
         "device": str(model.device),
         "went_wrong": what_went_wrong(run),
@@ -206,19 +211,25 @@ def what_went_wrong(run: str | os.PathLike[str] | RunDirectory) -> list[dict[str
     return [{key: event[key] for key in ("kind", "step", "reason")} for event in run.went_wrong()]
 
 
-def exact_kl(run: str | os.PathLike[str] | RunDirectory) -> float | None:
+def exact_kl(
+    run: str | os.PathLike[str] | RunDirectory,
+    *,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
+) -> float | None:
     """KL(data‖model) of a run's newest averaged weights in nats, by quadrature.
 
     None if the data are not in the plane or have no known density, and if log Z of the model cannot
     be computed. It takes about a second.
     """
-    model = load(run, device="cpu")
+    model = load(run, device="cpu", energy=energy, data=data, sampler=sampler)
     if model.event_shape != (2,):
         return None
-    data = data_of(model)
-    if data.log_density is None:
+    known = data_of(model)
+    if known.log_density is None:
         return None
-    return judge_plane(model, data, as_points(data.test, model))["kl"]
+    return judge_plane(model, known, as_points(known.test, model))["kl"]
 
 
 @dataclass(frozen=True)
@@ -244,17 +255,20 @@ def relative_frechet(
     num: int = 128,
     seed: int = 0,
     device: str = "auto",
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
 ) -> RelativeFrechet | None:
     """Whether fresh chains of a run's newest averaged weights come anywhere near its data.
 
-    None where the data have no spread. It takes as long as `num` samples. Raises StanleyError for
-    a run or data that cannot be read.
+    None where the data have no spread. What was handed over for training is handed over again. It
+    takes as long as `num` samples. Raises StanleyError for a run or data that cannot be read.
     """
-    model = load(run, device=device)
-    data = data_of(model)
+    model = load(run, device=device, energy=energy, data=data, sampler=sampler)
+    known = data_of(model)
     (name,) = usual_features(model)
     features = features_named(name, device=model.device)
-    reference = reference_of(data.train, features, keep=num, device=model.device)
+    reference = reference_of(known.train, features, keep=num, device=model.device)
     num = len(reference.rows)
     if num < 2 or not (spread := float(reference.statistics.covariance.trace())) > 0:
         return None
@@ -293,7 +307,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
 
 
 def compare(
-    x: Tensor, held_out: Tensor, spec: AnyData, data: Dataset, generator: torch.Generator
+    x: Tensor, held_out: Tensor, spec: object, data: Dataset, generator: torch.Generator
 ) -> dict[str, Any]:
     """MMD² and coverage of one kind of samples; non-finite samples are left out and counted."""
     finite = x[finite_chains(x)]
@@ -403,6 +417,9 @@ def keep_for_plots(
     arrays["data"] = (
         data.test[:256].cpu().numpy() if model.is_image else data.test[:2000].cpu().numpy()
     )
+    if not model.is_image:  # points of any shape are drawn as vectors
+        for name in ("data", *(f"samples_{name}" for name in samples)):
+            arrays[name] = arrays[name].reshape(len(arrays[name]), -1)
     if model.event_shape == (2,):
         box = 1.25 * float(data.test.abs().max())
         arrays["box"] = np.array(box)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from stanley.batches import in_chunks
-from stanley.config import to_dict
 from stanley.errors import require
 from stanley.metrics.level_likelihood import bracket_down_levels
 from stanley.metrics.likelihood import Bracket, GaussianReference, bits_per_dimension, bracket_log_z
@@ -20,6 +19,7 @@ from stanley.overwriting import write_answer
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import MALA, Sampler, run_chains
 from stanley.samplers.base import values
+from stanley.samplers.given import plain
 from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
 from stanley.streams import stream
 from stanley.types import in_float32
@@ -41,6 +41,9 @@ def held_out_likelihood(
     weights: Weights = "average",
     data_root: str | None = None,
     device: str = "auto",
+    energy: Any = None,
+    data: Any = None,
+    own_sampler: Any = None,
 ) -> dict[str, Any]:
     """The likelihood of held-out data, in bits per dimension for images and nats for vectors.
 
@@ -59,11 +62,14 @@ def held_out_likelihood(
     rows         number of held-out points, at most
     sampler      Metropolis-adjusted; by default that of the run, or MALA if that is unadjusted or
                  has a quantile threshold
+    energy       the network, `data` and, as `own_sampler`, the sampler that were handed over to
+                 `train`, where they were
 
     Not true: that the upper bound is proved: it is as good as the chains on the model have
     converged, and no number here proves that they have.
     """
-    model = with_data_at(load(run, weights=weights, device=device), data_root)
+    model = load(run, weights=weights, device=device, energy=energy, data=data, sampler=own_sampler)
+    model = with_data_at(model, data_root)
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, but must be at least 2")
@@ -103,12 +109,12 @@ def held_out_likelihood(
     }
     answer = {
         "asked": asked
-        | {"steps_per_level": steps_per_level, "model_steps": steps, "sampler": to_dict(kernel)},
+        | {"steps_per_level": steps_per_level, "model_steps": steps, "sampler": plain(kernel)},
         "step": model.step,
         "weights": weights,
         "seed": seed,
         "temperature": model.config.temperature,
-        "sampler": to_dict(kernel),
+        "sampler": plain(kernel),
         "levels": levels,
         "through": "noise levels" if model.levels is not None else "inverse temperatures",
         "steps_per_level": steps_per_level,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import stanley
-from stanley.config import flatten
+from stanley.config import OWN, flatten
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
@@ -56,6 +56,8 @@ def pack(
     *,
     bank: int = 128,
     limit_mb: float = 4.0,
+    energy: Any = None,
+    sampler: Any = None,
 ) -> Path:
     """Write the run's newest averaged weights, at most `bank` chains and a card into the folder
     `out`.
@@ -64,7 +66,8 @@ def pack(
     fresh starts), else in float32; chains in float16 if it moves them by less than a tenth of a
     step's noise. The change is in the card. Paths of the configuration are left out. More than
     `limit_mb` MB is an error. Another model that is in the folder is kept as
-    model-former.safetensors.
+    model-former.safetensors. `energy` and `sampler` are those that were handed over to `train`, if
+    any were: they are not in the folder, and the card says so.
     """
     require(bank >= 0, f"bank is {bank}, must not be negative; 0 keeps no chains")
     source = run.path if isinstance(run, RunDirectory) else Path(run)
@@ -72,13 +75,13 @@ def pack(
         not is_packed(source),
         f"{source} is packed already; give the run directory, or copy the folder",
     )
-    model = load(source, device="cpu")
+    model = load(source, device="cpu", energy=energy, sampler=sampler)
     saved = checkpoint.newest(RunDirectory(source).checkpoints)
     assert saved is not None
-    energy, weights = rounded_energy(model.energy)
-    loss = rounding_loss(model, energy)
+    network, weights = rounded_energy(model.energy)
+    loss = rounding_loss(model, network)
     if not loss["gradient"] <= GRADIENT_LOSS:  # also where float16 overflows
-        energy, weights, loss = (
+        network, weights, loss = (
             model.energy,
             model.energy.state_dict(),
             loss | {"gradient": 0.0, "potential": 0.0},
@@ -99,8 +102,9 @@ def pack(
     } | {
         "holds": "model",
         "format": checkpoint.FORMAT,
-        "config": up_to_date(saved.meta["config"])
-        | {"data": without_paths(saved.meta["config"]["data"])},
+        "config": without_folders(
+            up_to_date(saved.meta["config"]) | {"data": without_paths(saved.meta["config"]["data"])}
+        ),
         "weights": {"stored": stored.removeprefix("torch."), **loss},
         "scores": scores if scores.get("step") == model.step else {},
         "stanley": stanley.__version__,
@@ -128,8 +132,28 @@ def pack(
     write_atomic(
         folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode()
     )
-    same_energy(load(folder, device="cpu"), energy, chains)
+    same_energy(load(folder, device="cpu", energy=energy, sampler=sampler), network, chains)
     return folder
+
+
+def without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the user's own code called by the names of its files alone, without
+    where they lie, and its data without their arguments, which may be paths.
+    """
+
+    def short(part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        inside = {name: short(value) for name, value in part.items()}
+        if part.get("kind") != "by-name":
+            return inside
+        where, _, name = str(part.get("name")).rpartition(":")
+        return inside | {"name": f"{Path(where).name}:{name}", "arguments": part["arguments"]}
+
+    data = short(config["data"])
+    if data.get("kind") == "by-name":
+        data |= {"arguments": {}}
+    return {name: short(part) for name, part in config.items()} | {"data": data}
 
 
 def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
@@ -227,7 +251,9 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     shape = "×".join(map(str, meta["event_shape"]))
     parameters = sum(t.numel() for name, t in tensors.items() if name.startswith("average."))
     data = {
-        k: v for k, v in config["data"].items() if v is not None and k not in ("kind", "download")
+        k: v
+        for k, v in config["data"].items()
+        if v not in (None, {}) and k not in ("kind", "download", "fingerprint", "checksum")
     }
     chains = len(tensors["bank.positions"])
     bank = f" with {chains} chains of the bank" if chains else ""
@@ -239,7 +265,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "library_name: stanley",
         "tags: [energy-based-model, mcmc]",
         "---",
-        f"# An energy of {config['data']['kind']}, points of shape {shape}",
+        f"# An energy of {data_name(config['data'])}, points of shape {shape}",
         "",
         (
             f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in"
@@ -248,12 +274,13 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "",
         "```python",
         "import stanley",
-        'x = stanley.load("THIS FOLDER").sample(16).x',
+        f'x = stanley.load("THIS FOLDER"{own_arguments(config)}).sample(16).x',
         "```",
         "",
+        *own_code_lines(config),
         "## Data",
         "",
-        f"{config['data']['kind']}: {fields_in_words(data) or 'as it is'}."
+        f"{data_name(config['data'])}: {fields_in_words(data) or 'as it is'}."
         + (" Images in [-1, 1], dequantised." if meta["is_image"] else ""),
         "",
         "## Recipe",
@@ -300,6 +327,50 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     if not adjusted:
         lines.append("* The sampler is not adjusted: samples carry the bias of its step size.")
     return "\n".join(lines) + "\n"
+
+
+def data_name(data: dict[str, Any]) -> str:
+    return "the author's own data" if data["kind"] in OWN else str(data["kind"])
+
+
+def own_parts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What has to be handed over with the model, as arguments of `stanley.load`."""
+    sampler = config["sampler"]
+    inside = sampler.get("proposal", sampler.get("sampler", sampler))
+    parts = {"energy": config["network"], "sampler": inside}
+    return {word: part for word, part in parts.items() if part["kind"] in OWN}
+
+
+def own_arguments(config: dict[str, Any]) -> str:
+    """`, energy=MyNet(…)`."""
+    calls = {"energy": "(…)", "sampler": ""}
+    return "".join(
+        f", {word}={own_name(part).rpartition(':')[2]}{calls[word]}"
+        for word, part in own_parts(config).items()
+    )
+
+
+def own_name(part: dict[str, Any]) -> str:
+    return str(part.get("name", part.get("class")))
+
+
+def own_code_lines(config: dict[str, Any]) -> list[str]:
+    """That the model is of no use without code which is not in its folder."""
+    own = own_parts(config)
+    if not own:
+        return []
+    names = ", ".join(map(own_name, own.values()))
+    flags = " ".join(f"--{word.replace('energy', 'network')} FILE.py:NAME" for word in own)
+    sums = [f"{own_name(p)} {p['checksum']}…" for p in own.values() if p.get("checksum")]
+    return [
+        "## Needs code that is not here",
+        "",
+        f"It was trained with code of its author's own: {names}. This folder holds none of it, and "
+        "nothing is imported by itself. Hand it over as above, or name it, `stanley sample FOLDER "
+        f"{flags}`."
+        + (f" SHA-256 of the files it was trained with: {', '.join(sums)}" if sums else ""),
+        "",
+    ]
 
 
 def score_lines(scores: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,17 +12,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stanley.config import from_dict
-from stanley.data import Dataset, centre
+from stanley.config import from_dict, kind_of
+from stanley.data import Dataset, OwnData, centre
+from stanley.data import given as given_data
 from stanley.device import pick_device
-from stanley.errors import require
+from stanley.errors import StanleyError, require
 from stanley.models.packed import is_packed, read_packed
-from stanley.networks import LevelEnergy, build_energy
+from stanley.networks import LevelEnergy, OwnNetwork, build_energy
 from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
-from stanley.samplers import AnySampler, ChainResult, anneal, ladder, run_chains
+from stanley.samplers import ChainResult, Sampler, anneal, ladder, run_chains
+from stanley.samplers import given as given_sampler
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
 from stanley.streams import stream
@@ -47,11 +50,12 @@ class Trained:
     step: int
     weights: Weights
     energy: nn.Module
-    sampler: AnySampler
+    sampler: Sampler
     bank: Tensor  # (M, *event), M = 0 where training kept none
     noise: StartNoise
     path: Path
     elsewhere: str | None = None  # where a run that this user did not train says that its data are
+    data: Dataset | None = None  # that were handed over with it
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -191,7 +195,7 @@ def starts_of_sum(
 
 def trained_sampler(
     config: TrainConfig, step_size: float, potential: Potential, bank: Tensor
-) -> AnySampler:
+) -> Sampler:
     """The sampler that the energy was trained with: its last step size, and its threshold.
 
     A `Quantile` is resolved on as many chains of the bank as a training call starts from. At fresh
@@ -221,16 +225,45 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
 
 def data_of(model: Trained) -> Dataset:
     """The data that the model was trained on, read again; they must still have its shape."""
+    if model.data is not None:
+        return handed_over(model, model.data)
     require(
         model.elsewhere is None,
         f"{model.path} comes from elsewhere, so that its data ({model.elsewhere}) are not read; "
         "say where they are with --data.path or --data.root",
     )
-    data = model.config.data.load()
+    spec = model.config.data
+    if isinstance(spec, OwnData):
+        raise StanleyError(f"{model.path}: {spec.why_not}")
+    data = spec.load()
     require(
         data.event_shape == model.event_shape,
         f"{model.path} was trained on points of shape {model.event_shape}, its data now have"
         f" {data.event_shape}",
+    )
+    return data
+
+
+def handed_over(model: Trained, data: Dataset) -> Dataset:
+    """The data that were handed over, which are those of the training, where it has kept which."""
+    require(
+        data.event_shape == model.event_shape and data.is_image == model.is_image,
+        f"{model.path} was trained on {'images' if model.is_image else 'points'} of shape "
+        f"{model.event_shape}, the data that are handed over are "
+        f"{'images' if data.is_image else 'points'} of shape {data.event_shape}",
+    )
+    known = model.config.data
+    if isinstance(known, given_data.GivenData) and known.fingerprint is not None:
+        rows = len(data.train) + len(data.test)
+        require(
+            given_data.fingerprint(data) == known.fingerprint,
+            f"{model.path} was trained on {known.rows:,} rows of other values than the {rows:,} "
+            "that are handed over; hand over those it was trained on, in the same order",
+        )
+    require(
+        data.stream is None and len(data.test) > 0,
+        "the data that are handed over hold no rows out, which scores need; hand over a tensor, of "
+        "which a tenth is, or stanley.Dataset(train, test)",
     )
     return data
 
@@ -246,9 +279,18 @@ def load(
     *,
     weights: Weights = "average",
     device: str = "auto",
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
 ) -> Trained:
     """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average'
     (EMA) or 'raw'.
+
+    A run that was trained with a network or a sampler of the user's own, or by it, needs them
+    again: `energy`, a module, of which a copy gets the weights of the run, or what builds one by
+    `build(event_shape)`; `sampler`, the same or its class. `data` are those of the training, and
+    are needed by what judges it alone. Nothing that a run names is ever imported. Raises
+    StanleyError for a part that is missing, or that differs from the one the run was trained with.
     """
     require(weights in ("average", "raw"), f"weights is {weights!r}, must be 'average' or 'raw'")
     place = pick_device(device)
@@ -259,40 +301,40 @@ def load(
             f"{path} is packed and holds averaged weights only; leave weights out",
         )
         saved = read_packed(path)
-        data = saved.meta["config"].get("data")
+        told = saved.meta["config"].get("data")
     else:
         directory = RunDirectory.existing(path)
         newest = checkpoint.newest(directory.checkpoints)
         require(newest is not None, f"{path} holds no checkpoint yet; train it first")
         assert newest is not None
         saved = newest
-        data = directory.read_config().get(
+        told = directory.read_config().get(
             "data", saved.meta["config"].get("data")
         )  # where they lie now, if moved
     require(
-        isinstance(data, dict),
-        f"{path}: its data are {data!r}, not fields; restore its config.json",
+        isinstance(told, dict),
+        f"{path}: its data are {told!r}, not fields; restore its config.json",
     )
     elsewhere = None
-    if is_packed(path) or not is_signed(path, data):
-        elsewhere = next(iter(paths_of(data).values()), None)
-        data = without_paths(data)
-    data = data | ({"download": False} if "download" in data else {})  # that is for training alone
-    config = from_dict(TrainConfig, up_to_date(saved.meta["config"]) | {"data": data})
+    if is_packed(path) or not is_signed(path, told):
+        elsewhere = next(iter(paths_of(told).values()), None)
+        told = without_paths(told)
+    told = told | ({"download": False} if "download" in told else {})  # that is for training alone
+    config = from_dict(TrainConfig, up_to_date(saved.meta["config"]) | {"data": told})
+    config = with_parts(config, path, energy, sampler)
     part = saved.part("energy" if weights == "raw" else "average")
-    with torch.device(
-        "meta"
-    ):  # before anything is filled: a file that is small must not ask for much
-        checkpoint.require_fit(energy_of(config, saved), part, saved.path)
-    energy = energy_of(config, saved)
-    checkpoint.restore_weights(energy, part, saved.path)
+    # before anything is filled: a file that is small must not ask for much
+    with torch.device("meta") if energy is None else nullcontext():
+        checkpoint.require_fit(energy_of(config, saved, energy), part, saved.path)
+    network = energy_of(config, saved, energy)
+    checkpoint.restore_weights(network, part, saved.path)
     noise = StartNoise(
         saved.tensors["noise.mean"].to(place),
         saved.tensors["noise.std"].to(place),
         saved.meta["is_image"],
     )
-    energy, bank = (
-        energy.to(place).eval().requires_grad_(False),
+    network, bank = (
+        network.to(place).eval().requires_grad_(False),
         saved.tensors["bank.positions"].to(place),
     )
     step_size = saved.meta["step_size"] * saved.meta["slowdown"]
@@ -300,22 +342,41 @@ def load(
         config=config,
         step=saved.step,
         weights=weights,
-        energy=energy,
-        sampler=trained_sampler(config, step_size, config.potential(energy), bank),
+        energy=network,
+        sampler=trained_sampler(config, step_size, config.potential(network), bank),
         bank=bank,
         noise=noise,
         path=path,
         elsewhere=elsewhere,
+        data=None if data is None else given_data.dataset_of(data),
     )
 
 
-def energy_of(config: TrainConfig, saved: checkpoint.Checkpoint) -> nn.Module:
-    """The network of the configuration for the points of the checkpoint, its weights not yet those
-    of the file.
+def with_parts(config: TrainConfig, path: Path, energy: Any, sampler: Any) -> TrainConfig:
+    """The configuration of a run with the sampler that is handed over; raises StanleyError for
+    what is missing, and for what the run has no use for."""
+    own = isinstance(config.network, OwnNetwork)
+    require(
+        own or energy is None,
+        f"{path} was trained with network {kind_of(config.network)!r} of the library, so that "
+        "energy= changes nothing; leave it out",
+    )
+    try:
+        if isinstance(config.network, OwnNetwork) and energy is None:
+            raise StanleyError(config.network.why_not)
+        return replace(config, sampler=given_sampler.with_own(config.sampler, sampler))
+    except StanleyError as error:
+        raise StanleyError(f"{path}: {error}") from None
+
+
+def energy_of(config: TrainConfig, saved: checkpoint.Checkpoint, own: Any = None) -> nn.Module:
+    """The network of the configuration, or `own`, for the points of the checkpoint, its weights not
+    yet those of the file.
     """
     return build_energy(
         config.network,
         tuple(saved.meta["event_shape"]),
         seed=config.seed,
         reference_std=config.reference_std,
+        own=own,
     )

@@ -124,6 +124,11 @@ class AtLevel:
         return self.energy(x, x.new_full((len(x),), ratio))
 
 
+def knows_levels(network: object) -> bool:
+    """Whether what a configuration names is, or builds, an energy that knows noise levels."""
+    return getattr(network, "levels", None) not in (None, False)
+
+
 def level_energy(energy: Energy) -> LevelEnergy | None:
     """The energy itself if it knows noise levels."""
     return energy if isinstance(energy, LevelEnergy) else None

@@ -63,13 +63,28 @@ def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
     """Write step-XXXXXXXX.safetensors atomically, then remove all but the newest `keep`."""
     from safetensors.torch import save as serialise
 
-    tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+    tensors = apart({name: t.detach().cpu() for name, t in checkpoint.tensors.items()})
     meta = {**checkpoint.meta, "format": FORMAT}
     header = {"stanley": json.dumps(meta, sort_keys=True), "checksum": checksum(tensors, meta)}
     path = folder / f"step-{checkpoint.step:08d}.safetensors"
     write_atomic(path, serialise(tensors, metadata=header))
     prune(folder, path, keep)
     return path
+
+
+def apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, each whole and in memory of its own, as a file takes them: weights that a
+    network uses twice have two names.
+    """
+    seen: set[int] = set()
+    separate = {}
+    for name, tensor in tensors.items():
+        whole = tensor.contiguous()
+        storage = whole.untyped_storage()
+        alone = storage.nbytes() == whole.nbytes and storage.data_ptr() not in seen
+        separate[name] = whole if alone else whole.clone()
+        seen.add(storage.data_ptr())
+    return separate
 
 
 def prune(folder: Path, newest: Path, keep: int) -> None:
@@ -211,10 +226,19 @@ def require_fit(energy: nn.Module, weights: dict[str, Tensor], where: object) ->
     """Names and shapes are those of the energy, which may be on the meta device: nothing is
     filled.
     """
-    ours, theirs = energy.state_dict(), weights
-    wrong = sorted(set(ours) ^ set(theirs)) or [n for n in ours if ours[n].shape != theirs[n].shape]
+    ours = energy.state_dict()
+    wrong = [
+        f"{name!r} ({shape_in(weights, name)} there, {shape_in(ours, name)} here)"
+        for name in [*ours, *(n for n in weights if n not in ours)]
+        if shape_in(ours, name) != shape_in(weights, name)
+    ]
+    more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     require(
         not wrong,
         f"{where}: the weights do not fit the configured network, first at "
-        f"{wrong[0] if wrong else ''!r}; use the network that the run began with",
+        f"{', '.join(wrong[:3])}{more}; use the network that the run began with",
     )
+
+
+def shape_in(tensors: dict[str, Tensor], name: str) -> str:
+    return str(tuple(tensors[name].shape)) if name in tensors else "none"

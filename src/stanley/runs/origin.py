@@ -44,14 +44,20 @@ def is_signed(run: Path, data: dict[str, Any]) -> bool:
 
 
 def paths_of(data: dict[str, Any]) -> dict[str, str]:
-    return {name: str(data[name]) for name in PATHS if data.get(name) is not None}
+    """Also those that are arguments of a function of the user's own, from which the data come."""
+    own = data.get("arguments")
+    places = data | own if isinstance(own, dict) else data
+    return {name: str(places[name]) for name in PATHS if places.get(name) is not None}
 
 
 def without_paths(data: dict[str, Any]) -> dict[str, Any]:
     """The data as a stranger may name them: their kind and numbers, but no place, and no
     download.
     """
-    nowhere = {name: None for name in PATHS if name in data}
+    nowhere: dict[str, Any] = {name: None for name in PATHS if name in data}
+    own = data.get("arguments")
+    if isinstance(own, dict):
+        nowhere["arguments"] = {name: value for name, value in own.items() if name not in PATHS}
     return data | nowhere | ({"download": False} if "download" in data else {})
 
 

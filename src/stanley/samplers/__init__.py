@@ -10,6 +10,7 @@ from stanley.samplers.barker import Barker
 from stanley.samplers.base import ChainState, Proposal, Sampler, StepInfo, evaluate, metropolis
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.descent import GradientDescent
+from stanley.samplers.given import GivenSampler, NamedSampler
 from stanley.samplers.hmc import HMC
 from stanley.samplers.jumps import MALAWithJumps
 from stanley.samplers.langevin import Langevin
@@ -30,6 +31,9 @@ from stanley.samplers.underdamped import Underdamped
 #: What a configuration can name.
 AnySampler = SingleSampler | ReplicaExchange
 
+#: What stands for a user's own in a configuration.
+OwnSampler = GivenSampler | NamedSampler
+
 __all__ = [
     "AMALA",
     "HMC",
@@ -41,10 +45,13 @@ __all__ = [
     "ChainResult",
     "ChainState",
     "ClippedLangevin",
+    "GivenSampler",
     "GradientDescent",
     "Langevin",
     "MALAWithJumps",
     "MatchedLangevin",
+    "NamedSampler",
+    "OwnSampler",
     "Preconditioned",
     "PreconditionedLangevin",
     "Proposal",

@@ -11,6 +11,7 @@ from torch import Tensor
 from stanley.errors import StanleyError
 from stanley.samplers.base import ChainState, FollowsChains, Proposal, StepInfo, metropolis
 from stanley.samplers.clipped import ClippedLangevin
+from stanley.samplers.given import GivenSampler, NamedSampler
 from stanley.samplers.langevin import Langevin
 from stanley.samplers.stanley import Stanley
 from stanley.samplers.tamed import TamedLangevin
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     Adjustable = Proposal  # anything with propose and log_ratio, also one defined elsewhere
 else:
     # what a configuration file can name
-    Adjustable = Langevin | Stanley | ClippedLangevin | TamedLangevin
+    Adjustable = Langevin | Stanley | ClippedLangevin | TamedLangevin | GivenSampler | NamedSampler
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo, choose, per_chain
+from stanley.samplers.given import GivenSampler, NamedSampler
 from stanley.samplers.named import SingleSampler
 from stanley.samplers.noise import uniform_like
 from stanley.samplers.preconditioned import Preconditioned
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     # anything whose positions are x, potential and grad of its state, also one defined elsewhere
     Replicated = Sampler
 else:
-    Replicated = SingleSampler  # what a configuration file can name
+    # what a configuration file can name
+    Replicated = SingleSampler | GivenSampler | NamedSampler
 
 MOST_REPLICAS = 1_000  # so that a small file cannot ask for much memory
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from stanley import own_code
 from stanley.errors import StanleyError, did_you_mean, in_one_line, require
 from stanley.streams import stream
 from stanley.targets import Target, named
@@ -101,63 +97,17 @@ def find(
     return density
 
 
-#: The files of users' own targets, as tracebacks name them.
-FILES: set[str] = set()
-
-
 def imported(name: str) -> Callable[..., Any]:
-    """The object that `module:function` or `path/file.py:function` names.
-
-    As in Python, the current folder is searched first.
-    """
-    where, _, attribute = name.rpartition(":")
-    require(where and attribute, f"target {name!r} must be module:function or file.py:function")
-    try:
-        module = from_file(Path(where)) if where.endswith(".py") else from_path(where)
-    except StanleyError:
-        raise
-    except KeyboardInterrupt:
-        raise
-    except (
-        BaseException
-    ) as error:  # whatever a user's module does when it is imported, sys.exit() too
-        raise StanleyError(f"cannot import {where}: {in_one_line(error)}") from error
-    FILES.add(getattr(module, "__file__", None) or where)
-    try:
-        found = getattr(module, attribute)
-    except AttributeError:
-        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise StanleyError(
-            f"{where} has no {attribute!r}: {did_you_mean(attribute, public)}"
-        ) from None
+    """The potential that `module:function` or `path/file.py:function` names."""
+    found = own_code.imported(name)
     what = f"no function but {type(found).__name__}"
     if isinstance(found, type):
-        what = f"the class {attribute}, make an instance of it"
+        what = f"the class {found.__name__}, make an instance of it"
     require(
         callable(found) and not isinstance(found, type),
         f"{name} is {what}; a target is called as U: (B, *event) -> (B,)",
     )
     return found
-
-
-def from_path(module: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    return importlib.import_module(module)
-
-
-def from_file(path: Path) -> Any:
-    """The module of a file, under a name that is nobody else's: a torch.py is not torch."""
-    require(path.is_file(), f"{path} is not a file; give module:function or file.py:function")
-    name = f"stanley_target_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def checked_shape(shape: Any) -> tuple[int, ...]:

@@ -7,11 +7,12 @@ from typing import Literal
 
 import torch
 
-from stanley.data import AnyData
+from stanley.config import kind_of
+from stanley.data import AnyData, OwnData
 from stanley.device import fast_in_bf16
 from stanley.errors import StanleyError, require
-from stanley.networks import AnyNetwork
-from stanley.samplers import AnySampler
+from stanley.networks import AnyNetwork, OwnNetwork
+from stanley.samplers import AnySampler, OwnSampler
 from stanley.samplers.traits import is_adjusted
 from stanley.training.objectives import AnyObjective, Contrastive
 from stanley.training.optim import Adam, AnyOptimizer
@@ -24,13 +25,13 @@ class TrainConfig:
 
     Not part of it: the device, and how many processes share the work. `batch` and the
     bank's size are those of all processes together. Raises StanleyError for values that cannot work
-    together.
+    together. A sampler may be any frozen dataclass with `init` and `step`.
     """
 
     # The parts
-    data: AnyData  # the data that the energy learns: see the kinds below
-    network: AnyNetwork  # the network whose output is the energy E(x): see the kinds below
-    sampler: AnySampler  # the sampler that moves the chains: see the kinds below
+    data: AnyData | OwnData  # the data that the energy learns: see the kinds below
+    network: AnyNetwork | OwnNetwork  # the network whose output is E(x): see the kinds below
+    sampler: AnySampler | OwnSampler  # the sampler that moves the chains: see the kinds below
     optimizer: AnyOptimizer = field(default_factory=Adam)  # of the weights: see the kinds below
     objective: AnyObjective = field(default_factory=Contrastive)  # what training lowers: see below
 
@@ -90,8 +91,8 @@ class TrainConfig:
         chains = self.objective.contrastive is not None
         require(
             not (chains and is_adjusted(self.sampler) and self.precision == "bf16"),
-            f"precision is 'bf16', but sampler {self.sampler.kind!r} accepts by differences of U, "
-            "of which bfloat16 has three digits only; use float32 or auto, or an unadjusted "
+            f"precision is 'bf16', but sampler {kind_of(self.sampler)!r} accepts by differences of "
+            "U, of which bfloat16 has three digits only; use float32 or auto, or an unadjusted "
             "sampler",
         )
         self.objective.check(self)
@@ -126,11 +127,22 @@ class TrainConfig:
 
 
 #: Fields that a resumed run may change, because they do not decide what a step computes: how long
-#: it runs, where its data lie, how it is kept, when it diverges. (More `steps` also stretch the
-#: decay of the learning rate, the growth of K and the first part of a warm start.)
+#: it runs, where its data and the user's own code lie, how it is kept, when it diverges. (More
+#: `steps` also stretch the decay of the learning rate, the growth of K and the first part of a warm
+#: start.)
 MAY_CHANGE = {
     *("steps", "save_every", "keep", "chunk_size"),
     *("objective.gap_limit", "objective.spread_limit", "on_divergence", "max_rollbacks"),
     *("objective.contrastive.gap_limit", "objective.contrastive.spread_limit"),
     *("data.root", "data.path", "data.download", "data.cache", "data.memory_limit_mb"),
+    *(
+        "data.class",
+        "network.class",
+        "data.name",
+        "data.checksum",
+        "network.name",
+        "network.checksum",
+        "sampler.name",
+    ),
+    *("sampler.checksum", "sampler.proposal.name", "sampler.proposal.checksum"),
 }

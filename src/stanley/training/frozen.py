@@ -12,11 +12,15 @@ from torch import nn
 def frozen(energy: nn.Module) -> Iterator[None]:
     """The energy as a function of x alone: evaluation mode, and no gradients of the parameters.
 
-    Inside the block each spectral norm is computed once.
+    Inside the block each spectral norm is computed once. Parameters that were not trained before
+    it are not trained after it.
     """
+    trained = [p for p in energy.parameters() if p.requires_grad]
     energy.eval().requires_grad_(False)
     try:
         with nn.utils.parametrize.cached():
             yield
     finally:
-        energy.train().requires_grad_(True)
+        energy.train()
+        for parameter in trained:
+            parameter.requires_grad_(True)

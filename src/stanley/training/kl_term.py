@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from stanley.samplers import AnySampler, Sampler
+from stanley.samplers import Sampler
 from stanley.samplers.base import ChainState, Gaussian
 from stanley.samplers.traits import traits_of
 
@@ -53,7 +53,7 @@ def not_looked_at(x: Tensor) -> Tensor:
     raise AssertionError("the law of the last step asked for the potential")
 
 
-def why_no_gradient(sampler: AnySampler) -> str | None:
+def why_no_gradient(sampler: Sampler) -> str | None:
     """Why no gradient goes through this sampler's step; None where one does."""
     traits = traits_of(sampler)
     if traits.adjusted:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from stanley.config import differences, from_dict, to_dict
+from stanley.config import OWN, differences, from_dict, to_dict
 from stanley.data import Dataset
 from stanley.device import has_bf16_units
-from stanley.errors import require
+from stanley.errors import DivergenceError, require
+from stanley.networks import WithReference
 from stanley.progress import Bar, training_note
 from stanley.ranks import Parallel, World, joined
 from stanley.runs import checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
+from stanley.samplers.given import own_inside
 from stanley.training.config import MAY_CHANGE, TrainConfig
 from stanley.training.divergence import Split, recover, split_at_divergence, tell
 from stanley.training.former import up_to_date
 from stanley.training.interrupts import Interrupts
+from stanley.training.optim import update_average
+from stanley.training.own import Parts, probe, taken
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.watch import Watch
@@ -34,6 +41,9 @@ def train(
     config: TrainConfig,
     out: str | os.PathLike[str],
     *,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
     device: str = "auto",
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
@@ -47,6 +57,14 @@ def train(
     on U = E/T. A resumed run equals an unbroken one: bit for bit on a CPU with the same number of
     threads. Not true: that it does on another number of processes, whose chains draw other noise.
 
+    energy      in place of the configuration's network: a torch.nn.Module, (B, *event) -> (B,), of
+                which a copy is trained from its own weights, or anything whose build(event_shape)
+                returns one
+    data        in place of the configuration's data: a tensor or array (N, *event), of whose rows a
+                tenth is held out, a torch Dataset, a stanley.Dataset, or an iterable of batches
+                such as a DataLoader, which is read as training goes
+    sampler     in place of the configuration's sampler: a frozen dataclass with step_size, init and
+                step (examples/own_sampler.py)
     device      'auto' takes a GPU where torch sees one
     execution   how a chain step is carried out (see `run_chains`); not part of the configuration,
                 because it changes no more than the rounding
@@ -58,22 +76,77 @@ def train(
                 It changes when a divergence is seen and how finely `seconds` is known, nothing else
     progress    show a bar with this `title` on stderr
 
+    What is handed over is not written to the run, only what it is called, so it has to be handed
+    over again wherever the run is resumed, loaded or judged.
+
     Raises StanleyError for what cannot run, and DivergenceError where training diverges; the last
     good checkpoint is kept. With config.on_divergence = 'rollback' it goes back to that checkpoint
     instead. Ctrl-C or SIGTERM finishes the step, saves, and raises KeyboardInterrupt. All ranks end
     together, with the same error if there is one.
     """
+    records = steps(
+        config,
+        out,
+        energy=energy,
+        data=data,
+        sampler=sampler,
+        device=device,
+        execution=execution,
+        parallel=parallel,
+        read_every=read_every,
+        progress=progress,
+        title=title,
+    )
+    for _ in records:
+        pass
+    return RunDirectory(out)
+
+
+def steps(
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
+    device: str = "auto",
+    execution: Execution = "auto",
+    parallel: Parallel = "ddp",
+    read_every: int | None = None,
+    progress: bool = False,
+    title: str = "training",
+) -> Generator[Record, None, None]:
+    """The records of a training run, one for each step, as `train` computes them: `train` is this
+    loop without a body.
+
+        for record in stanley.steps(config, "runs/mine"):
+            print(record["step"], record["loss"])
+
+    Arguments and errors are those of `train`; they are raised where the first record is asked for.
+    Leaving the loop early saves a checkpoint of the last step that was computed and closes the run,
+    and the same call goes on there. A record is in the run's files before it is yielded, and so is
+    a checkpoint that is due. After a rollback the steps that are computed again come again. Where
+    `read_every` is above 1, as on a GPU, records come that many at a time: those of a group that
+    was left in its midst are in the run's files alone. Ctrl-C in the body of the loop is answered
+    after the body. Not true: that a loop which is left by an error, whose traceback is kept, closes
+    the run at once; `with contextlib.closing(stanley.steps(…)) as records` does.
+    """
     with ExitStack() as until_the_end:
-        world = until_the_end.enter_context(joined(device))
-        run = until_the_end.enter_context(RunDirectory(out))
-        prepare(config, run, world, parallel, execution, read_every)
-        data = load_data(config, world)
-        if world.first:
-            warn_of_scales(data)
-            warn_of_precision(config, world.device)
-        state = TrainState(config, data, world, parallel=parallel, execution=execution)
-        data = data.with_train_on(world.device)
-        resume(config, run, state)
+        opened = until_the_end.enter_context(
+            open_run(
+                config,
+                out,
+                energy=energy,
+                data=data,
+                sampler=sampler,
+                device=device,
+                execution=execution,
+                parallel=parallel,
+                read_every=read_every,
+            )
+        )
+        config, run, state, points = opened.config, opened.run, opened.state, opened.data
+        world = state.world
         watch = watch_from(run, world)
 
         interrupts = until_the_end.enter_context(Interrupts())
@@ -81,8 +154,8 @@ def train(
         until_the_end.enter_context(bar)
         began = time.perf_counter()
         while state.step < config.steps:
-            steps = steps_to_reading(config, state, read_every)
-            measured = [measure(state, train_step(config, state, data)) for _ in range(steps)]
+            num = steps_to_reading(config, state, read_every)
+            measured = [measure(state, train_step(config, state, points)) for _ in range(num)]
             records = to_records(config, measured, time.perf_counter() - began, world.device)
             began = time.perf_counter()
             adapt_step_size(config, state, records)
@@ -90,22 +163,120 @@ def train(
             split = split_at_divergence(config, state.rollbacks, watch, records)
             stop = append_records(run, world, split, interrupts)
             if split.divergence is not None:
+                yield from split.good
                 recover(config, run, state, split.divergence)
-                watch = watch_from(run, world)
+                watch, opened.saved = watch_from(run, world), state.step
                 continue
             if bar.due(state.step):
                 bar.draw(state.step, training_note(records[-1]))
             if stop or checkpoint_is_due(config, state):
-                save(config, run, state)
+                opened.save()
+            try:
+                yield from split.good
+            except GeneratorExit:  # whoever reads them has seen enough
+                opened.save()
+                raise
             if stop:
                 raise KeyboardInterrupt(
                     f"interrupted at step {state.step}; the same command resumes there"
                 )
-    return run
+
+
+class OpenRun:
+    """A run directory that is open for training, for the loop of `steps` or for one of your own.
+
+    config   the configuration, with what was handed over in the place of its parts
+    run      the run directory
+    state    energy, averaged weights, optimiser, bank and generators, as the newest checkpoint has
+             them; `state.step` steps are done
+    data     the data, on the device
+    """
+
+    def __init__(
+        self, config: TrainConfig, run: RunDirectory, state: TrainState, data: Dataset
+    ) -> None:
+        self.config, self.run, self.state, self.data = config, run, state, data
+        self.saved = state.step
+
+    def save(self) -> None:
+        """Save a checkpoint of this step, if there is none yet."""
+        if self.saved != self.state.step:
+            save(self.config, self.run, self.state)
+            self.saved = self.state.step
+
+    def finish_step(self, **numbers: float | Tensor) -> Record:
+        """In a loop of your own: the weights have been changed once. The averaged weights follow,
+        the step counts, its record {"step": …, **numbers} is written and returned, and a checkpoint
+        is saved where one is due. Raises DivergenceError for a number that is not finite.
+        """
+        state = self.state
+        update_average(state.average, state.energy, self.config.ema, state.step)
+        state.step += 1
+        record: Record = {"step": state.step} | {k: number_of(v) for k, v in numbers.items()}
+        wrong = next((n for n, v in record.items() if not math.isfinite(v)), None)
+        if wrong is not None:
+            raise DivergenceError(
+                f"training diverged at step {state.step}: {wrong} is {record[wrong]}; lower the "
+                f"learning rate. The last checkpoint, of step {self.saved}, is kept"
+            )
+        self.run.append(record)
+        if checkpoint_is_due(self.config, state):
+            self.save()
+        return record
+
+
+def number_of(value: float | Tensor) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
+@contextmanager
+def open_run(
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
+    device: str = "auto",
+    execution: Execution = "auto",
+    parallel: Parallel = "ddp",
+    read_every: int | None = None,
+) -> Iterator[OpenRun]:
+    """The run in `out`, made or resumed, and locked for the length of the block.
+
+    `steps` trains in such a block, and so can a loop of your own: examples/own_loop.py. At the end
+    of the block the last step is saved; after an error it is not, and the last checkpoint stands.
+    Arguments are those of `train`.
+    """
+    with joined(device) as world, RunDirectory(out) as run:
+        with world.agreed():
+            parts = taken(config, energy, data, sampler, lambda c: load_data(c, world))
+        config = parts.config
+        prepare(parts, run, world, parallel, execution, read_every)
+        points = load_data(config, world) if parts.data is None else parts.data
+        if world.first:
+            warn_of_scales(points)
+            warn_of_precision(config, world.device)
+        if parts.energy is not None:
+            with world.agreed():
+                probe(config, parts.energy, points)
+        state = TrainState(
+            config,
+            points,
+            world,
+            parallel=parallel,
+            execution=execution,
+            own=parts.energy,
+            written=parts.written,
+        )
+        resume(config, run, state)
+        opened = OpenRun(config, run, state, points.with_train_on(world.device))
+        yield opened
+        opened.save()
 
 
 def prepare(
-    config: TrainConfig,
+    parts: Parts,
     run: RunDirectory,
     world: World,
     parallel: Parallel,
@@ -114,12 +285,18 @@ def prepare(
 ) -> None:
     """Refuse what cannot run, then make and lock the run directory and write its configuration."""
     with world.agreed():
-        check_split(config, world, parallel, execution)
-        check_reading(config, read_every)
+        check_split(parts.config, world, parallel, execution)
+        check_reading(parts.config, read_every)
+        streamed = parts.data is not None and parts.data.stream is not None
+        require(
+            not streamed or world.size == 1,
+            f"the data are an iterable, which {world.size} processes cannot share: each would read "
+            "all of it; train in one process, or hand over a tensor",
+        )
         if world.first:
             run.create()
             run.lock()
-            write_configuration(config, run)
+            write_configuration(parts, run)
 
 
 def check_split(
@@ -211,13 +388,18 @@ def warn_of_scales(data: Dataset) -> None:
         )
 
 
-def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
+def write_configuration(parts: Parts, run: RunDirectory) -> None:
     """Write the configuration; refuse it where the run began with one that computes otherwise."""
-    new = to_dict(config)
+    new = parts.written
     if run.has_begun():
         # a field that the old file lacks has its default
-        old = to_dict(from_dict(TrainConfig, up_to_date(run.read_config())))
+        before = from_dict(TrainConfig, up_to_date(run.read_config()))
+        require_handed_over(before, new, run)
+        old = to_dict(before)
         changed = differences(old, new)
+        both = old["network"]["kind"] == new["network"]["kind"]
+        if both and "network.fingerprint" in changed and parts.energy is not None:
+            require_same_network(parts.config, parts.energy, run)
         changes = "; ".join(
             f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
         )
@@ -233,6 +415,32 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
                 run.event(**event)
             warnings.warn(f"resuming with changed {changes}", stacklevel=3)
     run.write_config(new)
+
+
+def require_handed_over(before: TrainConfig, new: dict[str, Any], run: RunDirectory) -> None:
+    """What the run began with and was the user's own is handed over again."""
+    for name in ("network", "data", "sampler"):
+        part = getattr(before, name)
+        own = own_inside(part) if name == "sampler" else part
+        missing = own is not None and kind_is_own(own) and not mentions_own(new[name])
+        require(not missing, f"{run.path}: {getattr(own, 'why_not', '')}")
+
+
+def kind_is_own(part: Any) -> bool:
+    return getattr(part, "kind", None) in OWN
+
+
+def mentions_own(part: dict[str, Any]) -> bool:
+    inside = part.get("proposal", part.get("sampler"))
+    return part["kind"] in OWN or (isinstance(inside, dict) and mentions_own(inside))
+
+
+def require_same_network(config: TrainConfig, energy: nn.Module, run: RunDirectory) -> None:
+    """Raise StanleyError, with names and shapes, where the weights of the run do not fit."""
+    saved = checkpoint.newest(run.checkpoints)
+    if saved is not None:
+        whole = WithReference(energy, config.reference_std) if config.reference_std else energy
+        checkpoint.require_fit(whole, saved.part("energy"), saved.path)
 
 
 def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:

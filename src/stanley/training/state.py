@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stanley.config import to_dict
 from stanley.data import Dataset
@@ -35,6 +36,8 @@ class TrainState:
         world: World,
         parallel: Parallel = "ddp",
         execution: Execution = "auto",
+        own: nn.Module | None = None,
+        written: dict[str, Any] | None = None,
     ) -> None:
         chains = config.objective.contrastive
         if chains is not None and chains.augment is not None:
@@ -42,12 +45,19 @@ class TrainState:
         # sharded weights lie elsewhere in every iteration, so no graph may hold them
         self.execution: Execution = "eager" if parallel == "fsdp" else execution
         energy = build_energy(
-            config.network, data.event_shape, seed=config.seed, reference_std=config.reference_std
+            config.network,
+            data.event_shape,
+            seed=config.seed,
+            reference_std=config.reference_std,
+            own=own,
         )
+        if own is not None:  # whose first weights no seed decides
+            energy.load_state_dict(world.broadcast(energy.state_dict()))
         levels = level_energy(energy)
         if levels is not None:
             levels.fit_data(data)
         self.world = world
+        self.written = to_dict(config) if written is None else written
         self.energy = energy.to(world.device)  # what chains run on
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
         self.model = parallel_model(self.energy, world, parallel)  # what the loss is computed with
@@ -93,7 +103,7 @@ class TrainState:
             "ranks": self.world.size,
             "event_shape": list(self.noise.mean.shape),
             "is_image": self.noise.is_image,
-            "config": to_dict(config),
+            "config": self.written,
         }
         return Checkpoint(tensors, meta)
 
@@ -137,6 +147,9 @@ class TrainState:
             self.chain_generator = chain_stream(
                 saved.meta["config"]["seed"], self.world, saved.step
             )
+        device = self.world.device
+        mean, std = (saved.tensors[f"noise.{name}"].to(device) for name in ("mean", "std"))
+        self.noise = StartNoise(mean, std, self.noise.is_image)
         self.step = saved.step
         self.step_size = saved.meta["step_size"]
         self.rollbacks = saved.meta["rollbacks"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stanley.data import Dataset, positive_batch
+from stanley.data import Dataset, next_batch
 from stanley.device import peak_memory
 from stanley.ranks import gather_weights, unsharded
 from stanley.runs.directory import Record
@@ -41,13 +41,7 @@ def train_step(config: TrainConfig, state: TrainState, data: Dataset) -> StepRes
     """One iteration: x⁺, ∇_θ L, update, average. Nothing is read back from the device."""
     # without it a rank that fails would leave the others waiting for its gradient
     with state.world.agreed():
-        x_pos = positive_batch(
-            data.train,
-            config.batch,
-            state.data_generator,
-            flip=data.flip,
-            noise_std=config.data_noise,
-        )
+        x_pos = next_batch(data, config.batch, state.data_generator, config.data_noise)
         x_pos = state.world.part(x_pos)  # (B, *event), of a batch that is the same on all ranks
         gather_weights(state.model)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Json, Seed, WarmUp, Whole
+from stanley.cli.flags import Device, Json, OwnFlags, OwnNetworkName, Seed, Trust, WarmUp, Whole
 from stanley.cli.images.answer import Answer, made_from, sampler_numbers
 from stanley.cli.images.request import model_of, prepare, split_words
 from stanley.cli.names import file_name, folder_for
@@ -40,6 +40,8 @@ def compose(
             help="A model that comes with the library, put before the runs: mnist or cifar10."
         ),
     ] = None,
+    network: OwnNetworkName = None,
+    trust: Trust = False,
     seed: Seed = 0,
     out: Annotated[
         Path | None, Parameter(help="Folder to write to. [default: composed/RUN1-RUN2]")
@@ -72,7 +74,8 @@ def compose(
         "give two runs or more to compose: stanley compose RUN1 RUN2",
     )
     models = [model_of(None, pretrained, None, device)] if pretrained is not None else []
-    models += [model_of(Path(name), None, None, device) for name in names]
+    own = OwnFlags(network, trust=trust)
+    models += [model_of(Path(name), None, None, device, own) for name in names]
     called = ([pretrained] if pretrained is not None else []) + names
     require_same_shape([(name, m.event_shape) for name, m in zip(called, models, strict=True)])
     numbers = [] if weights is None else [number(w.strip()) for w in weights.split(",")]

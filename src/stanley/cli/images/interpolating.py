@@ -6,7 +6,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Json, Out, Pretrained, Real, Resize, WeightsOfRun, Whole
+from stanley.cli.flags import (
+    Device,
+    Json,
+    Out,
+    OwnFlags,
+    OwnNetworkName,
+    Pretrained,
+    Real,
+    Resize,
+    Trust,
+    WeightsOfRun,
+    Whole,
+)
 from stanley.cli.images.answer import Answer, made_from
 from stanley.cli.images.request import home, images_of, refuse_flags, request
 from stanley.errors import require
@@ -33,6 +45,8 @@ def interpolate(
     pretrained: Pretrained = None,
     weights: WeightsOfRun = None,
     out: Out = None,
+    network: OwnNetworkName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -55,7 +69,16 @@ def interpolate(
         "interpolate",
         "goes between two picture files, without a sampler, by steps of --step-size",
     )
-    model, (a, b), _ = request(words, ("A.png", "B.png"), pretrained, None, weights, device)
+    own = OwnFlags(network, trust=trust)
+    model, (a, b), _ = request(
+        words,
+        ("A.png", "B.png"),
+        pretrained,
+        None,
+        weights,
+        device,
+        own=own,
+    )
     require(
         a is not None and b is not None and a.is_file() and b.is_file(),
         f"{a} and {b}: give two picture files",

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stanley.cli.flags import NOTHING, OwnFlags
 from stanley.cli.names import folder_for
 from stanley.cli.output import say
 from stanley.cli.values import whole_number
@@ -25,9 +26,18 @@ NAMED = 10  # skipped files that a warning names
 
 
 def model_of(
-    run: Path | None, pretrained: str | None, weights: Weights | None, device: str
+    run: Path | None,
+    pretrained: str | None,
+    weights: Weights | None,
+    device: str,
+    own: OwnFlags = NOTHING,
+    data_root: str | None = None,
+    needs_data: bool = False,
 ) -> Trained:
-    """A run's newest checkpoint, or a shipped model; one of the two."""
+    """A run's newest checkpoint, or a shipped model; one of the two. `own` names the code of the
+    user's own that a run needs.
+    """
+    from stanley.cli.own import parts_of
     from stanley.models.trained import load
 
     require(
@@ -44,7 +54,8 @@ def model_of(
         return shipped(pretrained, device=device)
     require(run is not None, "give a run directory, or --pretrained NAME")
     assert run is not None
-    return load(run, weights=weights or "average", device=device)
+    parts = parts_of(run, own, data_root, needs_data=needs_data)
+    return load(run, weights=weights or "average", device=device, **parts)
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -83,10 +94,13 @@ def request(
     weights: Weights | None,
     device: str,
     data_root: str | None = None,
+    own: OwnFlags = NOTHING,
+    needs_data: bool = False,
 ) -> tuple[Trained, list[Path | None], list[str]]:
     """The model, the paths that `names` stand for (None each where --held-out takes their place),
     sampler's flags.
     """
+    from stanley.cli.own import sampler_named
     from stanley.models.trained import with_data_at
 
     given, fields = split_words(words)
@@ -98,7 +112,12 @@ def request(
         f" {' '.join(wanted)}",
     )
     run = None if pretrained is not None else Path(given.pop(0))
-    model = with_data_at(model_of(run, pretrained, weights, device), data_root)
+    if run is not None:
+        sampler, rest = sampler_named(run, fields)
+        own, fields = own._replace(sampler=sampler), list(rest)
+    needs_data = needs_data or held_out is not None
+    model = model_of(run, pretrained, weights, device, own, data_root, needs_data)
+    model = with_data_at(model, None if model.data is not None else data_root)
     return model, [Path(word) for word in given] if given else [None] * len(names), fields
 
 

@@ -13,12 +13,16 @@ from stanley.cli.flags import (
     HeldOut,
     Json,
     Out,
+    OwnDataName,
+    OwnFlags,
+    OwnNetworkName,
     PerImage,
     Pretrained,
     Real,
     Resize,
     Seed,
     Steps,
+    Trust,
     WarmUp,
     WeightsOfRun,
 )
@@ -70,6 +74,9 @@ def inpaint(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -86,8 +93,16 @@ def inpaint(
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
+    own = OwnFlags(network, data, trust=trust)
     model, (source,), fields = request(
-        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+        words,
+        ("IMAGE",),
+        pretrained,
+        held_out,
+        weights,
+        device,
+        data_root,
+        own,
     )
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
@@ -180,6 +195,9 @@ def denoise(
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -202,8 +220,16 @@ def denoise(
         not flow or num in (None, 1),
         f"--flow draws nothing: its {num} chains would be one; leave out --num",
     )
+    own = OwnFlags(network, data, trust=trust)
     model, (source,), fields = request(
-        words, ("IMAGE",), pretrained, held_out, weights, device, data_root
+        words,
+        ("IMAGE",),
+        pretrained,
+        held_out,
+        weights,
+        device,
+        data_root,
+        own,
     )
     num, steps = (
         (1 if flow else 4) if num is None else num,

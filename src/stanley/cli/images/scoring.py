@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import DataRoot, Device, Json, Pretrained, Resize, WeightsOfRun
+from stanley.cli.flags import (
+    DataRoot,
+    Device,
+    Json,
+    OwnDataName,
+    OwnFlags,
+    OwnNetworkName,
+    Pretrained,
+    Resize,
+    Trust,
+    WeightsOfRun,
+)
 from stanley.cli.images.answer import Answer, made_from
 from stanley.cli.images.request import home, images_of, refuse_flags, request
 from stanley.cli.printable import cell
@@ -48,6 +59,9 @@ def ood(
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
     weights: WeightsOfRun = None,
+    network: OwnNetworkName = None,
+    data: OwnDataName = None,
+    trust: Trust = False,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -66,7 +80,17 @@ def ood(
     from stanley.uses import outside
 
     refuse_flags(words, "ood", "scores picture files and runs no chain")
-    model, (source,), _ = request(words, ("FOLDER",), pretrained, None, weights, device, data_root)
+    own = OwnFlags(network, data, trust=trust)
+    model, (source,), _ = request(
+        words,
+        ("FOLDER",),
+        pretrained,
+        None,
+        weights,
+        device,
+        data_root,
+        own,
+    )
     assert source is not None
     out = out or home(model, pretrained, "ood") / f"{source.stem}.csv"
     require(out.suffix.lower() == ".csv", f"--out is {out}, must be a .csv file")

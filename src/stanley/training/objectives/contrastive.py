@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from stanley.config import kind_of
 from stanley.errors import require
+from stanley.networks.levels import knows_levels
 from stanley.samplers import ChainInfo, RobbinsMonro, run_chains
+from stanley.samplers.given import OwnSampler
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.augment import Augment
@@ -112,10 +115,10 @@ class Contrastive:
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
         require(
-            config.objective.denoising is not None or not hasattr(config.network, "levels"),
-            f"network {config.network.kind!r} knows noise levels, but contrastive training reaches "
-            "only the smallest; use objective warm-start or denoising, or network mlp, convnet or "
-            "resnet",
+            config.objective.denoising is not None or not knows_levels(config.network),
+            f"network {kind_of(config.network)!r} knows noise levels, but contrastive training "
+            "reaches only the smallest; use objective warm-start or denoising, or network mlp, "
+            "convnet or resnet",
         )
         sampler = config.sampler
         adjusted = is_adjusted(sampler)
@@ -126,20 +129,21 @@ class Contrastive:
         )
         require(
             self.adapt is None or adjusted,
-            f"objective.adapt is set, but sampler {sampler.kind!r} never rejects; "
+            f"objective.adapt is set, but sampler {kind_of(sampler)!r} never rejects; "
             "use an adjusted sampler such as mala, or objective.adapt null",
         )
         require(
             self.free_stuck == 0 or adjusted,
-            f"objective.free_stuck is {self.free_stuck}, but sampler {sampler.kind!r} never "
+            f"objective.free_stuck is {self.free_stuck}, but sampler {kind_of(sampler)!r} never "
             "rejects; use objective.free_stuck 0",
         )
-        no_gradient = why_no_gradient(sampler) if self.kl_weight > 0 else None
+        told = self.kl_weight > 0 and not isinstance(sampler, OwnSampler)  # that says nothing yet
+        no_gradient = why_no_gradient(sampler) if told else None
         require(
             no_gradient is None,
             f"objective.kl_weight is {self.kl_weight}, but no gradient goes through a step of "
-            f"sampler {sampler.kind!r}: {no_gradient}; use a Gaussian move that is not adjusted, "
-            "such as langevin, or objective.kl_weight 0",
+            f"sampler {kind_of(sampler)!r}: {no_gradient}; use a Gaussian move that is not "
+            "adjusted, such as langevin, or objective.kl_weight 0",
         )
 
     def chain_steps_at(self, step: int, steps: int) -> int:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from stanley.config import kind_of
 from stanley.errors import require
-from stanley.networks.levels import Levels, level_energy
+from stanley.networks.levels import Levels, knows_levels, level_energy
 from stanley.samplers.noise import normal_like
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ class Denoising:
 
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
-        network = config.network.kind
+        network = kind_of(config.network)
         require(
-            hasattr(config.network, "levels"),
+            knows_levels(config.network),
             f"objective {self.kind!r} trains E(x, σ) at many noise levels σ, but network "
             f"{network!r} knows none; use network level-mlp for vectors, or level-convnet for "
-            "images",
+            "images, or objective contrastive",
         )
         require(
             config.temperature == 1,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from stanley.config import kind_of
 from stanley.errors import require
 from stanley.networks.activations import require_smooth
+from stanley.networks.levels import knows_levels
 from stanley.samplers.noise import normal_like
 from stanley.types import Energy, Potential
 
@@ -47,7 +49,9 @@ class ScoreMatching:
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
         require_no_levels(config, self.kind)
-        require_smooth(config.network.activation)
+        activation = getattr(config.network, "activation", None)
+        if activation is not None:  # that of a user's own is looked at later
+            require_smooth(activation)
 
     @property
     def contrastive(self) -> None:
@@ -97,7 +101,7 @@ def one_level_loss(potential: Energy, x: Tensor, xi: Tensor, sigma: float) -> Te
 def require_no_levels(config: TrainConfig, kind: str) -> None:
     """For objectives that see the energy of the data alone."""
     require(
-        not hasattr(config.network, "levels"),
-        f"network {config.network.kind!r} knows noise levels, but objective {kind!r} reaches only "
-        "the smallest; use objective denoising, or network mlp, convnet or resnet",
+        not knows_levels(config.network),
+        f"network {kind_of(config.network)!r} knows noise levels, but objective {kind!r} reaches "
+        "only the smallest; use objective denoising, or network mlp, convnet or resnet",
     )

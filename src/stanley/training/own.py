@@ -1,0 +1,120 @@
+"""What the user hands over beside the configuration: a network, data, a sampler of their own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from stanley import data as library_data
+from stanley import networks, samplers
+from stanley.config import to_dict
+from stanley.data import Dataset
+from stanley.data import given as given_data
+from stanley.errors import StanleyError, require
+from stanley.networks import build_energy
+from stanley.networks import given as given_network
+from stanley.networks.levels import level_energy
+from stanley.samplers import given as given_sampler
+from stanley.training.config import TrainConfig
+from stanley.types import piecewise_linear
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A configuration that can be trained, and what it cannot hold.
+
+    written   the configuration as files hold it: of what was handed over only what it is called
+    """
+
+    config: TrainConfig
+    written: dict[str, Any]
+    energy: nn.Module | None = None
+    data: Dataset | None = None
+
+
+def taken(
+    config: TrainConfig,
+    energy: Any,
+    data: Any,
+    sampler: Any,
+    load: Callable[[TrainConfig], Dataset],
+) -> Parts:
+    """The configuration with what is handed over in the place of its parts.
+
+    A part that stands in the configuration itself, though it is none of the library, is taken from
+    there. Raises StanleyError, in one line, for a part that has to be handed over and is not.
+    `load` reads the data of the configuration, where a network of the user's is built for them.
+    """
+    energy, network = apart(config.network, energy, networks.AnyNetwork, networks.OwnNetwork)
+    data, spec = apart(config.data, data, library_data.AnyData, library_data.OwnData)
+    require_all(config, energy, data, sampler)
+    own_data = None if data is None else given_data.dataset_of(data)
+    if own_data is not None and not isinstance(spec, given_data.NamedData):
+        spec = given_data.described(data, own_data)
+    if own_data is not None and own_data.stream is not None:
+        warn_of_stream(own_data.stream)
+
+    module = None
+    if energy is not None:
+        whole = isinstance(energy, nn.Module)
+        shape = () if whole else (own_data or load(config)).event_shape
+        module = build_energy(config.network, shape, seed=config.seed, own=energy)
+        if isinstance(network, given_network.NamedNetwork):
+            network = replace(network, levels=level_energy(module) is not None)
+        else:
+            network = given_network.described(module, given_network.class_name(energy))
+
+    named = config.sampler if given_sampler.own_inside(config.sampler) is not None else None
+    moved = sampler if named is None else given_sampler.with_own(config.sampler, sampler)
+    moved = config.sampler if moved is None else moved
+    if given_sampler.is_own(moved) or not isinstance(moved, samplers.AnySampler):
+        given_sampler.require_sampler(moved)
+    config = replace(config, network=network, data=spec, sampler=moved)
+    shown = replace(config, sampler=named or given_sampler.described(moved))
+    return Parts(config, to_dict(shown), module, own_data)
+
+
+def apart(part: Any, given: Any, library: Any, own: Any) -> tuple[Any, Any]:
+    """What is handed over for a part, and what stands for it in the configuration."""
+    if given is None and not isinstance(part, library | own):
+        return part, None
+    return given, part
+
+
+def require_all(config: TrainConfig, energy: Any, data: Any, sampler: Any) -> None:
+    """All that stands in the configuration as the user's own is there."""
+    if energy is None and isinstance(config.network, networks.OwnNetwork):
+        raise StanleyError(config.network.why_not)
+    if data is None and isinstance(config.data, library_data.OwnData):
+        raise StanleyError(config.data.why_not)
+    record = given_sampler.own_inside(config.sampler)
+    if sampler is None and record is not None:
+        raise StanleyError(record.why_not)
+
+
+def warn_of_stream(stream: Any) -> None:
+    """What an iterable cannot have."""
+    once = ", which can be read only once: training stops where it ends" if stream.once else ""
+    warnings.warn(
+        f"the data ({stream.name}) are an iterable{once}. A resumed run reads it from its "
+        "beginning again, so that it does not equal an unbroken one; no rows are held out, so that "
+        "stanley evaluate needs other data, evaluate(run, data=…)",
+        stacklevel=5,
+    )
+
+
+def probe(config: TrainConfig, energy: nn.Module, data: Dataset) -> None:
+    """Raise StanleyError where the user's network cannot be trained on these data."""
+    rows = data.train[:8]
+    x = library_data.centre(rows) if data.is_image else rows.float()
+    given_network.probe(energy, x)
+    kink = piecewise_linear(energy) if config.objective.differentiates_twice else None
+    require(
+        kink is None or level_energy(energy) is not None,
+        f"{type(energy).__name__} has activations {kink}, whose second derivative is 0, and "
+        f"objective {config.objective.kind!r} differentiates twice; use a smooth one such as SiLU",
+    )
