@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace
@@ -32,7 +33,7 @@ from stanley.torchrun import Process, this_process
 from stanley.training import state as train_state
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep
-from stanley.training.loop import train
+from stanley.training.loop import open_run, train
 from stanley.training.objectives import Denoising, WarmStart
 from stanley.training.objectives import contrastive as iteration
 from stanley.training.objectives.contrastive import backward
@@ -136,6 +137,22 @@ def failing(config: TrainConfig, out: Path, kind: str, rank: int = 1) -> Path:
 
     iteration.negative_batch = failing_batch
     return trained(config, out)
+
+
+def own_weights(config: TrainConfig, out: Path) -> list[Tensor]:
+    """Weights and averages of a module that each rank has drawn for itself."""
+    torch.manual_seed(this_process().rank)
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Tanh(), torch.nn.Flatten(0))
+    with open_run(config, out, energy=net, data=x, device="cpu") as opened:
+        state = opened.state
+        return [t.clone() for e in (state.energy, state.average) for t in e.state_dict().values()]
+
+
+def own_stream(config: TrainConfig, out: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(config, out, data=iter([torch.randn(50, 2)]), device="cpu")
 
 
 def restored(config: TrainConfig, out: Path) -> tuple[Tensor, Tensor, Tensor]:
@@ -646,3 +663,16 @@ def test_a_process_of_torchrun_ends_whatever_its_threads_are_at(size: str, code:
         env={**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": size},
     )
     assert done.returncode == code, done.stderr
+
+
+def test_a_network_of_ones_own_begins_alike_on_all_ranks(small: TrainConfig, tmp_path: Path):
+    one, two = on_ranks(2, own_weights, small, tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    (single,) = on_ranks(1, own_weights, small, tmp_path / "single")
+    assert all(torch.equal(a, b) for a, b in zip(one, single, strict=True))  # those of rank 0
+
+
+def test_an_iterable_is_refused(small: TrainConfig, tmp_path: Path):
+    for error in on_ranks(2, own_stream, small, tmp_path / "run"):
+        assert isinstance(error, StanleyError)
+        assert "2 processes cannot share" in str(error)

@@ -111,7 +111,24 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
                 "",
             ),
             ("points of any shape", "            event == shape,\n", "            True,\n"),
-            ("weights of any shape", "[n for n in ours if ours[n].shape != theirs[n].shape]", "[]"),
+            (
+                "weights of any shape",
+                "if shape_in(ours, name) != shape_in(weights, name)",
+                "if (name in ours) != (name in weights)",
+            ),
+        ),
+    ),
+    (
+        "cli/own.py",
+        "cli/test_own_code.py",
+        (
+            (
+                "what a configuration names is imported",
+                "self.trust or name in self.allowed,",
+                "True,",
+            ),
+            ("trusted unasked", "if name is None and flags.trust and needed", "if name is None"),
+            ("a changed file is not told", "before is not None and before != now", "False"),
         ),
     ),
     (
@@ -268,8 +285,8 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             (
                 "packed models are trusted",
-                "if is_packed(path) or not is_signed(path, data):",
-                "if not is_packed(path) and not is_signed(path, data):",
+                "if is_packed(path) or not is_signed(path, told):",
+                "if not is_packed(path) and not is_signed(path, told):",
             ),
             (
                 "data from elsewhere are read",

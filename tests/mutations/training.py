@@ -62,6 +62,50 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
+        "training/loop.py",
+        "training/test_own_parts.py",
+        (
+            "left early and not saved",
+            "                opened.save()\n                raise\n",
+            "                raise\n",
+        ),
+        ("own network not looked at", "probe(config, parts.energy, points)", "pass"),
+        ("averages of a loop of one's own", "self.config.ema, state.step)", "0.0, state.step)"),
+    ),
+    *breakages(
+        "training/state.py",
+        "training/test_own_parts.py",
+        (
+            "noise of the rows read last",
+            "self.noise = StartNoise(mean, std",
+            "_ = StartNoise(mean, std",
+        ),
+    ),
+    *breakages(
+        "training/frozen.py",
+        "training/test_own_parts.py",
+        ("frozen weights trained", "if p.requires_grad]", "]"),
+    ),
+    *breakages(
+        "networks/given.py",
+        "training/test_own_parts.py",
+        ("rows may depend on each other", "            same,\n", "            True,\n"),
+        ("fingerprint without shapes", "str(t.dtype), list(t.shape))", "str(t.dtype))"),
+        ("random numbers allowed", "        not drew,\n", "        True,\n"),
+        ("the user's module is changed", "return copy.deepcopy(own)", "return own"),
+    ),
+    *breakages(
+        "data/given.py",
+        "training/test_own_parts.py",
+        ("the first rows are lost", "self.waiting.append(rows)", "pass"),
+        ("the row of NaN is that after the split", "int(order[first + at])", "first + at"),
+        (
+            "other values are the same data",
+            "digest.update(part.contiguous()",
+            "bytes(part.contiguous()",
+        ),
+    ),
+    *breakages(
         "training/objectives/contrastive.py",
         "training/test_recipe_pieces.py",
         (

@@ -145,9 +145,7 @@ def field_lines() -> list[str]:
     for part, (module, union) in KINDS.items():
         lines += ["", f"Kinds of {part}: --{part} KIND, then the fields of this kind"]
         if part in OWN:
-            lines.append(
-                f"  module:Name or file.py:Name: {OWN[part]} of your own (docs/own-parts.md)"
-            )
+            lines.append(f"  module:Name or file.py:Name, {OWN[part]} of your own")
         for kind, where, class_name in kinds_of(module, union):
             lines.append(f"  {kind}")
             lines += fields_in_groups(f"{part}.", fields_of(where, class_name), indent=4)
