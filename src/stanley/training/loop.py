@@ -21,7 +21,7 @@ from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
 from stanley.training.config import MAY_CHANGE, TrainConfig
 from stanley.training.divergence import Split, recover, split_at_divergence, tell
-from stanley.training.former import up_to_date
+from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
@@ -74,6 +74,7 @@ def train(
         state = TrainState(config, data, world, parallel=parallel, execution=execution)
         data = data.with_train_on(world.device)
         resume(config, run, state)
+        data = data.standardised_by(state.standardisation)
         watch = watch_from(run, world)
 
         interrupts = until_the_end.enter_context(Interrupts())
@@ -200,13 +201,15 @@ def warn_of_scales(data: Dataset) -> None:
     if most > SCALES * least:
         warnings.warn(
             f"the columns of the data have standard deviations from {least:.3g} to {most:.3g}: no "
-            "step size suits all of them, and training may fail; standardise the columns first",
+            "step size suits all of them, and training may fail; use data.standardise true, or rescale "
+            "them first",
             stacklevel=3,
         )
     elif offset > SCALES:
         warnings.warn(
             f"a column of the data has its mean {offset:.3g} standard deviations from 0, where the "
-            "network's first weights know nothing; subtract the mean first",
+            "network's first weights know nothing; use data.standardise true, or subtract the mean "
+            "first",
             stacklevel=3,
         )
 
@@ -216,7 +219,7 @@ def write_configuration(config: TrainConfig, run: RunDirectory) -> None:
     new = to_dict(config)
     if run.has_begun():
         # a field that the old file lacks has its default
-        old = to_dict(from_dict(TrainConfig, up_to_date(run.read_config())))
+        old = to_dict(from_dict(TrainConfig, of_a_run(run.read_config())))
         changed = differences(old, new)
         changes = "; ".join(
             f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
