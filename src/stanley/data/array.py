@@ -181,8 +181,8 @@ def require_numbers(table: Table, path: Path) -> None:
     array = table.rows
     require(
         array.dtype.kind in "fiu",
-        f"{path} holds {array.dtype} {array.shape}, but must hold vectors of numbers (N, d) or uint8 "
-        "images; convert it with astype",
+        f"{path} holds {array.dtype} {array.shape}, but must hold vectors of numbers (N, d) or "
+        "uint8 images; convert it with astype",
     )
     require(
         array.ndim == 2,
@@ -206,8 +206,8 @@ def require_numbers(table: Table, path: Path) -> None:
     some = ", ".join(names) + (", ..." if len(constant) > 5 else "")
     require(
         len(constant) == 0,
-        f"{path} has {len(constant)} constant column(s) of {array.shape[1]}: {some}; remove them, or"
-        " name the others with --data.columns",
+        f"{path} has {len(constant)} constant column(s) of {array.shape[1]}: {some}; remove them, "
+        "or name the others with --data.columns",
     )
 
 

@@ -27,9 +27,9 @@ class Dataset:
     modes         the centres (M, d) of the law's modes, where it has some
     mode_radius   a point within this distance of a centre belongs to its mode
     streamed      `train` is a file that is too large for memory: rows are read as they are drawn
-    standardisation   how `train` and `test`, which are then z, came from the user's x; `log_density`
-                  and `modes` are those of what `train` holds
     columns       names of a vector's coordinates, where they have some
+    standardisation   how `train` and `test`, which are then z, came from the user's x;
+                  `log_density` and `modes` are those of what `train` holds
     """
 
     train: Tensor

@@ -6,6 +6,7 @@ import csv
 import re
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -61,12 +62,26 @@ def read_table(
     rows of different lengths, a first line of numbers that may be names, and an index that pandas
     left in the first column.
     """
+    with _reading(path):
+        delimiter = _delimiter(path)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _parsed(path, file, delimiter, header, columns)
+
+
+def first_cells(path: Path) -> tuple[str, ...]:
+    """What stands in the first line, without the space around it; these may be names."""
+    with _reading(path):
+        delimiter = _delimiter(path)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            _, cells = next(_filled_rows(file, delimiter), (0, []))
+            return _as_names(cells)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell in one line what is wrong with a file that is no text, or not well formed."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            head = [line for line in islice(file, SEEN) if line.strip()]
-        require(head, f"{path} is empty; save a table of numbers, a row a line")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parsed(path, file, _delimiter(head), header, columns)
+        yield
     except UnicodeDecodeError as error:
         raise StanleyError(
             f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8"
@@ -76,10 +91,13 @@ def read_table(
         raise StanleyError(f"cannot read {path}: {why}; save it again as CSV") from error
 
 
-def _delimiter(head: Sequence[str]) -> str:
+def _delimiter(path: Path) -> str:
     """The delimiter that gives the most cells, all rows having as many; else the most in the
     first row.
     """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        head = [line for line in islice(file, SEEN) if line.strip()]
+    require(head, f"{path} is empty; save a table of numbers, a row a line")
 
     def cells(delimiter: str) -> tuple[bool, int]:
         try:
@@ -106,8 +124,7 @@ def _parsed(
     width, comma = len(first[1]), delimiter in (";", "\t")
     names, given = None, first[1]
     if header if header is not None else _names_columns(given, second, comma):
-        names = tuple(name.strip() for name in given)
-        names = (names[0].lstrip("# "), *names[1:])  # as numpy.savetxt writes it
+        names = _as_names(given)
         body = rows if second is None else chain([second], rows)
         if width > 1 and not names[-1] and second is not None and _is_blank(second[1][-1:]):
             names = names[:-1]  # every line ends in a delimiter
@@ -149,6 +166,11 @@ def _filled_rows(file: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]
     for cells in reader:
         if not _is_blank(cells):
             yield reader.line_num, cells
+
+
+def _as_names(cells: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(cell.strip() for cell in cells)
+    return (names[0].lstrip("# "), *names[1:]) if names else ()  # numpy.savetxt writes "# a,b"
 
 
 def _is_blank(cells: Sequence[str]) -> bool:

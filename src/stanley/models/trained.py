@@ -17,7 +17,7 @@ from stanley.data.standardisation import Standardisation
 from stanley.device import pick_device
 from stanley.errors import require
 from stanley.models.packed import is_packed, read_packed
-from stanley.models.units import InUnitsOfData
+from stanley.models.units import InUnitsOfData, OfStandardised
 from stanley.networks import LevelEnergy, build_energy
 from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
@@ -33,14 +33,14 @@ from stanley.samplers import (
     run_chains,
 )
 from stanley.samplers.run import potential_for
-from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
+from stanley.samplers.traits import has_quantile, traits_of, with_step_size, with_threshold
 from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.training.former import of_a_run
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.training.state import standardisation_in
-from stanley.types import Potential
+from stanley.types import Energy, Potential
 from stanley.uses.composition import Composed
 from stanley.uses.inpainting import anneal_unknown
 
@@ -228,6 +228,29 @@ def alike(models: Sequence[Trained]) -> bool:
     """Whether all were trained on points of the same units."""
     first, *rest = (model.standardisation for model in models)
     return all(one is first or (one is not None and one.equals(first)) for one in rest)
+
+
+def potential_on(model: Trained, first: Trained) -> Energy:
+    """U of a model on the points that training of the `first` saw, up to a constant."""
+    if alike((model, first)):
+        return model.standardised.potential
+    if first.standardisation is None:
+        return model.potential
+    return OfStandardised(model.potential, first.standardisation)
+
+
+def sampler_on(model: Trained, first: Trained) -> Sampler:
+    """The model's sampler for the points that training of the `first` saw: with the step size that
+    is right in the coordinate where a standard deviation of the model is smallest.
+    """
+    sampler = model.standardised.sampler
+    if alike((model, first)):
+        return sampler
+    one = torch.ones(model.event_shape)
+    widths = (one if m.standardisation is None else m.standardisation.std for m in (model, first))
+    ours, theirs = (width.double().cpu() for width in widths)
+    ratio = float((ours / theirs).min()) ** (1 if traits_of(sampler).step_is_time else 2)
+    return with_step_size(sampler, float(sampler.step_size) * ratio)
 
 
 def starts_of_sum(

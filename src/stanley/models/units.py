@@ -13,9 +13,9 @@ class InUnitsOfData(nn.Module):
     """E_x(x) = E_z((x - mean)/std) + T·Σ_i log std_i, so that exp(-E_x/T) is the density of x where
     exp(-E_z/T) is that of z; see `Standardisation`.
 
-    z is computed in the type of the buffers, float64 (float32 on MPS), and handed on in the type of
-    the network's weights; E has the type of x. Not true: that an x in float32 is always fine enough:
-    where a column's mean is 10⁶ of its standard deviations, use float64.
+    z is computed in the type of the buffers, float64 (float32 on MPS), and handed on in the type
+    of the network's weights; E has the type of x. Not true: that an x in float32 is always fine
+    enough: where a column's mean is 10⁶ of its standard deviations, use float64.
     """
 
     mean: Tensor

@@ -201,8 +201,8 @@ def warn_of_scales(data: Dataset) -> None:
     if most > SCALES * least:
         warnings.warn(
             f"the columns of the data have standard deviations from {least:.3g} to {most:.3g}: no "
-            "step size suits all of them, and training may fail; use data.standardise true, or rescale "
-            "them first",
+            "step size suits all of them, and training may fail; use data.standardise true, or "
+            "rescale them first",
             stacklevel=3,
         )
     elif offset > SCALES:
