@@ -48,10 +48,10 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     with the network.
 
     It is E, not U: U = E/T, and x is in the units of the data: where training standardised its
-    vectors the graph does so, and adds T·Σ log std (`models.units`). The graph of .pt2 can be differentiated, that of .onnx cannot: it
-    scores, and chains that need ∇E do not run on it. T, the shape of a point, and step and checksum
-    of the weights are in the file, as `stanley` metadata. Another energy that is in the file is
-    kept as NAME-former.pt2.
+    vectors the graph does so, and adds T·Σ log std (`models.units`). The graph of .pt2 can be
+    differentiated, that of .onnx cannot: it scores, and chains that need ∇E do not run on it. T,
+    the shape of a point, and step and checksum of the weights are in the file, as `stanley`
+    metadata. Another energy that is in the file is kept as NAME-former.pt2.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
