@@ -43,7 +43,8 @@ def train(
         Parameter(name="--data.root", help="Folder that holds the official files of the data."),
     ] = None,
     data_path: Annotated[
-        str | None, Parameter(name="--data.path", help="Folder of images, or a .npy or .npz file.")
+        str | None,
+        Parameter(name="--data.path", help="Folder of images, or a .csv, .npy or .npz file."),
     ] = None,
     step_size: Annotated[
         Real | None,
