@@ -133,6 +133,13 @@ DataRoot = Annotated[
         help="Folder or file in which the model's data are now. [default: where they were]",
     ),
 ]
+Track = Annotated[
+    str | None,
+    Parameter(
+        help="Also tell tensorboard or wandb, or both with a comma: records, configuration, "
+        "scores, samples at checkpoints. [default: none]"
+    ),
+]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 # Of the commands on pictures.

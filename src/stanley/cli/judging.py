@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, WhichWeights, Whole
+from stanley.cli.flags import DataRoot, Device, Json, Run, Seed, Track, WhichWeights, Whole
 from stanley.cli.output import say, show
 
 
@@ -67,6 +67,7 @@ def evaluate(
         ),
     ] = False,
     data_root: DataRoot = None,
+    track: Track = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -81,7 +82,10 @@ def evaluate(
     scores-former.json.
     """
     from stanley.judging.evaluate import evaluate as judge
+    from stanley.runs.directory import RunDirectory
+    from stanley.training.tracking import require_trackers, track_scores, tracker_names
 
+    require_trackers(tracker_names(track))
     scores = judge(
         run,
         num=num,
@@ -97,6 +101,9 @@ def evaluate(
         neighbours=prdc,
         extrapolate=extrapolate,
     )
+    parts = ("kl", "tv", "log_z", "nll_held_out", "fresh", "bank", "energy")
+    told = {name: scores[name] for name in parts if scores.get(name) is not None}
+    track_scores(RunDirectory(run), track, scores["step"], told)
     if scores["step"] == 0:
         say(f"warning: {run} is at step 0: these are the scores of an untrained network")
     next_ = f"; draw it with: stanley plot {run}" if scores["step"] else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Whole
+from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Track, Whole
 from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def train(
             )
         ),
     ] = None,
+    track: Track = None,
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
@@ -121,13 +122,14 @@ def train(
         execution=execution,
         parallel=parallel,
         read_every=read_every,
+        track=track,
         progress=not quiet and sys.stderr.isatty(),
     )
     if this_process().rank == 0:
-        report_training(run, json_)
+        report_training(run, json_, track)
 
 
-def report_training(run: RunDirectory, as_json: bool) -> None:
+def report_training(run: RunDirectory, as_json: bool, track: str | None = None) -> None:
     """Where the run is, and what can be done with it; a run that was finished before is not called
     done again.
     """
@@ -143,6 +145,10 @@ def report_training(run: RunDirectory, as_json: bool) -> None:
         from stanley.judging.evaluate import exact_kl
 
         kl = exact_kl(run)
+        if kl is not None and track is not None:
+            from stanley.training.tracking import track_scores
+
+            track_scores(run, track, int(last["step"]), {"kl": kl})
         exact = (
             [] if kl is None else [f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"]
         )

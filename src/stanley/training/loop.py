@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,6 +26,7 @@ from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
+from stanley.training.tracking import Tracking, require_trackers, tracker_names
 from stanley.training.watch import Watch
 
 SCALES = 10.0  # ratio of scales between columns, or of a mean to its column's, that is warned of
@@ -38,6 +40,7 @@ def train(
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
     read_every: int | None = None,
+    track: str | Sequence[str] | None = None,
     progress: bool = False,
     title: str = "training",
 ) -> RunDirectory:
@@ -56,6 +59,8 @@ def train(
     read_every  records are read from the device, checked and written after this many steps and
                 before each checkpoint; None is 10 on a GPU with a fixed step size, and 1 otherwise.
                 It changes when a divergence is seen and how finely `seconds` is known, nothing else
+    track       'tensorboard', 'wandb' or both: records, configuration and samples at checkpoints go
+                there too (`training.tracking`), into the same tracker run when it is resumed
     progress    show a bar with this `title` on stderr
 
     Raises StanleyError for what cannot run, and DivergenceError where training diverges; the last
@@ -66,7 +71,7 @@ def train(
     with ExitStack() as until_the_end:
         world = until_the_end.enter_context(joined(device))
         run = until_the_end.enter_context(RunDirectory(out))
-        prepare(config, run, world, parallel, execution, read_every)
+        prepare(config, run, world, parallel, execution, read_every, track)
         data = load_data(config, world)
         if world.first:
             warn_of_scales(data)
@@ -76,6 +81,7 @@ def train(
         resume(config, run, state)
         data = data.standardised_by(state.standardisation)
         watch = watch_from(run, world)
+        tracking = until_the_end.enter_context(tracked(track, config, run, state))
 
         interrupts = until_the_end.enter_context(Interrupts())
         bar = Bar(title, config.steps, state.step, enabled=progress and world.first)
@@ -91,13 +97,17 @@ def train(
             split = split_at_divergence(config, state.rollbacks, watch, records)
             stop = append_records(run, world, split, interrupts)
             if split.divergence is not None:
+                tracking.records(split.good)
                 recover(config, run, state, split.divergence)
+                tracking.went_back(state.step)
                 watch = watch_from(run, world)
                 continue
+            tracking.records(split.good)
             if bar.due(state.step):
                 bar.draw(state.step, training_note(records[-1]))
             if stop or checkpoint_is_due(config, state):
                 save(config, run, state)
+                tracking.samples(config, state)
             if stop:
                 raise KeyboardInterrupt(
                     f"interrupted at step {state.step}; the same command resumes there"
@@ -112,15 +122,29 @@ def prepare(
     parallel: Parallel,
     execution: Execution,
     read_every: int | None,
+    track: str | Sequence[str] | None,
 ) -> None:
     """Refuse what cannot run, then make and lock the run directory and write its configuration."""
     with world.agreed():
         check_split(config, world, parallel, execution)
         check_reading(config, read_every)
+        require_trackers(tracker_names(track))
         if world.first:
             run.create()
             run.lock()
             write_configuration(config, run)
+
+
+def tracked(
+    track: str | Sequence[str] | None, config: TrainConfig, run: RunDirectory, state: TrainState
+) -> Tracking:
+    """The trackers that rank 0 tells of the run, from the step that it is at."""
+    tracking = Tracking({})
+    with state.world.agreed():
+        if state.world.first:
+            tracking = Tracking.of(track, run, state.step)
+            tracking.configuration(config)
+    return tracking
 
 
 def check_split(
