@@ -163,8 +163,9 @@ def require_trackers(names: Sequence[str]) -> None:
             name in TRACKERS,
             f"track is {name!r}, but must be {' or '.join(TRACKERS)}; leave it out for none",
         )
+        spec = find_spec(name)
         require(
-            find_spec(name) is not None,
+            spec is not None and spec.origin is not None,  # a folder of that name has none
             f"track is {name!r}, whose package is not installed; pip install 'stanley[{name}]', or"
             " leave it out",
         )
@@ -184,6 +185,7 @@ class Tracking:
 
     def __init__(self, trackers: Mapping[str, Tracker]) -> None:
         self.trackers = dict(trackers)
+        self.without_samples = False  # since they could not be drawn once
 
     @classmethod
     def of(cls, track: str | Sequence[str] | None, run: RunDirectory, step: int) -> Tracking:
@@ -240,10 +242,14 @@ class Tracking:
         """Pictures of images and of vectors in the plane, histograms of coordinates."""
         if not self.trackers:
             return
+        self.each(lambda tracker: tracker.flush())
+        if self.without_samples:
+            return
         try:
             x = samples_of(config, state)
-        except StanleyError as error:
-            warnings.warn(f"no samples are tracked: {error}", stacklevel=2)
+        except (StanleyError, RuntimeError) as error:  # RuntimeError: torch's, of memory for one
+            self.without_samples = True
+            warnings.warn(f"no samples are tracked: {in_one_line(error)}", stacklevel=2)
             return
         step = state.step
         if state.noise.is_image:
@@ -261,7 +267,6 @@ class Tracking:
             if d == 2 and len(x) > 1:
                 counts = counted(x)
                 self.each(lambda tracker: tracker.picture(step, "samples", counts))
-        self.each(lambda tracker: tracker.flush())
 
     def scores(self, step: int, scores: dict[str, Any]) -> None:
         """Every number of the scores, as scores/…"""
