@@ -195,7 +195,8 @@ def score(job: tuple[str, str, int]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         x = law.sample(ROWS, torch.Generator().manual_seed(seed))
         np.save(Path(folder) / "data.npy", x.numpy())
-        data = Array(path=str(Path(folder) / "data.npy"))
+        # as the record was made, before vectors were standardised by default
+        data = Array(path=str(Path(folder) / "data.npy"), standardise=False)
         try:
             config = replace(recipe(of), data=data, seed=seed)
             run = train(config, Path(folder) / "run", device="cpu")

@@ -60,6 +60,43 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
+        "models/units.py",
+        "models/test_standardised.py",
+        (
+            "no change of variables",
+            "(self.energy(z.to(weight.dtype)) + self.shift)",
+            "self.energy(z.to(weight.dtype))",
+        ),
+        (
+            "the change of variables at T = 1",
+            "temperature * standardisation.log_scale",
+            "standardisation.log_scale",
+        ),
+    ),
+    *breakages(
+        "models/trained.py",
+        "models/test_standardised.py",
+        ("samples stay z", "x=model.original(chains.x)", "x=chains.x"),
+        ("U stays that of z", "chains.info.potential + model.log_scale", "chains.info.potential"),
+        (
+            "steps of z in the data's units",
+            "Preconditioned(on_z.sampler, std)",
+            "Preconditioned(on_z.sampler, std**0)",
+        ),
+    ),
+    *breakages(
+        "judging/evaluate.py",
+        "models/test_standardised.py",
+        ("an NLL of z", 'exact["log_z"]) + model.log_scale', 'exact["log_z"])'),
+        ("energies of z", "energy_of(model, x) + shift", "energy_of(model, x)"),
+        ("a density of z", "area = math.exp(model.log_scale)", "area = 1.0"),
+    ),
+    *breakages(
+        "judging/likelihood.py",
+        "models/test_standardised.py",
+        ("bounds of z", "float(u.mean()) + model.log_scale", "float(u.mean())"),
+    ),
+    *breakages(
         "models/trained.py",
         "models/test_trained.py",
         ("a quantile stays one", "not has_quantile(sampler) or", "True or"),

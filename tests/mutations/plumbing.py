@@ -170,7 +170,7 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             (
                 "a run of before cannot resume",
-                "up_to_date(run.read_config())",
+                "of_a_run(run.read_config())",
                 "run.read_config()",
             ),
         ),
@@ -181,8 +181,8 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             (
                 "a checkpoint of before cannot be loaded",
-                'up_to_date(saved.meta["config"])',
-                'saved.meta["config"]',
+                'of_a_run(saved.meta["config"] | {"data": data})',
+                'saved.meta["config"] | {"data": data}',
             ),
         ),
     ),
@@ -192,12 +192,12 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             (
                 "a run of before is packed in the former form",
-                'up_to_date(saved.meta["config"])',
+                'of_a_run(saved.meta["config"])',
                 'saved.meta["config"]',
             ),
             (
                 "a model of before is another answer",
-                'up_to_date(there.meta["config"])',
+                'of_a_run(there.meta["config"])',
                 'there.meta["config"]',
             ),
         ),

@@ -138,7 +138,7 @@ def test_the_same_model_packed_before_is_the_same_answer(
     run = train(small, tmp_path / "run", device="cpu")
     make_former(run)
     with monkeypatch.context() as before:
-        before.setattr("stanley.models.packing.up_to_date", lambda values: values)
+        before.setattr("stanley.models.packing.of_a_run", lambda values: values)
         before.setattr("stanley.models.packing.card", lambda *_: "a card")
         folder = pack(run, tmp_path / "packed")
     assert "objective" not in read_packed(folder).meta["config"]

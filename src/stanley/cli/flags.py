@@ -175,6 +175,13 @@ Trust = Annotated[
         help="Import the code that the run names, without naming it. It can do anything.",
     ),
 ]
+Track = Annotated[
+    str | None,
+    Parameter(
+        help="Also tell tensorboard or wandb, or both with a comma: records, configuration, "
+        "scores, samples at checkpoints. [default: none]"
+    ),
+]
 Extra = Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]
 
 # Of the commands on pictures.

@@ -18,6 +18,7 @@ from stanley.cli.flags import (
     OwnSamplerName,
     Run,
     Seed,
+    Track,
     Trust,
     WhichWeights,
     Whole,
@@ -84,6 +85,7 @@ def evaluate(
     data: OwnDataName = None,
     sampler: OwnSamplerName = None,
     trust: Trust = False,
+    track: Track = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -99,7 +101,10 @@ def evaluate(
     """
     from stanley.cli.own import parts_of
     from stanley.judging.evaluate import evaluate as judge
+    from stanley.runs.directory import RunDirectory
+    from stanley.training.tracking import require_trackers, track_scores, tracker_names
 
+    require_trackers(tracker_names(track))
     own = parts_of(run, OwnFlags(network, data, sampler, trust), data_root, needs_data=True)
     scores = judge(
         run,
@@ -117,6 +122,9 @@ def evaluate(
         extrapolate=extrapolate,
         **own,
     )
+    parts = ("kl", "tv", "log_z", "nll_held_out", "fresh", "bank", "energy")
+    told = {name: scores[name] for name in parts if scores.get(name) is not None}
+    track_scores(RunDirectory(run), track, scores["step"], told)
     if scores["step"] == 0:
         say(f"warning: {run} is at step 0: these are the scores of an untrained network")
     next_ = f"; draw it with: stanley plot {run}" if scores["step"] else ""

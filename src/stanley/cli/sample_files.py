@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stanley.batches import finite_chains
+from stanley.cli.printable import cell
 from stanley.data import to_bytes
 from stanley.errors import StanleyError
 from stanley.files import write_atomic
+from stanley.judging.evaluate import window
 from stanley.metrics import density_on_grid
 from stanley.plots import Panel, chain_film, densities, save, write_grid_png
+from stanley.plots.figures import label
 from stanley.types import Energy
+
+if TYPE_CHECKING:
+    from stanley.models.trained import Trained
 
 GRID = 200  # cells a side of a density in a picture
 
 
 def write_samples(
-    x: Tensor, folder: Path, name: str, *, density: Energy | None = None
+    x: Tensor,
+    folder: Path,
+    name: str,
+    *,
+    density: Energy | None = None,
+    model: Trained | None = None,
 ) -> list[Path]:
     """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or
     3, or points in the plane, over the `density` exp(-U) where one is given; the picture leaves out
-    what lies beyond 1.1 times the farthest of 99.5 % of the points."""
-    files = [write_array(x, folder, name)]
+    what lies beyond 1.1 times the farthest of 99.5 % of the points.
+
+    Points of a `model` on standardised vectors are written in the units of the data, and where
+    these have names of columns also as NAME.csv.
+    """
+    original = x if model is None else model.original(x)
+    columns = None if model is None else model.columns
+    files = [write_array(original, folder, name)]
+    if columns is not None:
+        files.append(write_table(original, columns, folder / f"{name}.csv"))
     finite = x[finite_chains(x)].cpu()
     event = tuple(x.shape[1:])
     if len(finite) == 0:
@@ -36,10 +59,30 @@ def write_samples(
     elif event == (2,):
         box = 1.1 * float(finite.abs().amax(1).double().quantile(0.995)) or 1.0
         grid = None if density is None else density_on_grid(density, box, GRID).numpy()
-        files.append(
-            save(densities([Panel(name, grid, finite.numpy(), box)]), folder / f"{name}.png")
-        )
+        panel = Panel(name, grid, finite.numpy(), box)
+        if model is not None and model.standardisation is not None:
+            area = math.exp(model.log_scale)  # of a cell in the units of the data
+            grid = None if grid is None else grid / area
+            left, right, bottom, top = window(model, box).tolist()
+            points = model.original(finite).numpy()
+            panel = Panel(name, grid, points, (left, right, bottom, top))
+        if columns is not None:
+            panel = replace(panel, names=(label(columns[0]), label(columns[1])))
+        files.append(save(densities([panel]), folder / f"{name}.png"))
     return files
+
+
+def write_table(x: Tensor, columns: tuple[str, ...], path: Path) -> Path:
+    """The points (N, d) as CSV, their columns' names in the first line; what is not finite is an
+    empty cell.
+    """
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([cell(name) for name in columns])
+    for row in x.cpu().numpy():
+        writer.writerow([str(v) if math.isfinite(v) else "" for v in row])
+    write_atomic(path, table.getvalue().encode("utf-8", "replace"))
+    return path
 
 
 def write_film(

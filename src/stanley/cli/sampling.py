@@ -31,6 +31,11 @@ from stanley.cli.flags import (
 )
 from stanley.cli.output import show
 
+STANDARDISED = (
+    "mean, sd and mcse are in the units of the data; steps, coupling, growth, drift and bias in",
+    "standard deviations of its columns, in which the chains ran",
+)
+
 
 def sample(
     run: RunOrNone = None,
@@ -79,7 +84,9 @@ def sample(
 ) -> None:
     """Sample a trained energy (RUN or --pretrained) or any density (--target).
 
-    An array, a picture, and a JSON file that says how they were made are written.
+    An array, a picture, and a JSON file that says how they were made are written, and a CSV file
+    where the run's data had names of columns. Samples are in the units of the data; steps of a run
+    that standardised its vectors are in units of their standard deviations.
 
     --target NAME is one that stanley targets lists; --target module:function or file.py:function is
     your own potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler
@@ -146,9 +153,12 @@ def sample(
     make_room(record, asked | asked_sampler, beside=answer_files(folder, name))
 
     ready, chains = samples.ready, samples.chains
-    files = write_samples(chains.x, folder, name, density=None if model else what.potential)
+    files = write_samples(
+        chains.x, folder, name, density=None if model else what.potential, model=model
+    )
     if chains.draws is not None:
-        files.append(write_array(chains.draws, folder, every))
+        draws = chains.draws if model is None else model.original(chains.draws)
+        files.append(write_array(draws, folder, every))
         if model is not None and model.is_image and keep_every:
             files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
     numbers = samples.numbers
@@ -246,7 +256,7 @@ def diagnose(
     from stanley.cli.wording import sampler_as_json, sampler_in_words
     from stanley.files import write_json
     from stanley.judging.diagnose import diagnose as judge
-    from stanley.judging.diagnose import effort_for
+    from stanley.judging.diagnose import effort_for, in_units_of_data
     from stanley.models.sampling import start_chains
     from stanley.overwriting import make_room
     from stanley.plots.diagnosis import NAMES, plot_diagnosis
@@ -286,6 +296,10 @@ def diagnose(
         effort=effort,
         progress=sys.stderr.isatty(),
     )
+    standard = None if what.model is None else what.model.standardisation
+    names = None if what.model is None else what.model.columns
+    if standard is not None:
+        found = in_units_of_data(found, standard)
     how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
     how |= {"step": what.model.step, "weights": what.model.weights} if what.model else {}
     asked = how | {
@@ -295,16 +309,16 @@ def diagnose(
     }
     record = folder / "diagnosis.json"
     make_room(record, asked, beside=[folder / f"{name}.png" for name in NAMES])
-    files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler))
-    value = (
-        {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)} | diagnosis_json(found)
-    )
+    files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler), names)
+    value = {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)}
+    value |= diagnosis_json(found, names) | {"standardised": standard is not None}
     value |= {"step_size": float(ready.sampler.step_size), "step_size_from": ready.step_size_from}
     write_json(record, value)
     lines = [
         f"{what.name}: {sampler_in_words(ready.sampler)}",
         f"(step size from {ready.step_size_from})",
-        *diagnosis_lines(found),
+        *diagnosis_lines(found, names),
+        *(STANDARDISED if standard is not None else ()),
         f"wrote {record} and {', '.join(f.name for f in files)}",
     ]
     show(value | {"files": [str(f) for f in files]}, json_, lines)

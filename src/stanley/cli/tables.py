@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from stanley.cli.wording import acceptance_in_words, json_ready
@@ -12,8 +13,8 @@ from stanley.judging.diagnose import ROWS, Diagnosis, coordinate_table
 from stanley.samplers.traits import is_adjusted
 
 
-def diagnosis_lines(found: Diagnosis) -> list[str]:
-    """The table, then a verdict per part."""
+def diagnosis_lines(found: Diagnosis, names: Sequence[str] | None = None) -> list[str]:
+    """The table, then a verdict per part; `names` are those of a vector's coordinates."""
     s, info = found.summary, found.info
     d = s.mean.numel()
     head = (
@@ -25,20 +26,36 @@ def diagnosis_lines(found: Diagnosis) -> list[str]:
         "",
         f"{'':<12}{'mean':>10}{'sd':>10}{'mcse':>10}{'R̂':>9}{'ESS bulk':>10}{'tail':>10}",
     ]
-    for row in coordinate_table(found):
+    for row in coordinate_table(found, names):
         numbers = (f"{row[k]:>10.4g}" for k in ("mean", "sd", "mcse"))
         lines.append(
-            f"{row['name']:<12}{''.join(numbers)}{row['rhat']:>8.3f}{row['ess_bulk']:>10,.0f}{row['ess_tail']:>10,.0f}"
+            f"{short(str(row['name'])):<12}{''.join(numbers)}{row['rhat']:>8.3f}{row['ess_bulk']:>10,.0f}{row['ess_tail']:>10,.0f}"
         )
     if d > ROWS:
         lines.append(f"(the {ROWS} of {d:,} coordinates with the largest R̂)")
     lines.append("")
-    for name, said in found.verdicts().items():
+    for name, said in verdicts(found, names).items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
     lines += [
         hanging(name, re.sub(r"^\w+: ", "", reason)) for name, reason in found.left_out.items()
     ]
     return ["", *"\n".join(lines).split("\n"), ""][1:]
+
+
+def verdicts(found: Diagnosis, names: Sequence[str] | None) -> dict[str, list[str]]:
+    """The sentences of a diagnosis, with coordinates called as the data call them."""
+
+    def called(match: re.Match[str]) -> str:
+        return names[int(match[1])] if names is not None else match[0]
+
+    return {
+        part: [re.sub(r"x\[(\d+)\]", called, sentence) for sentence in said]
+        for part, said in found.verdicts().items()
+    }
+
+
+def short(name: str, longest: int = 11) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def hanging(name: str, line: str) -> str:
@@ -48,7 +65,7 @@ def hanging(name: str, line: str) -> str:
     return textwrap.fill(f"{name:<14}{line}", width, subsequent_indent=" " * 14)
 
 
-def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
+def diagnosis_json(found: Diagnosis, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Every number of the figures that is not a draw; null where there is none."""
     s, info, m, g, r, b = (
         found.summary,
@@ -65,8 +82,8 @@ def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(s.nonfinite.sum()),
         "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},
-        "table": coordinate_table(found),
-        "verdicts": found.verdicts(),
+        "table": coordinate_table(found, names),
+        "verdicts": verdicts(found, names),
         "left_out": found.left_out,
     }
     if m is not None:

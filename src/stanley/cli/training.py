@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Whole
+from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Track, Whole
 from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def train(
         Parameter(name="--data.root", help="Folder that holds the official files of the data."),
     ] = None,
     data_path: Annotated[
-        str | None, Parameter(name="--data.path", help="Folder of images, or a .npy or .npz file.")
+        str | None,
+        Parameter(name="--data.path", help="Folder of images, or a .csv, .npy or .npz file."),
     ] = None,
     step_size: Annotated[
         Real | None,
@@ -84,6 +85,7 @@ def train(
             help="Import the code that --config names, without naming it. It can do anything.",
         ),
     ] = False,
+    track: Track = None,
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
@@ -141,11 +143,12 @@ def train(
         execution=execution,
         parallel=parallel,
         read_every=read_every,
+        track=track,
         progress=not quiet and sys.stderr.isatty(),
         **own.parts,
     )
     if this_process().rank == 0:
-        report_training(run, json_, own.parts)
+        report_training(run, json_, own.parts, track)
 
 
 def tell_of_objective(recipe: str, config: TrainConfig) -> None:
@@ -160,7 +163,12 @@ def tell_of_objective(recipe: str, config: TrainConfig) -> None:
         )
 
 
-def report_training(run: RunDirectory, as_json: bool, own: dict[str, Any] | None = None) -> None:
+def report_training(
+    run: RunDirectory,
+    as_json: bool,
+    own: dict[str, Any] | None = None,
+    track: str | None = None,
+) -> None:
     """Where the run is, and what can be done with it; a run that was finished before is not called
     done again.
     """
@@ -174,6 +182,10 @@ def report_training(run: RunDirectory, as_json: bool, own: dict[str, Any] | None
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
     reading, words = read_quality(run, own or {}) if trained else ({}, [])
+    if track is not None and reading:
+        from stanley.training.tracking import track_scores
+
+        track_scores(run, track, int(last["step"]), reading)
     lines = [
         (
             f"done: {summary}"

@@ -45,7 +45,8 @@ class WhatToSample:
     sampler: Sampler
     tune: bool
     device: torch.device
-    model: Trained | None  # None for a density
+    # on standardised points where training had such; None for a density
+    model: Trained | None
     # of a run, where its results go; None for a density and a model of the library
     folder: Path | None
 
@@ -171,6 +172,7 @@ def a_pretrained_model(name: str, fields: Sequence[str], device: str) -> WhatToS
 
 
 def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str]) -> WhatToSample:
+    model = model.standardised  # whose chains one step size suits
     sampler, tune = sampler_of(model.sampler, fields)
 
     def initial(n: int, generator: torch.Generator) -> Tensor:

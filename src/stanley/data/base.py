@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stanley.data.standardisation import Standardisation, standardisation_of
 from stanley.errors import require
 from stanley.streams import data_stream
 
@@ -34,6 +35,9 @@ class Dataset:
     mode_radius   a point within this distance of a centre belongs to its mode
     streamed      `train` is a file that is too large for memory: rows are read as they are drawn
     stream        where batches come from that are read in turn, of which `train` has the first rows
+    columns       names of a vector's coordinates, where they have some
+    standardisation   how `train` and `test`, which are then z, came from the user's x;
+                  `log_density` and `modes` are those of what `train` holds
     """
 
     train: Tensor
@@ -44,6 +48,8 @@ class Dataset:
     mode_radius: float = 0.0
     streamed: bool = False
     stream: Rows | None = None
+    standardisation: Standardisation | None = None
+    columns: tuple[str, ...] | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -56,6 +62,56 @@ class Dataset:
     def with_train_on(self, device: torch.device) -> Dataset:
         """The same data with `train` on the device; where it is streamed it stays in its file."""
         return self if self.streamed else replace(self, train=self.train.to(device))
+
+    def standardised_by(self, other: Standardisation | None) -> Dataset:
+        """The same data with another standardisation, that of a model; itself where it has it.
+
+        Raises StanleyError where one of both is standardised and the other is not.
+        """
+        own = self.standardisation
+        if own is other or (own is not None and own.equals(other)):
+            return self
+        require(
+            own is not None and other is not None,
+            f"the data are {'not ' if own is None else ''}standardised, those of the model were"
+            f"{' not' if other is None else ''}; set data.standardise as it was",
+        )
+        assert own is not None
+        assert other is not None
+        train, test = (other.standardise(own.undo(rows)) for rows in (self.train, self.test))
+        return replace(self, train=train, test=test, standardisation=other)
+
+
+def standardised(data: Dataset, source: str) -> Dataset:
+    """Vectors (N, d) with each column less its mean, over its standard deviation, both of the
+    training rows, in float32; see `Standardisation`. Images stay as they are.
+
+    A known density goes along: log p_z(z) = log p_x(x) + Σ_i log std_i. Modes are left out, as
+    their balls become ellipsoids. Raises StanleyError for a column that is constant.
+    """
+    if data.is_image:
+        return data
+    found = standardisation_of(data.train, source, coordinate_names(data))
+    log_density = data.log_density
+
+    def of_z(z: Tensor) -> Tensor:
+        assert log_density is not None
+        return log_density(found.undo(z)) + found.log_scale
+
+    return replace(
+        data,
+        train=found.standardise(data.train),
+        test=found.standardise(data.test),
+        log_density=None if log_density is None else of_z,
+        modes=None,
+        mode_radius=0.0,
+        standardisation=found,
+    )
+
+
+def coordinate_names(data: Dataset) -> tuple[str, ...]:
+    """The columns' names, or their numbers from 0."""
+    return data.columns or tuple(map(str, range(data.train.shape[1])))
 
 
 def dequantise(images: Tensor, generator: torch.Generator) -> Tensor:

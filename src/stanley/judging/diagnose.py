@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stanley.data.standardisation import Standardisation
 from stanley.diagnostics import (
     Bias,
     ChainSummary,
@@ -274,6 +275,25 @@ def diagnose(
     )
 
 
+def in_units_of_data(found: Diagnosis, standardisation: Standardisation) -> Diagnosis:
+    """A diagnosis of chains on standardised points, with draws, their means, deviations and Monte
+    Carlo errors in the units of the data, and U = U_z + Σ log std.
+
+    R̂ and ESS are the same in both. The other parts (coupling, growth, drift, bias) stay those of
+    the chains that ran.
+    """
+    _, std = standardisation.on(found.draws.device)
+    s, u, shift = found.summary, found.summary_u, standardisation.log_scale
+    summary = replace(s, mean=standardisation.undo(s.mean), sd=std * s.sd, mcse=std * s.mcse)
+    return replace(
+        found,
+        draws=standardisation.undo(found.draws),
+        potential=found.potential + shift,
+        summary=summary,
+        summary_u=replace(u, mean=u.mean + shift),
+    )
+
+
 def potential_of(potential: Energy, draws: Tensor) -> Tensor:
     """U at the draws (n, B, *event): (n, B)."""
     return torch.stack([values(potential, x) for x in draws])
@@ -349,8 +369,12 @@ def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> Ex
     )
 
 
-def coordinate_table(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
-    """One row for U, and one for each of the at most six coordinates with the largest R̂."""
+def coordinate_table(
+    diagnosis: Diagnosis, names: Sequence[str] | None = None
+) -> list[dict[str, float | str]]:
+    """One row for U, and one for each of the at most six coordinates with the largest R̂; vectors
+    may have `names`.
+    """
     s = diagnosis.summary
     order = (
         s.rhat.flatten()
@@ -360,7 +384,8 @@ def coordinate_table(diagnosis: Diagnosis) -> list[dict[str, float | str]]:
         .values
     )
     of_u = row("U", diagnosis.summary_u, 0)
-    return [of_u, *(row(coordinate_name(int(i), s.mean.shape), s, int(i)) for i in order)]
+    called = names or [coordinate_name(i, s.mean.shape) for i in range(s.mean.numel())]
+    return [of_u, *(row(called[int(i)], s, int(i)) for i in order)]
 
 
 def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -85,8 +86,10 @@ def evaluate(
 
     There are two kinds of samples with scores of their own: `fresh` chains of `steps` steps from
     noise, and the `bank` after as many further steps as in a training iteration. Every score has
-    its n; the seed, the weights and the sampler are at the top. A scores.json with the answer to
-    another request (another step, n, seed, features, …) is kept as scores-former.json.
+    its n; the seed, the weights and the sampler are at the top. Energies, log-likelihoods and the
+    entropy of standardised vectors are those of points in the units of the data; distances between
+    sets, and step sizes, are in standard deviations of the columns. A scores.json with the answer
+    to another request (another step, n, seed, features, …) is kept as scores-former.json.
 
     num          samples of each kind, by default 2,000 vectors or 256 images; of the bank at most
                  its size
@@ -104,7 +107,7 @@ def evaluate(
     or features that cannot be read.
     """
     model = load(run, weights=weights, device=device, energy=energy, data=data, sampler=sampler)
-    model = with_data_at(model, data_root)
+    model = with_data_at(model, data_root).standardised
     data = data_of(model)
     num = (256 if model.is_image else 2000) if num is None else num
     require(num >= 1, f"num is {num}, but must be at least 1")
@@ -137,12 +140,15 @@ def evaluate(
         "went_wrong": what_went_wrong(run),
         "chains": {name: describe(chains, name, model, steps) for name, chains in samples.items()},
     }
+    if model.standardisation is not None:
+        scores["standardised"] = standardisation_as_json(model)
     if model.event_shape == (2,):
         scores |= judge_plane(model, data, held_out)
     points = {"data": training, "held_out": held_out} | {
         name: chains.x for name, chains in samples.items()
     }
-    energies = {name: energy_of(model, x) for name, x in points.items()}
+    shift = model.config.temperature * model.log_scale  # from E of z to E of x
+    energies = {name: energy_of(model, x) + shift for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
         scores[name] = compare(
@@ -223,7 +229,7 @@ def exact_kl(
     None if the data are not in the plane or have no known density, and if log Z of the model cannot
     be computed. It takes about a second.
     """
-    model = load(run, device="cpu", energy=energy, data=data, sampler=sampler)
+    model = load(run, device="cpu", energy=energy, data=data, sampler=sampler).standardised
     if model.event_shape != (2,):
         return None
     known = data_of(model)
@@ -285,7 +291,9 @@ def relative_frechet(
 def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, Any]:
     """The scores by quadrature in two dimensions, with the network in float64.
 
-    If log Z cannot be computed they are None, with the reason under "not_settled".
+    They are taken on standardised points, where there are such, and told in the units of the data:
+    log Z, KL and total variation are the same, NLL and entropy get Σ log std. If log Z cannot be
+    computed they are None, with the reason under "not_settled".
     """
     box = 1.25 * float(model.noise.mean.abs().max() + 3 * model.noise.std.max())
     try:
@@ -294,15 +302,16 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
             exact = {"log_z": z.value, "quadrature": asdict(z)}
         else:
             result = judge_density(model.potential, data.log_density, box)
+            quadrature = asdict(result) | {"entropy_data": result.entropy_data + model.log_scale}
             exact = {
                 "kl": result.kl,
                 "tv": result.tv,
                 "log_z": result.log_z,
-                "quadrature": asdict(result),
+                "quadrature": quadrature,
             }
     except StanleyError as error:
         return {"kl": None, "tv": None, "log_z": None, "not_settled": str(error)}
-    value = nll(model.potential, held_out, exact["log_z"])
+    value = nll(model.potential, held_out, exact["log_z"]) + model.log_scale
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
 
@@ -407,29 +416,57 @@ def keep_for_plots(
     samples: dict[str, ChainResult],
     energies: dict[str, Tensor],
 ) -> None:
-    """Write samples/evaluated.npz, from which plots are drawn without the model or the data."""
+    """Write samples/evaluated.npz, from which plots are drawn without the model or the data; points
+    and densities are in the units of the data.
+    """
     arrays: dict[str, Any] = {f"energy_{name}": e.numpy() for name, e in energies.items()}
     for name, chains in samples.items():
-        arrays[f"samples_{name}"] = chains.x.cpu().numpy()
+        arrays[f"samples_{name}"] = model.original(chains.x).cpu().numpy()
     fresh = samples["fresh"].draws
     assert fresh is not None
-    arrays["draws"] = fresh[:, :64].flatten(2)[:, :, :4].cpu().numpy()  # 64 chains, 4 coordinates
+    kept = model.original(fresh[:, :64])
+    arrays["draws"] = kept.flatten(2)[:, :, :4].cpu().numpy()  # 64 chains, 4 coordinates
     arrays["data"] = (
-        data.test[:256].cpu().numpy() if model.is_image else data.test[:2000].cpu().numpy()
+        data.test[:256].cpu().numpy()
+        if model.is_image
+        else model.original(data.test[:2000]).cpu().numpy()
     )
     if not model.is_image:  # points of any shape are drawn as vectors
         for name in ("data", *(f"samples_{name}" for name in samples)):
             arrays[name] = arrays[name].reshape(len(arrays[name]), -1)
+    if model.columns is not None:
+        arrays["columns"] = np.array(model.columns)
     if model.event_shape == (2,):
         box = 1.25 * float(data.test.abs().max())
-        arrays["box"] = np.array(box)
-        arrays["model_density"] = density_on_grid(model.potential, box, GRID).numpy()
+        area = math.exp(model.log_scale)  # of a cell in the units of the data
+        arrays["box"] = np.array(box) if model.standardisation is None else window(model, box)
+        arrays["model_density"] = density_on_grid(model.potential, box, GRID).numpy() / area
         if data.log_density is not None:
             log_density = data.log_density
             negative: Energy = lambda x: -log_density(x)  # noqa: E731
-            arrays["data_density"] = density_on_grid(negative, box, GRID).numpy()
+            arrays["data_density"] = density_on_grid(negative, box, GRID).numpy() / area
     directory.samples.mkdir(exist_ok=True)
     write_arrays(directory.samples / EVALUATED, arrays)
+
+
+def window(model: Trained, box: float) -> np.ndarray:
+    """(left, right, bottom, top), in the units of the data, of [-box, box]² of standardised
+    points.
+    """
+    corners = torch.tensor([[-box, -box], [box, box]], device=model.device)
+    return model.original(corners).T.flatten().cpu().numpy()
+
+
+def standardisation_as_json(model: Trained) -> dict[str, Any]:
+    """The numbers between points of training and those of the data, ready for JSON."""
+    found = model.standardisation
+    assert found is not None
+    return {
+        "columns": None if model.columns is None else list(model.columns),
+        "mean": found.mean.tolist(),
+        "std": found.std.tolist(),
+        "log_scale": model.log_scale,
+    }
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:

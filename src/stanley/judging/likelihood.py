@@ -49,6 +49,9 @@ def held_out_likelihood(
 
         -log p(x) = E(x)/T + log Z
 
+    Standardised vectors are judged on z; log Z is the same for x, and -log p(x) = -log p(z) + Σ log
+    std, which is added to what is told of the held-out data.
+
     Log Z is bounded by annealed importance sampling between N(mean, std²) of the data and the model
     (see `metrics.likelihood`): from below by the forward pass, from above by the reverse pass. An
     energy that knows noise levels is reached down its ladder (`metrics.level_likelihood`). The
@@ -69,7 +72,7 @@ def held_out_likelihood(
     converged, and no number here proves that they have.
     """
     model = load(run, weights=weights, device=device, energy=energy, data=data, sampler=own_sampler)
-    model = with_data_at(model, data_root)
+    model = with_data_at(model, data_root).standardised
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, but must be at least 2")
@@ -172,7 +175,7 @@ def of_held_out(
     u = in_chunks(
         lambda part: values(potential, part.to(generator.device).float()), rows, CHUNK
     ).double()
-    mean, error = float(u.mean()), float(u.std()) / len(u) ** 0.5
+    mean, error = float(u.mean()) + model.log_scale, float(u.std()) / len(u) ** 0.5
     upper = None if bracket.upper is None else mean + bracket.upper
     return {
         "lower": mean + bracket.lower,

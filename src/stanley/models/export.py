@@ -47,10 +47,11 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
     """x (B, *event) float32 -> E(x) (B,), any B >= 1, written to `out` (.pt2 or .onnx) and compared
     with the network.
 
-    It is E, not U: U = E/T. The graph of .pt2 can be differentiated, that of .onnx cannot: it
-    scores, and chains that need ∇E do not run on it. T, the shape of a point, and step and checksum
-    of the weights are in the file, as `stanley` metadata. Another energy that is in the file is
-    kept as NAME-former.pt2.
+    It is E, not U: U = E/T, and x is in the units of the data: where training standardised its
+    vectors the graph does so, and adds T·Σ log std (`models.units`). The graph of .pt2 can be
+    differentiated, that of .onnx cannot: it scores, and chains that need ∇E do not run on it. T,
+    the shape of a point, and step and checksum of the weights are in the file, as `stanley`
+    metadata. Another energy that is in the file is kept as NAME-former.pt2.
     """
     path = Path(out)
     kinds = {".pt2": to_pt2, ".onnx": to_onnx}
@@ -65,7 +66,7 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
         f"the model is on {model.device}, a graph is made on the CPU; load it with device='cpu'",
     )
     energy = model.energy
-    points = [model.noise.draw(n, stream(0, "points of an export", n)) for n in BATCHES]
+    points = [model.noise.draw(n, stream(0, "points of an export", n)).float() for n in BATCHES]
     made_of = {
         "step": model.step,
         "weights": model.weights,

@@ -24,9 +24,7 @@ def is_packed(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
-    """The checkpoint that the folder holds, with all numbers in float32 whatever they were stored
-    in.
-    """
+    """The checkpoint that the folder holds, with numbers of half precision in float32."""
     path = Path(folder) / MODEL
     require(
         path.is_file(), f"{folder} holds no {MODEL}; make one with: stanley pack RUN --out {folder}"
@@ -36,5 +34,8 @@ def read_packed(folder: str | os.PathLike[str]) -> Checkpoint:
     require(
         holds == "model", f"{path} holds {holds!r}, not a packed model; make one with stanley pack"
     )
-    tensors = {name: t.float() if t.is_floating_point() else t for name, t in saved.tensors.items()}
+    tensors = {
+        name: t.float() if t.is_floating_point() and t.itemsize < 4 else t
+        for name, t in saved.tensors.items()
+    }
     return Checkpoint(tensors, saved.meta, path)

@@ -26,7 +26,7 @@ from stanley.runs.origin import without_paths
 from stanley.samplers import evaluate
 from stanley.samplers.traits import is_adjusted
 from stanley.streams import stream
-from stanley.training.former import up_to_date
+from stanley.training.former import of_a_run
 from stanley.types import in_float32
 
 SHIPPED = Path(__file__).parent / "pretrained_models"
@@ -38,6 +38,11 @@ PRETRAINED: dict[str, str] = {
     "mnist-contrastive": "digits, by chains; fresh ones reach them from noise in 200 steps",
     "cifar10-contrastive": "colour pictures of 32×32, by chains: colours and blobs, no objects",
 }
+
+STANDARDISED = (
+    " Columns were standardised for training; samples and energies are in the units of the data"
+    " (energies with T·Σ log std added)."
+)
 
 # float16 weights may change ∇E by this share of its norm, about what `Bf16` costs
 GRADIENT_LOSS = 0.01
@@ -75,7 +80,7 @@ def pack(
         not is_packed(source),
         f"{source} is packed already; give the run directory, or copy the folder",
     )
-    model = load(source, device="cpu", energy=energy, sampler=sampler)
+    model = load(source, device="cpu", energy=energy, sampler=sampler).standardised
     saved = checkpoint.newest(RunDirectory(source).checkpoints)
     assert saved is not None
     network, weights = rounded_energy(model.energy)
@@ -93,6 +98,9 @@ def pack(
         "noise.mean": model.noise.mean,
         "noise.std": model.noise.std,
     }
+    if model.standardisation is not None:
+        tensors["standardisation.mean"] = model.standardisation.mean
+        tensors["standardisation.std"] = model.standardisation.std
     stored = next(
         (str(t.dtype) for t in weights.values() if t.is_floating_point()), "torch.float32"
     )
@@ -103,13 +111,14 @@ def pack(
         "holds": "model",
         "format": checkpoint.FORMAT,
         "config": without_folders(
-            up_to_date(saved.meta["config"]) | {"data": without_paths(saved.meta["config"]["data"])}
+            of_a_run(saved.meta["config"]) | {"data": without_paths(saved.meta["config"]["data"])}
         ),
         "weights": {"stored": stored.removeprefix("torch."), **loss},
         "scores": scores if scores.get("step") == model.step else {},
         "stanley": stanley.__version__,
         "torch": torch.__version__,
     }
+    meta |= {} if model.columns is None else {"columns": list(model.columns)}
     content = serialised(tensors, meta)
     require(
         len(content) <= limit_mb * 1e6,
@@ -132,7 +141,8 @@ def pack(
     write_atomic(
         folder / CARD, card(meta, tensors, len(content), is_adjusted(model.sampler)).encode()
     )
-    same_energy(load(folder, device="cpu", energy=energy, sampler=sampler), network, chains)
+    packed = load(folder, device="cpu", energy=energy, sampler=sampler)
+    same_energy(packed.standardised, network, chains)
     return folder
 
 
@@ -164,7 +174,7 @@ def keep_another(folder: Path, meta: dict[str, Any], chains: Tensor) -> None:
     if is_packed(folder):
         try:
             there = read_packed(folder)
-            before = {"config": up_to_date(there.meta["config"]), "step": there.meta["step"]}
+            before = {"config": of_a_run(there.meta["config"]), "step": there.meta["step"]}
             before["chains"] = len(there.tensors["bank.positions"])
         except StanleyError:  # damaged, or another program's
             before = None
@@ -281,7 +291,8 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "## Data",
         "",
         f"{data_name(config['data'])}: {fields_in_words(data) or 'as it is'}."
-        + (" Images in [-1, 1], dequantised." if meta["is_image"] else ""),
+        + (" Images in [-1, 1], dequantised." if meta["is_image"] else "")
+        + (STANDARDISED if "standardisation.mean" in tensors else ""),
         "",
         "## Recipe",
         "",

@@ -15,24 +15,34 @@ from torch import Tensor, nn
 from stanley.config import from_dict, kind_of
 from stanley.data import Dataset, OwnData, centre
 from stanley.data import given as given_data
+from stanley.data.standardisation import Standardisation
 from stanley.device import pick_device
 from stanley.errors import StanleyError, require
 from stanley.models.packed import is_packed, read_packed
+from stanley.models.units import InUnitsOfData, OfStandardised
 from stanley.networks import LevelEnergy, OwnNetwork, build_energy
 from stanley.networks.levels import level_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
-from stanley.samplers import ChainResult, Sampler, anneal, ladder, run_chains
+from stanley.samplers import (
+    ChainResult,
+    Preconditioned,
+    Sampler,
+    anneal,
+    ladder,
+    run_chains,
+)
 from stanley.samplers import given as given_sampler
 from stanley.samplers.run import potential_for
-from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
+from stanley.samplers.traits import has_quantile, traits_of, with_step_size, with_threshold
 from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
-from stanley.training.former import up_to_date
+from stanley.training.former import of_a_run
 from stanley.training.objectives.warm_start import from_the_ladder
-from stanley.types import Potential
+from stanley.training.state import standardisation_in
+from stanley.types import Energy, Potential
 from stanley.uses.composition import Composed
 from stanley.uses.inpainting import anneal_unknown
 
@@ -44,18 +54,46 @@ Start = Literal["noise", "bank"]
 class Trained:
     """What a checkpoint of a run knows: the energy (evaluation mode, no parameter gradients), the
     sampler with its adapted step size and threshold, the bank, and the noise that fresh chains
-    start from. Needs no training data."""
+    start from. Needs no training data.
+
+    Where training standardised its vectors, all of these are in the units of the data again, in
+    float64: the energy is E_z((x - mean)/std) + T·Σ log std, and the sampler takes the steps that
+    training took, scaled by std in each coordinate. `standardised` is the same model on z, in
+    float32; `original` and `standardise` go between the two."""
 
     config: TrainConfig
     step: int
     weights: Weights
     energy: nn.Module
-    sampler: Sampler
+    sampler: Sampler  # of the configuration; in `Preconditioned` where vectors were standardised
     bank: Tensor  # (M, *event), M = 0 where training kept none
     noise: StartNoise
     path: Path
     elsewhere: str | None = None  # where a run that this user did not train says that its data are
     data: Dataset | None = None  # that were handed over with it
+    standardisation: Standardisation | None = None  # of the data, before training
+    columns: tuple[str, ...] | None = None  # names of the coordinates, where the data had some
+    on_z: Trained | None = None  # the model on standardised points; None where it is that itself
+
+    @property
+    def standardised(self) -> Trained:
+        """The same model on the points z that training saw; itself where these are the data's."""
+        if self.on_z is None:
+            return self
+        return replace(self.on_z, config=self.config, elsewhere=self.elsewhere)
+
+    def original(self, z: Tensor) -> Tensor:
+        """Points z (…, *event) of training in the units of the data."""
+        return z if self.standardisation is None else self.standardisation.undo(z)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Points x (…, *event) in the units of the data as training saw them."""
+        return x if self.standardisation is None else self.standardisation.standardise(x)
+
+    @property
+    def log_scale(self) -> float:
+        """Σ log std in nats: -log p of a point is that of z plus this; 0 where z is x."""
+        return 0.0 if self.standardisation is None else self.standardisation.log_scale
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -81,13 +119,15 @@ class Trained:
         """
         chains = self.config.objective.contrastive
         chain_steps = 20 if chains is None else chains.chain_steps_at(self.step, self.config.steps)
-        if start == "bank" or self.levels is not None:
+        if start == "bank" or self.standardised.levels is not None:
             return chain_steps
         return max(10 * chain_steps, 0 if self.is_image else 1000)
 
     @property
     def levels(self) -> LevelEnergy | None:
-        """The energy where it was trained at many noise levels, or None."""
+        """The energy where it was trained at many noise levels, or None. Levels are those of
+        standardised points: in units of the data there are none.
+        """
         return level_energy(self.energy) if self.config.objective.denoising else None
 
     def starts(
@@ -97,6 +137,9 @@ class Trained:
         levels have come down the ladder of them (`samplers.annealed`).
         """
         require(num >= 1, f"num is {num}, must be at least 1")
+        if self.on_z is not None:
+            on_z = self.standardised
+            return self.original(on_z.starts(num, start, generator, progress=progress))
         if start == "noise" and self.levels is not None:
             return from_the_ladder(self.config, self.levels, num, generator, progress=progress)
         if start == "noise":
@@ -146,10 +189,19 @@ class Trained:
         """`num` chains of the run's sampler at its last step size, from fresh noise or from the
         bank. Where the energy knows noise levels, fresh chains come down their ladder first.
 
+        Chains on standardised vectors run on z and are told in the units of the data, in float64;
+        `info.grad_norm` stays |∇U_z|, in nats per standard deviation.
+
         steps: `default_steps` of the start unless given. The run's precision and chunks are kept,
         but an adjusted sampler, put in place of the run's own, is given U in float32. Unadjusted
         samplers carry their bias into the samples, and no number of steps proves convergence.
         """
+        on_z = self.standardised
+        if isinstance(self.sampler, Preconditioned) and self.sampler.sampler is on_z.sampler:
+            chains = on_z.sample(
+                num, steps=steps, start=start, seed=seed, keep_every=keep_every, progress=progress
+            )
+            return in_units_of_data(chains, self)
         generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator, progress=progress)
         num_steps = self.default_steps(start) if steps is None else steps
@@ -164,18 +216,62 @@ class Trained:
         )
 
 
+def in_units_of_data(chains: ChainResult, model: Trained) -> ChainResult:
+    """Chains on z as chains on x: points, draws, and U by the change of variables."""
+    info = replace(chains.info, potential=chains.info.potential + model.log_scale)
+    return ChainResult(
+        x=model.original(chains.x),
+        draws=None if chains.draws is None else model.original(chains.draws),
+        info=info,
+        before=model.original(chains.before),
+    )
+
+
+def alike(models: Sequence[Trained]) -> bool:
+    """Whether all were trained on points of the same units."""
+    first, *rest = (model.standardisation for model in models)
+    return all(one is first or (one is not None and one.equals(first)) for one in rest)
+
+
+def potential_on(model: Trained, first: Trained) -> Energy:
+    """U of a model on the points that training of the `first` saw, up to a constant."""
+    if alike((model, first)):
+        return model.standardised.potential
+    if first.standardisation is None:
+        return model.potential
+    return OfStandardised(model.potential, first.standardisation)
+
+
+def sampler_on(model: Trained, first: Trained) -> Sampler:
+    """The model's sampler for the points that training of the `first` saw: with the step size that
+    is right in the coordinate where a standard deviation of the model is smallest.
+    """
+    sampler = model.standardised.sampler
+    if alike((model, first)):
+        return sampler
+    one = torch.ones(model.event_shape)
+    widths = (one if m.standardisation is None else m.standardisation.std for m in (model, first))
+    ours, theirs = (width.double().cpu() for width in widths)
+    ratio = float((ours / theirs).min()) ** (1 if traits_of(sampler).step_is_time else 2)
+    return with_step_size(sampler, float(sampler.step_size) * ratio)
+
+
 def starts_of_sum(
     models: Sequence[Trained], weights: Sequence[float], num: int, generator: torch.Generator
 ) -> Tensor:
-    """`num` starts (num, *event) for chains on Σ w_i·U_i, from noise.
+    """`num` starts (num, *event) for chains on Σ w_i·U_i, from noise; points of the first model.
 
     Where all energies know noise levels they come down the levels that all know, on the weighted
     mean Σ w_i·U_i(·, σ) / Σ w_i. Not true: that they end in the product: data under noise do not
-    multiply, so chains on the sum go on from there. Elsewhere they are those of the first.
+    multiply, so chains on the sum go on from there. Elsewhere they are those of the first, and so
+    they are where the models standardised their data differently: their levels do not agree.
     """
+    if models[0].on_z is not None and alike(models):
+        inner = [model.standardised for model in models]
+        return models[0].original(starts_of_sum(inner, weights, num, generator))
     energies = [model.levels for model in models]
     known = [energy for energy in energies if energy is not None]
-    if len(known) < len(models):
+    if len(known) < len(models) or not alike(models):
         return models[0].starts(num, "noise", generator)
     high, low = min(e.sigma_max for e in known), max(e.sigma_min for e in known)
     require(
@@ -224,7 +320,9 @@ def with_data_at(model: Trained, place: str | None) -> Trained:
 
 
 def data_of(model: Trained) -> Dataset:
-    """The data that the model was trained on, read again; they must still have its shape."""
+    """The data that the model was trained on, read again, standardised as they were for it; they
+    must still have its shape.
+    """
     if model.data is not None:
         return handed_over(model, model.data)
     require(
@@ -241,7 +339,7 @@ def data_of(model: Trained) -> Dataset:
         f"{model.path} was trained on points of shape {model.event_shape}, its data now have"
         f" {data.event_shape}",
     )
-    return data
+    return data.standardised_by(model.standardisation)
 
 
 def handed_over(model: Trained, data: Dataset) -> Dataset:
@@ -320,7 +418,7 @@ def load(
         elsewhere = next(iter(paths_of(told).values()), None)
         told = without_paths(told)
     told = told | ({"download": False} if "download" in told else {})  # that is for training alone
-    config = from_dict(TrainConfig, up_to_date(saved.meta["config"]) | {"data": told})
+    config = from_dict(TrainConfig, of_a_run(saved.meta["config"] | {"data": told}))
     config = with_parts(config, path, energy, sampler)
     part = saved.part("energy" if weights == "raw" else "average")
     # before anything is filled: a file that is small must not ask for much
@@ -338,7 +436,8 @@ def load(
         saved.tensors["bank.positions"].to(place),
     )
     step_size = saved.meta["step_size"] * saved.meta["slowdown"]
-    return Trained(
+    columns = saved.meta.get("columns")
+    trained = Trained(
         config=config,
         step=saved.step,
         weights=weights,
@@ -349,6 +448,25 @@ def load(
         path=path,
         elsewhere=elsewhere,
         data=None if data is None else given_data.dataset_of(data),
+        standardisation=standardisation_in(saved),
+        columns=None if columns is None else tuple(columns),
+    )
+    return trained if trained.standardisation is None else of_data(trained)
+
+
+def of_data(on_z: Trained) -> Trained:
+    """A model on standardised points as one on points in the units of the data."""
+    standardisation = on_z.standardisation
+    assert standardisation is not None
+    _, std = standardisation.on(on_z.device)
+    noise = StartNoise(on_z.original(on_z.noise.mean), std * on_z.noise.std, on_z.is_image)
+    return replace(
+        on_z,
+        energy=InUnitsOfData(on_z.energy, standardisation, on_z.config.temperature).eval(),
+        sampler=Preconditioned(on_z.sampler, std),
+        bank=on_z.original(on_z.bank),
+        noise=noise,
+        on_z=on_z,
     )
 
 

@@ -111,7 +111,7 @@ class LevelConvNetwork(nn.Module):
 
     def forward(self, u: Tensor, log_ratio: Tensor) -> Tensor:  # (B, C, H, W), (B,) -> (B,)
         level, h = self.level(log_ratio), u
-        total = u.new_zeros(len(u))
+        total = u.new_zeros(u.shape[0])
         for depth, (convolution, modulation) in enumerate(
             zip(self.convolutions, self.modulations, strict=True)
         ):

@@ -79,7 +79,7 @@ class LevelEnergy(nn.Module):
     def forward(self, x: Tensor, log_ratio: Tensor | None = None) -> Tensor:
         """E(x, σ) (B,) for x (B, *event) and ln(σ/s) (B,); at σ_min unless given."""
         if log_ratio is None:
-            log_ratio = x.new_full((len(x),), math.log(self.levels.smallest))
+            log_ratio = x.new_full((x.shape[0],), math.log(self.levels.smallest))
         d = x[0].numel()
         square = (2 * log_ratio).exp()  # r²
         u = (x - self.mean) / self.std / (1 + square).sqrt().view(-1, *[1] * (x.dim() - 1))

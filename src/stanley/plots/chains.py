@@ -21,6 +21,7 @@ from stanley.plots.figures import (
     TITLE,
     Array,
     dress,
+    label,
     new_figure,
     to_numpy,
 )
@@ -32,7 +33,10 @@ DEFAULT_COORDINATES = 4
 
 
 def chain_traces(
-    draws: Array, max_chains: int = 8, coordinates: Sequence[int] | None = None
+    draws: Array,
+    max_chains: int = 8,
+    coordinates: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Traces of chains, one row per coordinate, with a histogram of all draws beside each.
 
@@ -40,6 +44,7 @@ def chain_traces(
     max_chains   at most so many of the B chains are drawn as lines, evenly spread; the histogram
                  shows all
     coordinates  indices into the flattened event; by default up to four, evenly spread
+    names        of the coordinates of a vector; by default x[0], x[1], …
 
     Raises StanleyError for draws that are not finite.
     """
@@ -55,7 +60,7 @@ def chain_traces(
     figure = new_figure(9.6, 0.95 + 1.55 * len(chosen))
     axes = figure.subplots(len(chosen), 2, sharey="row", width_ratios=[5.2, 1.0], squeeze=False)
     for (trace, side), j in zip(axes, chosen, strict=True):
-        dress(trace, ylabel=_name(j, event))
+        dress(trace, ylabel=_name(j, event, names))
         for k, chain in enumerate(lines):
             value = x[:, chain, j]
             index = extreme_indices(value)
@@ -94,7 +99,10 @@ def chain_traces(
 
 
 def autocorrelation(
-    draws: Array, max_lag: int | None = None, coordinates: Sequence[int] | None = None
+    draws: Array,
+    max_lag: int | None = None,
+    coordinates: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Autocorrelation ρ(t) of draws (num_kept, B, *event), one panel per coordinate.
 
@@ -124,7 +132,9 @@ def autocorrelation(
         if k >= len(chosen):
             ax.set_visible(False)
             continue
-        dress(ax, _name(chosen[k], event), ylabel="autocorrelation" if k % columns == 0 else "")
+        dress(
+            ax, _name(chosen[k], event, names), ylabel="autocorrelation" if k % columns == 0 else ""
+        )
         if not np.isfinite(rho[:, :, k]).all():
             ax.grid(False)
             ax.text(
@@ -194,7 +204,9 @@ def _spread(n: int, most: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, most))})
 
 
-def _name(j: int, event: tuple[int, ...]) -> str:
+def _name(j: int, event: tuple[int, ...], names: Sequence[str] | None = None) -> str:
+    if names is not None and len(event) == 1:
+        return label(names[j])
     return f"x[{', '.join(str(int(i)) for i in np.unravel_index(j, event))}]" if event else "x"
 
 

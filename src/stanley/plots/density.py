@@ -1,7 +1,8 @@
 """Figures of densities, energies and samples in the plane.
 
 A grid is (n, n) over [-box, box]², as `metrics.density_on_grid` returns it: the first index is that
-of y, the second that of x, and both increase.
+of y, the second that of x, and both increase. Where coordinates have units of their own, `box` is a
+`Window` (left, right, bottom, top), which is drawn as a square.
 """
 
 from __future__ import annotations
@@ -36,20 +37,26 @@ if TYPE_CHECKING:
 #: At most so many points are drawn, since more hide each other; a note gives the number drawn.
 MAX_POINTS = 4000
 COLOURS = "viridis"
+NAMES = ("$x_1$", "$x_2$")
+
+#: left, right, bottom, top
+Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One column of `densities`: a density (n, n), samples (N, 2), or both, over [-box, box]².
+    """One column of `densities`: a density (n, n), samples (N, 2), or both, over [-box, box]² or
+    over a window.
 
-    `note` stands under the title.
+    `note` stands under the title, `names` are those of the coordinates.
     """
 
     title: str
     density: Array | None = None
     samples: Array | None = None
-    box: float = 4.0
+    box: float | Window = 4.0
     note: str = ""
+    names: tuple[str, str] = NAMES
 
 
 def densities(panels: Sequence[Panel]) -> Figure:
@@ -61,11 +68,12 @@ def densities(panels: Sequence[Panel]) -> Figure:
     panels with different boxes, or with neither a density nor samples.
     """
     require(len(panels) > 0, "panels is empty; give at least one Panel")
-    box = _box(panels[0].box)
+    box = _window(panels[0].box)
     for p in panels:
         require(
-            p.box == box,
-            f"panel {p.title!r} has box {p.box}, but must have {box} as the first panel has",
+            _window(p.box) == box,
+            f"panel {p.title!r} has box {p.box}, but must have {panels[0].box} as the first panel "
+            "has",
         )
         require(
             p.density is not None or p.samples is not None,
@@ -84,7 +92,8 @@ def densities(panels: Sequence[Panel]) -> Figure:
     rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
 
     # In inches: squares of one size, with room for titles, notes and ticks.
-    side, gap, left, head = 2.35, 0.27, 0.62, 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
+    side, gap, left = 2.35, 0.27, 0.62 if box[0] == -box[1] else 0.9
+    head = 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
     width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
     height = head + len(rows) * side + (len(rows) - 1) * 0.62 + 0.55
     figure = new_figure(width, height, layout=None)
@@ -96,7 +105,7 @@ def densities(panels: Sequence[Panel]) -> Figure:
             place = (left + j * (side + gap), height - down, side, side)
             ax = figure.add_axes(_fractions(place, width, height))
             leftmost = all(one is None for one in columns[row][:j])
-            _frame(ax, box, bottom=row == mine[-1], left=leftmost)
+            _frame(ax, box, panel.names, bottom=row == mine[-1], left=leftmost)
             if row == 0:
                 image = _paint(ax, grids[j], box, top)  # type: ignore[arg-type]
             else:
@@ -118,29 +127,40 @@ def _fractions(
 
 
 def samples_over_density(
-    samples: Array, density_grid: Array, box: float, title: str = ""
+    samples: Array,
+    density_grid: Array,
+    box: float | Window,
+    title: str = "",
+    names: tuple[str, str] = NAMES,
 ) -> Figure:
     """Samples (N, 2) as points over a density (n, n) in shades of grey, in [-box, box]²."""
-    box, grid, points = _box(box), _grid(density_grid, "density_grid"), _points(samples, "samples")
+    box, grid, points = (
+        _window(box),
+        _grid(density_grid, "density_grid"),
+        _points(samples, "samples"),
+    )
     figure = new_figure(5.2, 5.0)
     ax = figure.add_subplot()
-    _frame(ax, box)
+    _frame(ax, box, names)
     _head(ax, Panel(title, samples=points), False)
-    extent = (-box, box, -box, box)
     ax.imshow(
         grid,
         origin="lower",
-        extent=extent,
+        extent=box,
+        aspect="auto",
         cmap="Greys",
         vmin=0,
         vmax=2.2 * grid.max() or 1.0,
         zorder=0,
     )
+    _square_frame(ax, box)
     _scatter(ax, points, box, None)
     return figure
 
 
-def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
+def energy_landscape(
+    grid_energy: Array, box: float | Window, title: str = "", names: tuple[str, str] = NAMES
+) -> Figure:
     """The energy E - min E over [-box, box]², bright where it is low.
 
     Contour lines are at the ticks of the colour bar. Colours follow the square root of the energy,
@@ -150,7 +170,7 @@ def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
     """
     from matplotlib.colors import PowerNorm
 
-    box = _box(box)
+    box = _window(box)
     energy = _square(grid_energy, "grid_energy")
     finite = np.isfinite(energy)
     require(
@@ -163,13 +183,15 @@ def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
     figure = new_figure(5.8, 5.0)
     mesh = figure.add_gridspec(1, 2, width_ratios=[1.0, 0.04])
     ax = figure.add_subplot(mesh[0, 0])
-    _frame(ax, box)
+    _frame(ax, box, names)
     lost = int((~finite).sum())
     note = f"{lost:,} of {energy.size:,} cells not finite (white)" if lost else ""
     _head(ax, Panel(title, grid_energy, note=note), bool(note))
     norm = PowerNorm(0.5, vmin=0, vmax=top)
-    extent = (-box, box, -box, box)
-    image = ax.imshow(energy, origin="lower", extent=extent, cmap=f"{COLOURS}_r", norm=norm)
+    image = ax.imshow(
+        energy, origin="lower", extent=box, aspect="auto", cmap=f"{COLOURS}_r", norm=norm
+    )
+    _square_frame(ax, box)
     levels = np.unique([float(f"{top * (k / 7) ** 2:.2g}") for k in range(1, 7)])
     if highest > levels[0]:
         ax.contour(
@@ -181,25 +203,30 @@ def energy_landscape(grid_energy: Array, box: float, title: str = "") -> Figure:
     return figure
 
 
-def _paint(ax: Axes, grid: np.ndarray, box: float, top: float) -> ScalarMappable:
-    return ax.imshow(
+def _paint(ax: Axes, grid: np.ndarray, box: Window, top: float) -> ScalarMappable:
+    image = ax.imshow(
         grid,
         origin="lower",
-        extent=(-box, box, -box, box),
+        extent=box,
+        aspect="auto",
         cmap=COLOURS,
         vmin=0,
         vmax=top or 1.0,
         interpolation="bilinear",
     )
+    _square_frame(ax, box)
+    return image
 
 
-def _scatter(ax: Axes, points: np.ndarray, box: float, density: np.ndarray | None) -> None:
+def _scatter(ax: Axes, points: np.ndarray, box: Window, density: np.ndarray | None) -> None:
     if density is not None and density.max() > density.min():
         levels = np.array([0.1, 0.4, 0.8]) * density.max()
         ax.contour(
             *_centres(box, density), density, levels=levels, colors="#BDBDBD", linewidths=0.6
         )
-    inside = (np.abs(points) <= box).all(axis=1)  # NaN compares false: it counts as outside
+    low, high = np.array([box[0], box[2]]), np.array([box[1], box[3]])
+    # NaN compares false: it counts as outside
+    inside = ((points >= low) & (points <= high)).all(axis=1)
     drawn = points[inside]
     if len(drawn) > MAX_POINTS:
         drawn = drawn[np.linspace(0, len(drawn) - 1, MAX_POINTS).astype(int)]
@@ -241,21 +268,32 @@ def _above(ax: Axes, text: str, points: float, size: float, colour: str) -> None
     )
 
 
-def _frame(ax: Axes, box: float, bottom: bool = True, left: bool = True) -> None:
-    from matplotlib.ticker import MaxNLocator
+def _frame(
+    ax: Axes, box: Window, names: tuple[str, str], bottom: bool = True, left: bool = True
+) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     dress(ax)
     ax.grid(False)
     for spine in ax.spines.values():
         spine.set_visible(True)
-    ax.set(xlim=(-box, box), ylim=(-box, box), aspect="equal")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(4, integer=box >= 2))
+    _square_frame(ax, box)
+    for axis, width in ((ax.xaxis, box[1] - box[0]), (ax.yaxis, box[3] - box[2])):
+        axis.set_major_locator(MaxNLocator(4, integer=width >= 4))
+        if box[0] != -box[1]:  # units of its own: few digits may differ from tick to tick
+            axis.set_major_formatter(ScalarFormatter())
+            axis.get_offset_text().set_fontsize(SMALL)
     ax.tick_params(labelbottom=bottom, labelleft=left)
     if bottom:
-        ax.set_xlabel("$x_1$", fontsize=LABEL, color=INK)
+        ax.set_xlabel(names[0], fontsize=LABEL, color=INK)
     if left:
-        ax.set_ylabel("$x_2$", fontsize=LABEL, color=INK)
+        ax.set_ylabel(names[1], fontsize=LABEL, color=INK)
+
+
+def _square_frame(ax: Axes, box: Window) -> None:
+    """A window with equal sides on the page, whatever it is in the units of its coordinates."""
+    left, right, bottom, top = box
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect=(right - left) / (top - bottom))
 
 
 def _colour_bar(
@@ -274,18 +312,25 @@ def _colour_bar(
     bar.outline.set_visible(False)  # type: ignore[operator]
 
 
-def _centres(box: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    n = len(grid)
-    axis = (np.arange(n) + 0.5) / n * 2 * box - box
-    return axis, axis
+def _centres(box: Window, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    share = (np.arange(len(grid)) + 0.5) / len(grid)
+    left, right, bottom, top = box
+    return left + (right - left) * share, bottom + (top - bottom) * share
 
 
-def _box(box: float) -> float:
+def _window(box: float | Window) -> Window:
+    if isinstance(box, tuple):
+        left, right, bottom, top = map(float, box)
+        require(
+            np.isfinite(box).all() and left < right and bottom < top,
+            f"box is {box}, but must be (left, right, bottom, top) with left < right, bottom < top",
+        )
+        return left, right, bottom, top
     require(
         np.isfinite(box) and box > 0,
         f"box is {box}, but must be > 0: the figure shows [-box, box]²",
     )
-    return float(box)
+    return -float(box), float(box), -float(box), float(box)
 
 
 def _square(grid: Array, name: str) -> np.ndarray:

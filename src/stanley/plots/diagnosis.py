@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stanley.judging.diagnose import Diagnosis
@@ -19,13 +20,15 @@ from stanley.plots import (
 NAMES = ("mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias")
 
 
-def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
+def plot_diagnosis(
+    found: Diagnosis, folder: Path, title: str, names: Sequence[str] | None = None
+) -> list[Path]:
     """Write the figures of a diagnosis as FOLDER/*.png, and return their paths.
 
     There is one figure for each part that was run; the figure that an earlier diagnosis left for a
     part that was not run now is deleted. Traces and autocorrelation show the four coordinates with
     the largest R̂, without the chains that hold a non-finite draw. A coupling that gives no valid
-    bound is not drawn.
+    bound is not drawn. `names` are those of a vector's coordinates.
     """
     draws = found.draws[:, ~found.summary.nonfinite]
     s, u = found.summary, found.summary_u
@@ -42,8 +45,8 @@ def plot_diagnosis(found: Diagnosis, folder: Path, title: str) -> list[Path]:
             .values.tolist()
         )
         drawn |= {
-            "traces": chain_traces(draws, coordinates=worst),
-            "autocorrelation": autocorrelation(draws, coordinates=worst),
+            "traces": chain_traces(draws, coordinates=worst, names=names),
+            "autocorrelation": autocorrelation(draws, coordinates=worst, names=names),
         }
     if found.coupling is not None and found.coupling.valid:
         curve = found.coupling.total_variation()

@@ -177,6 +177,13 @@ def to_numpy(value: Any) -> np.ndarray:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
+def label(name: str, longest: int = 30) -> str:
+    """A name that somebody else chose: short, in one line, and without mathematics."""
+    shown = "".join(c if c.isprintable() else "·" for c in name)
+    shown = shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+    return shown.replace("\\", "\\\\").replace("$", r"\$")
+
+
 def joined(parts: Sequence[str]) -> str:
     """The parts that are not empty, separated by dots."""
     return " · ".join(part for part in parts if part)

@@ -21,6 +21,8 @@ from stanley.plots import (
     learning_curves,
     save,
 )
+from stanley.plots.density import NAMES, Window
+from stanley.plots.figures import label
 from stanley.reading import read_archive
 from stanley.runs.directory import RunDirectory
 
@@ -42,8 +44,9 @@ def plot_run(run: RunDirectory) -> list[Path]:
         drawn["energies"] = energy_histograms(
             {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
         )
-        drawn["traces"] = chain_traces(arrays["draws"])
-        drawn["autocorrelation"] = autocorrelation(arrays["draws"])
+        columns = arrays["columns"].tolist() if "columns" in arrays else None
+        drawn["traces"] = chain_traces(arrays["draws"], names=columns)
+        drawn["autocorrelation"] = autocorrelation(arrays["draws"], names=columns)
         if "model_density" in arrays:
             drawn |= plane(arrays)
         if arrays["data"].dtype == np.uint8:
@@ -68,28 +71,54 @@ def kept_arrays(path: Path) -> dict[str, np.ndarray]:
     for kind in ("fresh", "bank"):
         if kind == "fresh" or f"samples_{kind}" in arrays:
             axes |= {f"energy_{kind}": 1, f"samples_{kind}": axes["data"]}
+    if "box" in axes and arrays["box"].shape == (4,):  # of columns with units of their own
+        axes["box"] = 1
     for name, number in axes.items():
         require(name in arrays, f"{path} lacks the array {name!r}; {cure}")
         array = arrays[name]
         fits = array.ndim == number and array.size > 0 and array.dtype.kind in "fu"
         found = f"{array.dtype} {array.shape}"
         require(fits, f"{path}: {name!r} is {found}, must be numbers with {number} axes; {cure}")
+    if "columns" in arrays:
+        names, d = arrays["columns"], arrays["data"].shape[-1]
+        require(
+            not is_image and names.dtype.kind == "U" and names.shape == (d,),
+            f"{path}: 'columns' is {names.dtype} {names.shape}, must be {d} names; {cure}",
+        )
     return arrays
 
 
 def plane(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    box, model = float(arrays["box"]), arrays["model_density"]
+    box, model = box_of(arrays["box"]), arrays["model_density"]
+    names = axis_names(arrays)
     truth = arrays.get("data_density")
-    panels = [Panel("data", truth, arrays["data"], box)]
+    panels = [Panel("data", truth, arrays["data"], box, names=names)]
     panels += [
-        Panel(f"model, {LABELS[n]}", model, arrays[f"samples_{n}"], box)
+        Panel(f"model, {LABELS[n]}", model, arrays[f"samples_{n}"], box, names=names)
         for n in ("fresh", "bank")
         if f"samples_{n}" in arrays
     ]
     return {
         "samples": densities(panels),
-        "landscape": energy_landscape(-np.log(np.maximum(model, 1e-300)), box, "energy + log Z"),
+        "landscape": energy_landscape(
+            -np.log(np.maximum(model, 1e-300)), box, "energy + log Z", names
+        ),
     }
+
+
+def box_of(box: np.ndarray) -> float | Window:
+    """Half the width of the plot about 0, or its window in the units of the data."""
+    if box.ndim == 0:
+        return float(box)
+    left, right, bottom, top = box.tolist()
+    return left, right, bottom, top
+
+
+def axis_names(arrays: dict[str, np.ndarray]) -> tuple[str, str]:
+    if "columns" not in arrays:
+        return NAMES
+    first, second = map(label, arrays["columns"].tolist())
+    return first, second
 
 
 def images(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

@@ -152,6 +152,31 @@ def require_trained(found: Checkpoint) -> None:
             event == shape,
             f"{found.path}: {name!r} has points of shape {event}, its header says {shape}",
         )
+    require_standardisation(found, shape)
+
+
+def require_standardisation(found: Checkpoint, shape: tuple[int, ...]) -> None:
+    """Where vectors were standardised, both numbers of each column are there; and where columns
+    have names, all have.
+    """
+    part = found.part("standardisation")
+    good = not part or (
+        part.keys() == {"mean", "std"}
+        and all(tuple(t.shape) == shape and t.is_floating_point() for t in part.values())
+        and all(bool(t.isfinite().all()) for t in part.values())
+        and float(part["std"].min()) > 0
+    )
+    require(
+        good,
+        f"{found.path}: 'standardisation' is not a finite mean and a positive std for each of "
+        f"{shape} coordinates; restore the file",
+    )
+    columns = found.meta.get("columns")
+    require(
+        columns is None or shape == (len(columns),),
+        f"{found.path}: its header names {len(columns or ())} columns, of points of shape {shape}; "
+        "restore the file",
+    )
 
 
 def saved(folder: Path) -> list[Path]:

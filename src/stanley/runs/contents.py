@@ -36,6 +36,7 @@ class Meta(TypedDict):
     config: dict[str, Any]
     rollbacks: NotRequired[Step]
     ranks: NotRequired[Size]
+    columns: NotRequired[list[str]]
 
 
 class Scores(TypedDict):

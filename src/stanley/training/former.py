@@ -13,6 +13,16 @@ NOW_IN_OBJECTIVE = (
 )
 
 
+def of_a_run(values: dict[str, Any]) -> dict[str, Any]:
+    """The same of a whole configuration, that of a run or a model: a field that it lacks has the
+    value that the program of its time had, which never standardised vectors.
+    """
+    values, data = up_to_date(values), values.get("data")
+    if isinstance(data, dict) and data.get("kind") == "array" and "standardise" not in data:
+        return values | {"data": data | {"standardise": False}}
+    return values
+
+
 def up_to_date(values: dict[str, Any]) -> dict[str, Any]:
     """The plain values of a configuration, or a part of one, as today's `TrainConfig` has them.
 

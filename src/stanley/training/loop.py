@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -26,12 +26,13 @@ from stanley.samplers.execution import Execution
 from stanley.samplers.given import own_inside
 from stanley.training.config import MAY_CHANGE, TrainConfig
 from stanley.training.divergence import Split, recover, split_at_divergence, tell
-from stanley.training.former import up_to_date
+from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
 from stanley.training.own import Parts, probe, taken
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
+from stanley.training.tracking import Tracking, require_trackers, tracker_names
 from stanley.training.watch import Watch
 
 SCALES = 10.0  # ratio of scales between columns, or of a mean to its column's, that is warned of
@@ -48,6 +49,7 @@ def train(
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
     read_every: int | None = None,
+    track: str | Sequence[str] | None = None,
     progress: bool = False,
     title: str = "training",
 ) -> RunDirectory:
@@ -74,6 +76,8 @@ def train(
     read_every  records are read from the device, checked and written after this many steps and
                 before each checkpoint; None is 10 on a GPU with a fixed step size, and 1 otherwise.
                 It changes when a divergence is seen and how finely `seconds` is known, nothing else
+    track       'tensorboard', 'wandb' or both: records, configuration and samples at checkpoints go
+                there too (`training.tracking`), into the same tracker run when it is resumed
     progress    show a bar with this `title` on stderr
 
     What is handed over is not written to the run, only what it is called, so it has to be handed
@@ -94,6 +98,7 @@ def train(
         execution=execution,
         parallel=parallel,
         read_every=read_every,
+        track=track,
         progress=progress,
         title=title,
     )
@@ -113,6 +118,7 @@ def steps(
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
     read_every: int | None = None,
+    track: str | Sequence[str] | None = None,
     progress: bool = False,
     title: str = "training",
 ) -> Generator[Record, None, None]:
@@ -143,11 +149,13 @@ def steps(
                 execution=execution,
                 parallel=parallel,
                 read_every=read_every,
+                track=track,
             )
         )
         config, run, state, points = opened.config, opened.run, opened.state, opened.data
         world = state.world
         watch = watch_from(run, world)
+        tracking = until_the_end.enter_context(tracked(track, config, run, state))
 
         interrupts = until_the_end.enter_context(Interrupts())
         bar = Bar(title, config.steps, state.step, enabled=progress and world.first)
@@ -163,14 +171,18 @@ def steps(
             split = split_at_divergence(config, state.rollbacks, watch, records)
             stop = append_records(run, world, split, interrupts)
             if split.divergence is not None:
+                tracking.records(split.good)
                 yield from split.good
                 recover(config, run, state, split.divergence)
+                tracking.went_back(state.step)
                 watch, opened.saved = watch_from(run, world), state.step
                 continue
+            tracking.records(split.good)
             if bar.due(state.step):
                 bar.draw(state.step, training_note(records[-1]))
             if stop or checkpoint_is_due(config, state):
                 opened.save()
+                tracking.samples(config, state)
             try:
                 yield from split.good
             except GeneratorExit:  # whoever reads them has seen enough
@@ -241,6 +253,7 @@ def open_run(
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
     read_every: int | None = None,
+    track: str | Sequence[str] | None = None,
 ) -> Iterator[OpenRun]:
     """The run in `out`, made or resumed, and locked for the length of the block.
 
@@ -252,7 +265,7 @@ def open_run(
         with world.agreed():
             parts = taken(config, energy, data, sampler, lambda c: load_data(c, world))
         config = parts.config
-        prepare(parts, run, world, parallel, execution, read_every)
+        prepare(parts, run, world, parallel, execution, read_every, track)
         points = load_data(config, world) if parts.data is None else parts.data
         if world.first:
             warn_of_scales(points)
@@ -270,7 +283,8 @@ def open_run(
             written=parts.written,
         )
         resume(config, run, state)
-        opened = OpenRun(config, run, state, points.with_train_on(world.device))
+        points = points.with_train_on(world.device).standardised_by(state.standardisation)
+        opened = OpenRun(config, run, state, points)
         yield opened
         opened.save()
 
@@ -282,11 +296,13 @@ def prepare(
     parallel: Parallel,
     execution: Execution,
     read_every: int | None,
+    track: str | Sequence[str] | None,
 ) -> None:
     """Refuse what cannot run, then make and lock the run directory and write its configuration."""
     with world.agreed():
         check_split(parts.config, world, parallel, execution)
         check_reading(parts.config, read_every)
+        require_trackers(tracker_names(track))
         streamed = parts.data is not None and parts.data.stream is not None
         require(
             not streamed or world.size == 1,
@@ -297,6 +313,18 @@ def prepare(
             run.create()
             run.lock()
             write_configuration(parts, run)
+
+
+def tracked(
+    track: str | Sequence[str] | None, config: TrainConfig, run: RunDirectory, state: TrainState
+) -> Tracking:
+    """The trackers that rank 0 tells of the run, from the step that it is at."""
+    tracking = Tracking({})
+    with state.world.agreed():
+        if state.world.first:
+            tracking = Tracking.of(track, run, state.step)
+            tracking.configuration(config)
+    return tracking
 
 
 def check_split(
@@ -377,13 +405,15 @@ def warn_of_scales(data: Dataset) -> None:
     if most > SCALES * least:
         warnings.warn(
             f"the columns of the data have standard deviations from {least:.3g} to {most:.3g}: no "
-            "step size suits all of them, and training may fail; standardise the columns first",
+            "step size suits all of them, and training may fail; use data.standardise true, or "
+            "rescale them first",
             stacklevel=3,
         )
     elif offset > SCALES:
         warnings.warn(
             f"a column of the data has its mean {offset:.3g} standard deviations from 0, where the "
-            "network's first weights know nothing; subtract the mean first",
+            "network's first weights know nothing; use data.standardise true, or subtract the mean "
+            "first",
             stacklevel=3,
         )
 
@@ -393,7 +423,7 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
     new = parts.written
     if run.has_begun():
         # a field that the old file lacks has its default
-        before = from_dict(TrainConfig, up_to_date(run.read_config()))
+        before = from_dict(TrainConfig, of_a_run(run.read_config()))
         require_handed_over(before, new, run)
         old = to_dict(before)
         changed = differences(old, new)

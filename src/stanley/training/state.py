@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from stanley.config import to_dict
 from stanley.data import Dataset
+from stanley.data.standardisation import Standardisation
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.networks import build_energy
 from stanley.networks.levels import level_energy
@@ -72,6 +74,7 @@ class TrainState:
         slots = 0
         if chains is not None and chains.start == "bank":
             slots = world.share(chains.bank_size, "objective.bank_size")
+        self.standardisation, self.columns = data.standardisation, data.columns
         self.bank = Bank(self.noise.draw(slots, self.chain_generator))
         self.step = 0
         self.step_size = float(config.sampler.step_size)
@@ -90,6 +93,9 @@ class TrainState:
             "generator": {"data": self.data_generator.get_state()}
             | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
+        if self.standardisation is not None:
+            mean, std = self.standardisation.mean, self.standardisation.std
+            parts["standardisation"] = {"mean": mean, "std": std}
         tensors = {
             f"{part}.{name}": unsharded(tensor)
             for part, named in parts.items()
@@ -104,7 +110,7 @@ class TrainState:
             "event_shape": list(self.noise.mean.shape),
             "is_image": self.noise.is_image,
             "config": self.written,
-        }
+        } | ({} if self.columns is None else {"columns": list(self.columns)})
         return Checkpoint(tensors, meta)
 
     def restore(self, saved: Checkpoint) -> None:
@@ -134,6 +140,7 @@ class TrainState:
 
     def fill(self, saved: Checkpoint) -> None:
         """Take over every tensor and number of the checkpoint."""
+        self.keep_standardisation(saved)
         checkpoint.restore_weights(self.energy, saved.part("energy"), saved.path)
         checkpoint.restore_weights(self.average, saved.part("average"), saved.path)
         checkpoint.restore_optimizer(self.optimizer, saved.part("optimizer"))
@@ -154,6 +161,24 @@ class TrainState:
         self.step_size = saved.meta["step_size"]
         self.rollbacks = saved.meta["rollbacks"]
         self.slowdown = saved.meta["slowdown"]
+
+    def keep_standardisation(self, saved: Checkpoint) -> None:
+        """The run's own, also where the data have changed since it began."""
+        kept = standardisation_in(saved)
+        if kept is not None and not kept.equals(self.standardisation):
+            if self.world.first:
+                warnings.warn(
+                    "the data have other means and standard deviations than when the run began; "
+                    "they are standardised as then",
+                    stacklevel=2,
+                )
+            self.standardisation = kept
+
+
+def standardisation_in(saved: Checkpoint) -> Standardisation | None:
+    """What the checkpoint says was done to the data; None where nothing was."""
+    part = saved.part("standardisation")
+    return Standardisation(part["mean"].double(), part["std"].double()) if part else None
 
 
 def chain_stream(seed: int, world: World, step: int = 0) -> torch.Generator:

@@ -60,7 +60,7 @@ def compose(
 
     from stanley.cli.sample_files import write_samples
     from stanley.cli.wording import how_it_went
-    from stanley.models.trained import starts_of_sum
+    from stanley.models.trained import potential_on, sampler_on, starts_of_sum
     from stanley.samplers import run_chains
     from stanley.samplers.run import potential_for
     from stanley.samplers.traits import is_adjusted
@@ -83,15 +83,16 @@ def compose(
         None not in numbers, f"--weights is {weights!r}, must be numbers with commas, such as 1,0.5"
     )
     given = tuple(float(n or 0) for n in numbers)
-    potential = Composed(tuple(m.potential for m in models), given)
+    # on points as training of the first run saw them; its sampler knows their scale
+    potential = Composed(tuple(potential_on(m, models[0]) for m in models), given)
+    samplers = [sampler_on(m, models[0]) for m in models]
+    models = [m.standardised for m in models]
     first = models[0]
     generator = stream(seed, "compose", device=first.device)
     sizes = any("step-size" in f or "step_size" in f for f in fields)
     model, tune = first, is_adjusted(first.sampler) and not fields
     if not sizes and not tune:
-        model = replace(
-            first, sampler=sampler_of_sum([m.sampler for m in models], potential.weights)
-        )
+        model = replace(first, sampler=sampler_of_sum(samplers, potential.weights))
     ready, asked_sampler = prepare(
         model,
         fields,
@@ -119,7 +120,9 @@ def compose(
         ready.sampler, fitting, ready.x, steps, generator=generator, progress=sys.stderr.isatty()
     )
     answer.make_room()
-    files = write_samples(chains.x, folder, name, density=None if first.is_image else potential)
+    files = write_samples(
+        chains.x, folder, name, density=None if first.is_image else potential, model=first
+    )
     lost = int(chains.info.nonfinite.sum())
     lines = [how_it_went(ready, chains.info)]
     if lost:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from stanley.cli.flags import Weights
+    from stanley.data.table import Table
     from stanley.models.trained import Trained
     from stanley.samplers.warm_up import Ready
     from stanley.types import Energy
 
-NAMED = 10  # skipped files that a warning names
+NAMED = 10  # skipped files or rows that a warning names
 
 
 def model_of(
@@ -163,6 +164,88 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
             )
     digest = hashlib.sha256(x.cpu().numpy().tobytes()).hexdigest()[:16]
     return Chosen(x, {"images": names, "sha256": digest, "skipped": skipped}, sizes)
+
+
+class Vectors(NamedTuple):
+    """The rows that a command is given, as training would see them."""
+
+    points: Tensor  # (N, d) on the model's device, standardised where training's were
+    table: Table  # the rows that are scored, as they stand in the file
+    origin: dict[str, Any]  # what to write down about where they come from
+
+
+def vectors_of(model: Trained, source: Path) -> Vectors:
+    """The rows of a .csv, .tsv, .npy or .npz file as points of the model.
+
+    Columns are found by their names where the run's data and the file have some; else the file has
+    as many as the model, or those numbers that the run took of its own. Rows with a value that is
+    missing or not finite are named and skipped.
+    """
+    import numpy as np
+    import torch
+
+    from stanley.data.table import Table, chosen_columns
+
+    d, spec = model.event_shape[0], model.config.data
+    require(source.is_file(), f"{source} is not a file; give a .csv, .npy or .npz file of vectors")
+    table = table_of(model, source)
+    rows = table.rows
+    require(
+        rows.ndim == 2 and rows.dtype.kind in "fiu",
+        f"{source} holds {rows.dtype} {rows.shape}, but must hold vectors (N, {d}) as the model"
+        f" knows them",
+    )
+    chosen = getattr(spec, "chosen", None)
+    if rows.shape[1] > d and chosen is not None and table.columns is None:
+        rows = rows[:, chosen_columns(source, None, rows.shape[1], chosen)]
+    require(
+        rows.shape[1] == d,
+        f"{source} has {rows.shape[1]} columns, the model knows {d}"
+        + ("" if model.columns is None else f": {', '.join(model.columns)}"),
+    )
+    rows = rows.astype(np.float64)
+    good = np.isfinite(rows).all(1)
+    skipped = [
+        f"{table.row_name(int(k))}: a value is missing, NaN or infinite"
+        for k in np.flatnonzero(~good)
+    ]
+    require(good.any(), f"{source} has no row without a value that is missing, NaN or infinite")
+    if skipped:
+        more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+        say(
+            f"warning: skipped {len(skipped)} of {len(rows)} rows: "
+            f"{'; '.join(skipped[:NAMED])}{more}"
+        )
+    lines = np.arange(len(rows)) if table.lines is None else np.asarray(table.lines)
+    kept = Table(rows[good], model.columns or table.columns, lines[good].tolist())
+    digest = hashlib.sha256(np.ascontiguousarray(kept.rows).tobytes()).hexdigest()[:16]
+    points = model.standardise(torch.from_numpy(kept.rows)).float().to(model.device)
+    return Vectors(points, kept, {"rows": len(kept.rows), "sha256": digest, "skipped": skipped})
+
+
+def table_of(model: Trained, source: Path) -> Table:
+    """The numbers of the file, of the model's columns alone where both have names."""
+    from stanley.data.array import read_array
+    from stanley.data.table import first_cells, is_table
+
+    spec = model.config.data
+    if not is_table(source):
+        key = getattr(spec, "key", None) if source.suffix.lower() == ".npz" else None
+        return read_array(source, key)
+    header: bool | None = getattr(spec, "header", None)
+    if model.columns is None:
+        return read_array(source, header=header)
+    there = first_cells(source)
+    missing = [name for name in model.columns if name not in there]
+    if not missing:
+        return read_array(source, header=True, columns=model.columns)
+    table = read_array(source, header=header)
+    require(
+        table.columns is None,
+        f"{source} has no column {missing[0]!r}, which the run was trained on; its columns:"
+        f" {', '.join(there)}",
+    )
+    return table
 
 
 def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int, int]]) -> Tensor:

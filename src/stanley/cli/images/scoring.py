@@ -1,10 +1,11 @@
-"""stanley ood: how far outside the training data pictures lie."""
+"""stanley ood: how far outside the training data pictures or vectors lie."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,14 +24,19 @@ from stanley.cli.flags import (
     WeightsOfRun,
 )
 from stanley.cli.images.answer import Answer, made_from
-from stanley.cli.images.request import home, images_of, refuse_flags, request
+from stanley.cli.images.request import home, images_of, refuse_flags, request, vectors_of
 from stanley.cli.printable import cell
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stanley.data.table import Table
+    from stanley.models.trained import Trained
     from stanley.uses import Outside
 
-HELD_OUT = 2000  # images of the run, at most, among which percentiles are
+SCORES = ("energy", "gradient_norm", "percentile")
+HELD_OUT = 2000  # points of the run, at most, among which percentiles are
 
 
 def ood(
@@ -39,7 +45,7 @@ def ood(
         Parameter(
             name="RUN FOLDER",
             allow_leading_hyphen=True,
-            help="A run, and a picture or a folder of them.",
+            help="A run, and a picture or a folder of them; for vectors a .csv, .npy or .npz file.",
         ),
     ],
     out: Annotated[
@@ -50,7 +56,7 @@ def ood(
         str | None,
         Parameter(
             help=(
-                "Also tell FOLDER from these pictures: held-out, or another folder. Adds AUROC,"
+                "Also tell FOLDER from these: held-out, or another folder or file. Adds AUROC,"
                 " AUPR and FPR at 95 %."
             )
         ),
@@ -65,21 +71,21 @@ def ood(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Score pictures by how far outside the training data they lie: a CSV of file, energy, gradient
-    norm, percentile.
+    """Score pictures or vectors by how far outside the training data they lie: a CSV of file or
+    row, energy, gradient norm, percentile, and a vector's values.
 
     The percentile is among (at most 2,000) held-out data of the run, where its data are at hand.
-    Files that are damaged, or of another size or mode, are named and skipped. Higher is more
-    outside.
+    Files that are damaged, or of another size or mode, and rows with missing values are named and
+    skipped. Higher is more outside. Energies are in the units of the data, gradients of vectors
+    that training standardised are per standard deviation of a column.
     """  # fmt: skip
     from stanley.cli.sample_files import make_folder
     from stanley.files import write_atomic
-    from stanley.models.trained import held_out_images
     from stanley.plots import energy_histograms, save
     from stanley.types import in_float32
     from stanley.uses import outside
 
-    refuse_flags(words, "ood", "scores picture files and runs no chain")
+    refuse_flags(words, "ood", "scores files and runs no chain")
     own = OwnFlags(network, data, trust=trust)
     model, (source,), _ = request(
         words,
@@ -95,10 +101,11 @@ def ood(
     out = out or home(model, pretrained, "ood") / f"{source.stem}.csv"
     require(out.suffix.lower() == ".csv", f"--out is {out}, must be a .csv file")
     make_folder(out.parent)
-    images, origin, _ = images_of(model, source, None, resize)
+    model = model.standardised
+    points, table, origin = points_of(model, source, resize)
     held_out, why, inside, inside_origin = None, None, None, None
     try:
-        held_out = held_out_images(model, HELD_OUT)
+        held_out = held_out_points(model)
     except StanleyError as error:
         require(against != "held-out", f"--against held-out: {error}")
         data = model.config.data
@@ -111,14 +118,16 @@ def ood(
     if against == "held-out":
         inside = held_out
     elif against is not None:
-        inside, inside_origin, _ = images_of(model, Path(against), None, resize)
-    found = outside(in_float32(model.potential), images, held_out, inside)
+        inside, _, inside_origin = points_of(model, Path(against), resize)
+    found = outside(in_float32(model.potential), points, held_out, inside)
+    found = in_units_of_data(found, model.log_scale)
 
     answer = Answer(
         out.parent, out.stem, made_from(model) | {"use": "ood", "against": against} | origin
     )
     answer.make_room()
-    write_atomic(out, table_of(origin["images"], found).encode())
+    content = rows_of_pictures(origin["images"], found) if table is None else rows_of(table, found)
+    write_atomic(out, content.encode("utf-8", "replace"))
     groups = {"held-out": found.held_out, source.name: found.scores}
     if inside_origin is not None:
         groups = {
@@ -133,8 +142,9 @@ def ood(
     result: dict[str, Any] = {"skipped": origin["skipped"], "n_held_out": n, "no_held_out": why}
     result |= {"against": inside_origin} if inside_origin is not None else {}
     result |= {score: asdict(numbers) for score, numbers in found.detection.items()}
-    lines = [f"{len(images)} scored, {len(origin['skipped'])} skipped"]
-    lines.append(f"no percentiles: {why}" if why else f"percentiles among {n} held-out images")
+    lines = [f"{len(points)} scored, {len(origin['skipped'])} skipped"]
+    held = "images" if model.is_image else "rows"
+    lines.append(f"no percentiles: {why}" if why else f"percentiles among {n} held-out {held}")
     if found.detection:
         lines.append(f"outside: {source.name}, inside: {against}; high scores mean outside")
     for score, numbers in found.detection.items():
@@ -144,13 +154,67 @@ def ood(
     answer.report(result, files, lines, json_)
 
 
-def table_of(names: list[str], found: Outside) -> str:
+def points_of(
+    model: Trained, source: Path, resize: bool
+) -> tuple[Tensor, Table | None, dict[str, Any]]:
+    """Pictures, or the rows of a table, as points of the model; the rows; where they come from."""
+    if model.is_image:
+        images, origin, _ = images_of(model, source, None, resize)
+        return images, None, origin
+    require(not resize, "--resize is for pictures, and the run knows vectors; leave it out")
+    points, table, origin = vectors_of(model, source)
+    return points, table, origin
+
+
+def held_out_points(model: Trained) -> Tensor:
+    """The first held-out data of the run, as training would see them."""
+    from stanley.models.trained import data_of, held_out_images
+
+    if model.is_image:
+        return held_out_images(model, HELD_OUT)
+    return data_of(model).test[:HELD_OUT].float().to(model.device)
+
+
+def in_units_of_data(found: Outside, log_scale: float) -> Outside:
+    """U of standardised points as that of the data; ranks and gradients stay as they are."""
+    held_out, inside = (
+        None if part is None else replace(part, energy=part.energy + log_scale)
+        for part in (found.held_out, found.inside)
+    )
+    scores = replace(found.scores, energy=found.scores.energy + log_scale)
+    return replace(found, scores=scores, held_out=held_out, inside=inside)
+
+
+def rows_of_pictures(names: list[str], found: Outside) -> str:
     """The CSV: a row for each picture."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["file", "energy", "gradient_norm", "percentile"])
-    for k, name in enumerate(names):
+    return csv_of(
+        [
+            ["file", *SCORES],
+            *([cell(n), *row] for n, row in zip(names, of_each(found), strict=True)),
+        ]
+    )
+
+
+def rows_of(table: Table, found: Outside) -> str:
+    """The CSV: a row for each vector, its line or its number from 0 in the file, its scores, and
+    its values.
+    """
+    names = table.columns or tuple(f"x[{k}]" for k in range(table.rows.shape[1]))
+    assert table.lines is not None
+    head = ["row", *SCORES, *map(cell, names)]
+    each = zip(table.lines, of_each(found), table.rows.tolist(), strict=True)
+    return csv_of([head, *([str(n), *row, *map(repr, values)] for n, row, values in each)])
+
+
+def of_each(found: Outside) -> Iterator[list[str]]:
+    """The scores of each point, as they are written."""
+    for k in range(len(found.scores.energy)):
         rank = "" if found.percentile is None else f"{float(found.percentile[k]):.2f}"
         energy, slope = (float(score[k]) for score in (found.scores.energy, found.scores.grad_norm))
-        writer.writerow([cell(name), f"{energy:.7g}", f"{slope:.7g}", rank])
+        yield [f"{energy:.7g}", f"{slope:.7g}", rank]
+
+
+def csv_of(rows: Iterable[list[str]]) -> str:
+    table = io.StringIO(newline="")
+    csv.writer(table, lineterminator="\n").writerows(rows)
     return table.getvalue()
