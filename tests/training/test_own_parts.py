@@ -441,6 +441,12 @@ class TestResuming:
             train(longer, tmp_path / "run", energy=Net())
         with pytest.raises(StanleyError, match=r"network Net .*was given in Python: hand it over"):
             train(longer, tmp_path / "run", data=x)
+        with pytest.raises(
+            StanleyError, match=r"configuration \(data.fingerprint: '\w+' → '\w+'; st"
+        ):
+            train(longer, tmp_path / "run", energy=Net(), data=x + 1)
+        with pytest.raises(StanleyError, match=r"trained on 400 rows of other values than the 400"):
+            stanley.evaluate(tmp_path / "run", energy=Net(), data=x.flip(0))
         with pytest.raises(StanleyError, match=r"data.rows: 400 → 399"):
             train(longer, tmp_path / "run", energy=Net(), data=x[:-1])
         with pytest.raises(
@@ -669,6 +675,9 @@ class TestOwnLoop:
         resumed = self.loop(short, tmp_path / "b", x, 12)
         same_state(newest(unbroken), newest(resumed))
         assert unbroken.records() == resumed.records()
+        saved = newest(unbroken)
+        average, weights = saved.part("average"), saved.part("energy")
+        assert not any(torch.equal(average[name], weights[name]) for name in weights)
         assert stanley.evaluate(resumed, energy=Net(), data=x, num=20, steps=2)["step"] == 12
 
     def test_an_error_saves_nothing_and_what_is_not_finite_is_told(
