@@ -7,6 +7,7 @@ from typing import get_args
 from stanley.samplers.adjusted import Adjusted
 from stanley.samplers.amala import AMALA
 from stanley.samplers.barker import Barker
+from stanley.samplers.chees import ChEES
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.descent import GradientDescent
 from stanley.samplers.hmc import HMC
@@ -36,6 +37,7 @@ SingleSampler = (
     | AMALA
     | Barker
     | HMC
+    | ChEES
     | RandomWalk
     | Adjusted
 )

@@ -1,5 +1,5 @@
-"""A density of the user's own as a potential: a function of many points or of one, a log-density, or
-a distribution of `torch.distributions`.
+"""A density of the user's own as a potential: a function of many points or of one, a log-density,
+or a distribution of `torch.distributions`.
 """
 
 from __future__ import annotations
