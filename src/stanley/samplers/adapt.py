@@ -13,7 +13,7 @@ from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo
-from stanley.samplers.chees import ChEES, TrajectorySearch, van_der_corput
+from stanley.samplers.chees import MOST_LEAPFROG, ChEES, TrajectorySearch, van_der_corput
 from stanley.samplers.preconditioned import Preconditioned, Stretched, without_preconditioner
 from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.runaway import check_mass
@@ -36,7 +36,9 @@ Precondition = Literal["draws", "gradients", "both"]
 #: size alone.
 WINDOWS = (0.1, 0.2, 0.4, 0.3)
 
-LOOK_EVERY = 25  # steps, for chains that run away
+LOOK_EVERY = 10  # steps, for chains that run away
+#: Of `ChEES`, leapfrog steps of one trajectory while there is no scale yet that could be relied on.
+FIRST_LEAPFROG = 100
 NOTHING, EVERYTHING = 1e-3, 0.99  # mean acceptances of a search that has found nothing
 
 
@@ -145,7 +147,8 @@ def adapt(
     for n, steps in enumerate(windows, 1):
         if n == len(windows) and has_quantile(sampler):
             sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
-        sampler, x, seen = tune(sampler, potential, x, steps, target, generator)
+        most = FIRST_LEAPFROG if n < len(windows) else MOST_LEAPFROG
+        sampler, x, seen = tune(sampler, potential, x, steps, target, generator, most)
         if precondition and n < len(windows):
             natural = {"step_size": 1.0}
             if learns_trajectory(sampler) and n == 1:  # later ones have the units of this one
@@ -175,13 +178,14 @@ def tune(
     num_steps: int,
     target: float,
     generator: torch.Generator,
+    most_leapfrog: int = MOST_LEAPFROG,
 ) -> tuple[S, Tensor, Moments]:
     """One window of dual averaging: the sampler with h̄, where the chains ended,
     what their second half looked like.
     """
     first = float(sampler.step_size)
     averaging, seen, accepted = DualAveraging(target, first), Moments(x), []
-    search = TrajectoryKernel(sampler) if learns_trajectory(sampler) else None  # type: ignore[arg-type]
+    search = TrajectoryKernel(sampler, most_leapfrog) if learns_trajectory(sampler) else None  # type: ignore[arg-type]
     state = sampler.init(potential, x)
     for n in range(num_steps):
         kernel = with_step_size(sampler, averaging.step_size)
@@ -204,7 +208,8 @@ class TrajectoryKernel:
     """Steps of `ChEES`, as it is or in the coordinates of `Preconditioned`, whose trajectories are
     looked at for a better length."""
 
-    def __init__(self, sampler: ChEES | Preconditioned) -> None:
+    def __init__(self, sampler: ChEES | Preconditioned, most: int) -> None:
+        self.most = most  # leapfrog steps of one trajectory
         self.search = TrajectorySearch(innermost(sampler).trajectory)  # type: ignore[attr-defined]
 
     def step(
@@ -215,13 +220,14 @@ class TrajectoryKernel:
         u, inner = van_der_corput(self.search.n + 1), state
         if isinstance(kernel, Preconditioned):
             potential, inner = Stretched(potential, kernel.scale.to(state.x)), state.memory
-        move = chees.move(potential, inner, u, generator)
-        self.search.update(inner.x, move, chees.step_size)
+        move = chees.move(potential, inner, u, generator, self.most)
+        self.search.update(inner.x, move)
         after = kernel.carry(state, move.after) if inner is not state else move.after  # type: ignore[attr-defined]
         return after, move.info
 
     def found(self, sampler: S) -> S:
-        return replace_inside(sampler, trajectory=self.search.mean_length)
+        longest = float(sampler.step_size) * MOST_LEAPFROG
+        return replace_inside(sampler, trajectory=min(self.search.mean_length, longest))
 
 
 def learns_trajectory(sampler: Sampler) -> bool:

@@ -91,11 +91,16 @@ class ChEES:
         return move.after, move.info
 
     def move(
-        self, potential: Energy, state: ChainState, u: float, generator: torch.Generator
+        self,
+        potential: Energy,
+        state: ChainState,
+        u: float,
+        generator: torch.Generator,
+        most: int = MOST_LEAPFROG,
     ) -> Trajectory:
-        """The step of a trajectory of length uT."""
+        """The step of a trajectory that lasts uT, or `most` leapfrog steps."""
         time = u * float(self.trajectory)
-        num = min(max(1, math.ceil(time / float(self.step_size))), MOST_LEAPFROG)
+        num = min(max(1, math.ceil(time / float(self.step_size))), most)
         momentum = normal_like(state.x, generator)
         end, last = leapfrog(potential, state, momentum, self.step_size, num)
         log_ratio = per_chain(momentum**2 - last**2) / 2
@@ -123,16 +128,13 @@ class TrajectorySearch:
     def mean_length(self) -> float:
         return math.exp(self.log_mean if self.n else self.log_length)
 
-    def update(self, before: Tensor, move: Trajectory, step_size: float) -> None:
+    def update(self, before: Tensor, move: Trajectory) -> None:
         gradient = move.time * chees_gradient(before, move)
         self.n += 1
         if math.isfinite(gradient):
             self.square = 0.95 * self.square + 0.05 * gradient**2
             size = math.sqrt(self.square / (1 - 0.95**self.n)) or 1.0
             self.log_length += self.rate * max(-3.0, min(3.0, gradient / size))
-        # no shorter than a leapfrog step, no longer than so many of them as one trajectory may have
-        low, high = math.log(step_size), math.log(step_size * MOST_LEAPFROG)
-        self.log_length = min(max(self.log_length, low), high)
         weight = 2 / (self.n + 1)
         self.log_mean += weight * (self.log_length - self.log_mean)
 

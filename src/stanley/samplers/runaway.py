@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stanley.errors import StanleyError, require
+from stanley.errors import require
 from stanley.samplers.base import evaluate
 from stanley.targets.parameters import ParameterPotential
 from stanley.types import Energy, LogDensity, layers
@@ -30,32 +30,30 @@ def question(potential: Energy) -> str:
     )
 
 
-def check_mass(potential: Energy, x0: Tensor, x: Tensor) -> None:
+def check_mass(potential: Energy, x0: Tensor, x: Tensor, far: float = FAR) -> None:
     """Raise StanleyError where chains that began at x0 have run away to x (B, *event).
 
-    A coordinate has run away if |x_i| of the median chain is more than 10³ times what it was, and U
-    does not rise with it: ∂U/∂|x_i| at 10·x is zero or negative, and not positive at 100·x, for
-    more than half of the chains. Costs nothing unless one is that far, then two gradients. Not
+    A coordinate has run away if |x_i| of the median chain is more than `far` times what it was,
+    and U does not rise with it: ∂U/∂|x_i| at 10·x is zero or negative, and not positive at 100·x,
+    for more than half of the chains. Costs nothing unless one is that far, then two gradients. Not
     true: that every density of infinite mass is seen.
     """
     before, now = x0.flatten(1).abs(), x.flatten(1).abs().nan_to_num(nan=torch.inf)
     typical = before.median().clamp(min=torch.finfo(x.dtype).tiny)
     typical = typical if before.any() else torch.ones_like(typical)
     began, ended = before.median(0).values, now.median(0).values
-    far = ended > FAR * began.clamp(min=float(typical))
-    if not far.any():
+    gone = ended > far * began.clamp(min=float(typical))
+    if not gone.any():
         return
     most = torch.finfo(x.dtype).max ** 0.4  # squares of it, and sums of them, are finite
     away = torch.where(x.isfinite(), x, x0.sign() * most).clamp(-most, most)
     try:
         slopes = [slope(potential, (k * away).clamp(-most, most)) for k in BEYOND]
-    except StanleyError:
-        raise
-    except Exception:  # a user's function fails so far out: no evidence
+    except Exception:  # a user's function that has no gradient, or fails so far out: no evidence
         return
     near, beyond = slopes
     falls = ((near <= 0) & ~(beyond > 0)).double().mean(0)
-    away_ones = (far & (falls > 0.5)).nonzero().flatten().tolist()
+    away_ones = (gone & (falls > 0.5)).nonzero().flatten().tolist()
     if not away_ones:
         return
     i, d = away_ones[0], now.shape[1]
@@ -70,11 +68,15 @@ def check_mass(potential: Energy, x0: Tensor, x: Tensor) -> None:
         if len(away_ones) == 1
         else f"{len(away_ones)} of {d} coordinates"
     )
+    flat = near[:, i] == 0
+    asked = question(potential)
+    if flat.double().mean() > 0.5:
+        asked = "U is flat there: give that coordinate a prior, or bounds"
     require(
         False,
         f"the chains run away: {who} went from |x| = {float(began[i]):.3g} to"
         f" {float(ended[i]):.3g}, and U does not rise there, so exp(-U) has no finite mass;"
-        f" {question(potential)}",
+        f" {asked}",
     )
 
 
