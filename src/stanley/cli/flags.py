@@ -98,6 +98,14 @@ Target = Annotated[
         )
     ),
 ]
+LogDensity = Annotated[
+    bool | None,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="The function of --target is a log-density, log p, in place of a potential U = -log p.",
+    ),
+]
 WarmUp = Annotated[
     Whole,
     Parameter(
@@ -106,7 +114,9 @@ WarmUp = Annotated[
 ]
 Scale = Annotated[
     Literal["draws", "gradients", "both"] | None,
-    Parameter(help="Also find a scale for each coordinate in the warm-up. [default: none]"),
+    Parameter(
+        help="Also find a scale for each coordinate in the warm-up. [default: none; draws with the sampler that is used unless one is named]"
+    ),
 ]
 Shape = Annotated[
     str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")

@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,8 +14,15 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stanley.device import pick_device
-from stanley.diagnostics.table import Summary, summary_by_name
+from stanley.diagnostics.table import Summary
 from stanley.errors import StanleyError, did_you_mean, require
+from stanley.judging.coordinates import (
+    names_of,
+    parameters_of,
+    potential_at,
+    table_of,
+    values_of,
+)
 from stanley.samplers import ChEES, RandomWalk, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
 from stanley.samplers.base import DETACHED, evaluate, values
@@ -26,8 +32,8 @@ from stanley.samplers.runaway import check_mass
 from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.streams import stream
 from stanley.targets.own import from_log_density, potential_of
-from stanley.targets.parameters import ParameterPotential, Parameters, entry_name
-from stanley.types import Energy, event_shape_of, layers, networks_in
+from stanley.targets.parameters import Parameters
+from stanley.types import Energy, event_shape_of, networks_in
 
 RHAT, ESS = 1.01, 400  # Vehtari et al. (2021), section 4
 LOST = 1.1  # above this R̂ the chains have not found the density: they are warmed up again
@@ -35,8 +41,11 @@ FIRST = 200  # draws of each chain before they are judged for the first time
 MANY = 10_000  # numbers in one point from which there are 16 chains, not 64
 KEPT = 1 << 26  # at most so many numbers in the kept draws, 512 MB in float64
 FIRST_STEP = 0.1  # where the search for a step size begins
-AT_ONCE = 4096  # points at which U is taken together
 TRIES = 20  # of starts at which U is not finite
+
+
+class NotConverged(UserWarning):
+    """Draws that have not reached what was wanted; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ class Draws:
     points      (num_draws, B, *event), what the chains moved: unconstrained where the density is
                 one of `Parameters`
     u           U at the points, (num_draws, B)
+    values      the draws by name, (chains, draws, *shape) each, constrained
     sampler     as the warm-up left it
     table       of every coordinate and of U
     reasons     why not to trust them, one sentence each; empty if there is none
@@ -141,7 +151,7 @@ class Draws:
 
     points: Tensor
     u: Tensor
-    parameters: Parameters | None
+    values: dict[str, Tensor]
     sampler: Sampler
     table: Summary
     reasons: tuple[str, ...]
@@ -154,12 +164,6 @@ class Draws:
     def converged(self) -> bool:
         """Whether everything that was wanted has been reached."""
         return not self.reasons
-
-    @cached_property
-    def values(self) -> dict[str, Tensor]:
-        """The draws by name, (chains, draws, *shape) each, constrained."""
-        z = self.points.movedim(0, 1)
-        return {"x": z} if self.parameters is None else self.parameters.constrain(z)
 
     def keys(self) -> tuple[str, ...]:
         return tuple(self.values)
@@ -275,14 +279,23 @@ def draw(
     require(warm_up >= 20, f"warm_up is {warm_up}, must be at least 20 steps; 500 is usual")
     place = pick_device(str(device))
     u, event, kind = density_of(potential, shape, start, dtype, place, start_std)
-    parameters = next((v.parameters for v in layers(u) if isinstance(v, ParameterPotential)), None)
+    parameters = parameters_of(u)
     rng = stream(seed, "draw", device=place) if generator is None else generator
     num = number_of_chains(chains, event)
     x0 = starts(u, parameters, start, num, event, start_std, rng, kind, place)
     first = exact_sampler(sampler, u, x0)
     u = potential_for(first, u)
-    rounds = Rounds(u, parameters, event, wanted, budget, rng, progress)
-    return rounds.run(first, x0, warm_up)
+    rounds = Rounds(u, event, wanted, budget, rng, progress)
+    out = rounds.run(first, x0, warm_up)
+    if out.reasons:
+        warnings.warn(
+            f"not converged within the budget of {budget:,} gradients a chain:"
+            f" {'; '.join(out.reasons)}; raise the budget, or look for coordinates in which the"
+            " density is rounder",
+            NotConverged,
+            stacklevel=2,
+        )
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,20 +314,18 @@ class Rounds:
     def __init__(
         self,
         potential: Energy,
-        parameters: Parameters | None,
         event: tuple[int, ...],
         wanted: Wanted,
         budget: int,
         generator: torch.Generator,
         progress: bool,
     ) -> None:
-        self.potential, self.parameters, self.wanted = potential, parameters, wanted
-        self.names = names_of(parameters, event)
+        self.potential, self.wanted = potential, wanted
         self.budget, self.generator, self.progress = budget, generator, progress
         self.spent, self.steps, self.accepted = 0, 0, 0.0
         self.history: list[str] = []
         if isinstance(wanted.mcse, Mapping):
-            wanted.errors((*self.names, "U"))  # a name that is wrong is told now
+            wanted.errors((*names_of(potential, event), "U"))  # a name that is wrong is told now
 
     def run(self, sampler: Sampler, x0: Tensor, warm_up: int) -> Draws:
         sampler, x = self.warm_up(sampler, x0, warm_up)
@@ -376,25 +387,15 @@ class Rounds:
         self.history.append(f"{what}, {cost:,} gradients a chain")
 
     def judge(self, points: Tensor) -> Judged:
-        u = values(self.potential, points.flatten(0, 1), AT_ONCE).view(points.shape[:2])
-        held = points.flatten(2)
-        if self.parameters is not None:
-            held = self.parameters.columns(self.parameters.constrain(points))
-        table = summary_by_name(torch.cat([held, u[..., None]], -1), (*self.names, "U"))
+        u = potential_at(self.potential, points)
+        table = table_of(self.potential, points, u)
         return Judged(points, u, table, tuple(self.wanted.missing(table)))
 
     def result(self, sampler: Sampler, judged: Judged, every: int) -> Draws:
-        if judged.missing:
-            warnings.warn(
-                f"not converged within the budget of {self.budget:,} gradients a chain:"
-                f" {'; '.join(judged.missing)}; raise the budget, or look for coordinates in which"
-                " the density is rounder",
-                stacklevel=4,
-            )
         return Draws(
             judged.points,
             judged.u,
-            self.parameters,
+            values_of(self.potential, judged.points),
             sampler,
             judged.table,
             judged.missing,
@@ -553,10 +554,3 @@ def exact_sampler(sampler: Sampler | str | None, potential: Energy, x0: Tensor) 
         " samplers alone; use chees, hmc, mala, barker, …, or run_chains",
     )
     return sampler
-
-
-def names_of(parameters: Parameters | None, event: tuple[int, ...]) -> tuple[str, ...]:
-    if parameters is not None:
-        return tuple(parameters.names())
-    index = torch.cartesian_prod(*map(torch.arange, event)).reshape(-1, len(event)).tolist()
-    return tuple(entry_name("x", place) for place in index)
