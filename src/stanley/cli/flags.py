@@ -103,7 +103,7 @@ LogDensity = Annotated[
     Parameter(
         negative="",
         show_default=False,
-        help="The function of --target is a log-density, log p, in place of a potential U = -log p.",
+        help="The function of --target is a log-density log p, not a potential U = -log p.",
     ),
 ]
 WarmUp = Annotated[
@@ -115,11 +115,23 @@ WarmUp = Annotated[
 Scale = Annotated[
     Literal["draws", "gradients", "both"] | None,
     Parameter(
-        help="Also find a scale for each coordinate in the warm-up. [default: none; draws with the sampler that is used unless one is named]"
+        help=(
+            "Also find a scale for each coordinate in the warm-up. [default: draws for a density on"
+            " which no sampler is named, else none]"
+        )
     ),
 ]
 Shape = Annotated[
     str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")
+]
+AllRows = Annotated[
+    bool,
+    Parameter(
+        name="--all",
+        negative="",
+        show_default=False,
+        help="Show all coordinates in the table, not those with the largest R̂.",
+    ),
 ]
 StartStd = Annotated[
     Real | None,

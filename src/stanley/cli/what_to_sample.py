@@ -47,6 +47,9 @@ class WhatToSample:
     folder: Path | None
     # no flag says anything of the sampler of a density: the rules of `draw` choose
     by_rules: bool = False
+    # of a density, how its chains start
+    start_std: float = 1.0
+    dtype: torch.dtype | None = None
 
     @property
     def own_sampler(self) -> Trained | None:
@@ -125,6 +128,7 @@ USES = {
     "ess": "it says when to stop, where neither --steps, --keep-every nor a sampler is given",
     "mcse": "it says when to stop, where neither --steps, --keep-every nor a sampler is given",
     "budget": "it says when to stop, where neither --steps, --keep-every nor a sampler is given",
+    "all": "a table of coordinates is shown for a density",
     "weights": "only a run has averaged and raw weights",
     "start": "only a run with its own sampler can start from its bank",
     "precondition": "it is found along with the step size, and this run's is kept",
@@ -164,6 +168,8 @@ def a_density(
         None,
         None,
         by_rules=not fields,
+        start_std=start_std,
+        dtype=density.dtype,
     )
 
 

@@ -28,7 +28,7 @@ def sampler_in_words(sampler: Sampler) -> str:
     names, numbers, part = [], [], to_dict(sampler)
     while True:
         names.append(part["kind"])
-        for key in ("step_size", "threshold"):
+        for key in ("step_size", "threshold", "trajectory"):
             if key in part:
                 numbers.append(f"{key.replace('_', ' ')} {field_in_words(part[key])}")
         inside = part.get("proposal", part.get("sampler"))

@@ -281,6 +281,7 @@ class Parameters:
             lambda: ParameterPotential(self, log_density, per_point=True),
             probes(self.event_shape, 0.5, unlike=sizes),
             "the log-density",
+            one_first=True,
         )
 
     def names(self) -> list[str]:

@@ -30,22 +30,21 @@ def probes(
     return std * torch.randn(num, *event_shape, generator=generator, dtype=dtype, device=device)
 
 
-def for_many_points(many: E, by_vmap: Callable[[], E], x: Tensor, name: str) -> E:
+def for_many_points(
+    many: E, by_vmap: Callable[[], E], x: Tensor, name: str, *, one_first: bool = False
+) -> E:
     """`many` if it gives one number for each of the points x, else `by_vmap()` if that does.
 
-    Raises StanleyError where neither does, where the value of a point depends on the others, and
-    for whatever a user's function raises.
+    one_first  take `by_vmap()` too where by `many` the value of a point depends on the others, as
+               that of a function with a plain `.sum()` does. Else that is refused.
+
+    Raises StanleyError where neither does, and for whatever a user's function raises.
     """
     u, error = attempt(many, x)
     if not good(u, x):
-        single, by_one = None, None
-        try:
-            single = by_vmap()
-            v, by_one = attempt(single, x)
-        except StanleyError:
-            v = None
-        if single is not None and good(v, x):
-            check_type(v, x, name)
+        single, by_one = attempt_one(by_vmap, x)
+        if single is not None:
+            check_type(single(x), x, name)
             return single
         message = complaint(u, error, x, name)
         if by_one is not None and "vmap" in str(by_one):
@@ -53,23 +52,39 @@ def for_many_points(many: E, by_vmap: Callable[[], E], x: Tensor, name: str) -> 
                 f"; as a function of a single point torch.vmap refused it: {in_one_line(by_one)}"
             )
         raise StanleyError(message) from error
+    assert isinstance(u, Tensor)
     check_type(u, x, name)
     alone, error = attempt(many, x[:1])
+    same = good(alone, x[:1]) and bool(
+        torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)  # type: ignore[arg-type]
+    )
+    if same:
+        return many
+    if one_first:
+        single, _ = attempt_one(by_vmap, x)
+        if single is not None:
+            return single
     require(
         good(alone, x[:1]),
-        f"{name} returned {tuple(u.shape)} for {len(x)} points, but for one point"  # type: ignore[union-attr]
+        f"{name} returned {tuple(u.shape)} for {len(x)} points, but for one point"
         f" {complaint(alone, error, x[:1], 'it')}",
     )
-    assert isinstance(u, Tensor)
     assert isinstance(alone, Tensor)
-    same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
-    require(
-        same.all(),
-        f"{name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g}"
-        " for the same point alone, but U of a point must not depend on the other points; use no"
-        " means or norms over the batch",
+    raise StanleyError(
+        f"{name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g} for the"
+        " same point alone, but U of a point must not depend on the other points; use no means or"
+        " norms over the batch, or wrap a function of a single point in stanley.targets.PerPoint"
     )
-    return many
+
+
+def attempt_one(by_vmap: Callable[[], E], x: Tensor) -> tuple[E | None, BaseException | None]:
+    """The function through vmap if it gives one number for each point, else what it raised."""
+    try:
+        single = by_vmap()
+        u, error = attempt(single, x)
+    except StanleyError as refused:
+        return None, refused
+    return (single if good(u, x) else None), error
 
 
 def attempt(function: Energy, x: Tensor) -> tuple[object, BaseException | None]:
