@@ -46,8 +46,8 @@ def sample(
         Whole | None,
         Parameter(
             help="Chain steps. [default: for a density as many as it takes, or 1,000 where a "
-            "sampler is named; for a run objective.chain_steps from the bank or after a ladder of noise "
-            "levels, ten times as many or more from noise]"
+            "sampler is named; for a run objective.chain_steps from the bank or after a ladder of "
+            "noise levels, ten times as many or more from noise]"
         ),
     ] = None,
     warm_up: WarmUp = 500,
