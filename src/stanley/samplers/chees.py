@@ -76,6 +76,8 @@ class ChEES:
     @property
     def mean_leapfrog(self) -> int:
         """E L, to the nearest whole number, with m = ⌈T/ε⌉:  Σ_{k<m} (1 - kε/T)."""
+        if not (self.step_size > 0 and self.trajectory > 0):  # they are about to be refused
+            return 1
         ratio = min(float(self.trajectory / self.step_size), MOST_LEAPFROG)
         most = math.ceil(ratio)
         return max(1, round(most - most * (most - 1) / (2 * ratio)))
