@@ -200,7 +200,7 @@ class Parameters:
     def constrain(self, z: Tensor) -> dict[str, Tensor]:
         """The values by name, (..., *shape) each, of unconstrained points z (..., n)."""
         values, _ = self.with_jacobian(z.reshape(-1, z.shape[-1]))
-        return {name: x.reshape(*z.shape[:-1], *x.shape[1:]) for name, x in values.items()}
+        return {name: x.reshape((*z.shape[:-1], *x.shape[1:])) for name, x in values.items()}
 
     def with_jacobian(self, z: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """The values by name, (B, *shape) each, of points z (B, n), and log |det ∂T/∂z|, (B,)."""
