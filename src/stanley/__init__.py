@@ -4,7 +4,8 @@ both honestly.
     run = stanley.train(stanley.recipe("rings"), "runs/rings")      train, or resume what is there
     stanley.evaluate(run)["kl"]                                     exact KL(data‖model), nats
     stanley.load(run).sample(1000).x                                samples of the trained energy
-    stanley.run_chains(sampler, potential, x0, 1000, generator=g)   samples of any density
+    stanley.draw(potential, 10)["x"]                                draws of any density, judged
+    stanley.run_chains(sampler, potential, x0, 1000, generator=g)   chains of any sampler
 
 Names are loaded when they are first used, so that the command line answers without importing torch.
 """
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
     from stanley.errors import DivergenceError, StanleyError
     from stanley.judging.diagnose import diagnose
+    from stanley.judging.draw import Draws, draw
     from stanley.judging.evaluate import evaluate
     from stanley.models.packing import PRETRAINED, pack, pretrained
     from stanley.models.trained import Trained, load
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         ChainInfo,
         ChainResult,
         ChainState,
+        ChEES,
         ClippedLangevin,
         GradientDescent,
         Langevin,
@@ -52,6 +55,17 @@ if TYPE_CHECKING:
         adapt,
         run_chains,
     )
+    from stanley.targets.own import from_log_density
+    from stanley.targets.parameters import (
+        Parameters,
+        cholesky,
+        correlation,
+        interval,
+        positive,
+        real,
+        simplex,
+        unit_interval,
+    )
     from stanley.training.augment import Augment
     from stanley.training.config import TrainConfig
     from stanley.training.loop import open_run, steps, train
@@ -66,6 +80,7 @@ _HOME = {
     "stanley.runs.checkpoint": "Checkpoint",
     "stanley.data": "CIFAR10 GMM MNIST Array Dataset Flowers102 Folder Moons Rings",
     "stanley.judging.diagnose": "diagnose",
+    "stanley.judging.draw": "Draws draw",
     "stanley.errors": "DivergenceError StanleyError",
     "stanley.judging.evaluate": "evaluate",
     "stanley.models.packing": "PRETRAINED pack pretrained",
@@ -74,11 +89,15 @@ _HOME = {
     "stanley.training.recipes": "recipe",
     "stanley.runs.directory": "RunDirectory",
     "stanley.samplers": (
-        "AMALA HMC MALA Adjusted Barker ChainInfo ChainResult ChainState ClippedLangevin"
+        "AMALA HMC MALA Adjusted Barker ChEES ChainInfo ChainResult ChainState ClippedLangevin"
         " GradientDescent Langevin MALAWithJumps MatchedLangevin Preconditioned"
         " PreconditionedLangevin Quantile RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo"
         " TamedLangevin Underdamped adapt"
         " run_chains"
+    ),
+    "stanley.targets.own": "from_log_density",
+    "stanley.targets.parameters": (
+        "Parameters cholesky correlation interval positive real simplex unit_interval"
     ),
     "stanley.training.config": "TrainConfig",
     "stanley.training.objectives.contrastive": "Contrastive Growth",

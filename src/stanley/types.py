@@ -51,6 +51,19 @@ class Potential:
 
 
 @dataclass(frozen=True)
+class LogDensity:
+    """U(x) = -log p(x): the potential of a log-density, which may lack a constant.
+
+    The log-density stands where other wrappers have an energy, so that networks in it are seen.
+    """
+
+    energy: Energy  # log p, (B, *event) -> (B,)
+
+    def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
+        return -self.energy(x)
+
+
+@dataclass(frozen=True)
 class Chunked:
     """The same energy, whose values and gradients are taken for at most `chunk_size` chains at a
     time.
@@ -143,6 +156,12 @@ def chunk_size_of(potential: Energy) -> int | None:
         (layer.chunk_size for layer in layers(potential) if isinstance(layer, Chunked)),
         default=None,
     )
+
+
+def event_shape_of(potential: Energy) -> tuple[int, ...] | None:
+    """The shape of one point, where a layer of the potential states it as `event_shape`."""
+    stated = (getattr(layer, "event_shape", None) for layer in layers(potential))
+    return next((tuple(shape) for shape in stated if shape is not None), None)
 
 
 def for_rows(potential: E, rows: slice) -> E:

@@ -46,6 +46,14 @@ class Energy(torch.nn.Module):
 def centred(x):
     return U(x - x.mean(0))
 
+def one(x):
+    return x[0] ** 2 / 2 + x[1] ** 2 / 2
+
+def log_p(x):
+    return -U(x)
+
+law = torch.distributions.Gamma(2.0, 3.0)
+normal = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
 net = Energy()
 number = 3
 """
@@ -117,8 +125,9 @@ def test_a_network_keeps_its_type_and_its_weights_get_no_gradients(module):
         ("users_own.py", {"shape": (2,)}, "give users_own.py:FUNCTION"),
         ("users_own:centred", {"shape": (2,)}, "for the same point alone"),
         ("users_own:U", {}, "give it, for example --shape"),
+        ("banana", {"log_density": True}, "leave out --log-density"),
         ("users_own:U", {"shape": (0,)}, r"shape is \(0,\)"),
-        ("users_own:per_coordinate", {"shape": (2,)}, r"returned shape \(2, 2\)"),
+        ("users_own:per_coordinate", {"shape": (2,)}, r"returned shape \(3, 2\)"),
         ("users_own:text", {"shape": (2,)}, "returned str"),
         ("users_own:three", {"shape": (4,)}, r"failed on points of shape \(2, 4\)"),
     ],
@@ -128,6 +137,36 @@ def test_what_cannot_be_found_is_one_line(module, name, options, told):
     with pytest.raises(StanleyError, match=told) as caught:
         find(name, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("users_own:one", {"shape": (2,)}),
+        ("users_own:log_p", {"shape": (2,), "log_density": True}),
+        ("users_own:normal", {}),
+        ("users_own:normal", {"log_density": True}),
+    ],
+)
+def test_a_function_of_a_single_point_a_log_density_and_a_distribution(module, name, options):
+    """All of them are N(0, I), up to a constant."""
+    density = find(name, **options)
+    x = density.initial(5, stream(2))
+    known = density.potential(x) - Gaussian.from_std(torch.ones(2))(x)
+    torch.testing.assert_close(known, known[:1].expand(5))
+
+
+def test_a_log_density_of_a_network_has_its_type(module):
+    density = find("users_own:net", shape=(2,), log_density=True)
+    assert density.dtype == torch.float32
+    x = density.initial(4, stream())
+    assert torch.equal(density.potential(x), -find("users_own:net", shape=(2,)).potential(x))
+
+
+def test_a_distribution_of_positive_numbers_is_sampled_without_constraint(module):
+    density = find("users_own:law")
+    assert density.event_shape == (1,)
+    assert (density.potential.parameters.constrain(density.initial(9, stream()))["x"] > 0).all()
 
 
 def test_a_target_is_the_class_itself():

@@ -111,6 +111,14 @@ Target = Annotated[
         )
     ),
 ]
+LogDensity = Annotated[
+    bool | None,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="The function of --target is a log-density log p, not a potential U = -log p.",
+    ),
+]
 WarmUp = Annotated[
     Whole,
     Parameter(
@@ -119,10 +127,24 @@ WarmUp = Annotated[
 ]
 Scale = Annotated[
     Literal["draws", "gradients", "both"] | None,
-    Parameter(help="Also find a scale for each coordinate in the warm-up. [default: none]"),
+    Parameter(
+        help=(
+            "Also find a scale for each coordinate in the warm-up. [default: draws for a density on"
+            " which no sampler is named, else none]"
+        )
+    ),
 ]
 Shape = Annotated[
     str | None, Parameter(help="Shape of one point of your own density, such as 10 or 3,32,32.")
+]
+AllRows = Annotated[
+    bool,
+    Parameter(
+        name="--all",
+        negative="",
+        show_default=False,
+        help="Show all coordinates in the table, not those with the largest R̂.",
+    ),
 ]
 StartStd = Annotated[
     Real | None,

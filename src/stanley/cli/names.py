@@ -28,7 +28,7 @@ def answer_files(folder: Path, name: str) -> list[Path]:
     tables.
     """
     parts = re.compile(
-        re.escape(name) + r"(-mean|-energy|-every-\d+)?\.(npy|png|csv)", re.IGNORECASE
+        re.escape(name) + r"(-mean|-energy|-every-\d+|-draws)?\.(npy|npz|png|csv)", re.IGNORECASE
     )
     there = folder.iterdir() if folder.is_dir() else ()
     return sorted(file for file in there if parts.fullmatch(file.name))

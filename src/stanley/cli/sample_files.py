@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +110,20 @@ def write_array(x: Tensor, folder: Path, name: str) -> Path:
     buffer = io.BytesIO()
     np.save(buffer, x.cpu().numpy())
     path = folder / f"{name}.npy"
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def write_named(arrays: dict[str, np.ndarray], folder: Path, name: str) -> Path:
+    """NAME.npz, one array for each name."""
+    make_folder(folder)
+    buffer = io.BytesIO()
+    # by hand: np.savez takes the name `file` for itself
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w") as part:
+                np.lib.format.write_array(part, np.ascontiguousarray(array), allow_pickle=False)
+    path = folder / f"{name}.npz"
     write_atomic(path, buffer.getvalue())
     return path
 

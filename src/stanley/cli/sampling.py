@@ -5,19 +5,23 @@ and whether to believe them.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from stanley.cli.flags import (
+    AllRows,
     Device,
     DTypeFlag,
     Extra,
     Json,
+    LogDensity,
     OwnFlags,
     OwnNetworkName,
     Pretrained,
+    Real,
     RunOrNone,
     Scale,
     Seed,
@@ -50,8 +54,9 @@ def sample(
     steps: Annotated[
         Whole | None,
         Parameter(
-            help="Chain steps. [default: 1,000 for a density; for a run objective.chain_steps from "
-            "the bank or after a ladder of noise levels, ten times as many or more from noise]"
+            help="Chain steps. [default: for a density as many as it takes, or 1,000 where a "
+            "sampler is named; for a run objective.chain_steps from the bank or after a ladder of "
+            "noise levels, ten times as many or more from noise]"
         ),
     ] = None,
     warm_up: WarmUp = 500,
@@ -65,6 +70,25 @@ def sample(
             )
         ),
     ] = None,
+    ess: Annotated[
+        Real | None,
+        Parameter(
+            help="Bulk and tail effective sample size after which chains on a density may end. "
+            "[default: 400]"
+        ),
+    ] = None,
+    mcse: Annotated[
+        Real | None,
+        Parameter(help="Monte Carlo error of every mean at which they may end. [default: any]"),
+    ] = None,
+    budget: Annotated[
+        Whole | None,
+        Parameter(
+            help="Gradients of each chain after which they end in any case. [default: 100,000]"
+        ),
+    ] = None,
+    log_density: LogDensity = None,
+    all_: AllRows = False,
     shape: Shape = None,
     start_std: StartStd = None,
     dtype: DTypeFlag = None,
@@ -84,15 +108,18 @@ def sample(
 ) -> None:
     """Sample a trained energy (RUN or --pretrained) or any density (--target).
 
-    An array, a picture, and a JSON file that says how they were made are written, and a CSV file
-    where the run's data had names of columns. Samples are in the units of the data; steps of a run
+    An array, a picture, and a JSON file that says how they were made are written; of a density also
+    a table of all coordinates (NAME.csv), and the draws that are in it; of a run whose data had
+    names of columns the samples as NAME.csv. Samples are in the units of the data; steps of a run
     that standardised its vectors are in units of their standard deviations.
 
     --target NAME is one that stanley targets lists; --target module:function or file.py:function is
-    your own potential U, (B, *event) -> (B,), p ∝ exp(-U), imported because you name it. --sampler
-    KIND and --sampler.step-size, --sampler.threshold, … choose the sampler (mala, hmc, barker,
-    adjusted-stanley, …); on a density it is stanley unless given, which is not exact. Without a
-    step size one is found in the warm-up.
+    your own potential U, (B, *event) -> (B,) or (*event) -> (), p ∝ exp(-U), one of
+    stanley.Parameters, or a distribution of torch, imported because you name it; with --log-density
+    the function is log p. On a density chains of ChEES-HMC, which is exact, run until R̂ is below
+    1.01 and the effective sample sizes reach --ess at every coordinate, or the --budget is used up.
+    --sampler KIND and --sampler.step-size, … choose another sampler (mala, hmc, barker,
+    adjusted-stanley, …), and --steps another end. Without a step size one is found in the warm-up.
     """
     from stanley.cli.names import answer_files, file_name, folder_for
     from stanley.cli.sample_files import make_folder, write_array, write_film, write_samples
@@ -104,69 +131,122 @@ def sample(
 
     own_code = OwnFlags(network=network, trust=trust)
     what = what_to_sample(
-        run, fields, target, pretrained, shape, start_std, dtype, weights, device, own_code
+        run,
+        fields,
+        target,
+        pretrained,
+        shape,
+        start_std,
+        dtype,
+        weights,
+        device,
+        own_code,
+        log_density,
     )
     model, own, progress = what.model, what.own_sampler, sys.stderr.isatty()
     folder = out or folder_for("samples", what.name, what.folder)
     picture = out if out is not None and out.suffix.lower() == ".png" else None
     folder = folder if picture is None else picture.parent
     make_folder(folder)
-    if own is not None:
-        refuse_unused(precondition=precondition)
-        start = start or "noise"
-        steps = own.default_steps(start) if steps is None else steps
-        asked_sampler = {"sampler": sampler_as_json(own.sampler)}
-        samples = sample_trained(
-            own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress
-        )
-    else:
-        refuse_unused(start=start)
-        start = "noise"
-        steps = DENSITY_STEPS if steps is None else steps
-        asked_sampler = {"sampler": sampler_as_json(what.sampler), "tune": what.tune}
-        asked_sampler |= {"warm_up": warm_up, "precondition": precondition}
-        samples = sample_density(
-            what.sampler,
-            what.potential,
-            what.initial,
-            num,
-            steps,
-            warm_up_steps=warm_up,
-            seed=seed,
-            device=what.device,
-            tune=what.tune,
-            precondition=precondition,
-            keep_every=keep_every,
-            progress=progress,
-        )
-    asked = {"sampled": what.name, "num": num, "start": start, "steps": steps, "seed": seed}
-    asked |= {"trained": model.step, "weights": model.weights} if model else {}
     kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[
         0
     ]
-    name = (
-        f"{start if model else file_name(kind)}-n{num}-seed{seed}"
-        if picture is None
-        else picture.stem
-    )
+    beginning = file_name(kind) if model is None else start or "noise"
+    name = f"{beginning}-n{num}-seed{seed}" if picture is None else picture.stem
     record, every = folder / f"{name}.json", f"{name}-every-{keep_every}"
-    make_room(record, asked | asked_sampler, beside=answer_files(folder, name))
 
-    ready, chains = samples.ready, samples.chains
-    files = write_samples(
-        chains.x, folder, name, density=None if model else what.potential, model=model
-    )
-    if chains.draws is not None:
-        draws = chains.draws if model is None else model.original(chains.draws)
-        files.append(write_array(draws, folder, every))
-        if model is not None and model.is_image and keep_every:
-            files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
-    numbers = samples.numbers
-    value = asked | {"sampler": sampler_as_json(ready.sampler)} | numbers
-    write_json(record, {"asked": asked | asked_sampler} | value)
+    if model is None:
+        from stanley.cli.densities import (
+            BUDGET,
+            sample_a_density,
+            until_trusted,
+            write_density_samples,
+        )
+        from stanley.judging.draw import ESS, Wanted
+
+        refuse_unused(start=start)
+        trusted = until_trusted(what, steps, keep_every, precondition)
+        if not trusted:
+            refuse_unused(ess=ess, mcse=mcse, budget=budget)
+        wanted = Wanted(ESS if ess is None else ess, mcse=mcse)
+        found = sample_a_density(
+            what,
+            num,
+            steps,
+            warm_up=warm_up,
+            precondition=precondition,
+            keep_every=keep_every,
+            seed=seed,
+            wanted=wanted,
+            budget=BUDGET if budget is None else budget,
+            progress=progress,
+        )
+        asked = {"sampled": what.name, "num": num, "start": "noise", "seed": seed}
+        asked |= {
+            "warm_up": warm_up,
+            "precondition": precondition,
+            "log_density": bool(log_density),
+        }
+        if trusted:
+            asked |= {
+                "ess": wanted.ess,
+                "mcse": mcse,
+                "budget": BUDGET if budget is None else budget,
+            }
+        else:
+            asked |= {"steps": DENSITY_STEPS if steps is None else steps, "tune": what.tune}
+        value = asked | found.json()
+        asked |= {"sampler": "by the rules" if trusted else sampler_as_json(what.sampler)}
+        make_room(record, asked, beside=answer_files(folder, name))
+        files = write_density_samples(
+            found, what, folder, name, f"{name}-draws" if trusted else every
+        )
+        numbers, lines = found.numbers, found.lines(all_)
+    else:
+        refuse_unused(ess=ess, mcse=mcse, budget=budget, all=all_ or None)
+        if own is not None:
+            refuse_unused(precondition=precondition)
+            start = start or "noise"
+            steps = own.default_steps(start) if steps is None else steps
+            asked = {"sampler": sampler_as_json(own.sampler)}
+            samples = sample_trained(
+                own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress
+            )
+        else:
+            refuse_unused(start=start)
+            start = "noise"
+            steps = DENSITY_STEPS if steps is None else steps
+            asked = {"sampler": sampler_as_json(what.sampler), "tune": what.tune}
+            asked |= {"warm_up": warm_up, "precondition": precondition}
+            samples = sample_density(
+                what.sampler,
+                what.potential,
+                what.initial,
+                num,
+                steps,
+                warm_up_steps=warm_up,
+                seed=seed,
+                device=what.device,
+                tune=what.tune,
+                precondition=precondition,
+                keep_every=keep_every,
+                progress=progress,
+            )
+        of_it = {"sampled": what.name, "num": num, "start": start, "steps": steps, "seed": seed}
+        of_it |= {"trained": model.step, "weights": model.weights}
+        asked = of_it | asked
+        make_room(record, asked, beside=answer_files(folder, name))
+        ready, chains, numbers = samples.ready, samples.chains, samples.numbers
+        files = write_samples(chains.x, folder, name, model=model)
+        if chains.draws is not None:
+            files.append(write_array(model.original(chains.draws), folder, every))
+            if model.is_image and keep_every:
+                files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
+        value = of_it | {"sampler": sampler_as_json(ready.sampler)} | numbers
+        lines = [how_it_went(ready, chains.info)]
+    write_json(record, {"asked": asked} | value)
     files.append(record)
-
-    lines = [how_it_went(ready, chains.info), *(f"wrote {f}" for f in files)]
+    lines += [f"wrote {f}" for f in files]
     if lost := numbers["nonfinite"]:
         lines.append(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an"
@@ -226,6 +306,8 @@ def diagnose(
             )
         ),
     ] = None,
+    log_density: LogDensity = None,
+    all_: AllRows = False,
     shape: Shape = None,
     start_std: StartStd = None,
     dtype: DTypeFlag = None,
@@ -245,12 +327,13 @@ def diagnose(
     A table, a verdict and figures: R̂, ESS and Monte Carlo errors of every coordinate and of U;
     steps to equilibrium from coupled chains; growth of U on rays (H1); the drift condition ΠV/V;
     the bias of an unadjusted sampler against its adjusted twin. Samplers and targets are chosen as
-    for stanley sample; a run is judged with its own sampler unless --sampler names another. The
+    for stanley sample. All coordinates are in diagnosis.csv (and shown by --all), the draws in
+    diagnosis-draws.npy. A run is judged with its own sampler unless --sampler names another. The
     diagnosis of another request that is there is kept as diagnosis-former.json, and its figures
     likewise.
     """
     from stanley.cli.names import folder_for
-    from stanley.cli.sample_files import make_folder
+    from stanley.cli.sample_files import make_folder, write_array
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
     from stanley.cli.what_to_sample import what_to_sample
     from stanley.cli.wording import sampler_as_json, sampler_in_words
@@ -263,8 +346,20 @@ def diagnose(
 
     own_code = OwnFlags(network=network, trust=trust)
     what = what_to_sample(
-        run, fields, target, pretrained, shape, start_std, dtype, weights, device, own_code
+        run,
+        fields,
+        target,
+        pretrained,
+        shape,
+        start_std,
+        dtype,
+        weights,
+        device,
+        own_code,
+        log_density,
     )
+    if what.by_rules and precondition is None:
+        precondition = "draws"
     effort = effort_for(
         what.event_shape,
         chains=num,
@@ -300,6 +395,8 @@ def diagnose(
     names = None if what.model is None else what.model.columns
     if standard is not None:
         found = in_units_of_data(found, standard)
+    if names is not None:
+        found = replace(found, table=replace(found.table, names=(*names, "U")))
     how = {"sampled": what.name, "seed": seed, "warm_up": warm_up, "effort": vars(effort)}
     how |= {"step": what.model.step, "weights": what.model.weights} if what.model else {}
     asked = how | {
@@ -308,8 +405,11 @@ def diagnose(
         "precondition": precondition,
     }
     record = folder / "diagnosis.json"
-    make_room(record, asked, beside=[folder / f"{name}.png" for name in NAMES])
+    beside = [*(f"{name}.png" for name in NAMES), "diagnosis.csv", "diagnosis-draws.npy"]
+    make_room(record, asked, beside=[folder / name for name in beside])
     files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler), names)
+    found.table.to_csv(folder / "diagnosis.csv")
+    files += [folder / "diagnosis.csv", write_array(found.draws, folder, "diagnosis-draws")]
     value = {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)}
     value |= diagnosis_json(found, names) | {"standardised": standard is not None}
     value |= {"step_size": float(ready.sampler.step_size), "step_size_from": ready.step_size_from}
@@ -317,7 +417,7 @@ def diagnose(
     lines = [
         f"{what.name}: {sampler_in_words(ready.sampler)}",
         f"(step size from {ready.step_size_from})",
-        *diagnosis_lines(found, names),
+        *diagnosis_lines(found, names, all_),
         *(STANDARDISED if standard is not None else ()),
         f"wrote {record} and {', '.join(f.name for f in files)}",
     ]

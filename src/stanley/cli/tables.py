@@ -13,10 +13,12 @@ from stanley.judging.diagnose import ROWS, Diagnosis, coordinate_table
 from stanley.samplers.traits import is_adjusted
 
 
-def diagnosis_lines(found: Diagnosis, names: Sequence[str] | None = None) -> list[str]:
+def diagnosis_lines(
+    found: Diagnosis, names: Sequence[str] | None = None, all_rows: bool = False
+) -> list[str]:
     """The table, then a verdict per part; `names` are those of a vector's coordinates."""
     s, info = found.summary, found.info
-    d = s.mean.numel()
+    d = len(found.table) - 1
     head = (
         f"{s.num_chains} chains × {s.num_draws:,} draws  "
         f" {acceptance_in_words(found.sampler, info)}   "
@@ -26,13 +28,14 @@ def diagnosis_lines(found: Diagnosis, names: Sequence[str] | None = None) -> lis
         "",
         f"{'':<12}{'mean':>10}{'sd':>10}{'mcse':>10}{'R̂':>9}{'ESS bulk':>10}{'tail':>10}",
     ]
-    for row in coordinate_table(found, names):
+    for row in coordinate_table(found, None if all_rows else ROWS):
         numbers = (f"{row[k]:>10.4g}" for k in ("mean", "sd", "mcse"))
         lines.append(
             f"{short(str(row['name'])):<12}{''.join(numbers)}{row['rhat']:>8.3f}{row['ess_bulk']:>10,.0f}{row['ess_tail']:>10,.0f}"
         )
-    if d > ROWS:
-        lines.append(f"(the {ROWS} of {d:,} coordinates with the largest R̂)")
+    if d > ROWS and not all_rows:
+        more = "with the largest R̂; --all shows all of them"
+        lines.append(f"(the {ROWS} of {d:,} coordinates {more})")
     lines.append("")
     for name, said in verdicts(found, names).items():
         lines += [hanging(name if k == 0 else "", line) for k, line in enumerate(said)]
@@ -82,7 +85,7 @@ def diagnosis_json(found: Diagnosis, names: Sequence[str] | None = None) -> dict
         "gradients_per_chain": info.num_gradients,
         "nonfinite": int(s.nonfinite.sum()),
         "worst": {"rhat": s.worst_rhat, "ess_bulk": s.worst_ess_bulk, "ess_tail": s.worst_ess_tail},
-        "table": coordinate_table(found, names),
+        "table": coordinate_table(found),
         "verdicts": verdicts(found, names),
         "left_out": found.left_out,
     }

@@ -47,7 +47,8 @@ EXAMPLES = {
     ),
     "sample": (
         "stanley sample --pretrained mnist",
-        "stanley sample --target banana --sampler adjusted-stanley",
+        "stanley sample --target banana",
+        "stanley sample --target mine.py:log_p --log-density --shape 10",
     ),
     "diagnose": (
         "stanley diagnose runs/rings",

@@ -49,6 +49,11 @@ class WhatToSample:
     model: Trained | None
     # of a run, where its results go; None for a density and a model of the library
     folder: Path | None
+    # no flag says anything of the sampler of a density: the rules of `draw` choose
+    by_rules: bool = False
+    # of a density, how its chains start
+    start_std: float = 1.0
+    dtype: torch.dtype | None = None
 
     @property
     def own_sampler(self) -> Trained | None:
@@ -71,6 +76,7 @@ def what_to_sample(
     weights: Weights | None,
     device: str,
     own: OwnFlags = NOTHING,
+    log_density: bool | None = None,
 ) -> WhatToSample:
     """A run, a model of the library or a density; a flag that means nothing for what is given is
     refused.
@@ -87,11 +93,18 @@ def what_to_sample(
     require(len(given) <= 1, f"both {' and '.join(given)} are given; give one")
     require(given, "give a run directory, --pretrained, or --target; stanley targets lists names")
     if pretrained is not None:
-        refuse_unused(shape=shape, start_std=start_std, dtype=dtype, weights=weights)
-        refuse_unused(network=own.network, trust=own.trust or None)
+        refuse_unused(
+            shape=shape,
+            start_std=start_std,
+            dtype=dtype,
+            weights=weights,
+            log_density=log_density,
+            network=own.network,
+            trust=own.trust or None,
+        )
         return a_pretrained_model(pretrained, fields, device)
     if run is not None:
-        refuse_unused(shape=shape, start_std=start_std, dtype=dtype)
+        refuse_unused(shape=shape, start_std=start_std, dtype=dtype, log_density=log_density)
         return a_run(run, fields, weights or "average", device, own)
     refuse_unused(network=own.network, trust=own.trust or None)
     assert target is not None
@@ -103,14 +116,15 @@ def what_to_sample(
         start_std=1.0 if start_std is None else start_std,
         dtype=dtype,
         device=device,
+        log_density=bool(log_density),
     )
 
 
 def refuse_unused(**flags: object) -> None:
     """Each of the flags was left out: here it would change nothing."""
     for name, value in flags.items():
-        flag = name.replace("_", "-")
-        require(value is None, f"--{flag} {value} changes nothing here: {USES[name]}; leave it out")
+        flag = name.replace("_", "-") + ("" if value is True else f" {value}")
+        require(value is None, f"--{flag} changes nothing here: {USES[name]}; leave it out")
 
 
 #: What the flags are for that not every sample or diagnose can use.
@@ -118,6 +132,11 @@ USES = {
     "shape": "a run knows the shape of its points",
     "start_std": "a run starts its chains from noise of the width of its data",
     "dtype": "a run has the type of its weights",
+    "log_density": "an energy is no log-density",
+    "ess": "it says when to stop, where neither --steps, --keep-every nor a sampler is given",
+    "mcse": "it says when to stop, where neither --steps, --keep-every nor a sampler is given",
+    "budget": "it says when to stop, where neither --steps, --keep-every nor a sampler is given",
+    "all": "a table of coordinates is shown for a density",
     "weights": "only a run has averaged and raw weights",
     "start": "only a run with its own sampler can start from its bank",
     "network": "only a run may have been trained with a network of your own",
@@ -134,12 +153,18 @@ def a_density(
     start_std: float,
     dtype: DType | None,
     device: str,
+    log_density: bool = False,
 ) -> WhatToSample:
-    """A named target or a user's function; the sampler is unadjusted STANLEY unless the flags say
-    otherwise.
+    """A named target or a user's function; the sampler is ChEES-HMC, which is exact, unless the
+    flags say otherwise.
     """
     density = find(
-        target, shape=shape, start_std=start_std, dtype=dtype, device=pick_device(device)
+        target,
+        shape=shape,
+        start_std=start_std,
+        dtype=dtype,
+        device=pick_device(device),
+        log_density=log_density,
     )
     sampler, tune = sampler_of(None, fields)
     return WhatToSample(
@@ -152,6 +177,9 @@ def a_density(
         density.device,
         None,
         None,
+        by_rules=not fields,
+        start_std=start_std,
+        dtype=density.dtype,
     )
 
 
@@ -196,7 +224,7 @@ def sampler_of(own: Sampler | None, fields: Sequence[str]) -> tuple[Sampler, boo
     for name in flags:
         if name.split(".")[0] != "sampler":
             raise UnknownFlag(name.replace("_", "-"))
-    base = {"kind": "stanley"} if own is None else plain(own)
+    base = {"kind": "chees"} if own is None else plain(own)
     config: dict[str, Any] = {"sampler": dict(base)}
     apply(config, flags)
     given = any(name.split(".")[-1] == "step_size" for name in flags)

@@ -29,7 +29,7 @@ def sampler_in_words(sampler: Sampler) -> str:
     while True:
         names.append(part.get("class", part["kind"]))
         part |= part.get("arguments", {})
-        for key in ("step_size", "threshold"):
+        for key in ("step_size", "threshold", "trajectory"):
             if isinstance(part.get(key), float | int | dict):
                 numbers.append(f"{key.replace('_', ' ')} {field_in_words(part[key])}")
         inside = part.get("proposal", part.get("sampler"))

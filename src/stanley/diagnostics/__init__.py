@@ -24,6 +24,7 @@ from stanley.diagnostics.drift import DriftRatio, drift_ratio, exponential_norm
 from stanley.diagnostics.growth import RayGrowth, h1_on_rays
 from stanley.diagnostics.meeting import Curve, Meeting
 from stanley.diagnostics.rays import points_on_rays
+from stanley.diagnostics.table import Summary, summary_by_name
 
 __all__ = [
     "Bias",
@@ -33,6 +34,7 @@ __all__ = [
     "DriftRatio",
     "Meeting",
     "RayGrowth",
+    "Summary",
     "autocorrelation",
     "autocorrelation_by_chain",
     "bias_against_adjusted",
@@ -51,5 +53,6 @@ __all__ = [
     "points_on_rays",
     "rhat",
     "summarise",
+    "summary_by_name",
     "verdict",
 ]

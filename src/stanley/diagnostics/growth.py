@@ -18,6 +18,7 @@ from stanley.device import widest_float
 from stanley.diagnostics.rays import RADII, check_radii, directions
 from stanley.errors import require
 from stanley.samplers.base import evaluate
+from stanley.samplers.runaway import question
 from stanley.types import Energy, networks_in
 
 # r^0.05 grows by a quarter from r = 1 to 100; a radial derivative that grows less levels off
@@ -98,7 +99,11 @@ def h1_on_rays(
     at = torch.tensor(radii, dtype=values.dtype, device=values.device)
     exponent = growth(at, values)
     return RayGrowth(
-        at, values, torch.stack(cosine), exponent, *judge_growth(at, values, cosine[-1], exponent)
+        at,
+        values,
+        torch.stack(cosine),
+        exponent,
+        *judge_growth(at, values, cosine[-1], exponent, question(potential)),
     )
 
 
@@ -116,7 +121,7 @@ def growth(radii: Tensor, radial: Tensor) -> Tensor:
 
 
 def judge_growth(
-    radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor
+    radii: Tensor, radial: Tensor, cosine: Tensor, exponent: Tensor, asked: str
 ) -> tuple[bool, str]:
     far, last, n = float(radii[-1]), radial[-1], radial.shape[1]
     spread = (
@@ -127,7 +132,7 @@ def judge_growth(
         return (
             False,
             f"the potential falls outwards on {inward} of {n} rays ({spread}), so exp(-U) cannot be"
-            " normalised and H1 fails; if the function is a log-density, give its negative",
+            " normalised and H1 fails; {asked}",
         )
     if inward:
         return (

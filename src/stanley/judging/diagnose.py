@@ -27,7 +27,9 @@ from stanley.diagnostics import (
     verdict,
 )
 from stanley.diagnostics.coupling import Initial
+from stanley.diagnostics.table import Summary, summary_by_name
 from stanley.errors import StanleyError, require
+from stanley.judging.coordinates import table_of
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.samplers.base import values
 from stanley.samplers.traits import is_adjusted
@@ -98,6 +100,7 @@ class Diagnosis:
     summary_u   the same of U
     exact, coupling, growth, drift, bias   the other parts, see `diagnose`; None if not run
     left_out    name of a part that was not run -> the reason
+    table       of every coordinate by name, constrained where there are constraints, and of U
     """
 
     sampler: Sampler
@@ -113,6 +116,7 @@ class Diagnosis:
     drift: DriftRatio | None
     bias: Bias | None
     left_out: dict[str, str]
+    table: Summary
 
     def verdicts(self) -> dict[str, list[str]]:
         """For each part that was run, its result in sentences."""
@@ -272,6 +276,7 @@ def diagnose(
         drift,
         bias,
         left_out,
+        table_of(exact_u, draws, u),
     )
 
 
@@ -285,12 +290,15 @@ def in_units_of_data(found: Diagnosis, standardisation: Standardisation) -> Diag
     _, std = standardisation.on(found.draws.device)
     s, u, shift = found.summary, found.summary_u, standardisation.log_scale
     summary = replace(s, mean=standardisation.undo(s.mean), sd=std * s.sd, mcse=std * s.mcse)
+    draws, potential = standardisation.undo(found.draws), found.potential + shift
+    columns = torch.cat([draws.flatten(2), potential[..., None].to(draws)], -1)
     return replace(
         found,
-        draws=standardisation.undo(found.draws),
-        potential=found.potential + shift,
+        draws=draws,
+        potential=potential,
         summary=summary,
         summary_u=replace(u, mean=u.mean + shift),
+        table=summary_by_name(columns, found.table.names),
     )
 
 
@@ -369,41 +377,13 @@ def against_exact(potential: Energy, draws: Tensor, summary: ChainSummary) -> Ex
     )
 
 
-def coordinate_table(
-    diagnosis: Diagnosis, names: Sequence[str] | None = None
-) -> list[dict[str, float | str]]:
-    """One row for U, and one for each of the at most six coordinates with the largest R̂; vectors
-    may have `names`.
+def coordinate_table(diagnosis: Diagnosis, rows: int | None = ROWS) -> list[dict[str, Any]]:
+    """One row for U, and one for each of the at most `rows` coordinates with the largest R̂; for
+    all of them with None.
     """
-    s = diagnosis.summary
-    order = (
-        s.rhat.flatten()
-        .nan_to_num(math.inf)
-        .argsort(descending=True, stable=True)[:ROWS]
-        .sort()
-        .values
-    )
-    of_u = row("U", diagnosis.summary_u, 0)
-    called = names or [coordinate_name(i, s.mean.shape) for i in range(s.mean.numel())]
-    return [of_u, *(row(called[int(i)], s, int(i)) for i in order)]
-
-
-def row(name: str, summary: ChainSummary, i: int) -> dict[str, float | str]:
-    s = summary
-    values = {
-        "mean": s.mean,
-        "sd": s.sd,
-        "mcse": s.mcse,
-        "rhat": s.rhat,
-        "ess_bulk": s.ess_bulk,
-        "ess_tail": s.ess_tail,
-    }
-    return {"name": name} | {key: float(value.flatten()[i]) for key, value in values.items()}
-
-
-def coordinate_name(i: int, shape: Sequence[int]) -> str:
-    index: list[int] = []
-    for size in reversed(shape):
-        index.insert(0, i % size)
-        i //= size
-    return f"x[{', '.join(map(str, index))}]"
+    *coordinates, of_u = diagnosis.table.rows()
+    if rows is not None and len(coordinates) > rows:
+        rhat = diagnosis.table.chains.rhat[:-1].nan_to_num(math.inf)
+        worst = rhat.argsort(descending=True, stable=True)[:rows].sort().values
+        coordinates = [coordinates[i] for i in worst.tolist()]
+    return [of_u, *coordinates]

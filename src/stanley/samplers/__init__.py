@@ -8,6 +8,7 @@ from stanley.samplers.amala import AMALA
 from stanley.samplers.annealed import anneal, ladder
 from stanley.samplers.barker import Barker
 from stanley.samplers.base import ChainState, Proposal, Sampler, StepInfo, evaluate, metropolis
+from stanley.samplers.chees import ChEES
 from stanley.samplers.clipped import ClippedLangevin
 from stanley.samplers.descent import GradientDescent
 from stanley.samplers.given import GivenSampler, NamedSampler
@@ -41,6 +42,7 @@ __all__ = [
     "Adjusted",
     "AnySampler",
     "Barker",
+    "ChEES",
     "ChainInfo",
     "ChainResult",
     "ChainState",

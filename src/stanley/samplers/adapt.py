@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, overload
 
 import torch
@@ -12,12 +12,16 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
-from stanley.samplers.base import ChainState, Sampler
-from stanley.samplers.preconditioned import Preconditioned, without_preconditioner
+from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.samplers.chees import MOST_LEAPFROG, ChEES, TrajectorySearch, van_der_corput
+from stanley.samplers.preconditioned import Preconditioned, Stretched, without_preconditioner
 from stanley.samplers.run import check_event, check_precision, check_request
+from stanley.samplers.runaway import check_mass
 from stanley.samplers.traits import (
     has_quantile,
+    innermost,
     is_adjusted,
+    replace_inside,
     traits_of,
     why_not_adjustable,
     with_step_size,
@@ -32,6 +36,9 @@ Precondition = Literal["draws", "gradients", "both"]
 #: size alone.
 WINDOWS = (0.1, 0.2, 0.4, 0.3)
 
+LOOK_EVERY = 10  # steps, for chains that run away
+#: Of `ChEES`, leapfrog steps of one trajectory while there is no scale yet that could be relied on.
+FIRST_LEAPFROG = 100
 NOTHING, EVERYTHING = 1e-3, 0.99  # mean acceptances of a search that has found nothing
 
 
@@ -98,6 +105,9 @@ def adapt(
     and the search for h starts again from 1, a natural step where every width is 1; the last 30 %
     find h at the final scale.
 
+    Of `ChEES` the trajectory length is found along with the step size, which then aims at the
+    harmonic mean of the acceptance; see there.
+
     A `Quantile` threshold becomes a number, resolved where the chains are when the last window
     begins (without `precondition`: after half the steps), so that h belongs to it. In a
     `ReplicaExchange` it is the cold chains' number, for all temperatures.
@@ -137,10 +147,14 @@ def adapt(
     for n, steps in enumerate(windows, 1):
         if n == len(windows) and has_quantile(sampler):
             sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
-        sampler, x, seen = tune(sampler, potential, x, steps, target, generator)
+        most = FIRST_LEAPFROG if n < len(windows) else MOST_LEAPFROG
+        sampler, x, seen = tune(sampler, potential, x, steps, target, generator, most)
         if precondition and n < len(windows):
+            natural = {"step_size": 1.0}
+            if learns_trajectory(sampler) and n == 1:  # later ones have the units of this one
+                natural["trajectory"] = 1.0
             sampler = Preconditioned(
-                with_step_size(without_preconditioner(sampler), 1.0), seen.scale(precondition)
+                replace_inside(without_preconditioner(sampler), **natural), seen.scale(precondition)
             )
     return sampler, x
 
@@ -164,21 +178,60 @@ def tune(
     num_steps: int,
     target: float,
     generator: torch.Generator,
+    most_leapfrog: int = MOST_LEAPFROG,
 ) -> tuple[S, Tensor, Moments]:
     """One window of dual averaging: the sampler with h̄, where the chains ended,
     what their second half looked like.
     """
     first = float(sampler.step_size)
     averaging, seen, accepted = DualAveraging(target, first), Moments(x), []
+    search = TrajectoryKernel(sampler, most_leapfrog) if learns_trajectory(sampler) else None  # type: ignore[arg-type]
     state = sampler.init(potential, x)
     for n in range(num_steps):
-        state, info = with_step_size(sampler, averaging.step_size).step(potential, state, generator)
+        kernel = with_step_size(sampler, averaging.step_size)
+        if search is None:
+            state, info = kernel.step(potential, state, generator)
+        else:
+            state, info = search.step(kernel, potential, state, generator)
         accepted.append(mean_acceptance(info.acceptance, state.potential))
-        averaging.update(accepted[-1])
+        averaging.update(accepted[-1] if search is None else harmonic(info.acceptance, state))
         if n >= num_steps // 2:
             seen.add(state)
+        if (n + 1) % LOOK_EVERY == 0 or n + 1 == num_steps:
+            check_mass(potential, x, state.x)
     check_search(first, averaging.mean_step_size, accepted, state)
-    return with_step_size(sampler, averaging.mean_step_size), state.x, seen
+    found = with_step_size(sampler, averaging.mean_step_size)
+    return found if search is None else search.found(found), state.x, seen
+
+
+class TrajectoryKernel:
+    """Steps of `ChEES`, as it is or in the coordinates of `Preconditioned`, whose trajectories are
+    looked at for a better length."""
+
+    def __init__(self, sampler: ChEES | Preconditioned, most: int) -> None:
+        self.most = most  # leapfrog steps of one trajectory
+        self.search = TrajectorySearch(innermost(sampler).trajectory)  # type: ignore[attr-defined]
+
+    def step(
+        self, kernel: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
+    ) -> tuple[ChainState, StepInfo]:
+        chees = replace(innermost(kernel), trajectory=self.search.length)  # type: ignore[type-var]
+        assert isinstance(chees, ChEES)
+        u, inner = van_der_corput(self.search.n + 1), state
+        if isinstance(kernel, Preconditioned):
+            potential, inner = Stretched(potential, kernel.scale.to(state.x)), state.memory
+        move = chees.move(potential, inner, u, generator, self.most)
+        self.search.update(inner.x, move)
+        after = kernel.carry(state, move.after) if inner is not state else move.after  # type: ignore[attr-defined]
+        return after, move.info
+
+    def found(self, sampler: S) -> S:
+        longest = float(sampler.step_size) * MOST_LEAPFROG
+        return replace_inside(sampler, trajectory=min(self.search.mean_length, longest))
+
+
+def learns_trajectory(sampler: Sampler) -> bool:
+    return isinstance(without_preconditioner(sampler), ChEES)
 
 
 def check_search(first: float, found: float, accepted: list[float], state: ChainState) -> None:
@@ -300,6 +353,15 @@ class RobbinsMonro:
         return min(
             float(sampler.step_size), step_size * math.exp(self.rate * (acceptance - target))
         )
+
+
+def harmonic(acceptance: Tensor | None, state: ChainState) -> float:
+    """The harmonic mean over finite chains, each taken as 10⁻³ at least: that of ChEES-HMC, by
+    which a few chains that accept nothing shorten the step of all."""
+    assert acceptance is not None
+    finite = state.potential.isfinite()
+    inverse = torch.where(finite, 1 / acceptance.clamp(min=1e-3), 0.0).sum()
+    return float(finite.sum() / inverse) if finite.any() else 0.0
 
 
 def mean_acceptance(acceptance: Tensor | None, potential: Tensor) -> float:

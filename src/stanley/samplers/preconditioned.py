@@ -73,10 +73,16 @@ class Preconditioned:
     def step(
         self, potential: Energy, state: ChainState, generator: torch.Generator
     ) -> tuple[ChainState, StepInfo]:
-        s, before = self.scale.to(state.x), state.memory
-        after, info = self.sampler.step(Stretched(potential, s), before, generator)
-        x = torch.where(after.x == before.x, state.x, s * after.x)  # what stayed keeps its bits
-        return outer(after, x, s), info
+        inside = Stretched(potential, self.scale.to(state.x))
+        after, info = self.sampler.step(inside, state.memory, generator)
+        return self.carry(state, after), info
+
+    def carry(self, state: ChainState, after: ChainState) -> ChainState:
+        """The state that follows when the chain in z goes on to `after`."""
+        s = self.scale.to(state.x)
+        # what stayed keeps its bits
+        x = torch.where(after.x == state.memory.x, state.x, s * after.x)
+        return outer(after, x, s)
 
 
 def outer(inner: ChainState, x: Tensor, scale: Tensor) -> ChainState:

@@ -15,6 +15,7 @@ from stanley.errors import StanleyError, require
 from stanley.samplers import Adjusted, ChainInfo, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
 from stanley.samplers.base import values
+from stanley.samplers.runaway import check_mass
 from stanley.samplers.traits import has_quantile, is_adjusted, with_threshold
 from stanley.types import Energy, in_float32
 
@@ -86,6 +87,7 @@ def warm_up(
         )
         exact = in_float32(potential)  # the twin's Metropolis test compares values of U
         found, x = adapt(twin, exact, x0, num_steps, generator=generator, precondition=precondition)
+        check_mass(potential, x0, x)
         if twin is sampler:
             return Ready(found, x, f"adapt, {num_steps} steps")
         sampler = found.proposal  # type: ignore[attr-defined]  # Adjusted's
@@ -94,6 +96,7 @@ def warm_up(
         )
     if num_steps:
         x = run_chains(sampler, potential, x, num_steps, generator=generator).x
+        check_mass(potential, x0, x)
         lost = int((~finite_chains(x)).sum())
         require(
             lost == 0,

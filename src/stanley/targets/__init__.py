@@ -11,6 +11,8 @@ from __future__ import annotations
 from stanley.targets.base import Target
 from stanley.targets.gaussian import Gaussian, Mixture
 from stanley.targets.named import ABOUT, named
+from stanley.targets.own import PerPoint, from_log_density
+from stanley.targets.parameters import Parameter, ParameterPotential, Parameters
 from stanley.targets.plane import Banana, Rings
 from stanley.targets.posteriors import EightSchools, LogisticRegression
 from stanley.targets.products import DoubleWell, ExpSkew, Quartic
@@ -26,9 +28,14 @@ __all__ = [
     "Gaussian",
     "LogisticRegression",
     "Mixture",
+    "Parameter",
+    "ParameterPotential",
+    "Parameters",
+    "PerPoint",
     "Quartic",
     "Rings",
     "StudentT",
     "Target",
+    "from_log_density",
     "named",
 ]

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from stanley import own_code
-from stanley.errors import StanleyError, did_you_mean, in_one_line, require
-from stanley.streams import stream
+from stanley.errors import did_you_mean, require
 from stanley.targets import Target, named
 from stanley.targets.named import TARGETS
-from stanley.types import Energy
+from stanley.targets.own import from_log_density, potential_of
+from stanley.types import Energy, event_shape_of
 
 DType = Literal["float32", "float64"]
 
@@ -45,19 +46,21 @@ def find(
     start_std: float = 1.0,
     dtype: DType | None = None,
     device: torch.device | str = "cpu",
+    log_density: bool = False,
 ) -> Density:
     """Return the density that `name` stands for.
 
     name       a name of `stanley.targets.named`, or `module:function` or `file.py:function`. The
                latter is imported at once, and may be anything that is called as a potential U,
-               (B, *event) -> (B,), with p ∝ exp(-U).
+               (B, *event) -> (B,) or (*event) -> (), with p ∝ exp(-U), or a distribution of torch
     shape      shape of one point; not needed for a named target, nor for a function with an
                attribute `event_shape`
     start_std  s > 0, standard deviation of the starting points; R̂ is more sensitive when they are
                spread more widely than the density
     dtype      dtype of the points; by default that of a module's weights, else float64
+    log_density   whether the function is log p in place of U
 
-    The function is tried on two starting points. Raises StanleyError for an unknown name, a
+    The function is tried on a few starting points. Raises StanleyError for an unknown name, a
     module or function that cannot be imported, a missing or invalid shape, a function whose values
     are not one number per point, and any error that the function itself raises.
     """
@@ -65,10 +68,12 @@ def find(
         start_std > 0,
         f"start_std is {start_std}, but must be > 0: the standard deviation of the chains' starts",
     )
-    place = torch.device(device)
+    place, law = torch.device(device), False
     if ":" in name:
         potential = imported(name)
-        event = shape or getattr(potential, "event_shape", None)
+        law = isinstance(potential, Distribution)
+        potential = from_log_density(potential) if law else potential
+        event = shape or event_shape_of(potential)
         require(
             event is not None,
             f"{name} has no attribute event_shape, so the shape of one point is not known; "
@@ -81,6 +86,11 @@ def find(
         known = [*TARGETS, "module:function"]
         require(name in TARGETS, f"unknown target {name!r}: {did_you_mean(name, known)}")
         require(
+            not log_density,
+            f"target {name!r} is a potential of the library, not a log-density; leave out"
+            " --log-density",
+        )
+        require(
             shape is None,
             f"shape is {shape}, but target {name!r} has a shape of its own; leave it out",
         )
@@ -92,9 +102,11 @@ def find(
         potential = potential.eval().requires_grad_(False)
     weight = next(potential.parameters(), None) if isinstance(potential, nn.Module) else None
     kind = getattr(torch, dtype) if dtype else torch.float64 if weight is None else weight.dtype
-    density = Density(name, potential, checked_shape(event), start_std, kind, place)
-    probe(density)
-    return density
+    if log_density and not law:
+        potential = from_log_density(potential)
+    shape = checked_shape(event)
+    potential = potential_of(potential, shape, name=name, std=start_std, dtype=kind, device=place)
+    return Density(name, potential, shape, start_std, kind, place)
 
 
 def imported(name: str) -> Callable[..., Any]:
@@ -104,7 +116,7 @@ def imported(name: str) -> Callable[..., Any]:
     if isinstance(found, type):
         what = f"the class {found.__name__}, make an instance of it"
     require(
-        callable(found) and not isinstance(found, type),
+        (callable(found) and not isinstance(found, type)) or isinstance(found, Distribution),
         f"{name} is {what}; a target is called as U: (B, *event) -> (B,)",
     )
     return found
@@ -118,40 +130,3 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
         " or 3,32,32",
     )
     return sizes
-
-
-def probe(density: Density) -> None:
-    """Check that U gives one number per point, and that it does not depend on the other points."""
-    x = density.initial(2, stream(0, "probe", device=density.device))
-    try:
-        u, alone = density.potential(x.clone()), density.potential(x[:1].clone())
-    except StanleyError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever a user's function does
-        raise StanleyError(
-            f"{density.name} failed on points of shape {tuple(x.shape)}, {x.dtype}:"
-            f" {in_one_line(error)}"
-        ) from error
-    require(
-        isinstance(u, Tensor) and u.shape == (2,),
-        f"{density.name} returned"
-        f" {f'shape {tuple(u.shape)}' if isinstance(u, Tensor) else type(u).__name__} for points of"
-        f" shape {tuple(x.shape)}, but must be (2,), one number per point",
-    )
-    require(
-        isinstance(alone, Tensor) and alone.shape == (1,),
-        f"{density.name} returned {tuple(u.shape)} for two points and something else for one; must"
-        f" be one number each",
-    )
-    require(
-        u.dtype == x.dtype and u.device == x.device,
-        f"{density.name} returned {u.dtype} for points of {x.dtype}; compute U in the type of its"
-        f" points",
-    )
-    same = torch.isclose(u[:1], alone, rtol=1e-3, atol=1e-5, equal_nan=True)
-    require(
-        same.all(),
-        f"{density.name} gives {float(u[0]):.6g} for a point among others and {float(alone):.6g}"
-        " for the same point alone, but U of a point must not depend on the other points; use no"
-        " means or norms over the batch",
-    )
