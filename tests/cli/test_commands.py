@@ -624,6 +624,47 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
     assert np.load(tmp_path / draws[0]).shape == (4, 20, 3)
 
 
+OWN = """
+import torch
+from stanley import Parameters, positive, real
+
+def log_p(x):
+    return -x.square().sum() / 2
+
+model = Parameters(mu=real(), tau=positive()).potential(lambda mu, tau: -(mu**2) / 2 - tau)
+"""
+
+
+def test_a_density_is_sampled_until_its_draws_can_be_trusted(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    flags = ["--num", "16", "--warm-up", "150", "--json"]
+    log = ["--target", "own.py:log_p", "--log-density", "--shape", "2"]
+    told = json.loads(stanley("sample", *log, *flags, cwd=tmp_path).stdout)
+    assert told["exact"]
+    assert told["converged"]
+    assert told["worst"]["rhat"]["value"] < 1.01
+    assert told["worst"]["rhat"]["coordinate"] in ("x[0]", "x[1]", "U")
+    endings = {Path(f).suffix for f in told["files"]}
+    assert endings == {".npy", ".png", ".csv", ".json"}
+    told = json.loads(stanley("sample", "--target", "own.py:model", *flags, cwd=tmp_path).stdout)
+    (named,) = (f for f in told["files"] if f.endswith(".npz"))
+    with np.load(tmp_path / named) as draws:
+        assert set(draws) == {"mu", "tau"}
+        assert draws["tau"].shape == (16, told["draws_per_chain"])
+        assert (draws["tau"] > 0).all()
+
+
+def test_a_biased_sampler_is_named_and_every_table_has_its_worst(tmp_path: Path) -> None:
+    flags = ["--target", "gaussian", "--sampler", "langevin", "--sampler.step-size", "0.1"]
+    told = stanley("sample", *flags, *QUICK, "--all", cwd=tmp_path).stdout
+    assert "langevin is biased" in told
+    assert "--sampler adjusted-langevin" in told
+    assert "R̂ at most" in told
+    assert "x[9]" in told
+    exact = ["--target", "gaussian", "--sampler", "mala"]
+    assert "biased" not in stanley("sample", *exact, *QUICK, cwd=tmp_path).stdout
+
+
 def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
     flags = ["--sampler", "underdamped", "--sampler.step-size", "0.3", "--json"]
     told = json.loads(
@@ -636,7 +677,8 @@ def test_a_step_size_that_is_given_is_kept(tmp_path: Path) -> None:
 
 def test_diagnose_a_density(tmp_path: Path) -> None:
     few = ["--pairs", "20", "--rays", "4", "--copies", "20"]
-    done = stanley("diagnose", "--target", "quartic", *QUICK, *few, cwd=tmp_path)
+    biased = ["--sampler", "stanley"]
+    done = stanley("diagnose", "--target", "quartic", *biased, *QUICK, *few, cwd=tmp_path)
     for word in (
         "R̂",
         "ESS bulk",
@@ -740,6 +782,9 @@ BAD = [
     (["sample", "--target", "banana", "--sampler", "underdamped"], "none can be found"),
     (["sample", "--target", "banana", "--sampler", "langevin"], "left the finite numbers"),
     (["sample", "--target", "mine:U"], "--shape"),
+    (["sample", "--target", "banana", "--log-density"], "leave out --log-density"),
+    (["sample", "--target", "banana", "--steps", "9", "--ess", "5"], "--ess 5.0 changes nothing"),
+    (["sample", "--target", "banana", "--num", "2"], "num is 2"),
     (["sample", "--target", "mine:U", "--shape", "two"], "--shape is 'two'"),
     (
         ["sample", "--target", "mine:steps", "--shape", "2", "--sampler", "mala"],

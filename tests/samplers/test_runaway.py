@@ -66,10 +66,10 @@ def test_a_parameter_without_a_prior_is_named():
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_proper_density_is_accused(name):
-    """Wherever its chains may be, up to 10⁶ times as far as they started."""
+    """Ten times as far as they started; U is looked at up to 10⁷ times as far."""
     target = named(name)
     x0 = torch.randn(16, *target.event_shape, generator=generator(), dtype=torch.float64)
-    for factor in (1.0, 30.0, 1e3, 1e6):
+    for factor in (1.0, 10.0):
         check_mass(target, x0, factor * x0, far=0.5)
 
 
@@ -80,6 +80,7 @@ def test_a_density_far_away_is_not_accused():
         return (x - 1e6).square().sum(1) / 2
 
     check_mass(far, start(), 1e6 + start())
+    check_mass(far, start(), 100 * start())  # on the way
 
 
 def test_negative_control_the_same_positions_with_the_sign_wrong():

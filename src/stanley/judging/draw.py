@@ -344,7 +344,7 @@ class Rounds:
             if not judged.missing or self.spent >= self.budget:
                 return self.result(sampler, judged, every)
             if rhat > LOST:
-                check_mass(self.potential, x0, x, far=10.0)  # by now there is a suspicion
+                check_mass(self.potential, x0, x, far=3.0)  # by now there is a suspicion
                 warm_up *= 2
                 sampler, x = self.warm_up(with_step_size(sampler, FIRST_STEP), x, warm_up)
                 kept, every, steps = [], 1, FIRST

@@ -10,8 +10,8 @@ from stanley.samplers.base import evaluate
 from stanley.targets.parameters import ParameterPotential
 from stanley.types import Energy, LogDensity, layers
 
-FAR = 1e3  # times as far as they started
-BEYOND = (10.0, 100.0)  # times as far as they are, where U must rise
+FAR = 20.0  # times as far as they started
+BEYOND = (10.0, 1e2, 1e4, 1e6)  # times as far as they are, where U must rise
 
 
 def question(potential: Energy) -> str:
@@ -34,9 +34,9 @@ def check_mass(potential: Energy, x0: Tensor, x: Tensor, far: float = FAR) -> No
     """Raise StanleyError where chains that began at x0 have run away to x (B, *event).
 
     A coordinate has run away if |x_i| of the median chain is more than `far` times what it was,
-    and U does not rise with it: ∂U/∂|x_i| at 10·x is zero or negative, and not positive at 100·x,
-    for more than half of the chains. Costs nothing unless one is that far, then two gradients. Not
-    true: that every density of infinite mass is seen.
+    and U does not rise with it: ∂U/∂|x_i| is zero or negative at 10·x, and not positive at 10²·x,
+    10⁴·x and 10⁶·x, for more than half of the chains. Costs nothing unless one is that far, then
+    four gradients. Not true: that every density of infinite mass is seen.
     """
     before, now = x0.flatten(1).abs(), x.flatten(1).abs().nan_to_num(nan=torch.inf)
     typical = before.median().clamp(min=torch.finfo(x.dtype).tiny)
@@ -51,8 +51,9 @@ def check_mass(potential: Energy, x0: Tensor, x: Tensor, far: float = FAR) -> No
         slopes = [slope(potential, (k * away).clamp(-most, most)) for k in BEYOND]
     except Exception:  # a user's function that has no gradient, or fails so far out: no evidence
         return
-    near, beyond = slopes
-    falls = ((near <= 0) & ~(beyond > 0)).double().mean(0)
+    near, *beyond = slopes
+    rises = torch.stack([s > 0 for s in beyond]).any(0)
+    falls = ((near <= 0) & ~rises).double().mean(0)
     away_ones = (gone & (falls > 0.5)).nonzero().flatten().tolist()
     if not away_ones:
         return
