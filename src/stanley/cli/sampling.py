@@ -100,7 +100,7 @@ def sample(
         refuse_unused(precondition=precondition)
         start = start or "noise"
         steps = own.default_steps(start) if steps is None else steps
-        asked_sampler = {"sampler": sampler_as_json(own.sampler)}
+        asked_sampler = {"sampler": own.sampled_by}
         samples = sample_trained(
             own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress
         )
@@ -144,11 +144,16 @@ def sample(
         if model is not None and model.is_image and keep_every:
             files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
     numbers = samples.numbers
-    value = asked | {"sampler": sampler_as_json(ready.sampler)} | numbers
+    sampler = sampler_as_json(ready.sampler)
+    went = how_it_went(ready, chains.info)
+    if own is not None and own.flow is not None:
+        sampler, numbers = own.sampled_by, numbers | {"step_size": None, "acceptance": None}
+        went = f"a flow of {steps} steps, {chains.info.num_gradients} gradients a sample"
+    value = asked | {"sampler": sampler} | numbers
     write_json(record, {"asked": asked | asked_sampler} | value)
     files.append(record)
 
-    lines = [how_it_went(ready, chains.info), *(f"wrote {f}" for f in files)]
+    lines = [went, *(f"wrote {f}" for f in files)]
     if lost := numbers["nonfinite"]:
         lines.append(
             f"{lost} of {num} chains are not finite; use a smaller --sampler.step-size, or an"

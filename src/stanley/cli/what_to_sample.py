@@ -36,7 +36,6 @@ class WhatToSample:
     """
 
     name: str
-    potential: Energy
     event_shape: tuple[int, ...]
     initial: Initial
     sampler: Sampler
@@ -45,6 +44,15 @@ class WhatToSample:
     model: Trained | None  # None for a density
     # of a run, where its results go; None for a density and a model of the library
     folder: Path | None
+    density: Energy | None = None  # None for a model
+
+    @property
+    def potential(self) -> Energy:
+        """U that the sampler sees; raises StanleyError for a model that is no density."""
+        if self.density is not None:
+            return self.density
+        assert self.model is not None
+        return potential_for(self.sampler, self.model.potential)
 
     @property
     def own_sampler(self) -> Trained | None:
@@ -135,7 +143,6 @@ def a_density(
     sampler, tune = sampler_of(None, fields)
     return WhatToSample(
         target,
-        density.potential,
         density.event_shape,
         density.initial,
         sampler,
@@ -143,6 +150,7 @@ def a_density(
         density.device,
         None,
         None,
+        density.potential,
     )
 
 
@@ -164,10 +172,13 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
     def initial(n: int, generator: torch.Generator) -> Tensor:
         return model.starts(n, "noise", generator)
 
-    device = model.device
-    potential = potential_for(sampler, model.potential)
+    require(
+        model.flow is None or not fields,
+        f"{' '.join(fields)} changes nothing here: {name} was trained by flow-matching, and its "
+        "samples are moved by its potential, not by a sampler; leave it out",
+    )
     return WhatToSample(
-        name, potential, model.event_shape, initial, sampler, tune, device, model, folder
+        name, model.event_shape, initial, sampler, tune, model.device, model, folder
     )
 
 

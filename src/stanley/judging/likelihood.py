@@ -19,6 +19,7 @@ from stanley.models.trained import Trained, Weights, data_of, load, with_data_at
 from stanley.overwriting import write_answer
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import MALA, Sampler, run_chains
+from stanley.samplers.annealed import evenly_in_log
 from stanley.samplers.base import values
 from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
 from stanley.streams import stream
@@ -64,6 +65,7 @@ def held_out_likelihood(
     converged, and no number here proves that they have.
     """
     model = with_data_at(load(run, weights=weights, device=device), data_root)
+    potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, but must be at least 2")
@@ -73,7 +75,6 @@ def held_out_likelihood(
     start = model.starts(
         min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator
     )
-    potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
     if model.levels is not None:
         require(
@@ -138,12 +139,6 @@ def down_the_ladder(
         generator=generator,
         target_samples=x,
     )
-
-
-def evenly_in_log(largest: float, smallest: float, num: int) -> list[float]:
-    """σ₁ = `largest` > … > σ_num = `smallest` with equal ratios."""
-    steps = range(num - 1)
-    return [largest * (smallest / largest) ** (k / (num - 1)) for k in steps] + [smallest]
 
 
 def annealing_kernel(model: Trained) -> Sampler:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stanley.config import from_dict
+from stanley.config import from_dict, to_dict
 from stanley.data import Dataset, centre
 from stanley.device import pick_device
 from stanley.errors import require
@@ -28,6 +28,7 @@ from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.training.former import up_to_date
+from stanley.training.objectives import flow_matching
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.types import Potential
 from stanley.uses.composition import Composed
@@ -64,17 +65,22 @@ class Trained:
     @property
     def potential(self) -> Potential:
         """U = E/T as the chains of training saw it, in the run's precision and in chunks of its
-        `chunk_size`.
+        `chunk_size`. Raises StanleyError where training made no density.
 
         For a Metropolis test, and whatever else compares values of U, take
         `stanley.types.in_float32` of it.
         """
+        if self.flow is not None:
+            raise flow_matching.no_density(self.path)
         return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
         """From the bank K, one training call; from noise ten of them, and at least 1,000 for
-        vectors. After a ladder of noise levels K, or 20 where training ran no chains.
+        vectors. After a ladder of noise levels K, or 20 where training ran no chains. Of a flow
+        40, with two gradients each.
         """
+        if self.flow is not None:
+            return flow_matching.STEPS
         chains = self.config.objective.contrastive
         chain_steps = 20 if chains is None else chains.chain_steps_at(self.step, self.config.steps)
         if start == "bank" or self.levels is not None:
@@ -86,13 +92,29 @@ class Trained:
         """The energy where it was trained at many noise levels, or None."""
         return level_energy(self.energy) if self.config.objective.denoising else None
 
+    @property
+    def flow(self) -> LevelEnergy | None:
+        """The energy where it was trained by flow matching, so that its gradient is a velocity and
+        it is no density; None elsewhere.
+        """
+        matched = isinstance(self.config.objective, flow_matching.FlowMatching)
+        return level_energy(self.energy) if matched else None
+
+    @property
+    def sampled_by(self) -> dict[str, Any]:
+        """What makes its samples, as plain values: the sampler with its fields, or the flow."""
+        return to_dict(self.sampler) if self.flow is None else {"kind": "flow"}
+
     def starts(
         self, num: int, start: Start, generator: torch.Generator, *, progress: bool = False
     ) -> Tensor:
         """`num` chains (num, *event) of the bank or from noise; those of an energy that knows noise
-        levels have come down the ladder of them (`samplers.annealed`).
+        levels have come down the ladder of them (`samplers.annealed`). Of a flow, the noise that
+        it moves.
         """
         require(num >= 1, f"num is {num}, must be at least 1")
+        if start == "noise" and self.flow is not None:
+            return self.flow.start(num, generator)
         if start == "noise" and self.levels is not None:
             return from_the_ladder(self.config, self.levels, num, generator, progress=progress)
         if start == "noise":
@@ -140,7 +162,8 @@ class Trained:
         progress: bool = False,
     ) -> ChainResult:
         """`num` chains of the run's sampler at its last step size, from fresh noise or from the
-        bank. Where the energy knows noise levels, fresh chains come down their ladder first.
+        bank. Where the energy knows noise levels, fresh chains come down their ladder first. Where
+        it is that of a flow there are no chains: `num` points of noise are moved in `steps` steps.
 
         steps: `default_steps` of the start unless given. The run's precision and chunks are kept,
         but an adjusted sampler, put in place of the run's own, is given U in float32. Unadjusted
@@ -149,6 +172,10 @@ class Trained:
         generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator, progress=progress)
         num_steps = self.default_steps(start) if steps is None else steps
+        if self.flow is not None:
+            return flow_matching.down_the_flow(
+                self.config, self.flow, x0, num_steps, keep_every=keep_every, progress=progress
+            )
         return run_chains(
             self.sampler,
             potential_for(self.sampler, self.potential),
