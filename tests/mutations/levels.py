@@ -76,8 +76,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("Euler's rule", "h / 2 * (here + there)", "h * here"),
         (
             "the gradient of one level",
-            "evaluate(potential_at(lower)",
-            "evaluate(potential_at(sigma)",
+            "potential_at(lower), x -",
+            "potential_at(sigma), x -",
         ),
         ("uphill", "x = x - h / 2", "x = x + h / 2"),
     ),

@@ -84,8 +84,10 @@ def slopes_of_loss(potential: Potential, bend: str, *, joined: bool) -> np.ndarr
     g, found = generator(), []
     for _ in range(BATCHES):
         epsilon = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        bent: Potential = lambda y, r, e=epsilon: potential(y, r) + e * BENDS[bend](y, r)
-        loss = flow_loss(bent, *batch(g, joined=joined))
+        loss = flow_loss(
+            lambda y, r, e=epsilon: potential(y, r) + e * BENDS[bend](y, r),
+            *batch(g, joined=joined),
+        )
         found.append(float(torch.autograd.grad(loss, epsilon)[0]))
     return np.array(found)
 
@@ -268,7 +270,7 @@ def test_whoever_asks_for_a_density_is_told(tmp_path: Path) -> None:
         lambda: export_energy(model, tmp_path / "energy.pt2"),
     ]
     for ask in asking:
-        with pytest.raises(StanleyError, match="trained by flow-matching.* no density"):
+        with pytest.raises(StanleyError, match=r"trained by flow-matching.* no density"):
             ask()
     assert exact_kl(run) is None
     assert not (run.path / "likelihood.json").exists()
