@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from stanley.ranks import World
 from stanley.runs import checkpoint
 from stanley.samplers import MALA, RobbinsMonro
 from stanley.training.config import TrainConfig
+from stanley.training.divergence import find_divergence
 from stanley.training.loop import train
 from stanley.training.objectives import (
     Contrastive,
@@ -258,6 +260,50 @@ def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
 def test_values_that_are_refused(make: Any, what: str) -> None:
     with pytest.raises(StanleyError, match=what):
         make()
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("contrastive", "chain_steps", 0),
+        ("contrastive", "bank_size", 8),
+        ("contrastive", "free_stuck", 2.0),
+        ("contrastive", "kl_weight", 1.0),
+        ("contrastive", "growth", {"final": 9, "share": 2.0}),
+        ("contrastive", "augment", {"chance": 0.0}),
+        ("contrastive", "adapt", {"rate": -1.0}),
+        ("denoising", "level_std", 0.0),
+    ],
+)
+def test_a_field_is_named_as_its_flag(part: str, field: str, value: Any) -> None:
+    """Inside a warm start objective.contrastive.bank_size, alone objective.bank_size."""
+    warm = to_dict(small(OBJECTIVES["warm-start"]))
+    alone = warm | {"objective": dict(warm["objective"][part])}
+    if part == "contrastive":
+        alone["network"] = to_dict(MLP())
+    for values, own in ((warm, warm["objective"][part]), (alone, alone["objective"])):
+        place = "objective" if own is values["objective"] else f"objective.{part}"
+        own[field] = value
+        with pytest.raises(StanleyError) as caught:
+            from_dict(TrainConfig, values)
+        named = set(re.findall(r"objective\.[a-z_.]+", str(caught.value)))
+        assert any(name.startswith(f"{place}.{field}") for name in named), caught.value
+        assert all(name.startswith(f"{place}.") for name in named), caught.value
+        if place == "objective":
+            assert not any(f"objective.{part}" in name for name in named)
+
+
+def test_a_divergence_of_a_warm_start_names_its_flags() -> None:
+    record = {"step": 20, "loss": 0.0, "gap": 1e6, "grad_norm": 1.0, "spread": 1.0}
+    record |= {"step_size": 0.1, "nonfinite": 0.0}
+    warm = small(OBJECTIVES["warm-start"])
+    for config in (warm, replace(warm, network=MLP(), objective=CHAINS)):
+        for broken in (record, record | {"gap": 0.0, "spread": 99.0}):
+            reason = find_divergence(config, broken)
+            assert reason is not None
+            named = re.findall(r"objective\.[a-z_.]+", reason)
+            assert len(named) >= 2
+            assert {name.count(".contrastive.") for name in named} == {int(config is warm)}
 
 
 def test_resuming_with_another_objective_is_refused(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def held_out_likelihood(
 
     chains       chains of each pass; of the reverse pass at most the size of the bank
     levels       number of levels between the reference and the model: by default 1000
-    model_steps  10 times the chain steps of the training by default
+    model_steps  by default 10 times the chain steps of one training iteration, those of the step
+                 that the weights are of where `growth` made them longer: the energy of that step is
+                 what the chains must follow. 200 where training ran no chains.
     rows         number of held-out points, at most
     sampler      Metropolis-adjusted; by default that of the run, or MALA if that is unadjusted or
                  has a quantile threshold

@@ -75,9 +75,9 @@ class Trained:
         return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
-        """From the bank K, one training call; from noise ten of them, and at least 1,000 for
-        vectors. After a ladder of noise levels K, or 20 where training ran no chains. Of a flow
-        40, with two gradients each.
+        """From the bank K, one training call, at the length that growing chains have at this step;
+        from noise ten of them, and at least 1,000 for vectors. After a ladder of noise levels K, or
+        20 where training ran no chains. Of a flow 40, with two gradients each.
         """
         if self.flow is not None:
             return flow_matching.STEPS
