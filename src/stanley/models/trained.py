@@ -22,6 +22,7 @@ from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
 from stanley.samplers import AnySampler, ChainResult, anneal, ladder, run_chains
+from stanley.samplers.annealed import evenly_in_log
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, with_step_size, with_threshold
 from stanley.streams import stream
@@ -30,7 +31,7 @@ from stanley.training.config import TrainConfig
 from stanley.training.former import up_to_date
 from stanley.training.objectives import flow_matching
 from stanley.training.objectives.warm_start import from_the_ladder
-from stanley.types import Potential
+from stanley.types import Potential, in_float32
 from stanley.uses.composition import Composed
 from stanley.uses.inpainting import anneal_unknown
 
@@ -91,6 +92,16 @@ class Trained:
     def levels(self) -> LevelEnergy | None:
         """The energy where it was trained at many noise levels, or None."""
         return level_energy(self.energy) if self.config.objective.denoising else None
+
+    def potentials_down(self, num: int) -> list[Potential]:
+        """U(·, σ) in float32 at `num` noise levels with equal ratios, σ_max first; none where the
+        energy knows one level alone.
+        """
+        levels = self.levels
+        if levels is None:
+            return []
+        sigmas = evenly_in_log(levels.sigma_max, levels.sigma_min, num)
+        return [in_float32(self.config.potential(levels.at(sigma))) for sigma in sigmas]
 
     @property
     def flow(self) -> LevelEnergy | None:

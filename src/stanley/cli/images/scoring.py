@@ -52,9 +52,11 @@ def ood(
     json_: Json = False,
 ) -> None:
     """Score pictures by how far outside the training data they lie: a CSV of file, energy, gradient
-    norm, percentile.
+    norm, percentile, and of an energy that knows noise levels its profile.
 
-    The percentile is among (at most 2,000) held-out data of the run, where its data are at hand.
+    The percentile is that of the energy among (at most 2,000) held-out data of the run, where its
+    data are at hand. The profile says how unlike theirs the energies at ten noise levels are
+    together, and rarity is its percentile; it finds more of what is outside.
     Files that are damaged, or of another size or mode, are named and skipped. Higher is more
     outside.
     """  # fmt: skip
@@ -64,6 +66,7 @@ def ood(
     from stanley.plots import energy_histograms, save
     from stanley.types import in_float32
     from stanley.uses import outside
+    from stanley.uses.scoring import FEWEST, LEVELS
 
     refuse_flags(words, "ood", "scores picture files and runs no chain")
     model, (source,), _ = request(words, ("FOLDER",), pretrained, None, weights, device, data_root)
@@ -88,7 +91,8 @@ def ood(
         inside = held_out
     elif against is not None:
         inside, inside_origin, _ = images_of(model, Path(against), None, resize)
-    found = outside(in_float32(model.potential), images, held_out, inside)
+    levels = model.potentials_down(LEVELS) if held_out is not None else []
+    found = outside(in_float32(model.potential), images, held_out, inside, levels)
 
     answer = Answer(
         out.parent, out.stem, made_from(model) | {"use": "ood", "against": against} | origin
@@ -111,6 +115,9 @@ def ood(
     result |= {score: asdict(numbers) for score, numbers in found.detection.items()}
     lines = [f"{len(images)} scored, {len(origin['skipped'])} skipped"]
     lines.append(f"no percentiles: {why}" if why else f"percentiles among {n} held-out images")
+    if held_out is not None and levels and found.profile is None:
+        few = f"{n} held-out images, {FEWEST * LEVELS} are needed"
+        lines.append(f"no profile of noise levels: there are {few}")
     if found.detection:
         lines.append(f"outside: {source.name}, inside: {against}; high scores mean outside")
     for score, numbers in found.detection.items():
@@ -124,9 +131,13 @@ def table_of(names: list[str], found: Outside) -> str:
     """The CSV: a row for each picture."""
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["file", "energy", "gradient_norm", "percentile"])
+    columns = ["file", "energy", "gradient_norm", "percentile"]
+    writer.writerow([*columns, *([] if found.profile is None else ["profile", "rarity"])])
     for k, name in enumerate(names):
         rank = "" if found.percentile is None else f"{float(found.percentile[k]):.2f}"
         energy, slope = (float(score[k]) for score in (found.scores.energy, found.scores.grad_norm))
-        writer.writerow([cell(name), f"{energy:.7g}", f"{slope:.7g}", rank])
+        row = [cell(name), f"{energy:.7g}", f"{slope:.7g}", rank]
+        if found.profile is not None and found.rarity is not None:
+            row += [f"{float(found.profile[k]):.7g}", f"{float(found.rarity[k]):.2f}"]
+        writer.writerow(row)
     return table.getvalue()
