@@ -22,7 +22,7 @@ from stanley.networks import MLP, LevelMLP
 from stanley.plots.run import plot_run
 from stanley.ranks import World
 from stanley.runs import checkpoint
-from stanley.samplers import MALA, RobbinsMonro
+from stanley.samplers import MALA, RobbinsMonro, anneal, ladder
 from stanley.training.config import TrainConfig
 from stanley.training.divergence import find_divergence
 from stanley.training.loop import train
@@ -137,6 +137,22 @@ def test_fresh_chains_come_down_the_ladder(tmp_path: Path) -> None:
     assert float(end.std()) == pytest.approx(float(levels.std), rel=0.15)
     down = from_the_ladder(model.config, levels, 50, model.stream(1, "noise"))
     assert torch.equal(model.starts(50, "noise", model.stream(1, "noise")), down)
+
+
+def test_noisy_points_come_down_the_ladder_from_their_own_level(tmp_path: Path) -> None:
+    model = load(train(small(Denoising()), tmp_path / "run"))
+    levels = model.levels
+    assert levels is not None
+    y, std = levels.start(20, model.stream(0, "noise")), 0.5 * levels.sigma_max
+    sigmas = ladder(std, levels.sigma_min)
+    expected = anneal(levels.at, y, sigmas, generator=model.stream(1, "noise"))
+    found = model.starts_below(y, std, model.stream(1, "noise"))
+    assert found is not None
+    torch.testing.assert_close(found, expected)
+    for unknown in (levels.sigma_min, 1.1 * levels.sigma_max):
+        assert model.starts_below(y, unknown, model.stream(1, "noise")) is None
+    plain = load(train(small(ScoreMatching()), tmp_path / "plain"))
+    assert plain.starts_below(y, std, model.stream(1, "noise")) is None
 
 
 def test_a_sum_of_energies_has_a_ladder_where_all_have_one(tmp_path: Path) -> None:

@@ -153,6 +153,21 @@ class Trained:
             generator=generator,
         )
 
+    def starts_below(self, y: Tensor, std: float, generator: torch.Generator) -> Tensor | None:
+        """Starts (B, *event) for chains on clean points behind y (B, *event), to which noise of
+        `std` was added: y itself, taken down the ladder from there. As far as the ladder is exact
+        they are draws of the clean point given y. None where the energy does not know that level.
+        """
+        levels = self.levels
+        if levels is None or not levels.sigma_min < std <= levels.sigma_max:
+            return None
+        return anneal(
+            lambda sigma: self.config.potential(levels.at(sigma)),
+            y,
+            ladder(std, levels.sigma_min),
+            generator=generator,
+        )
+
     @property
     def device(self) -> torch.device:
         return self.noise.mean.device
