@@ -119,6 +119,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/trained.py",
         "training/test_objectives.py",
         ("no ladder", 'if start == "noise" and self.levels is not None:', "if False:"),
+        ("noisy points from the top", "ladder(std, levels.sigma_min)", "ladder(levels.sigma_max, std)"),
     ),
     *breakages(
         "uses/inpainting.py",
