@@ -96,7 +96,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "networks/level_mlp.py",
         "networks/test_levels.py",
-        ("sines not damped", "damped * phase.sin()", "phase.sin()"),
+        ("sines not damped", "size * phase.sin()", "phase.sin()"),
         (
             "damped too little",
             "self.frequencies.square().sum(1) / 2",
@@ -119,7 +119,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/trained.py",
         "training/test_objectives.py",
         ("no ladder", 'if start == "noise" and self.levels is not None:', "if False:"),
-        ("noisy points from the top", "ladder(std, levels.sigma_min)", "ladder(levels.sigma_max, std)"),
+        ("noise from the top", "ladder(std, levels.sigma_min)", "ladder(levels.sigma_max, std)"),
     ),
     *breakages(
         "uses/inpainting.py",

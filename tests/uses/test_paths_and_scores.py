@@ -21,7 +21,7 @@ from stanley.uses import (
     string,
 )
 from stanley.uses.interpolation import equally_spaced
-from stanley.uses.scoring import unusual_profile
+from stanley.uses.scoring import energies_at, unusual_profile
 
 A, K, C = 3.0, 4.0, 0.7
 LEFT, RIGHT = torch.tensor([-1.0, 0.0]).double(), torch.tensor([1.0, 0.0]).double()
@@ -195,6 +195,13 @@ def test_a_profile_knows_energies_that_are_too_low_and_relations_that_no_data_ha
     again = outside(levels[0], torch.randn(500, 60), held_out, held_out, levels)
     found = again.detection["profile"]
     assert abs(found.auroc - 0.5) < 6 * found.auroc_error  # the control: more of the same
+    wide = 1.2 * torch.randn(300, 60)  # inside need not be held out
+    profiles = [
+        unusual_profile(energies_at(levels, x), energies_at(levels, held_out))
+        for x in (wide, middle)
+    ]
+    expected = judge_detection(*profiles)
+    assert outside(levels[0], middle, held_out, wide, levels).detection["profile"] == expected
     few = outside(levels[0], middle, held_out[:39], None, levels)
     assert few.profile is few.rarity is None
 
