@@ -154,7 +154,7 @@ def test_the_pairs_of_a_transport_map_are_found_again() -> None:
 def test_batches_paired_by_transport_have_the_velocity_of_the_transport(level: float) -> None:
     """The least squares of ζ on y at one level, in one dimension, where sorting pairs: a of pairs
     comes to that of the map as B grows, and that of pairs at random lies elsewhere."""
-    g, n = generator(), 4000
+    g, n = generator(), 800
     x = DATA[1] * torch.randn(n, 1, generator=g, dtype=torch.float64)
     z = NOISE * torch.randn(n, 1, generator=g, dtype=torch.float64)
 
@@ -165,9 +165,10 @@ def test_batches_paired_by_transport_have_the_velocity_of_the_transport(level: f
 
     sigma = torch.tensor([level], dtype=torch.float64)
     exact, blended = float(speed(sigma)[0, 1]), float(blended_speed(sigma)[0, 1])
-    # both standard deviations are known to 1/√(2n), of which six make 0.067
-    assert slope(z[paired(x, z)]) == pytest.approx(exact, rel=0.1)
-    assert slope(z) == pytest.approx(blended, abs=0.25 * abs(exact - blended))
+    # six times the error 1/√(2n) of both standard deviations is 0.26 of a at most, and six of the
+    # slope between random pairs at most half of the way to the other
+    assert slope(z[paired(x, z)]) == pytest.approx(exact, rel=0.3)
+    assert slope(z) == pytest.approx(blended, abs=0.5 * abs(exact - blended))
 
 
 def known(slopes: Callable[[Tensor], Tensor]) -> Callable[[float], Callable[[Tensor], Tensor]]:
