@@ -1,5 +1,5 @@
 """Does an energy know what it was not trained on? AUROC, AUPR and FPR95 of energy and gradient
-norm, set by set.
+norm, set by set, and of the profile of an energy that knows noise levels.
 
     python benchmarks/outside.py --pretrained mnist-contrastive --root DIR --json FILE
     python benchmarks/outside.py --run RUN --root DIR --arrays letters=FILE.npz:x
@@ -7,7 +7,8 @@ norm, set by set.
 Inside are held-out images of the model's data; outside are synthetic sets made of them (noise,
 constant, two images in one, pixels permuted), their mirror images upside down and their negatives,
 and any arrays (n, H, W) or (n, H, W, C) of bytes that are named. A high score means outside. n of
-each, and the standard error of AUROC (DeLong).
+each, and the standard error of AUROC (DeLong). A profile is compared with those of the held-out
+images that follow, as many again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from stanley.metrics.detection import (
     synthetic_out_sets,
 )
 from stanley.models.packing import pretrained
+from stanley.uses.scoring import LEVELS, energies_at, unusual_profile
 
 
 def array(text: str, shape: tuple[int, ...], num: int) -> tuple[str, Tensor]:
@@ -63,22 +65,29 @@ def main() -> None:
     data: Any = model.config.data
     if arguments.root:
         data = replace(data, root=arguments.root)
-    inside = centre(data.load().test[: arguments.num])
+    held_out = centre(data.load().test[: 2 * arguments.num])
+    inside, reference = held_out.tensor_split([min(arguments.num, len(held_out) // 2)])
     outside = {"upside down": inside.flip(-2), "negative": -inside}
     outside |= synthetic_out_sets(inside, torch.Generator().manual_seed(0))
     outside |= dict(array(text, model.event_shape, arguments.num) for text in arguments.arrays)
 
-    scores = {"energy": energy_score, "gradient norm": gradient_score}
+    scores = {
+        "energy": lambda x: energy_score(model.potential, x),
+        "gradient norm": lambda x: gradient_score(model.potential, x),
+    }
+    if levels := model.potentials_down(LEVELS):
+        usual = energies_at(levels, reference)
+        scores["profile"] = lambda x: unusual_profile(energies_at(levels, x), usual)
     rows: list[dict[str, Any]] = []
     print(
         "| outside | n | " + " | ".join(f"{kind}: AUROC | AUPR | FPR95" for kind in scores) + " |"
     )
     print("|---|---|" + "---|" * 3 * len(scores))
-    of_inside = {kind: score(model.potential, inside) for kind, score in scores.items()}
+    of_inside = {kind: score(inside) for kind, score in scores.items()}
     for name, x in outside.items():
         cells = []
         for kind, score in scores.items():
-            found = judge_detection(of_inside[kind], score(model.potential, x))
+            found = judge_detection(of_inside[kind], score(x))
             rows.append({"outside": name, "score": kind} | asdict(found))
             cells.append(
                 f"{found.auroc:.3f} ± {found.auroc_error:.3f} | {found.aupr_out:.3f} |"

@@ -2,7 +2,7 @@
 
 python examples/uses.py [OUT]            trains a tiny energy on discs first
 python examples/uses.py OUT RUN          with a run of your own, on its held-out images
-python examples/uses.py OUT --pretrained mnist-contrastive --data.root DIR
+python examples/uses.py OUT --pretrained mnist --data.root DIR
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from stanley.uses import (
     half_mask,
     inpaint,
     percentile,
+    posterior_mean,
     restoration_scores,
     score,
     string,
@@ -92,7 +93,10 @@ def inpainting(model: stanley.Trained, x: Tensor, out: Path) -> dict:
     }
     scores = {}
     for name, mask in masks.items():
-        x0 = model.starts(len(x) * CHAINS, "bank", generator)  # looked at under the mask only
+        if model.levels is not None:
+            x0 = model.starts_beside(x.repeat_interleave(CHAINS, 0), mask, generator)
+        else:
+            x0 = model.starts(len(x) * CHAINS, "bank", generator)  # looked at under the mask only
         steps = model.default_steps("noise")
         found = inpaint(model.sampler, model.potential, x, mask, x0, steps, generator=generator)
         blank = torch.where(mask, model.noise.mean, x)
@@ -109,10 +113,17 @@ def denoising(model: stanley.Trained, x: Tensor, out: Path) -> dict:
     generator = torch.Generator(x.device).manual_seed(1)
     y = x + NOISE * torch.randn(x.shape, generator=generator, device=x.device)
     x0, steps = y.repeat_interleave(CHAINS, 0), model.default_steps("noise")
+    below = model.starts_below(x0, NOISE, generator)
+    x0 = x0 if below is None else below
     found = denoise(model.sampler, model.potential, y, NOISE, x0, steps, generator=generator)
-    flow = stanley.GradientDescent(float(model.sampler.step_size))
-    mode = denoise(flow, model.potential, y, NOISE, y, steps, generator=generator).mean
-    estimates = {"noisy": y, "mean": found.mean, "draw": found.draws[:, 0], "mode": mode}
+    estimates = {"noisy": y, "mean": found.mean, "draw": found.draws[:, 0]}
+    if model.levels is not None:  # the posterior mean by one gradient
+        potential = model.config.potential(model.levels.at(NOISE))
+        estimates["at once"] = posterior_mean(potential, y, NOISE)
+    else:
+        flow = stanley.GradientDescent(float(model.sampler.step_size))
+        mode = denoise(flow, model.potential, y, NOISE, y, steps, generator=generator).mean
+        estimates["mode"] = mode
     columns = {name: estimate[:ROWS] for name, estimate in estimates.items()} | {"truth": x[:ROWS]}
     table(columns, out / "denoising.png")
     return restoration_scores(estimates, x)
@@ -144,7 +155,8 @@ def interpolation(model: stanley.Trained, x: Tensor, out: Path) -> dict:
 def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
     """Whether the steady state is still an image."""
     generator = torch.Generator(model.device).manual_seed(2)
-    kinds: tuple[Start, ...] = ("noise", "noise", "noise", "bank", "bank", "bank")
+    bank: Start = "bank" if len(model.bank) else "noise"
+    kinds: tuple[Start, ...] = ("noise", "noise", "noise", bank, bank, bank)
     x = torch.cat([model.starts(1, kind, generator) for kind in kinds])
     states, at = [x], [0]
     for n in [s for s in (10, 100, 200, 500, 1000, 2000, 5000, 10000) if s <= steps]:
@@ -152,7 +164,8 @@ def long_run(model: stanley.Trained, out: Path, steps: int) -> dict:
         states.append(x)
         at.append(n)
     save(chain_film(np.stack([pictures(s) for s in states]), at, names=kinds), out / "long-run.png")
-    halves = {"noise": slice(0, 3), "bank": slice(3, 6)}
+    halves = {"noise": slice(0, 6 if bank == "noise" else 3)}
+    halves |= {"bank": slice(3, 6)} if bank == "bank" else {}
     return {"steps": at} | {
         k: [float(model.energy(s[rows]).median()) for s in states] for k, rows in halves.items()
     }

@@ -207,6 +207,15 @@ def test_links_lead_somewhere(page: Path):
             assert (page.parent / target).exists(), target
 
 
+def test_every_data_set_has_a_recipe_that_trains_by_chains():
+    from stanley.training.recipes import RECIPES
+
+    for name in ("rings", "gmm", "moons", "array", "mnist", "cifar10", "flowers102", "folder"):
+        assert RECIPES[f"{name}-contrastive"].objective.kind == "contrastive"
+        if name in ("rings", "gmm", "moons"):  # in the plane it is the first one
+            assert RECIPES[f"{name}-contrastive"] == RECIPES[name]
+
+
 def test_every_recipe_has_a_line_and_is_a_configuration():
     from stanley.config import from_dict, to_dict
     from stanley.training.config import TrainConfig

@@ -650,29 +650,23 @@ __main__.main()
 """
 
 
-@pytest.mark.parametrize(("size", "code"), [("2", 0), ("1", -signal.SIGABRT)])
-def test_a_process_of_torchrun_ends_whatever_its_threads_are_at(size: str, code: int) -> None:
-    """Size 1 is the control: ended as usual, the same process aborts. Once torch has mended this,
-    the control fails and `leave` is no longer needed there.
-    """
+def ends_with(size: int) -> int:
     done = subprocess.run(
         [sys.executable, "-c", FREED_LATE],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": size},
+        env={**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": f"{size}"},
     )
-    assert done.returncode == code, done.stderr
+    return done.returncode
 
 
-def test_a_network_of_ones_own_begins_alike_on_all_ranks(small: TrainConfig, tmp_path: Path):
-    one, two = on_ranks(2, own_weights, small, tmp_path / "run")
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-    (single,) = on_ranks(1, own_weights, small, tmp_path / "single")
-    assert all(torch.equal(a, b) for a, b in zip(one, single, strict=True))  # those of rank 0
+def test_a_process_of_torchrun_ends_whatever_its_threads_are_at() -> None:
+    assert ends_with(2) == 0
 
 
-def test_an_iterable_is_refused(small: TrainConfig, tmp_path: Path):
-    for error in on_ranks(2, own_stream, small, tmp_path / "run"):
-        assert isinstance(error, StanleyError)
-        assert "2 processes cannot share" in str(error)
+def test_negative_control_a_process_that_ends_as_usual_aborts() -> None:
+    """Not each time: the thread may get the lock. Where it never aborts, torch has mended it, and
+    `leave` is no longer needed there.
+    """
+    assert any(ends_with(1) == -signal.SIGABRT for _ in range(12))

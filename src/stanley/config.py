@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from difflib import get_close_matches
@@ -100,16 +101,26 @@ def explain(errors: list[Any]) -> str:
             f"{field_name((*part, 'kind'))} is {members[0]['input']!r}:"
             f" {did_you_mean(str(members[0]['input']), known)}"
         )
-    causes = [
-        e["ctx"]["error"] for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)
-    ]
+    causes = [e for e in ours if isinstance(e.get("ctx", {}).get("error"), StanleyError)]
     if causes:
-        return str(causes[0])
+        message, names = str(causes[0]["ctx"]["error"]), field_name(causes[0]["loc"]).split(".")
+        return as_named_at(".".join(names[:2]), message) if names[1:2] in MADE_OF else message
     first = ours[0]
     if first["type"] == "missing":
         return f"{field_name(first['loc'])} is missing and has no default; give it a value"
     message = first["msg"].replace("Input should be", "but must be")
     return f"{field_name(first['loc'])} is {first['input']!r}, {message[:1].lower() + message[1:]}"
+
+
+#: Objectives inside an objective, each in a field of its name.
+MADE_OF = (["contrastive"], ["denoising"])
+
+
+def as_named_at(place: str, message: str) -> str:
+    """An objective says `objective.x` of its field x. Where it is the part of another one, at
+    `place`, the field is called objective.contrastive.x, as its flag is.
+    """
+    return re.sub(r"\bobjective\.(?=[a-z])", f"{place}.", message)
 
 
 def field_name(location: tuple[Any, ...]) -> str:

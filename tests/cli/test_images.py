@@ -16,12 +16,13 @@ from PIL import Image
 
 import stanley
 from stanley.cli import main
-from stanley.data import Folder, Rings, pictures
+from stanley.data import Folder, Rings, centre, pictures
 from stanley.data.pictures import read_pictures
-from stanley.networks import MLP, ConvNet
+from stanley.networks import MLP, ConvNet, LevelConvNet
 from stanley.samplers import MALA, Langevin
 from stanley.training.config import TrainConfig
-from stanley.training.objectives import Contrastive
+from stanley.training.objectives import Contrastive, Denoising
+from stanley.uses import outside
 
 SIZE = 12
 
@@ -322,6 +323,45 @@ def test_ood(place: Path, capsys, tmp_path: Path):
         won = (u[:, None] > v).double() + (u[:, None] == v).double() / 2  # P(outside is higher)
         # ties may turn
         assert told["energy"]["auroc"] == pytest.approx(float(won.mean()), abs=3 / (3 * len(v)))
+
+
+def test_ood_of_an_energy_that_knows_noise_levels(capsys, tmp_path: Path):
+    """Profiles among 200 held-out pictures, against those of the library; with fewer they are left
+    out, and that is said."""
+    for name, num in (("many", 400), ("few", 20)):
+        (tmp_path / name).mkdir()
+        for k in range(num):
+            grey(k, (8, 8)).save(tmp_path / name / f"{k:03d}.png")
+    config = TrainConfig(
+        data=Folder(path=str(tmp_path / "many"), size=8, channels=1, held_out=0.5),
+        network=LevelConvNet(width=2, blocks=0),
+        sampler=Langevin(1e-4),
+        objective=Denoising(),
+        steps=2,
+        batch=4,
+    )
+    stanley.train(config, tmp_path / "run", device="cpu")
+    out = tmp_path / "scores.csv"
+    words = ("ood", tmp_path / "run", tmp_path / "few", "--out", out, "--against", "held-out")
+    told = run(capsys, *words)
+    assert set(told) >= {"energy", "grad_norm", "profile"}
+    model = stanley.load(tmp_path / "run", device="cpu")
+    held_out = centre(model.config.data.load().test)
+    x = centre(read_pictures(tmp_path / "few", (1, 8, 8)).images)
+    found = outside(model.potential, x, held_out, held_out, model.potentials_down(10))
+    assert len(model.potentials_down(10)) == 10
+    assert found.profile is not None
+    assert found.rarity is not None
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    for k, row in enumerate(rows):
+        assert float(row["profile"]) == pytest.approx(float(found.profile[k]), rel=1e-4)
+        assert float(row["rarity"]) == pytest.approx(float(found.rarity[k]), abs=1)
+    assert told["profile"]["auroc"] == pytest.approx(found.detection["profile"].auroc, abs=0.01)
+    data = ("--data.root", tmp_path / "few")
+    with pytest.raises(SystemExit):
+        main([str(word) for word in (*words[:3], "--out", tmp_path / "few.csv", *data)])
+    assert "no profile of noise levels: there are 10 held-out images" in capsys.readouterr().out
+    assert (tmp_path / "few.csv").read_text().startswith("file,energy,gradient_norm,percentile\n")
 
 
 def test_ood_without_the_data(place: Path, capsys, tmp_path: Path):

@@ -21,10 +21,11 @@ from stanley.judging.likelihood import NARROWEST, annealing_kernel, held_out_lik
 from stanley.metrics import log_z, nll
 from stanley.models.trained import load
 from stanley.networks import ConvNet, LevelMLP
+from stanley.runs import checkpoint
 from stanley.samplers import MALA, Langevin, ReplicaExchange
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
-from stanley.training.objectives import Denoising
+from stanley.training.objectives import Denoising, Growth
 from stanley.training.optim import Adam
 from tests.conftest import changed
 
@@ -54,6 +55,24 @@ def test_bracket_and_held_out_data_of_a_run_in_the_plane(
         json.loads((tmp_path / "run" / "likelihood.json").read_text())["held_out"]
         == found["held_out"]
     )
+
+
+def test_the_chains_on_the_model_are_as_long_as_those_of_its_step(
+    small: TrainConfig, tmp_path: Path
+) -> None:
+    """Ten times K_t of the newest iteration, where K = 2 grows to 12 in half of the run."""
+    growth = Growth(final=12, share=0.5)
+    config = changed(replace(small, steps=20, save_every=5, keep=9), chain_steps=2, growth=growth)
+    run = train(config, tmp_path / "run")
+    found = held_out_likelihood(run, chains=4, levels=3, rows=10)
+    assert found["model_steps"] == 120
+    for path in checkpoint.saved(run.checkpoints):
+        if path.name > "step-00000005.safetensors":
+            path.unlink()
+    # K_5 = 2 + 10·5/(0.5·20)
+    with pytest.warns(UserWarning, match="kept the former answer"):
+        found = held_out_likelihood(run, chains=4, levels=3, rows=10)
+    assert found["model_steps"] == 70
 
 
 def test_an_energy_that_knows_noise_levels_is_reached_through_them(

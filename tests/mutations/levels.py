@@ -53,12 +53,33 @@ MUTATIONS: tuple[Mutation, ...] = (
             "(slope - (d - xi.flatten(1).square().sum(1)))",
             "(slope + xi.flatten(1).square().sum(1))",
         ),
+    ),
+    *breakages(
+        "training/objectives/without_chains.py",
+        "training/test_denoising.py",
         ("levels not cut off", "low + (high - low) * u", "u"),
+        ("the mean of the levels", "(mean + std * z)", "(std * z)"),
+    ),
+    *breakages(
+        "training/objectives/flow_matching.py",
+        "training/test_flow_matching.py",
+        ("the worst pairs", "products, maximize=True", "products"),
+        ("pairs from the other side", "maximize=True)[1]", "maximize=True)[0]"),
+        ("V without its factor", "return factor(self.energy, log_ratio) * self", "return self"),
+        ("no floor of the factor", " + energy.floor**2).sqrt()", ").sqrt()"),
+        ("points without noise", "y = (x + sigma.view", "y = (x + 0 * sigma.view"),
+        ("sign of the velocity", "(velocity - zeta)", "(velocity + zeta)"),
+    ),
+    *breakages(
+        "samplers/transport.py",
+        "training/test_flow_matching.py",
+        ("Euler's rule", "h / 2 * (here + there)", "h * here"),
         (
-            "the mean of the levels",
-            "(self.level_mean + self.level_std * z)",
-            "(self.level_std * z)",
+            "the gradient of one level",
+            "potential_at(lower), x -",
+            "potential_at(sigma), x -",
         ),
+        ("uphill", "x = x - h / 2", "x = x + h / 2"),
     ),
     *breakages(
         "networks/levels.py",
@@ -75,7 +96,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "networks/level_mlp.py",
         "networks/test_levels.py",
-        ("sines not damped", "damped * phase.sin()", "phase.sin()"),
+        ("sines not damped", "size * phase.sin()", "phase.sin()"),
         (
             "damped too little",
             "self.frequencies.square().sum(1) / 2",
@@ -98,6 +119,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "models/trained.py",
         "training/test_objectives.py",
         ("no ladder", 'if start == "noise" and self.levels is not None:', "if False:"),
+        ("noise from the top", "ladder(std, levels.sigma_min)", "ladder(levels.sigma_max, std)"),
     ),
     *breakages(
         "uses/inpainting.py",

@@ -63,5 +63,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("ties count whole", "right=False)", "right=True)"),
         ("ties count nothing", "right=True)", "right=False)"),
+        ("a profile without its mean", "parts = (energies - mean)", "parts = energies"),
+        ("a profile without correlations", "(parts.square() / spectrum[varies])", "parts.square()"),
+        ("levels that say nothing new", "spectrum > 1e-9 * spectrum[-1]", "spectrum > -1.0"),
+        ("inside by its own measure", "own = inside is held_out", "own = True"),
     ),
 )

@@ -78,6 +78,15 @@ def test_the_law_on_a_gaussian(num: int) -> None:
     assert_variance(x.numpy(), 0.0, expected)  # type: ignore[arg-type]
 
 
+def test_from_a_noisy_point_it_ends_around_the_posterior_mean() -> None:
+    """Data N(0, s²), y = x + N(0, σ²): the mean of a rung is v'/v times that before, v = σ² + s²,
+    so from y the ladder ends around E[x_min | y] = y·(σ_min² + s²)/(σ² + s²), for any ladder.
+    """
+    y = torch.full((CHAINS, 1), 1.3, dtype=torch.float64)
+    x = anneal(gaussian_at, y, ladder(0.9, 0.1, 6), generator=generator())
+    assert_mean(x.numpy(), 1.3 * (0.1**2 + SPREAD**2) / (0.9**2 + SPREAD**2))
+
+
 def test_more_levels_leave_less_bias() -> None:
     exact = 0.1**2 + SPREAD**2
     errors = [

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stanley.errors import StanleyError
 from stanley.training.objectives.denoising import Denoising, denoising_loss
+from stanley.training.objectives.without_chains import draw_log_ratio
 
 from ..samplers.bounds import assert_mean, cdf_distance, dkw
 from ..samplers.invariants import generator
@@ -26,7 +27,7 @@ def batch(law: Mixture, n: int, g: torch.Generator, log_ratio: float | None = No
     x = law.sample(n, g)
     xi = torch.randn(x.shape, generator=g, dtype=x.dtype)
     if log_ratio is None:
-        return x, Denoising(-0.5, 1.0).draw_log_ratio(law.levels, n, g).double(), xi
+        return x, draw_log_ratio(law.levels, -0.5, 1.0, n, g).double(), xi
     return x, x.new_full((n,), log_ratio), xi
 
 
@@ -123,9 +124,8 @@ def test_a_mixture_is_normalised_at_every_level(log_ratio: float) -> None:
 
 
 def test_the_levels_are_a_normal_law_cut_off_at_its_ends() -> None:
-    objective = Denoising(level_mean=-1.0, level_std=1.5)
     low, high = math.log(0.05), math.log(20)
-    drawn = objective.draw_log_ratio(MODES.levels, 20_000, generator()).numpy()
+    drawn = draw_log_ratio(MODES.levels, -1.0, 1.5, 20_000, generator()).numpy()
     law = stats.truncnorm((low + 1) / 1.5, (high + 1) / 1.5, -1, 1.5)
     assert low <= drawn.min()
     assert drawn.max() <= high

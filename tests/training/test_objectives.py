@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,14 @@ from stanley.networks import MLP, LevelMLP
 from stanley.plots.run import plot_run
 from stanley.ranks import World
 from stanley.runs import checkpoint
-from stanley.samplers import MALA, RobbinsMonro
+from stanley.samplers import MALA, RobbinsMonro, anneal, ladder
 from stanley.training.config import TrainConfig
+from stanley.training.divergence import find_divergence
 from stanley.training.loop import train
 from stanley.training.objectives import (
     Contrastive,
     Denoising,
+    FlowMatching,
     NoiseContrastive,
     ScoreMatching,
     WarmStart,
@@ -47,14 +50,17 @@ OBJECTIVES = {
     "sliced": ScoreMatching(),
     "at one level": ScoreMatching(noise_std=0.3),
     "noise-contrastive": NoiseContrastive(noise_ratio=2),
+    "flow-matching": FlowMatching(),
+    "flow between random pairs": FlowMatching(pairing="random"),
 }
 
 
 def small(objective: Any) -> TrainConfig:
-    levels = bool(objective.denoising or objective.contrastive)
+    flow = isinstance(objective, FlowMatching)
+    levels = bool(objective.denoising or objective.contrastive or flow)
     return TrainConfig(
         data=Rings(num=500),
-        network=LEVELS if levels else MLP(width=16),
+        network=replace(LEVELS, damped=not flow) if levels else MLP(width=16),
         reference_std=None if levels else 4.0,
         sampler=MALA(0.05),
         objective=objective,
@@ -111,7 +117,7 @@ def test_it_can_be_sampled_judged_drawn_and_packed(config: TrainConfig, tmp_path
     assert x.shape == (16, 2)
     assert x.isfinite().all()
     scores = evaluate(run, num=50, steps=3)
-    assert scores["kl"] > 0
+    assert (scores["kl"] is None) if model.flow else (scores["kl"] > 0)
     assert "curves.png" in {path.name for path in plot_run(run)}
     packed = load(pack(run, tmp_path / "packed"))
     assert torch.allclose(packed.energy(x), model.energy(x), rtol=1e-2)
@@ -131,6 +137,22 @@ def test_fresh_chains_come_down_the_ladder(tmp_path: Path) -> None:
     assert float(end.std()) == pytest.approx(float(levels.std), rel=0.15)
     down = from_the_ladder(model.config, levels, 50, model.stream(1, "noise"))
     assert torch.equal(model.starts(50, "noise", model.stream(1, "noise")), down)
+
+
+def test_noisy_points_come_down_the_ladder_from_their_own_level(tmp_path: Path) -> None:
+    model = load(train(small(Denoising()), tmp_path / "run"))
+    levels = model.levels
+    assert levels is not None
+    y, std = levels.start(20, model.stream(0, "noise")), 0.5 * levels.sigma_max
+    sigmas = ladder(std, levels.sigma_min)
+    expected = anneal(levels.at, y, sigmas, generator=model.stream(1, "noise"))
+    found = model.starts_below(y, std, model.stream(1, "noise"))
+    assert found is not None
+    torch.testing.assert_close(found, expected)
+    for unknown in (levels.sigma_min, 1.1 * levels.sigma_max):
+        assert model.starts_below(y, unknown, model.stream(1, "noise")) is None
+    plain = load(train(small(ScoreMatching()), tmp_path / "plain"))
+    assert plain.starts_below(y, std, model.stream(1, "noise")) is None
 
 
 def test_a_sum_of_energies_has_a_ladder_where_all_have_one(tmp_path: Path) -> None:
@@ -254,6 +276,50 @@ def test_what_cannot_work_together(changes: dict[str, Any], what: str) -> None:
 def test_values_that_are_refused(make: Any, what: str) -> None:
     with pytest.raises(StanleyError, match=what):
         make()
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("contrastive", "chain_steps", 0),
+        ("contrastive", "bank_size", 8),
+        ("contrastive", "free_stuck", 2.0),
+        ("contrastive", "kl_weight", 1.0),
+        ("contrastive", "growth", {"final": 9, "share": 2.0}),
+        ("contrastive", "augment", {"chance": 0.0}),
+        ("contrastive", "adapt", {"rate": -1.0}),
+        ("denoising", "level_std", 0.0),
+    ],
+)
+def test_a_field_is_named_as_its_flag(part: str, field: str, value: Any) -> None:
+    """Inside a warm start objective.contrastive.bank_size, alone objective.bank_size."""
+    warm = to_dict(small(OBJECTIVES["warm-start"]))
+    alone = warm | {"objective": dict(warm["objective"][part])}
+    if part == "contrastive":
+        alone["network"] = to_dict(MLP())
+    for values, own in ((warm, warm["objective"][part]), (alone, alone["objective"])):
+        place = "objective" if own is values["objective"] else f"objective.{part}"
+        own[field] = value
+        with pytest.raises(StanleyError) as caught:
+            from_dict(TrainConfig, values)
+        named = set(re.findall(r"objective\.[a-z_.]+", str(caught.value)))
+        assert any(name.startswith(f"{place}.{field}") for name in named), caught.value
+        assert all(name.startswith(f"{place}.") for name in named), caught.value
+        if place == "objective":
+            assert not any(f"objective.{part}" in name for name in named)
+
+
+def test_a_divergence_of_a_warm_start_names_its_flags() -> None:
+    record = {"step": 20, "loss": 0.0, "gap": 1e6, "grad_norm": 1.0, "spread": 1.0}
+    record |= {"step_size": 0.1, "nonfinite": 0.0}
+    warm = small(OBJECTIVES["warm-start"])
+    for config in (warm, replace(warm, network=MLP(), objective=CHAINS)):
+        for broken in (record, record | {"gap": 0.0, "spread": 99.0}):
+            reason = find_divergence(config, broken)
+            assert reason is not None
+            named = re.findall(r"objective\.[a-z_.]+", reason)
+            assert len(named) >= 2
+            assert {name.count(".contrastive.") for name in named} == {int(config is warm)}
 
 
 def test_resuming_with_another_objective_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from stanley.uses import (
     string,
 )
 from stanley.uses.interpolation import equally_spaced
+from stanley.uses.scoring import energies_at, unusual_profile
 
 A, K, C = 3.0, 4.0, 0.7
 LEFT, RIGHT = torch.tensor([-1.0, 0.0]).double(), torch.tensor([1.0, 0.0]).double()
@@ -151,6 +152,58 @@ def test_outside_is_scores_percentiles_and_detection_together():
         assert found.detection["grad_norm"].auroc == pytest.approx(slope.auroc)
     with pytest.raises(StanleyError, match="AUROC needs at least 2 in each"):
         outside(square, x[:1], None, other)
+
+
+def test_a_profile_is_the_distance_that_no_change_of_units_alters():
+    """Against the inverse of the covariance, in float64; its mean over the reference is exact."""
+    k, n = 4, 300
+    mix = torch.randn(k, k, dtype=torch.float64) + 3 * torch.eye(k, dtype=torch.float64)
+    reference = torch.randn(n, k, dtype=torch.float64) @ mix
+    x = 3 * torch.randn(20, k, dtype=torch.float64) @ mix
+    off = x - reference.mean(0)
+    expected = (off @ torch.linalg.inv(torch.cov(reference.T)) * off).sum(1)
+    torch.testing.assert_close(unusual_profile(x, reference), expected, rtol=1e-8, atol=0)
+    usual = unusual_profile(reference, reference)
+    assert float(usual.mean()) == pytest.approx(k * (n - 1) / n, rel=1e-10)
+    units, shift = torch.tensor([1e-3, 1.0, 50.0, 1e4]).double(), torch.randn(k).double()
+    other = unusual_profile(x * units + shift, reference * units + shift)
+    torch.testing.assert_close(other, expected, rtol=1e-6, atol=0)
+    twice = unusual_profile(*(torch.cat([e, e[:, :1]], 1) for e in (x, reference)))
+    torch.testing.assert_close(twice, expected, rtol=1e-6, atol=0)  # a level that says nothing new
+    with pytest.raises(StanleyError, match=r"there are 79 held-out points, .* at least 80"):
+        unusual_profile(x, reference[:79])
+
+
+def test_a_profile_knows_energies_that_are_too_low_and_relations_that_no_data_have():
+    """N(0, I) in 60 dimensions: the middle has the lowest energy of all, and is no sample. A point
+    whose halves have |x|² = 3 and 57, 3.5 standard deviations √60 off their means 30, is usual in
+    its energy, but not beside the energy of one half.
+    """
+    halves = torch.ones(60), torch.tensor([1.0, 0.0]).repeat_interleave(30)
+    levels = [lambda x, w=w: (w * x.square()).sum(1) / 2 for w in halves]
+    held_out, sides = torch.randn(2000, 60), torch.randn(50, 2, 30)
+    sizes = torch.tensor([3.0, 57.0]).sqrt()[:, None]
+    uneven = (sizes * sides / sides.norm(dim=2, keepdim=True)).flatten(1)
+    middle = 0.1 * torch.randn(50, 60)
+    for x in (uneven, middle):
+        found = outside(levels[0], x, held_out, held_out, levels)
+        assert found.rarity is not None
+        assert found.percentile is not None
+        assert float(found.rarity.median()) > 99
+        assert float(found.percentile.median()) < 90
+        assert found.detection["profile"].auroc > 0.98 > found.detection["energy"].auroc
+    again = outside(levels[0], torch.randn(500, 60), held_out, held_out, levels)
+    found = again.detection["profile"]
+    assert abs(found.auroc - 0.5) < 6 * found.auroc_error  # the control: more of the same
+    wide = 1.2 * torch.randn(300, 60)  # inside need not be held out
+    profiles = [
+        unusual_profile(energies_at(levels, x), energies_at(levels, held_out))
+        for x in (wide, middle)
+    ]
+    expected = judge_detection(*profiles)
+    assert outside(levels[0], middle, held_out, wide, levels).detection["profile"] == expected
+    few = outside(levels[0], middle, held_out[:39], None, levels)
+    assert few.profile is few.rarity is None
 
 
 def test_the_sampler_of_a_sum_adds_curvatures():

@@ -36,8 +36,8 @@ def likelihood(
     model_steps: Annotated[
         Whole | None,
         Parameter(
-            help="Steps on the model before the reverse direction. [default: ten times "
-            "objective.chain_steps]"
+            help="Steps on the model before the reverse direction. [default: ten times the chain "
+            "steps of the run's newest iteration; 200 where it ran no chains]"
         ),
     ] = None,
     rows: Annotated[Whole, Parameter(help="Largest number of held-out points to judge.")] = 1000,

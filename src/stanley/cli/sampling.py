@@ -208,7 +208,7 @@ def sample(
             refuse_unused(precondition=precondition)
             start = start or "noise"
             steps = own.default_steps(start) if steps is None else steps
-            asked = {"sampler": sampler_as_json(own.sampler)}
+            asked = {"sampler": own.sampled_by}
             samples = sample_trained(
                 own, num, steps, start=start, seed=seed, keep_every=keep_every, progress=progress
             )
@@ -242,8 +242,12 @@ def sample(
             files.append(write_array(model.original(chains.draws), folder, every))
             if model.is_image and keep_every:
                 files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
-        value = of_it | {"sampler": sampler_as_json(ready.sampler)} | numbers
-        lines = [how_it_went(ready, chains.info)]
+        sampler, went = sampler_as_json(ready.sampler), how_it_went(ready, chains.info)
+        if own is not None and own.flow is not None:
+            sampler, numbers = own.sampled_by, numbers | {"step_size": None, "acceptance": None}
+            went = f"a flow of {steps} steps, {chains.info.num_gradients} gradients a sample"
+        value = of_it | {"sampler": sampler} | numbers
+        lines = [went]
     write_json(record, {"asked": asked} | value)
     files.append(record)
     lines += [f"wrote {f}" for f in files]

@@ -39,7 +39,6 @@ class WhatToSample:
     """
 
     name: str
-    potential: Energy
     event_shape: tuple[int, ...]
     initial: Initial
     sampler: Sampler
@@ -49,11 +48,20 @@ class WhatToSample:
     model: Trained | None
     # of a run, where its results go; None for a density and a model of the library
     folder: Path | None
+    density: Energy | None = None  # None for a model
     # no flag says anything of the sampler of a density: the rules of `draw` choose
     by_rules: bool = False
     # of a density, how its chains start
     start_std: float = 1.0
     dtype: torch.dtype | None = None
+
+    @property
+    def potential(self) -> Energy:
+        """U that the sampler sees; raises StanleyError for a model that is no density."""
+        if self.density is not None:
+            return self.density
+        assert self.model is not None
+        return potential_for(self.sampler, self.model.potential)
 
     @property
     def own_sampler(self) -> Trained | None:
@@ -169,7 +177,6 @@ def a_density(
     sampler, tune = sampler_of(None, fields)
     return WhatToSample(
         target,
-        density.potential,
         density.event_shape,
         density.initial,
         sampler,
@@ -177,6 +184,7 @@ def a_density(
         density.device,
         None,
         None,
+        density.potential,
         by_rules=not fields,
         start_std=start_std,
         dtype=density.dtype,
@@ -206,10 +214,13 @@ def a_model(model: Trained, name: str, folder: Path | None, fields: Sequence[str
     def initial(n: int, generator: torch.Generator) -> Tensor:
         return model.starts(n, "noise", generator)
 
-    device = model.device
-    potential = potential_for(sampler, model.potential)
+    require(
+        model.flow is None or not fields,
+        f"{' '.join(fields)} changes nothing here: {name} was trained by flow-matching, and its "
+        "samples are moved by its potential, not by a sampler; leave it out",
+    )
     return WhatToSample(
-        name, potential, model.event_shape, initial, sampler, tune, device, model, folder
+        name, model.event_shape, initial, sampler, tune, model.device, model, folder
     )
 
 

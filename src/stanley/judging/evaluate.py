@@ -40,8 +40,8 @@ from stanley.overwriting import make_room
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import ChainResult
 from stanley.samplers.base import values
-from stanley.samplers.given import plain
 from stanley.streams import stream
+from stanley.training.objectives.flow_matching import no_density
 from stanley.types import Energy, in_float32
 
 CHUNK = 1024  # rows of data at a time through the network
@@ -49,6 +49,7 @@ EVALUATED = "evaluated.npz"  # in the folder samples/ of the run
 GRID = 200  # cells per side of the densities that are kept for plots
 MMD_ROWS = 2000
 MMD_PERMUTATIONS = 199
+NOT_SETTLED = {"kl": None, "tv": None, "log_z": None}  # with the reason as "not_settled"
 NEAREST = 5  # k of precision, recall, density and coverage
 KERNEL_ROWS = 2000  # rows of the reference in kernel distances; more if there are more samples
 
@@ -82,7 +83,8 @@ def evaluate(
     recall, density, coverage) and, for features of a classifier, score_NAME. In the published
     Inception features alone fd and kd are called fid and kid. In two dimensions there are also
     log Z and, if the density of the data is known, KL(data‖model) and total variation, by
-    quadrature.
+    quadrature. A run that was trained by flow matching is no density: it has the scores of samples
+    alone, and the reason under "not_settled".
 
     There are two kinds of samples with scores of their own: `fresh` chains of `steps` steps from
     noise, and the `bank` after as many further steps as in a training iteration. Every score has
@@ -134,7 +136,7 @@ def evaluate(
         "weights": weights,
         "seed": seed,
         "temperature": model.config.temperature,
-        "sampler": plain(model.sampler),
+        "sampler": model.sampled_by,
         "torch": torch.__version__,
         "device": str(model.device),
         "went_wrong": what_went_wrong(run),
@@ -142,13 +144,17 @@ def evaluate(
     }
     if model.standardisation is not None:
         scores["standardised"] = standardisation_as_json(model)
-    if model.event_shape == (2,):
+    if model.flow is not None:
+        scores |= NOT_SETTLED | {"not_settled": str(no_density(model.path))}
+    elif model.event_shape == (2,):
         scores |= judge_plane(model, data, held_out)
     points = {"data": training, "held_out": held_out} | {
         name: chains.x for name, chains in samples.items()
     }
-    shift = model.config.temperature * model.log_scale  # from E of z to E of x
-    energies = {name: energy_of(model, x) + shift for name, x in points.items()}
+    energies = {}
+    if model.flow is None:
+        shift = model.config.temperature * model.log_scale  # from E of z to E of x
+        energies = {name: energy_of(model, x) + shift for name, x in points.items()}
     scores["energy"] = {name: moments(e) for name, e in energies.items()}
     for name, chains in samples.items():
         scores[name] = compare(
@@ -226,11 +232,12 @@ def exact_kl(
 ) -> float | None:
     """KL(data‖model) of a run's newest averaged weights in nats, by quadrature.
 
-    None if the data are not in the plane or have no known density, and if log Z of the model cannot
-    be computed. It takes about a second.
+    None if the data are not in the plane or have no known density, if log Z of the model cannot be
+    computed, and if the run was trained by flow matching, which makes no density. It takes about a
+    second.
     """
     model = load(run, device="cpu", energy=energy, data=data, sampler=sampler).standardised
-    if model.event_shape != (2,):
+    if model.event_shape != (2,) or model.flow is not None:
         return None
     known = data_of(model)
     if known.log_density is None:
@@ -310,7 +317,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
                 "quadrature": quadrature,
             }
     except StanleyError as error:
-        return {"kl": None, "tv": None, "log_z": None, "not_settled": str(error)}
+        return NOT_SETTLED | {"not_settled": str(error)}
     value = nll(model.potential, held_out, exact["log_z"]) + model.log_scale
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 
@@ -438,9 +445,10 @@ def keep_for_plots(
         arrays["columns"] = np.array(model.columns)
     if model.event_shape == (2,):
         box = 1.25 * float(data.test.abs().max())
-        area = math.exp(model.log_scale)  # of a cell in the units of the data
         arrays["box"] = np.array(box) if model.standardisation is None else window(model, box)
-        arrays["model_density"] = density_on_grid(model.potential, box, GRID).numpy() / area
+        area = math.exp(model.log_scale)  # of a cell in the units of the data
+        if model.flow is None:
+            arrays["model_density"] = density_on_grid(model.potential, box, GRID).numpy() / area
         if data.log_density is not None:
             log_density = data.log_density
             negative: Energy = lambda x: -log_density(x)  # noqa: E731

@@ -18,6 +18,7 @@ from stanley.models.trained import Trained, Weights, data_of, load, with_data_at
 from stanley.overwriting import write_answer
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import MALA, Sampler, run_chains
+from stanley.samplers.annealed import evenly_in_log
 from stanley.samplers.base import values
 from stanley.samplers.given import plain
 from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
@@ -61,7 +62,9 @@ def held_out_likelihood(
 
     chains       chains of each pass; of the reverse pass at most the size of the bank
     levels       number of levels between the reference and the model: by default 1000
-    model_steps  10 times the chain steps of the training by default
+    model_steps  by default 10 times the chain steps of one training iteration, those of the step
+                 that the weights are of where `growth` made them longer: the energy of that step is
+                 what the chains must follow. 200 where training ran no chains.
     rows         number of held-out points, at most
     sampler      Metropolis-adjusted; by default that of the run, or MALA if that is unadjusted or
                  has a quantile threshold
@@ -73,6 +76,7 @@ def held_out_likelihood(
     """
     model = load(run, weights=weights, device=device, energy=energy, data=data, sampler=own_sampler)
     model = with_data_at(model, data_root).standardised
+    potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     data = data_of(model)
     for name, value in {"chains": chains, "levels": levels, "rows": rows}.items():
         require(value >= 2, f"{name} is {value}, but must be at least 2")
@@ -82,7 +86,6 @@ def held_out_likelihood(
     start = model.starts(
         min(chains, len(model.bank)) or chains, "bank" if len(model.bank) else "noise", generator
     )
-    potential = in_float32(model.potential)  # since Metropolis tests and log Z compare values of U
     x = run_chains(kernel, potential, start, steps, generator=generator).x if steps else start
     if model.levels is not None:
         require(
@@ -147,12 +150,6 @@ def down_the_ladder(
         generator=generator,
         target_samples=x,
     )
-
-
-def evenly_in_log(largest: float, smallest: float, num: int) -> list[float]:
-    """σ₁ = `largest` > … > σ_num = `smallest` with equal ratios."""
-    steps = range(num - 1)
-    return [largest * (smallest / largest) ** (k / (num - 1)) for k in steps] + [smallest]
 
 
 def annealing_kernel(model: Trained) -> Sampler:

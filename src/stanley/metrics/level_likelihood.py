@@ -31,6 +31,7 @@ from torch import Generator, Tensor
 from stanley.batches import in_chunks
 from stanley.errors import require
 from stanley.metrics.likelihood import CHUNK, PILOT, Bracket, GaussianReference, Pass, summary
+from stanley.samplers.annealed import require_descending
 from stanley.samplers.base import evaluate, per_chain, values
 from stanley.samplers.noise import normal_like
 from stanley.types import Energy
@@ -61,10 +62,7 @@ def bracket_down_levels(
     too few chains, and weights that are not finite.
     """
     levels = list(sigmas)
-    require(
-        len(levels) >= 2 and levels[-1] > 0 and levels == sorted(set(levels), reverse=True),
-        f"the noise levels are {levels[:5]}…, but must be two or more, descending, above 0",
-    )
+    require_descending(levels)
     require(
         num_chains >= 2, f"num_chains is {num_chains}, but must be at least 2; a hundred is usual"
     )

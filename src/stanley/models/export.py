@@ -24,6 +24,7 @@ from stanley.models.trained import Trained
 from stanley.overwriting import difference, keep_former
 from stanley.runs import checkpoint
 from stanley.streams import stream
+from stanley.training.objectives.flow_matching import no_density
 
 # batch sizes at which the graph is compared with the network; 2 is the one it was traced with
 BATCHES = (1, 2, 5)
@@ -65,6 +66,8 @@ def export_energy(model: Trained, out: str | os.PathLike[str]) -> Exported:
         model.device.type == "cpu",
         f"the model is on {model.device}, a graph is made on the CPU; load it with device='cpu'",
     )
+    if model.flow is not None:
+        raise no_density(model.path)
     energy = model.energy
     points = [model.noise.draw(n, stream(0, "points of an export", n)).float() for n in BATCHES]
     made_of = {

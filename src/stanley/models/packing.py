@@ -265,10 +265,13 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         for k, v in config["data"].items()
         if v not in (None, {}) and k not in ("kind", "download", "fingerprint", "checksum")
     }
+    step_size = meta["step_size"] * meta["slowdown"]
     chains = len(tensors["bank.positions"])
     bank = f" with {chains} chains of the bank" if chains else ""
-    objective = config["objective"]
-    levels = objective["kind"] == "denoising" or "denoising" in objective  # a part of a warm start
+    flow = config["objective"]["kind"] == "flow-matching"
+    what = f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}."
+    if flow:
+        what = "V(x, σ) = √(σ² + f²s²)·E(x, σ), whose gradient moves noise to data; no density."
     lines = [
         "---",
         "license: apache-2.0",
@@ -277,10 +280,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         "---",
         f"# An energy of {data_name(config['data'])}, points of shape {shape}",
         "",
-        (
-            f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}. {parameters:,} weights in"
-            f" {stored['stored']}, {size / 1e6:.2g} MB{bank}."
-        ),
+        (f"{what} {parameters:,} weights in {stored['stored']}, {size / 1e6:.2g} MB{bank}."),
         "",
         "```python",
         "import stanley",
@@ -304,8 +304,9 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
         *(
             f"* {part}: {fields_in_words(flatten(config[part]))}"
             for part in ("objective", "network", "sampler", "optimizer")
+            if not (flow and part == "sampler")
         ),
-        f"* step size at the end, which samples use: {meta['step_size'] * meta['slowdown']:.4g}",
+        *([] if flow else [f"* step size at the end, which samples use: {step_size:.4g}"]),
         "",
         "The whole configuration is in the header of model.safetensors.",
         "",
@@ -322,6 +323,23 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
             f"* Stored in {stored['stored']}, which changes ∇E by {stored['gradient']:.2g} of its"
             f" norm and U by {stored['potential']:.2g} (sd), measured at {stored['n']} points."
         ),
+        *limits_of(config, adjusted),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def limits_of(config: dict[str, Any], adjusted: bool) -> list[str]:
+    """What the model's values and samples are not."""
+    kind = config["objective"]["kind"]
+    if kind == "flow-matching":
+        return [
+            (
+                "* It is no density: its values mean nothing by themselves, and there is no"
+                " likelihood, no score of outsiders, and no chain to run."
+            )
+        ]
+    levels = "denoising" in (kind, *config["objective"])
+    lines = [
         (
             "* The energy knows noise levels, from which fresh chains come down a ladder. It is"
             " normalised as far as it has learned its level score; `stanley likelihood RUN` bounds"
@@ -337,7 +355,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     ]
     if not adjusted:
         lines.append("* The sampler is not adjusted: samples carry the bias of its step size.")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def data_name(data: dict[str, Any]) -> str:

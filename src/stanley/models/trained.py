@@ -34,15 +34,17 @@ from stanley.samplers import (
     run_chains,
 )
 from stanley.samplers import given as given_sampler
+from stanley.samplers.annealed import evenly_in_log
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import has_quantile, traits_of, with_step_size, with_threshold
 from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.training.former import of_a_run
+from stanley.training.objectives import flow_matching
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.training.state import standardisation_in
-from stanley.types import Energy, Potential
+from stanley.types import Energy, Potential, in_float32
 from stanley.uses.composition import Composed
 from stanley.uses.inpainting import anneal_unknown
 
@@ -106,17 +108,22 @@ class Trained:
     @property
     def potential(self) -> Potential:
         """U = E/T as the chains of training saw it, in the run's precision and in chunks of its
-        `chunk_size`.
+        `chunk_size`. Raises StanleyError where training made no density.
 
         For a Metropolis test, and whatever else compares values of U, take
         `stanley.types.in_float32` of it.
         """
+        if self.flow is not None:
+            raise flow_matching.no_density(self.path)
         return self.config.potential(self.energy)
 
     def default_steps(self, start: Start) -> int:
-        """From the bank K, one training call; from noise ten of them, and at least 1,000 for
-        vectors. After a ladder of noise levels K, or 20 where training ran no chains.
+        """From the bank K, one training call, at the length that growing chains have at this step;
+        from noise ten of them, and at least 1,000 for vectors. After a ladder of noise levels K, or
+        20 where training ran no chains. Of a flow 40, with two gradients each.
         """
+        if self.flow is not None:
+            return flow_matching.STEPS
         chains = self.config.objective.contrastive
         chain_steps = 20 if chains is None else chains.chain_steps_at(self.step, self.config.steps)
         if start == "bank" or self.standardised.levels is not None:
@@ -130,16 +137,42 @@ class Trained:
         """
         return level_energy(self.energy) if self.config.objective.denoising else None
 
+    def potentials_down(self, num: int) -> list[Potential]:
+        """U(·, σ) in float32 at `num` noise levels with equal ratios, σ_max first; none where the
+        energy knows one level alone.
+        """
+        levels = self.levels
+        if levels is None:
+            return []
+        sigmas = evenly_in_log(levels.sigma_max, levels.sigma_min, num)
+        return [in_float32(self.config.potential(levels.at(sigma))) for sigma in sigmas]
+
+    @property
+    def flow(self) -> LevelEnergy | None:
+        """The energy where it was trained by flow matching, so that its gradient is a velocity and
+        it is no density; None elsewhere.
+        """
+        matched = isinstance(self.config.objective, flow_matching.FlowMatching)
+        return level_energy(self.standardised.energy) if matched else None
+
+    @property
+    def sampled_by(self) -> dict[str, Any]:
+        """What makes its samples, as plain values: the sampler with its fields, or the flow."""
+        return given_sampler.plain(self.sampler) if self.flow is None else {"kind": "flow"}
+
     def starts(
         self, num: int, start: Start, generator: torch.Generator, *, progress: bool = False
     ) -> Tensor:
         """`num` chains (num, *event) of the bank or from noise; those of an energy that knows noise
-        levels have come down the ladder of them (`samplers.annealed`).
+        levels have come down the ladder of them (`samplers.annealed`). Of a flow, the noise that
+        it moves.
         """
         require(num >= 1, f"num is {num}, must be at least 1")
         if self.on_z is not None:
             on_z = self.standardised
             return self.original(on_z.starts(num, start, generator, progress=progress))
+        if start == "noise" and self.flow is not None:
+            return self.flow.start(num, generator)
         if start == "noise" and self.levels is not None:
             return from_the_ladder(self.config, self.levels, num, generator, progress=progress)
         if start == "noise":
@@ -167,6 +200,21 @@ class Trained:
             generator=generator,
         )
 
+    def starts_below(self, y: Tensor, std: float, generator: torch.Generator) -> Tensor | None:
+        """Starts (B, *event) for chains on clean points behind y (B, *event), to which noise of
+        `std` was added: y itself, taken down the ladder from there. As far as the ladder is exact
+        they are draws of the clean point given y. None where the energy does not know that level.
+        """
+        levels = self.levels
+        if levels is None or not levels.sigma_min < std <= levels.sigma_max:
+            return None
+        return anneal(
+            lambda sigma: self.config.potential(levels.at(sigma)),
+            y,
+            ladder(std, levels.sigma_min),
+            generator=generator,
+        )
+
     @property
     def device(self) -> torch.device:
         return self.noise.mean.device
@@ -187,7 +235,8 @@ class Trained:
         progress: bool = False,
     ) -> ChainResult:
         """`num` chains of the run's sampler at its last step size, from fresh noise or from the
-        bank. Where the energy knows noise levels, fresh chains come down their ladder first.
+        bank. Where the energy knows noise levels, fresh chains come down their ladder first. Where
+        it is that of a flow there are no chains: `num` points of noise are moved in `steps` steps.
 
         Chains on standardised vectors run on z and are told in the units of the data, in float64;
         `info.grad_norm` stays |∇U_z|, in nats per standard deviation.
@@ -205,6 +254,10 @@ class Trained:
         generator = self.stream(seed, start)
         x0 = self.starts(num, start, generator, progress=progress)
         num_steps = self.default_steps(start) if steps is None else steps
+        if self.flow is not None:
+            return flow_matching.down_the_flow(
+                self.config, self.flow, x0, num_steps, keep_every=keep_every, progress=progress
+            )
         return run_chains(
             self.sampler,
             potential_for(self.sampler, self.potential),

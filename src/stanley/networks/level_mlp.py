@@ -28,6 +28,8 @@ class LevelMLP:
     The F frequencies ω have independent N(0, w²) entries, w = `fourier_std`; they are drawn
     with the first weights and never trained. A sine whose period is below the noise is damped as
     the noise itself damps it: E[sin ω·(z + r·ξ)] = e^{-|ω|²r²/2}·sin ω·z.
+    With `damped` false they are sin ω·u and cos ω·u, at all levels, for what is sharp at every
+    level: a flow between pairs of optimal transport, which do not mix as data with noise do.
     Not true: that they help in many dimensions. A few random directions then say little, and on a
     Gaussian in ten dimensions the KL was three times as large with them. None is 24 for points of
     up to three coordinates, and no frequencies beyond.
@@ -38,6 +40,7 @@ class LevelMLP:
     activation: SmoothActivation = "silu"  # silu, gelu or softplus
     fourier: int | None = None  # F, number of random frequencies; null: 24 for up to 3 coordinates
     fourier_std: float = 6.0  # w, their standard deviation, in units of 1/s
+    damped: bool = True  # whether waves fade with the noise; false for flow-matching
     floor: float = 0.15  # f, below which the energy's scale does not grow any more; see above
     smallest_level: float = 0.02  # σ_min/s, at which the energy is judged and sampled
     largest_level: float = 4.0  # σ_max/s, at which the data are noise and chains start
@@ -81,6 +84,7 @@ class LevelMLPNet(nn.Module):
         self.low = math.log(spec.levels.smallest)
         self.high = math.log(spec.levels.largest)
         num = spec.frequencies(d)
+        self.damped = spec.damped
         self.register_buffer("frequencies", spec.fourier_std * torch.randn(num, d))
         sizes = [d + 5 + 2 * num, *[spec.width] * spec.depth]
         layers: list[nn.Module] = []
@@ -92,8 +96,11 @@ class LevelMLPNet(nn.Module):
         u, log_ratio = u.flatten(1), log_ratio[:, None]
         square = (2 * log_ratio).exp()
         t = (log_ratio - self.low) / (self.high - self.low)
-        phase = (u * (1 + square).sqrt()) @ self.frequencies.T  # ω·z
-        damped = (-square * self.frequencies.square().sum(1) / 2).exp()
+        if self.damped:
+            phase = (u * (1 + square).sqrt()) @ self.frequencies.T  # ω·z
+            size = (-square * self.frequencies.square().sum(1) / 2).exp()
+        else:
+            phase, size = u @ self.frequencies.T, 1.0  # ω·u
         waves = [f(math.pi * k * t) for k in (1, 2) for f in (torch.sin, torch.cos)]
-        inputs = torch.cat([3 * u, t, *waves, damped * phase.sin(), damped * phase.cos()], 1)
+        inputs = torch.cat([3 * u, t, *waves, size * phase.sin(), size * phase.cos()], 1)
         return self.layers(inputs).squeeze(1)

@@ -41,13 +41,14 @@ def plot_run(run: RunDirectory) -> list[Path]:
     if kept.exists():
         arrays = kept_arrays(kept)
         names = [n for n in ("data", "held_out", "fresh", "bank") if f"energy_{n}" in arrays]
-        drawn["energies"] = energy_histograms(
-            {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
-        )
         columns = arrays["columns"].tolist() if "columns" in arrays else None
+        if names:  # a flow has no energies
+            drawn["energies"] = energy_histograms(
+                {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
+            )
         drawn["traces"] = chain_traces(arrays["draws"], names=columns)
         drawn["autocorrelation"] = autocorrelation(arrays["draws"], names=columns)
-        if "model_density" in arrays:
+        if "box" in arrays:
             drawn |= plane(arrays)
         if arrays["data"].dtype == np.uint8:
             drawn["samples"] = labelled_grids(
@@ -65,12 +66,13 @@ def kept_arrays(path: Path) -> dict[str, np.ndarray]:
     cure = "run stanley evaluate again"
     arrays = read_archive(path, cure)
     is_image = arrays["data"].dtype == np.uint8 if "data" in arrays else False
-    axes = {"data": 4 if is_image else 2, "draws": 3, "energy_data": 1, "energy_held_out": 1}
-    axes |= {"box": 0, "model_density": 2} if "model_density" in arrays else {}
-    axes |= {name: 2 for name in ("data_density",) if name in arrays}
-    for kind in ("fresh", "bank"):
-        if kind == "fresh" or f"samples_{kind}" in arrays:
-            axes |= {f"energy_{kind}": 1, f"samples_{kind}": axes["data"]}
+    axes = {"data": 4 if is_image else 2, "draws": 3}
+    axes |= {"box": 0} if {"box", "model_density"} & set(arrays) else {}
+    axes |= {name: 2 for name in ("model_density", "data_density") if name in arrays}
+    kinds = [kind for kind in ("fresh", "bank") if kind == "fresh" or f"samples_{kind}" in arrays]
+    axes |= {f"samples_{kind}": axes["data"] for kind in kinds}
+    if any(name.startswith("energy_") for name in arrays):
+        axes |= {f"energy_{kind}": 1 for kind in ("data", "held_out", *kinds)}
     if "box" in axes and arrays["box"].shape == (4,):  # of columns with units of their own
         axes["box"] = 1
     for name, number in axes.items():
@@ -89,7 +91,7 @@ def kept_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def plane(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    box, model = box_of(arrays["box"]), arrays["model_density"]
+    box, model = box_of(arrays["box"]), arrays.get("model_density")
     names = axis_names(arrays)
     truth = arrays.get("data_density")
     panels = [Panel("data", truth, arrays["data"], box, names=names)]
@@ -98,12 +100,11 @@ def plane(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         for n in ("fresh", "bank")
         if f"samples_{n}" in arrays
     ]
-    return {
-        "samples": densities(panels),
-        "landscape": energy_landscape(
-            -np.log(np.maximum(model, 1e-300)), box, "energy + log Z", names
-        ),
-    }
+    drawn: dict[str, Any] = {"samples": densities(panels)}
+    if model is not None:
+        energy = -np.log(np.maximum(model, 1e-300))
+        drawn["landscape"] = energy_landscape(energy, box, "energy + log Z", names)
+    return drawn
 
 
 def box_of(box: np.ndarray) -> float | Window:

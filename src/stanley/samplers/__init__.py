@@ -27,6 +27,7 @@ from stanley.samplers.scale import Quantile
 from stanley.samplers.stanley import Stanley
 from stanley.samplers.tamed import TamedLangevin
 from stanley.samplers.traits import Traits, traits_of
+from stanley.samplers.transport import transport
 from stanley.samplers.underdamped import Underdamped
 
 #: What a configuration can name.
@@ -74,4 +75,5 @@ __all__ = [
     "metropolis",
     "run_chains",
     "traits_of",
+    "transport",
 ]

@@ -41,6 +41,20 @@ def ladder(
     return (largest, *inner, smallest)
 
 
+def evenly_in_log(largest: float, smallest: float, num: int) -> tuple[float, ...]:
+    """`num` noise levels from σ_max down to σ_min with equal ratios: `ladder` for power → ∞."""
+    inner = [largest * (smallest / largest) ** (k / (num - 1)) for k in range(1, num - 1)]
+    return (largest, *inner, smallest)
+
+
+def require_descending(sigmas: Sequence[float]) -> None:
+    """Raises StanleyError for what is no ladder of noise levels."""
+    require(
+        len(sigmas) >= 2 and all(a > b > 0 for a, b in pairwise(sigmas)),
+        f"the noise levels are {tuple(sigmas)[:5]}…, but must be two or more, descending, above 0",
+    )
+
+
 @torch.no_grad()
 def anneal(
     potential_at: Callable[[float], Energy],
@@ -65,10 +79,7 @@ def anneal(
     Ho, Jain & Abbeel (2020), the posterior of equation 7 in the variance-exploding form of Song et
     al. (2021), equation 47.
     """
-    require(
-        len(sigmas) >= 2 and all(a > b > 0 for a, b in pairwise(sigmas)),
-        f"the noise levels are {tuple(sigmas)[:5]}…, but must be two or more, descending, above 0",
-    )
+    require_descending(sigmas)
     with Bar("annealing", len(sigmas) - 1, enabled=progress) as bar:
         for rung, (sigma, lower) in enumerate(pairwise(sigmas), 1):
             x = step_down(potential_at(sigma), x, sigma, lower, generator)

@@ -109,7 +109,7 @@ def find(
     return Density(name, potential, shape, start_std, kind, place)
 
 
-def imported(name: str) -> Callable[..., Any]:
+def imported(name: str) -> Any:
     """The potential that `module:function` or `path/file.py:function` names."""
     found = own_code.imported(name)
     what = f"no function but {type(found).__name__}"

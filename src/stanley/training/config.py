@@ -98,6 +98,12 @@ class TrainConfig:
         self.objective.check(self)
 
     @property
+    def chains_at(self) -> str:
+        """Where the fields of the chains are: objective.bank_size, or objective.contrastive.…"""
+        own = self.objective.contrastive in (None, self.objective)
+        return "objective" if own else "objective.contrastive"
+
+    @property
     def chains(self) -> Contrastive:
         """The part of the objective that runs chains; raises StanleyError where there is none."""
         chains = self.objective.contrastive

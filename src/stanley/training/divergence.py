@@ -92,15 +92,15 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
         )
     if abs(record["gap"]) > chains.gap_limit:
         return (
-            f"|gap| is {abs(record['gap']):.3g}, above objective.gap_limit = "
+            f"|gap| is {abs(record['gap']):.3g}, above {config.chains_at}.gap_limit = "
             f"{chains.gap_limit:g}: the energies of data and samples run apart. "
             + advise_on_gap(config, record)
         )
     if record["spread"] > chains.spread_limit:
         return (
             f"the median chain is {record['spread']:.3g} standard deviations of the data away from "
-            f"their mean, above objective.spread_limit = {chains.spread_limit:g}: the chains "
-            "leave the data. " + advise_on_spread(config, record)
+            f"their mean, above {config.chains_at}.spread_limit = {chains.spread_limit:g}: the "
+            "chains leave the data. " + advise_on_spread(config, record)
         )
     return None
 
@@ -114,10 +114,10 @@ def advise_on_gap(config: TrainConfig, record: Record) -> str:
     return (
         f"{advise_at_first_step(config) if record['step'] == 1 else ''}"
         f"Lower optimizer.lr (now {config.optimizer.lr:g}), "
-        f"{advise_raising('objective.energy_l2', config.chains.energy_l2, 0.01)}, "
+        f"{advise_raising(f'{config.chains_at}.energy_l2', config.chains.energy_l2, 0.01)}, "
         f"{advise_raising('data_noise', config.data_noise, noise_std)} "
         f"(the noise of one chain step is {noise_std:.2g}), "
-        "or raise objective.gap_limit if energies of this size are expected"
+        f"or raise {config.chains_at}.gap_limit if energies of this size are expected"
     )
 
 
@@ -125,7 +125,7 @@ def advise_on_spread(config: TrainConfig, record: Record) -> str:
     """What to try against chains that leave the data."""
     return (
         f"Lower sampler.step-size (now {record['step_size']:g}), {advise_reference(config)}, "
-        f"or {advise_raising('objective.restart', config.chains.restart, 0.02)}"
+        f"or {advise_raising(f'{config.chains_at}.restart', config.chains.restart, 0.02)}"
     )
 
 

@@ -343,7 +343,7 @@ def check_split(
         "every iteration, and a traced step would not see them; use execution eager, or ddp",
     )
     chains = config.objective.contrastive
-    weight = chains.kl_weight if chains is not None else 0
+    weight = chains.kl_weight if chains is not None and chains is config.objective else 0
     cause = (
         f"objective.kl_weight is {weight}" if weight else f"objective is {config.objective.kind!r}"
     )
@@ -354,7 +354,7 @@ def check_split(
     )
     world.share(config.batch, "batch")
     if chains is not None and chains.start == "bank":
-        world.share(chains.bank_size, "objective.bank_size")
+        world.share(chains.bank_size, f"{config.chains_at}.bank_size")
 
 
 def warn_of_precision(config: TrainConfig, device: torch.device) -> None:
@@ -373,8 +373,8 @@ def check_reading(config: TrainConfig, read_every: int | None) -> None:
     require(read_every >= 1, f"read_every is {read_every}, but must be at least 1")
     require(
         read_every == 1 or not adapts(config),
-        f"read_every is {read_every}, but objective.adapt follows the acceptance of every step; use"
-        " read_every 1, or objective.adapt null",
+        f"read_every is {read_every}, but {config.chains_at}.adapt follows the acceptance of every "
+        f"step; use read_every 1, or {config.chains_at}.adapt null",
     )
 
 

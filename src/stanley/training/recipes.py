@@ -252,9 +252,13 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
 
 
 RECIPES: dict[str, TrainConfig] = {
+    # in the plane the first recipe trains by chains: it is called -contrastive too, as elsewhere
     "rings": RINGS,
+    "rings-contrastive": RINGS,
     "gmm": GMM_,
+    "gmm-contrastive": GMM_,
     "moons": MOONS,
+    "moons-contrastive": MOONS,
     "array": of_any_shape(warm_start(ARRAY_BY_CHAINS)),
     "array-contrastive": ARRAY_BY_CHAINS,
     **{
@@ -305,6 +309,10 @@ ABOUT: dict[str, str] = {
     "rings": "four rings in the plane, exact density known; MALA with jumps, persistent chains",
     "gmm": "eight Gaussians on a circle, exact density known",
     "moons": "two moons, exact density known",
+    **{
+        f"{name}-contrastive": f"by chains: the same as {name}, under the name that other data have"
+        for name in ("rings", "gmm", "moons")
+    },
     "array": "your vectors, by denoising and then by chains: --data.path FILE.csv or .npy",
     "array-contrastive": "your vectors by chains alone: --data.path FILE.csv or .npy",
     "rings-warm-start": "four rings, by denoising first and then by chains",

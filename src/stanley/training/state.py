@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stanley.config import to_dict
+from stanley.config import as_named_at, to_dict
 from stanley.data import Dataset
 from stanley.data.standardisation import Standardisation
 from stanley.errors import StanleyError, in_one_line, require
@@ -43,7 +43,10 @@ class TrainState:
     ) -> None:
         chains = config.objective.contrastive
         if chains is not None and chains.augment is not None:
-            chains.augment.check(data)
+            try:
+                chains.augment.check(data)
+            except StanleyError as error:
+                raise StanleyError(as_named_at(config.chains_at, str(error))) from error
         # sharded weights lie elsewhere in every iteration, so no graph may hold them
         self.execution: Execution = "eager" if parallel == "fsdp" else execution
         energy = build_energy(
@@ -73,7 +76,7 @@ class TrainState:
         self.noise = StartNoise.of(data, world.device)
         slots = 0
         if chains is not None and chains.start == "bank":
-            slots = world.share(chains.bank_size, "objective.bank_size")
+            slots = world.share(chains.bank_size, f"{config.chains_at}.bank_size")
         self.standardisation, self.columns = data.standardisation, data.columns
         self.bank = Bank(self.noise.draw(slots, self.chain_generator))
         self.step = 0

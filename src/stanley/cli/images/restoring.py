@@ -243,10 +243,11 @@ def denoise(
         if clean
         else images
     )
-    posterior = Noisy(model.potential, y.repeat_interleave(num, 0), noise)
-    ready, asked_sampler = prepare(
-        model, fields, posterior, y.repeat_interleave(num, 0), warm_up, generator
-    )
+    observed = y.repeat_interleave(num, 0)
+    posterior = Noisy(model.potential, observed, noise)
+    below = None if flow else model.starts_below(observed, noise, generator)
+    x0 = observed if below is None else below
+    ready, asked_sampler = prepare(model, fields, posterior, x0, warm_up, generator)
     if flow:
         from dataclasses import replace
 

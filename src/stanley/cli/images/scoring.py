@@ -26,6 +26,7 @@ from stanley.cli.flags import (
 from stanley.cli.images.answer import Answer, made_from
 from stanley.cli.images.request import home, images_of, refuse_flags, request, vectors_of
 from stanley.cli.printable import cell
+from stanley.config import kind_of
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
@@ -72,18 +73,22 @@ def ood(
     json_: Json = False,
 ) -> None:
     """Score pictures or vectors by how far outside the training data they lie: a CSV of file or
-    row, energy, gradient norm, percentile, and a vector's values.
+    row, energy, gradient norm, percentile, of an energy that knows noise levels its profile, and a
+    vector's values.
 
-    The percentile is among (at most 2,000) held-out data of the run, where its data are at hand.
-    Files that are damaged, or of another size or mode, and rows with missing values are named and
-    skipped. Higher is more outside. Energies are in the units of the data, gradients of vectors
-    that training standardised are per standard deviation of a column.
+    The percentile is that of the energy among (at most 2,000) held-out data of the run, where its
+    data are at hand. The profile says how unlike theirs the energies at ten noise levels are
+    together, and rarity is its percentile; it mostly finds more of what is outside. Files that are
+    damaged, or of another size or mode, and rows with missing values are named and skipped. Higher
+    is more outside. Energies are in the units of the data, gradients of vectors that training
+    standardised are per standard deviation of a column.
     """  # fmt: skip
     from stanley.cli.sample_files import make_folder
     from stanley.files import write_atomic
     from stanley.plots import energy_histograms, save
     from stanley.types import in_float32
     from stanley.uses import outside
+    from stanley.uses.scoring import FEWEST, LEVELS
 
     refuse_flags(words, "ood", "scores files and runs no chain")
     own = OwnFlags(network, data, trust=trust)
@@ -108,10 +113,9 @@ def ood(
         held_out = held_out_points(model)
     except StanleyError as error:
         require(against != "held-out", f"--against held-out: {error}")
-        data = model.config.data
-        missing = getattr(data, "root", "") is None
+        missing = getattr(model.config.data, "root", "") is None
         why = (
-            f"the model's {data.kind} data are not at hand; pass --data.root DIR"
+            f"the model's {kind_of(model.config.data)} data are not at hand; pass --data.root DIR"
             if missing
             else str(error)
         )
@@ -119,7 +123,8 @@ def ood(
         inside = held_out
     elif against is not None:
         inside, _, inside_origin = points_of(model, Path(against), resize)
-    found = outside(in_float32(model.potential), points, held_out, inside)
+    levels = model.potentials_down(LEVELS) if held_out is not None else []
+    found = outside(in_float32(model.potential), points, held_out, inside, levels)
     found = in_units_of_data(found, model.log_scale)
 
     answer = Answer(
@@ -145,6 +150,9 @@ def ood(
     lines = [f"{len(points)} scored, {len(origin['skipped'])} skipped"]
     held = "images" if model.is_image else "rows"
     lines.append(f"no percentiles: {why}" if why else f"percentiles among {n} held-out {held}")
+    if held_out is not None and levels and found.profile is None:
+        few = f"{n} held-out {held}, {FEWEST * LEVELS} are needed"
+        lines.append(f"no profile of noise levels: there are {few}")
     if found.detection:
         lines.append(f"outside: {source.name}, inside: {against}; high scores mean outside")
     for score, numbers in found.detection.items():
@@ -189,7 +197,7 @@ def rows_of_pictures(names: list[str], found: Outside) -> str:
     """The CSV: a row for each picture."""
     return csv_of(
         [
-            ["file", *SCORES],
+            ["file", *columns_of(found)],
             *([cell(n), *row] for n, row in zip(names, of_each(found), strict=True)),
         ]
     )
@@ -201,9 +209,13 @@ def rows_of(table: Table, found: Outside) -> str:
     """
     names = table.columns or tuple(f"x[{k}]" for k in range(table.rows.shape[1]))
     assert table.lines is not None
-    head = ["row", *SCORES, *map(cell, names)]
+    head = ["row", *columns_of(found), *map(cell, names)]
     each = zip(table.lines, of_each(found), table.rows.tolist(), strict=True)
     return csv_of([head, *([str(n), *row, *map(repr, values)] for n, row, values in each)])
+
+
+def columns_of(found: Outside) -> tuple[str, ...]:
+    return SCORES if found.profile is None else (*SCORES, "profile", "rarity")
 
 
 def of_each(found: Outside) -> Iterator[list[str]]:
@@ -211,7 +223,10 @@ def of_each(found: Outside) -> Iterator[list[str]]:
     for k in range(len(found.scores.energy)):
         rank = "" if found.percentile is None else f"{float(found.percentile[k]):.2f}"
         energy, slope = (float(score[k]) for score in (found.scores.energy, found.scores.grad_norm))
-        yield [f"{energy:.7g}", f"{slope:.7g}", rank]
+        row = [f"{energy:.7g}", f"{slope:.7g}", rank]
+        if found.profile is not None and found.rarity is not None:
+            row += [f"{float(found.profile[k]):.7g}", f"{float(found.rarity[k]):.2f}"]
+        yield row
 
 
 def csv_of(rows: Iterable[list[str]]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stanley.training.objectives.contrastive import Contrastive, Growth
 from stanley.training.objectives.denoising import Denoising
+from stanley.training.objectives.flow_matching import FlowMatching
 from stanley.training.objectives.noise_contrastive import NoiseContrastive
 from stanley.training.objectives.score_matching import ScoreMatching
 from stanley.training.objectives.warm_start import WarmStart
@@ -25,12 +26,13 @@ from stanley.training.objectives.warm_start import WarmStart
 Ratios = dict[str, tuple[Tensor, Tensor]]
 
 #: What a configuration can name.
-AnyObjective = Contrastive | Denoising | WarmStart | ScoreMatching | NoiseContrastive
+AnyObjective = Contrastive | Denoising | WarmStart | ScoreMatching | NoiseContrastive | FlowMatching
 
 __all__ = [
     "AnyObjective",
     "Contrastive",
     "Denoising",
+    "FlowMatching",
     "Growth",
     "NoiseContrastive",
     "Ratios",

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from stanley.config import kind_of
 from stanley.errors import require
-from stanley.networks.levels import Levels, knows_levels, level_energy
+from stanley.networks.levels import level_energy
 from stanley.samplers.noise import normal_like
+from stanley.training.objectives.without_chains import (
+    WithoutChains,
+    draw_log_ratio,
+    require_law_of_levels,
+    require_levels,
+)
 
 if TYPE_CHECKING:
     from stanley.training.config import TrainConfig
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Denoising:
+class Denoising(WithoutChains):
     """Dual score matching at many noise levels. With y = x⁺ + σ·ξ, ξ ~ N(0, I), the loss is
 
         L = mean of (1 + σ²/s²)·|σ·∇_y E(y, σ) - ξ|²/d  +  λ·(∂E(y, σ)/∂ln σ - (d - |ξ|²))²/d
@@ -43,14 +48,7 @@ class Denoising:
     kind: Literal["denoising"] = "denoising"
 
     def __post_init__(self) -> None:
-        require(
-            math.isfinite(self.level_mean),
-            f"objective.level_mean is {self.level_mean}, but must be a finite number; -1 is usual",
-        )
-        require(
-            0 < self.level_std < math.inf,
-            f"objective.level_std is {self.level_std}, but must be > 0; 1.3 is usual",
-        )
+        require_law_of_levels(self.level_mean, self.level_std)
         require(
             0 <= self.level_weight < math.inf,
             f"objective.level_weight is {self.level_weight}, but must not be negative; 0 is off",
@@ -58,22 +56,11 @@ class Denoising:
 
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
-        network = kind_of(config.network)
-        require(
-            knows_levels(config.network),
-            f"objective {self.kind!r} trains E(x, σ) at many noise levels σ, but network "
-            f"{network!r} knows none; use network level-mlp for vectors, or level-convnet for "
-            "images, or objective contrastive",
-        )
+        require_levels(config, self.kind)
         require(
             config.temperature == 1,
             f"temperature is {config.temperature}, but denoising makes exp(-E) the density of the "
             "data; use temperature 1",
-        )
-        require(
-            config.reference_std is None,
-            f"reference_std is {config.reference_std}, but an energy with noise levels contains a "
-            "Gaussian already; use reference_std null",
         )
 
     @property
@@ -81,16 +68,8 @@ class Denoising:
         return self
 
     @property
-    def contrastive(self) -> None:
-        return None
-
-    @property
     def differentiates_twice(self) -> bool:
         return True
-
-    def rate_at(self, config: TrainConfig, step: int) -> float:
-        """A factor on the learning rate, besides the schedule: none."""
-        return 1.0
 
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
@@ -104,7 +83,9 @@ class Denoising:
         """Add weight·∇_θ L of one batch to the gradients that the parameters have."""
         energy, generator = level_energy(state.energy), state.chain_generator
         assert energy is not None
-        log_ratio = self.draw_log_ratio(energy.levels, len(x_pos), generator)
+        log_ratio = draw_log_ratio(
+            energy.levels, self.level_mean, self.level_std, len(x_pos), generator
+        )
         xi = normal_like(x_pos, generator)
         bf16 = config.in_bf16(x_pos.device)
         with torch.autocast(x_pos.device.type, torch.bfloat16, enabled=bf16):
@@ -113,14 +94,6 @@ class Denoising:
         (weight * loss).backward()
         numbers = {"loss": loss, "score_loss": parts.score, "level_loss": parts.level}
         return {name: (value.detach(), torch.ones_like(loss)) for name, value in numbers.items()}
-
-    def draw_log_ratio(self, levels: Levels, num: int, generator: torch.Generator) -> Tensor:
-        """ln(σ/s) of `num` levels, (num,): a normal law cut off at σ_min and σ_max."""
-        ends = torch.tensor([levels.smallest, levels.largest], device=generator.device).log()
-        low, high = torch.special.ndtr((ends - self.level_mean) / self.level_std)
-        u = torch.rand(num, generator=generator, device=generator.device)
-        z = torch.special.ndtri(low + (high - low) * u)
-        return (self.level_mean + self.level_std * z).clamp(ends[0], ends[1])
 
 
 class DenoisingLoss(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stanley.errors import require
 from stanley.samplers.noise import normal_like
-from stanley.training.objectives.score_matching import require_no_levels
+from stanley.training.objectives.without_chains import WithoutChains, require_no_levels
 from stanley.types import Energy, Potential
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NoiseContrastive:
+class NoiseContrastive(WithoutChains):
     """Logistic regression between data x⁺ and ν times as many points x⁻ of a Gaussian q:
 
         L = -mean log s(G(x⁺)) - ν·mean log s(-G(x⁻)),    G = -U - log q - log ν,
@@ -56,20 +56,8 @@ class NoiseContrastive:
         require_no_levels(config, self.kind)
 
     @property
-    def contrastive(self) -> None:
-        return None
-
-    @property
-    def denoising(self) -> None:
-        return None
-
-    @property
     def differentiates_twice(self) -> bool:
         return False
-
-    def rate_at(self, config: TrainConfig, step: int) -> float:
-        """A factor on the learning rate, besides the schedule: none."""
-        return 1.0
 
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from stanley.config import kind_of
 from stanley.errors import require
 from stanley.networks.activations import require_smooth
-from stanley.networks.levels import knows_levels
 from stanley.samplers.noise import normal_like
+from stanley.training.objectives.without_chains import WithoutChains, require_no_levels
 from stanley.types import Energy, Potential
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ScoreMatching:
+class ScoreMatching(WithoutChains):
     """With U = E/T and data x⁺, the loss is
 
         σ = 0, sliced:         L = mean of ½|∇U(x⁺)|² - v·∇²U(x⁺)·v,      v ~ N(0, I)
@@ -54,20 +53,8 @@ class ScoreMatching:
             require_smooth(activation)
 
     @property
-    def contrastive(self) -> None:
-        return None
-
-    @property
-    def denoising(self) -> None:
-        return None
-
-    @property
     def differentiates_twice(self) -> bool:
         return True
-
-    def rate_at(self, config: TrainConfig, step: int) -> float:
-        """A factor on the learning rate, besides the schedule: none."""
-        return 1.0
 
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
@@ -96,12 +83,3 @@ def one_level_loss(potential: Energy, x: Tensor, xi: Tensor, sigma: float) -> Te
     y = (x + sigma * xi).detach().requires_grad_()
     (grad,) = torch.autograd.grad(potential(y).sum(), y, create_graph=True)
     return ((sigma * grad - xi).square() / 2).flatten(1).sum(1).mean()
-
-
-def require_no_levels(config: TrainConfig, kind: str) -> None:
-    """For objectives that see the energy of the data alone."""
-    require(
-        not knows_levels(config.network),
-        f"network {kind_of(config.network)!r} knows noise levels, but objective {kind!r} reaches "
-        "only the smallest; use objective denoising, or network mlp, convnet or resnet",
-    )

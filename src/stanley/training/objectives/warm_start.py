@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from stanley.errors import require
+from stanley.config import as_named_at
+from stanley.errors import StanleyError, require
 from stanley.networks.levels import LevelEnergy, level_energy
 from stanley.samplers import anneal, ladder
 from stanley.training.objectives.contrastive import Contrastive
@@ -68,8 +69,11 @@ class WarmStart:
 
     def check(self, config: TrainConfig) -> None:
         """Raise StanleyError for what cannot work together with the rest of the configuration."""
-        self.denoising.check(config)
-        self.contrastive.check(config)
+        for name, part in (("denoising", self.denoising), ("contrastive", self.contrastive)):
+            try:
+                part.check(config)
+            except StanleyError as error:
+                raise StanleyError(as_named_at(f"objective.{name}", str(error))) from error
 
     @property
     def differentiates_twice(self) -> bool:
