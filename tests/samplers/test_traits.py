@@ -112,7 +112,7 @@ def test_traits_are_no_part_of_a_configuration(sampler):
 
 def test_kinds_that_take_a_time_step():
     kinds = [kind.kind for kind in get_args(AnySampler)]
-    assert [kind for kind in kinds if step_is_time(kind)] == ["underdamped", "hmc"]
+    assert [kind for kind in kinds if step_is_time(kind)] == ["underdamped", "hmc", "chees"]
     assert not step_is_time("no such kind")
     assert not step_is_time(None)
 
