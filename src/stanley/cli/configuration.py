@@ -69,8 +69,8 @@ def recipe_of(recipe: str) -> TrainConfig:
     if not is_named(recipe):
         return named_recipe(recipe)
     found = imported(recipe, "recipe")
-    config = found if isinstance(found, TrainConfig) or not callable(found) else None
-    config = called(recipe, found, {}) if config is None else config
+    is_function = callable(found) and not isinstance(found, TrainConfig)
+    config: Any = called(recipe, found, {}) if is_function else found
     require(
         isinstance(config, TrainConfig),
         f"recipe {recipe} is a {type(config).__name__}, but must be a stanley.TrainConfig, or a "

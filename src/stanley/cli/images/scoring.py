@@ -101,10 +101,10 @@ def ood(
         held_out = held_out_images(model, HELD_OUT)
     except StanleyError as error:
         require(against != "held-out", f"--against held-out: {error}")
-        data = model.config.data
-        missing = getattr(data, "root", "") is None
+        spec = model.config.data
+        missing = getattr(spec, "root", "") is None
         why = (
-            f"the model's {data.kind} data are not at hand; pass --data.root DIR"
+            f"the model's {spec.kind} data are not at hand; pass --data.root DIR"
             if missing
             else str(error)
         )
