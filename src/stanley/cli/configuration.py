@@ -68,9 +68,10 @@ def recipe_of(recipe: str) -> TrainConfig:
     or a function that returns one."""
     if not is_named(recipe):
         return named_recipe(recipe)
-    found = imported(recipe, "recipe")
-    is_function = callable(found) and not isinstance(found, TrainConfig)
-    config: Any = called(recipe, found, {}) if is_function else found
+    found: Any = imported(recipe, "recipe")
+    config: Any = found
+    if not isinstance(found, TrainConfig) and callable(found):
+        config = called(recipe, found, {})
     require(
         isinstance(config, TrainConfig),
         f"recipe {recipe} is a {type(config).__name__}, but must be a stanley.TrainConfig, or a "
