@@ -249,6 +249,24 @@ def test_what_cannot_be_used_is_told_in_one_line(home: Path, ask, words, message
     assert not list(Path().glob("run/records.jsonl"))
 
 
+def test_a_recipe_of_ones_own(home: Path, ask) -> None:
+    source = "import stanley\nfrom dataclasses import replace\n"
+    source += "recipe = replace(stanley.recipe('array-contrastive'), steps=7, batch=8, warmup=0)\n"
+    source += "def shorter():\n    return replace(recipe, steps=3)\n"
+    source += "def no():\n    return 3\n"
+    source += "own = replace(recipe, network=shorter)\n"
+    Path("mine2.py").write_text(source)
+    for name, steps in (("recipe", 7), ("shorter", 3)):
+        code, told = ask("train", f"mine2.py:{name}", "--data.path", "x.npy")
+        assert code == 0, told
+        assert len(RunDirectory(f"runs/{name}").records()) == steps
+        assert ask("sample", f"runs/{name}", "--num", "2", "--steps", "2")[0] == 0
+    for name, message in (("no", "a int, but must be a stanley.TrainConfig"), ("own", "--network")):
+        code, told = ask("train", f"mine2.py:{name}")
+        assert code == 2
+        assert message in told
+
+
 def test_a_made_network_and_data_that_are_no_function(home: Path, ask) -> None:
     Path("x.py").write_text("import torch\nx = torch.randn(300, 2)\n")
     words = ["--network", "mine.py:network", "--data", "x.py:x"]

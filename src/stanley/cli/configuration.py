@@ -14,6 +14,8 @@ from stanley.cli.own import ForTraining
 from stanley.config import OWN, flatten, from_dict, to_dict
 from stanley.data import AnyData
 from stanley.errors import StanleyError, in_one_line, require
+from stanley.networks import AnyNetwork
+from stanley.own_code import called, imported, is_named
 from stanley.reading import read_whole
 from stanley.samplers import AnySampler, OwnSampler
 from stanley.samplers.traits import is_adjusted
@@ -32,7 +34,7 @@ def resolve(
     own: ForTraining | None = None,
 ) -> TrainConfig:
     """The configuration; `own` imports what the flags name of the user's own code."""
-    config, from_file = to_dict(named_recipe(recipe)), up_to_date(from_file)
+    config, from_file = to_dict(recipe_of(recipe)), up_to_date(from_file)
     apply(config, flatten(from_file))
     apply(config, flags)
     require_labels(as_dict(config["data"]))
@@ -59,6 +61,30 @@ def require_labels(data: dict[str, Any]) -> None:
         f"data.label is {data['label']!r}, and {data['kind']} data have no labels; those with"
         f" labels: {', '.join(labelled)}; leave it out, or train a recipe on one of these",
     )
+
+
+def recipe_of(recipe: str) -> TrainConfig:
+    """A recipe of the library, or the user's own as `module:name` or `file.py:name`: a TrainConfig,
+    or a function that returns one."""
+    if not is_named(recipe):
+        return named_recipe(recipe)
+    found: Any = imported(recipe, "recipe")
+    config: Any = found
+    if not isinstance(found, TrainConfig) and callable(found):
+        config = called(recipe, found, {})
+    require(
+        isinstance(config, TrainConfig),
+        f"recipe {recipe} is a {type(config).__name__}, but must be a stanley.TrainConfig, or a "
+        "function that returns one",
+    )
+    kinds = {"network": AnyNetwork, "data": AnyData, "sampler": AnySampler}
+    for part, kind in kinds.items():
+        require(
+            isinstance(getattr(config, part), kind),
+            f"recipe {recipe} has {part} {type(getattr(config, part)).__name__}, which is none of "
+            f"the library's; name it with --{part} file.py:Name",
+        )
+    return config
 
 
 def leave_out_levels(config: dict[str, Any]) -> None:

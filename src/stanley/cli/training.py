@@ -23,7 +23,11 @@ CLOSE, FAR = 0.05, 0.5
 
 def train(
     recipe: Annotated[
-        str, Parameter(help="Name of a recipe. The command stanley recipes lists them.")
+        str,
+        Parameter(
+            help="Name of a recipe, which stanley recipes lists, or your own TrainConfig: "
+            "module:name or file.py:name."
+        ),
     ],
     *fields: Extra,
     out: Annotated[
@@ -135,7 +139,7 @@ def train(
             f"rate never reaches {resolved.optimizer.lr:g}; use more --steps, or --warmup"
             f" {resolved.steps // 10}"
         )
-    out = out or f"runs/{recipe}"
+    out = out or f"runs/{recipe.rpartition(':')[2]}"
     run = run_training(
         resolved,
         out,
@@ -153,9 +157,9 @@ def train(
 
 def tell_of_objective(recipe: str, config: TrainConfig) -> None:
     """That a network without noise levels changed the objective of the recipe."""
-    from stanley.training.recipes import recipe as named_recipe
+    from stanley.cli.configuration import recipe_of
 
-    usual = named_recipe(recipe).objective.kind
+    usual = recipe_of(recipe).objective.kind
     if usual == "warm-start" and config.objective.kind == "contrastive":
         say(
             "note: your network knows no noise levels, so that chains train it from the beginning: "
