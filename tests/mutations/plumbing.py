@@ -181,8 +181,8 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             (
                 "a checkpoint of before cannot be loaded",
-                'of_a_run(saved.meta["config"] | {"data": data})',
-                'saved.meta["config"] | {"data": data}',
+                'of_a_run(saved.meta["config"] | {"data": told})',
+                'saved.meta["config"] | {"data": told}',
             ),
         ),
     ),

@@ -591,13 +591,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("start in x", "x.detach() / s)", "x.detach())"),
         (
             "what stayed is recomputed",
-            "torch.where(after.x == before.x, state.x, s * after.x)",
+            "torch.where(after.x == state.memory.x, state.x, s * after.x)",
             "s * after.x",
         ),
         (
             "the old state in z",
-            "return outer(after, x, s), info",
-            "return outer(after._replace(x=before.x), x, s), info",
+            "return outer(after, x, s)\n",
+            "return outer(after._replace(x=state.memory.x), x, s)\n",
         ),
     ),
     *breakages(
@@ -695,8 +695,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         (
             "the last h returned for its mean",
-            "with_step_size(sampler, averaging.mean_step_size), state.x",
-            "with_step_size(sampler, averaging.step_size), state.x",
+            "found = with_step_size(sampler, averaging.mean_step_size)",
+            "found = with_step_size(sampler, averaging.step_size)",
         ),
         ("acceptance over lost chains too", "/ finite.sum().clamp(min=1)", "/ len(finite)"),
         ("burn-in kept", "if n >= num_steps // 2:", "if n >= 0:"),
@@ -714,8 +714,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("variance for the width", "square.sqrt().to(self.type)", "square.to(self.type)"),
         (
             "search goes on from the last h",
-            "with_step_size(without_preconditioner(sampler), 1.0)",
-            "plain(sampler)",
+            'natural = {"step_size": 1.0}',
+            "natural = {}",
         ),
         (
             "quantile resolved at the start",
