@@ -352,7 +352,7 @@ def of_distribution(law: Distribution) -> ParameterPotential:
         f"{name} is discrete, and chains move in a continuous space; use its own sample()",
     )
     if isinstance(support, getattr(constraints, "MixtureSameFamilyConstraint", ())):
-        support = support.base_constraint  # that of each component
+        support = support.base_constraint  # type: ignore[attr-defined]  # of a component
     shape = tuple(law.batch_shape + law.event_shape)
     try:
         part = Parameter(support, shape, name, f"lie in the support of {name}")
