@@ -76,9 +76,11 @@ class ChEES:
     @property
     def mean_leapfrog(self) -> int:
         """E L, to the nearest whole number, with m = ⌈T/ε⌉:  Σ_{k<m} (1 - kε/T)."""
-        if not (self.step_size > 0 and self.trajectory > 0):  # they are about to be refused
-            return 1
+        if not (0 < self.step_size < math.inf and 0 < self.trajectory < math.inf):
+            return 1  # they are about to be refused
         ratio = min(float(self.trajectory / self.step_size), MOST_LEAPFROG)
+        if ratio <= 1:
+            return 1
         most = math.ceil(ratio)
         return max(1, round(most - most * (most - 1) / (2 * ratio)))
 
