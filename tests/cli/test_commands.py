@@ -447,7 +447,7 @@ def test_evaluate_sample_and_plot(trained: Path) -> None:
 
 
 def test_plot_before_evaluate_draws_the_curves_and_says_what_is_missing(tmp_path: Path) -> None:
-    stanley("train", "moons", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
+    stanley("train", "gmm", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
     done = stanley("plot", "a", cwd=tmp_path)
     assert "stanley evaluate a" in done.stdout
 

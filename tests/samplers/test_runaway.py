@@ -83,6 +83,20 @@ def test_a_density_far_away_is_not_accused():
     check_mass(far, start(), 100 * start())  # on the way
 
 
+def test_a_curved_density_is_not_accused():
+    """Along a ray away from a banana's arm U falls in one coordinate: the other goes faster."""
+    x0 = torch.full((8, 2), 0.1, dtype=torch.float64)
+    x = x0.new_tensor([3.0, 4.0]).expand(8, 2)
+    check_mass(named("banana"), x0, x)
+
+
+def test_chains_that_left_the_finite_numbers_are_no_evidence():
+    lost = start() * torch.inf
+    check_mass(lambda x: -log_normal(x), start(), lost)
+    with pytest.raises(StanleyError, match="run away"):
+        check_mass(log_normal, start(), lost)
+
+
 def test_negative_control_the_same_positions_with_the_sign_wrong():
     with pytest.raises(StanleyError, match="run away"):
         check_mass(log_normal, start(), 1e4 * start())

@@ -22,7 +22,7 @@ from stanley.judging.coordinates import parameters_of, potential_at, table_of, v
 from stanley.judging.draw import NotConverged, Wanted, draw
 from stanley.models.sampling import DENSITY_STEPS, sample_density
 from stanley.samplers import Sampler
-from stanley.samplers.adapt import Precondition
+from stanley.samplers.adapt import FEWEST, Precondition
 from stanley.samplers.traits import innermost, is_adjusted, why_not_adjustable
 
 BUDGET = 100_000  # gradients of each chain
@@ -108,7 +108,7 @@ def sample_a_density(
         seed=seed,
         device=what.device,
         tune=what.tune,
-        precondition="draws" if what.by_rules and precondition is None else precondition,
+        precondition=scale_by_rules(what, precondition, warm_up),
         keep_every=every,
         progress=progress,
     )
@@ -127,6 +127,14 @@ def sample_a_density(
         how_it_went(samples.ready, samples.chains.info),
         keep_every is not None,
     )
+
+
+def scale_by_rules(
+    what: WhatToSample, precondition: Precondition | None, warm_up: int
+) -> Precondition | None:
+    """A scale from the draws where the rules choose the sampler and the warm-up is long enough."""
+    rules = what.by_rules and precondition is None and warm_up >= FEWEST
+    return "draws" if rules else precondition
 
 
 def until_trusted(

@@ -336,6 +336,7 @@ def diagnose(
     diagnosis of another request that is there is kept as diagnosis-former.json, and its figures
     likewise.
     """
+    from stanley.cli.densities import scale_by_rules
     from stanley.cli.names import folder_for
     from stanley.cli.sample_files import make_folder, write_array
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
@@ -362,8 +363,7 @@ def diagnose(
         own_code,
         log_density,
     )
-    if what.by_rules and precondition is None:
-        precondition = "draws"
+    precondition = scale_by_rules(what, precondition, warm_up)
     effort = effort_for(
         what.event_shape,
         chains=num,

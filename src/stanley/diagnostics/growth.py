@@ -132,7 +132,7 @@ def judge_growth(
         return (
             False,
             f"the potential falls outwards on {inward} of {n} rays ({spread}), so exp(-U) cannot be"
-            " normalised and H1 fails; {asked}",
+            f" normalised and H1 fails; {asked}",
         )
     if inward:
         return (

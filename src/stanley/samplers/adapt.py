@@ -36,6 +36,7 @@ Precondition = Literal["draws", "gradients", "both"]
 #: size alone.
 WINDOWS = (0.1, 0.2, 0.4, 0.3)
 
+FEWEST = 20  # steps in which a scale can be found
 LOOK_EVERY = 10  # steps, for chains that run away
 #: Of `ChEES`, leapfrog steps of one trajectory while there is no scale yet that could be relied on.
 FIRST_LEAPFROG = 100
@@ -135,8 +136,9 @@ def adapt(
     check_precision(sampler, potential)
     check_event(potential, x0)
     require(
-        precondition is None or num_steps >= 20,
-        f"num_steps is {num_steps}, must be at least 20 with precondition; a few hundred are usual",
+        precondition is None or num_steps >= FEWEST,
+        f"num_steps is {num_steps}, must be at least {FEWEST} with precondition; a few hundred are"
+        " usual",
     )
     x, *windows = (
         x0,
