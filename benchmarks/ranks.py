@@ -86,6 +86,7 @@ def growth(turns: int) -> None:
     print(f"{'doubled':<44} ratio   (quartiles)       step")
     for name, (config, data, steps) in cases().items():
         base = config, TrainState(config, data, World())
+        assert isinstance(config.network, MLP | ConvNet)
         network = replace(config.network, width=2 * config.network.width)
         objective = replace(config.objective, chain_steps=2 * config.chains.chain_steps)
         for what, larger in {

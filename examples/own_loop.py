@@ -44,4 +44,4 @@ def main(out: str = "runs/own-loop", steps: int = 200) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else "runs/own-loop")

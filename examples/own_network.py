@@ -51,4 +51,4 @@ def main(out: str = "runs/spiral", steps: int = 300) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else "runs/spiral")
