@@ -81,7 +81,7 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
 # jumps as wide as the data, and the denoising loss to the end. With neither, two blobs of weights
 # 0.9 and 0.1 ran away, and eight Gaussians ended with shares that were off (docs/results.md).
 def anchored(recipe: TrainConfig) -> TrainConfig:
-    """The warm start with the denoising loss to the end, and half of the iterations for it alone."""
+    """The warm start with denoising to the end, and half of the iterations for it alone."""
     assert isinstance(recipe.objective, WarmStart)
     return replace(recipe, objective=replace(recipe.objective, share=0.5, anchor=1.0))
 
