@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.config import OWN, differences, from_dict, to_dict
-from stanley.data import Dataset
+from stanley.data import Array, Dataset
 from stanley.device import has_bf16_units
 from stanley.errors import DivergenceError, require
 from stanley.networks import WithReference
@@ -268,7 +268,7 @@ def open_run(
         prepare(parts, run, world, parallel, execution, read_every, track)
         points = load_data(config, world) if parts.data is None else parts.data
         if world.first:
-            warn_of_scales(points)
+            warn_of_scales(config, points)
             warn_of_precision(config, world.device)
         if parts.energy is not None:
             with world.agreed():
@@ -394,10 +394,11 @@ def load_data(config: TrainConfig, world: World) -> Dataset:
         return config.data.load() if data is None else data
 
 
-def warn_of_scales(data: Dataset) -> None:
+def warn_of_scales(config: TrainConfig, data: Dataset) -> None:
     """One step size and one start suit vectors whose coordinates are of one scale, and near 0."""
     if data.is_image:
         return
+    by_field = "use data.standardise true, or " if isinstance(config.data, Array) else ""
     x = data.train[:10_000].double()
     mean, std = x.mean(0).flatten(), x.std(0).flatten()
     least, most = float(std.min()), float(std.max())
@@ -405,15 +406,13 @@ def warn_of_scales(data: Dataset) -> None:
     if most > SCALES * least:
         warnings.warn(
             f"the columns of the data have standard deviations from {least:.3g} to {most:.3g}: no "
-            "step size suits all of them, and training may fail; use data.standardise true, or "
-            "rescale them first",
+            f"step size suits all of them, and training may fail; {by_field}rescale them first",
             stacklevel=3,
         )
     elif offset > SCALES:
         warnings.warn(
             f"a column of the data has its mean {offset:.3g} standard deviations from 0, where the "
-            "network's first weights know nothing; use data.standardise true, or subtract the mean "
-            "first",
+            f"network's first weights know nothing; {by_field}subtract the mean first",
             stacklevel=3,
         )
 
