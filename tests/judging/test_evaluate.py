@@ -118,6 +118,22 @@ def test_fresh_chains_are_as_far_as_what_they_drew(
     assert "diverged" in in_words_of_fresh(fresh)
 
 
+def test_the_units_of_the_data_do_not_matter(small: TrainConfig, tmp_path: Path) -> None:
+    """Where vectors are standardised, to the rounding of the columns' means and deviations."""
+    x = RNG.normal(size=(600, 3))
+    found = []
+    for name, scale, shift in (("a", 1.0, 0.0), ("b", 2.0**10, 2.0**14)):
+        np.save(tmp_path / f"{name}.npy", x * scale + shift)
+        data = Array(path=str(tmp_path / f"{name}.npy"))
+        run = train(replace(small, data=data, steps=6), tmp_path / name)
+        found.append(relative_frechet(run, device="cpu"))
+    first, second = found
+    assert first is not None
+    assert second is not None
+    assert second.of_data == pytest.approx(first.of_data, rel=1e-2)
+    assert second.value == pytest.approx(first.value, rel=0.5)  # chains part by their rounding
+
+
 def test_training_ends_with_how_far_its_chains_are(
     run_on_vectors: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:

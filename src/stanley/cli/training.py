@@ -231,10 +231,11 @@ def read_quality(run: RunDirectory, own: dict[str, Any]) -> tuple[dict[str, Any]
 def in_words_of_fresh(fresh: RelativeFrechet) -> str:
     """At 1 the samples say no more of the data than their mean would."""
     where = f"{fresh.num} fresh chains"
+    features = "their coordinates" if fresh.features == "pixels" else fresh.features
     if fresh.value is None:
         return f"{where}: some diverged; try more --steps, or a smaller sampler.step_size"
     distance = (
-        f"{where} are {fresh.value:.2f} from the data (Fréchet distance in {fresh.features} /"
+        f"{where} are {fresh.value:.2f} from the data (Fréchet distance in {features} /"
         f" spread of the data; as many points of the data {fresh.of_data:.2f}, their mean 1)"
     )
     if fresh.value <= 2 * fresh.of_data + CLOSE:

@@ -277,7 +277,7 @@ def relative_frechet(
     None where the data have no spread. What was handed over for training is handed over again. It
     takes as long as `num` samples. Raises StanleyError for a run or data that cannot be read.
     """
-    model = load(run, device=device, energy=energy, data=data, sampler=sampler)
+    model = load(run, device=device, energy=energy, data=data, sampler=sampler).standardised
     known = data_of(model)
     (name,) = usual_features(model)
     features = features_named(name, device=model.device)
