@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-PLANE = ("rings", "gmm", "moons", "rings-warm-start", "gmm-warm-start", "moons-contrastive")
+PLANE = ("rings", "gmm", "moons", "rings-warm-start", "gmm-contrastive", "moons-contrastive")
 DIGITS = ("mnist-small", "mnist-small-contrastive")
 RECORD = Path(__file__).with_suffix(".jsonl")
 EARLY = 300  # steps in which the first energies swing in every run

@@ -447,7 +447,7 @@ def test_evaluate_sample_and_plot(trained: Path) -> None:
 
 
 def test_plot_before_evaluate_draws_the_curves_and_says_what_is_missing(tmp_path: Path) -> None:
-    stanley("train", "gmm", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
+    stanley("train", "gmm-contrastive", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
     done = stanley("plot", "a", cwd=tmp_path)
     assert "stanley evaluate a" in done.stdout
 
@@ -457,9 +457,19 @@ def test_recipes_can_be_used_as_a_file(tmp_path: Path) -> None:
     assert {"rings", "gmm", "moons", "cifar10", "flowers102", "mnist", "folder", "array"} <= set(
         names
     )
-    full = stanley("recipes", "gmm", cwd=tmp_path).stdout
+    full = stanley("recipes", "gmm-contrastive", cwd=tmp_path).stdout
     (tmp_path / "mine.yaml").write_text(full)
-    stanley("train", "gmm", "--config", "mine.yaml", "--out", "a", *SMALL, *TOY, cwd=tmp_path)
+    stanley(
+        "train",
+        "gmm-contrastive",
+        "--config",
+        "mine.yaml",
+        "--out",
+        "a",
+        *SMALL,
+        *TOY,
+        cwd=tmp_path,
+    )
 
 
 def test_array_from_a_file(tmp_path: Path) -> None:
