@@ -6,6 +6,13 @@ from tests.mutations.mutation import Mutation, breakages
 
 MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
+        "training/tracking.py",
+        "training/test_tracking.py",
+        ("steps are told twice", "purge_step=step + 1 if step else None", "purge_step=None"),
+        ("one that fails is told again", "del self.trackers[name]", "pass"),
+        ("samples are z", "state.standardisation.undo(x)", "x"),
+    ),
+    *breakages(
         "training/augment.py",
         "training/test_augment.py",
         ("mirrors all", "uniform(1, 1, 1) < 0.5, y.flip", "uniform(1, 1, 1) < 1.5, y.flip"),
