@@ -418,3 +418,18 @@ def test_a_damaged_standardisation_is_refused(
     named = checkpoint.Checkpoint(saved.tensors, saved.meta | {"columns": ["a", "b", "c"]})
     with pytest.raises(StanleyError, match="names 3 columns"):
         checkpoint.load(checkpoint.save(named, tmp_path, keep=1))
+
+
+def test_data_that_are_handed_over_are_standardised_as_the_model_was(tmp_path: Path) -> None:
+    """The points of the file, handed over in their own units, are the z that training saw: to the
+    rounding of x near 40 to float32, 2⁻¹⁹, over the smaller deviation, 0.1."""
+    rows = torch.randn(200, 2, generator=seeds.fresh())
+    np.save(tmp_path / "x.npy", (rows * torch.tensor([3.0, 0.1]) + 40).numpy())
+    data = Array(path=str(tmp_path / "x.npy"))
+    run = train(replace(CONFIG, data=data, steps=2), tmp_path / "run", device="cpu")
+    known = data_of(load(run, device="cpu"))
+    assert known.standardisation is not None
+    own = [known.standardisation.undo(part).float() for part in (known.train, known.test)]
+    again = data_of(load(run, device="cpu", data=Dataset(own[0], own[1])))
+    torch.testing.assert_close(again.test, known.test, rtol=0, atol=1e-4)
+    torch.testing.assert_close(again.train, known.train, rtol=0, atol=1e-4)

@@ -91,7 +91,11 @@ def standardised(data: Dataset, source: str) -> Dataset:
     """
     if data.is_image:
         return data
-    found = standardisation_of(data.train, source, coordinate_names(data))
+    return standardised_as(data, standardisation_of(data.train, source, coordinate_names(data)))
+
+
+def standardised_as(data: Dataset, found: Standardisation) -> Dataset:
+    """The same of vectors in their own units, by a standardisation that is known."""
     log_density = data.log_density
 
     def of_z(z: Tensor) -> Tensor:

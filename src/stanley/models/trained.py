@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stanley.config import from_dict, kind_of
 from stanley.data import Dataset, OwnData, centre
 from stanley.data import given as given_data
+from stanley.data.base import standardised_as
 from stanley.data.standardisation import Standardisation
 from stanley.device import pick_device
 from stanley.errors import StanleyError, require
@@ -377,7 +378,10 @@ def data_of(model: Trained) -> Dataset:
     must still have its shape.
     """
     if model.data is not None:
-        return handed_over(model, model.data)
+        data, known = handed_over(model, model.data), model.standardisation
+        if known is not None and data.standardisation is None:  # they are in their own units
+            return standardised_as(data, known)
+        return data.standardised_by(known)
     require(
         model.elsewhere is None,
         f"{model.path} comes from elsewhere, so that its data ({model.elsewhere}) are not read; "
