@@ -89,7 +89,8 @@ def arm_of(data: str, name: str, root: str | None) -> Arm:
 def plane(data: str, name: str) -> Arm:
     contrastive = recipe(f"{data}-contrastive")
     warm = recipe(f"{data}-warm-start")
-    assert isinstance(warm.objective, WarmStart) and isinstance(warm.network, LevelMLP)
+    assert isinstance(warm.objective, WarmStart)
+    assert isinstance(warm.network, LevelMLP)
     if name == "chains, plain network":
         return Arm(contrastive)
     if name == "chains":

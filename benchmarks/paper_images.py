@@ -44,7 +44,7 @@ import torch
 from torch import Tensor
 
 import stanley
-from stanley.cli.configuration import read_config_file, resolve
+from stanley.cli.config_file import read_config_file
 from stanley.data import CIFAR10, Flowers102, centre, to_bytes
 from stanley.errors import StanleyError
 from stanley.features import Features, features_named
@@ -56,6 +56,7 @@ from stanley.samplers.base import evaluate
 from stanley.samplers.scale import scale
 from stanley.samplers.traits import with_threshold
 from stanley.training.config import TrainConfig
+from stanley.training.resolve import resolve
 from stanley.types import Potential
 
 HERE = Path(__file__).resolve().parent

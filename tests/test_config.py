@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stanley.cli.configuration import read_config_file, resolve
-from stanley.cli.fields import apply, parse_fields
+from stanley.cli.config_file import read_config_file
+from stanley.cli.values import parse_fields
 from stanley.config import differences, from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.samplers import (
@@ -24,7 +24,9 @@ from stanley.samplers import (
     Underdamped,
 )
 from stanley.training.config import TrainConfig
+from stanley.training.fields import apply
 from stanley.training.recipes import ABOUT, RECIPES, recipe
+from stanley.training.resolve import resolve
 
 
 @pytest.mark.parametrize("name", RECIPES)

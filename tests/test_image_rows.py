@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stanley.cli.configuration import read_config_file, resolve
+from stanley.cli.config_file import read_config_file
 from stanley.samplers import HMC, run_chains
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import COMPARED, EPSILON, RECIPES
+from stanley.training.resolve import resolve
 from stanley.types import Potential
 
 SMALL = Path(__file__).parent.parent / "benchmarks" / "paper_images.yaml"

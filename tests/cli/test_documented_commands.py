@@ -15,9 +15,9 @@ import pytest
 from cyclopts import CycloptsError
 
 from stanley.cli import app
-from stanley.cli.configuration import resolve
-from stanley.cli.fields import parse_fields
+from stanley.cli.values import parse_fields
 from stanley.errors import StanleyError
+from stanley.training.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

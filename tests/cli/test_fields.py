@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from stanley.cli.configuration import read_config_file, resolve
-from stanley.cli.fields import apply
+from stanley.cli.config_file import read_config_file
 from stanley.config import to_dict
+from stanley.training.fields import apply
 from stanley.training.objectives import Denoising, WarmStart
 from stanley.training.recipes import recipe
+from stanley.training.resolve import resolve
 
 
 def test_a_warm_start_takes_over_the_objective_before_it() -> None:

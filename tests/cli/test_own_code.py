@@ -14,13 +14,13 @@ import pytest
 
 import stanley
 from stanley.cli import main
-from stanley.cli.configuration import resolve
-from stanley.cli.fields import parse_fields
+from stanley.cli.values import parse_fields
 from stanley.errors import StanleyError
 from stanley.files import write_json
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers.given import NamedSampler
+from stanley.training.resolve import resolve
 from tests.seeds import RNG
 from tests.training.test_loop import same_state
 

@@ -9,13 +9,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stanley.cli.configuration import read_config_file, resolve
-from stanley.cli.fields import parse_fields
+from stanley.cli.config_file import read_config_file
 from stanley.cli.flags import real, whole
-from stanley.cli.values import MOST_VALUES, load, number, whole_number
+from stanley.cli.values import MOST_VALUES, load, number, parse_fields, whole_number
 from stanley.config import to_dict
 from stanley.errors import StanleyError
 from stanley.training.recipes import RECIPES, recipe
+from stanley.training.resolve import resolve
 
 NUMBERS = {
     "12": 12, "-3": -3, "+3": 3, "0": 0, "-0": 0, "0.5": 0.5, ".5": 0.5, "-.5": -0.5, "5.": 5.0,

@@ -203,7 +203,7 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
-        "cli/configuration.py",
+        "training/resolve.py",
         "training/test_former.py",
         (
             (

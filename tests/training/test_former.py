@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import stanley
-from stanley.cli.configuration import read_config_file, resolve
+from stanley.cli.config_file import read_config_file
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.models.packed import CARD, read_packed
@@ -26,6 +26,7 @@ from stanley.training.former import NOW_IN_OBJECTIVE, up_to_date
 from stanley.training.loop import train
 from stanley.training.objectives.contrastive import Contrastive, Growth
 from stanley.training.recipes import RECIPES
+from stanley.training.resolve import resolve
 from tests.conftest import changed, without_time
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from stanley.cli.fields import WRAPPED, as_dict, parse_fields
 from stanley.cli.flags import NOTHING, OwnFlags
 from stanley.cli.output import say
+from stanley.cli.values import parse_fields
 from stanley.config import OWN
 from stanley.errors import StanleyError, require
 from stanley.networks.levels import LevelEnergy, knows_levels
@@ -23,6 +23,7 @@ from stanley.own_code import called, checksum, imported, is_named
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, without_paths
 from stanley.samplers.traits import is_adjusted
+from stanley.training.fields import WRAPPED, as_dict
 
 PARTS = ("network", "data", "sampler")
 ARGUMENT = {"network": "energy", "data": "data", "sampler": "sampler"}  # of the Python functions

@@ -107,11 +107,12 @@ def train(
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on
     with another N.
     """
-    from stanley.cli.configuration import read_config_file, resolve
-    from stanley.cli.fields import parse_fields
+    from stanley.cli.config_file import read_config_file
     from stanley.cli.own import ForTraining
+    from stanley.cli.values import parse_fields
     from stanley.torchrun import this_process
     from stanley.training.loop import train as run_training
+    from stanley.training.resolve import resolve
 
     named = {
         "seed": seed,
@@ -157,7 +158,7 @@ def train(
 
 def tell_of_objective(recipe: str, config: TrainConfig) -> None:
     """That a network without noise levels changed the objective of the recipe."""
-    from stanley.cli.configuration import recipe_of
+    from stanley.training.resolve import recipe_of
 
     usual = recipe_of(recipe).objective.kind
     if usual == "warm-start" and config.objective.kind == "contrastive":

@@ -15,6 +15,7 @@ longer than a configuration can be.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -146,3 +147,27 @@ def load(text: str) -> Any:
         raise StanleyError("it is nested too deeply") from None
     except ValueError as error:
         raise error if isinstance(error, StanleyError) else StanleyError(str(error)) from None
+
+
+def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
+    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}."""
+    flags: dict[str, Any] = {}
+    rest = list(tokens)
+    while rest:
+        name = rest.pop(0)
+        require(
+            name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value"
+        )
+        name, given, value = name[2:].partition("=")
+        if not given:
+            require(rest, f"--{name} needs a value, for example --{name} 1")
+            value = rest.pop(0)
+        field = name.replace("-", "_")
+        require(field not in flags, f"--{name} is given twice; give it once")
+        try:
+            flags[field] = load(value)
+        except StanleyError as error:
+            raise StanleyError(
+                f"--{name} is {value!r}, which is not a number, word, list or null ({error})"
+            ) from error
+    return flags

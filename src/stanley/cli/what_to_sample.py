@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stanley.cli.fields import apply, parse_fields
 from stanley.cli.flags import NOTHING, OwnFlags, UnknownFlag
 from stanley.cli.own import made_of, parts_of, sampler_named
-from stanley.cli.values import whole_number
+from stanley.cli.values import parse_fields, whole_number
 from stanley.config import flatten, from_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
@@ -27,6 +26,7 @@ from stanley.samplers.given import own_inside, plain, with_own
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import innermost
 from stanley.targets.by_name import DType, find
+from stanley.training.fields import apply
 from stanley.types import Energy
 
 FIRST_STEP = 0.1  # where the search for a step size begins

@@ -1,41 +1,13 @@
-"""Fields of a configuration as flags: how they are written, and what they change."""
+"""Fields of a configuration by their names, such as sampler.step_size, and what they change."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from stanley.cli import values
 from stanley.config import OWN
-from stanley.errors import StanleyError, require
+from stanley.errors import require
 from stanley.own_code import is_named
 from stanley.samplers.named import step_is_time
-
-
-def parse_fields(tokens: Sequence[str]) -> dict[str, Any]:
-    """`--a.b-c value` and `--a.b-c=value` to {"a.b_c": value}; see `values` for how one is
-    written.
-    """
-    flags: dict[str, Any] = {}
-    rest = list(tokens)
-    while rest:
-        name = rest.pop(0)
-        require(
-            name.startswith("--"), f"unexpected argument {name!r}; a field is given as --name value"
-        )
-        name, given, value = name[2:].partition("=")
-        if not given:
-            require(rest, f"--{name} needs a value, for example --{name} 1")
-            value = rest.pop(0)
-        field = name.replace("-", "_")
-        require(field not in flags, f"--{name} is given twice; give it once")
-        try:
-            flags[field] = values.load(value)
-        except StanleyError as error:
-            raise StanleyError(
-                f"--{name} is {value!r}, which is not a number, word, list or null ({error})"
-            ) from error
-    return flags
 
 
 def override(config: dict[str, Any], path: str, value: Any) -> None:

@@ -5,21 +5,17 @@ the file over the recipe.
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
-from stanley.cli import values
-from stanley.cli.fields import apply, as_dict
-from stanley.cli.own import ForTraining
 from stanley.config import OWN, flatten, from_dict, to_dict
 from stanley.data import AnyData
-from stanley.errors import StanleyError, in_one_line, require
+from stanley.errors import StanleyError, require
 from stanley.networks import AnyNetwork
 from stanley.own_code import called, imported, is_named
-from stanley.reading import read_whole
 from stanley.samplers import AnySampler, OwnSampler
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
+from stanley.training.fields import apply, as_dict
 from stanley.training.former import up_to_date
 from stanley.training.recipes import recipe as named_recipe
 
@@ -27,11 +23,17 @@ from stanley.training.recipes import recipe as named_recipe
 DRIVEN_BY_ACCEPTANCE: dict[str, Any] = {"adapt": None, "free_stuck": 0.0}
 
 
+class OwnParts(Protocol):
+    """What imports and completes the user's own parts of plain fields."""
+
+    def fill(self, config: dict[str, Any]) -> None: ...
+
+
 def resolve(
     recipe: str,
     from_file: dict[str, Any],
     flags: dict[str, Any],
-    own: ForTraining | None = None,
+    own: OwnParts | None = None,
 ) -> TrainConfig:
     """The configuration; `own` imports what the flags name of the user's own code."""
     config, from_file = to_dict(recipe_of(recipe)), up_to_date(from_file)
@@ -107,33 +109,3 @@ def leave_out_acceptance(config: dict[str, Any]) -> None:
         objective = as_dict(config["objective"])
         for part in (objective, as_dict(objective.get("contrastive"))):
             part |= {k: off for k, off in DRIVEN_BY_ACCEPTANCE.items() if k in part}
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """A .yaml, .yml or .toml file of fields."""
-    require(
-        path.suffix in (".toml", ".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file"
-    )
-    content = read_whole(path, values.LARGEST, "give --config a .yaml or .toml file")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise StanleyError(
-            f"--config {path} is not UTF-8 text ({error}); save it as UTF-8"
-        ) from error
-    try:
-        fields = load_toml(text) if path.suffix == ".toml" else values.load(text)
-    except (ValueError, RecursionError) as error:
-        why = error if isinstance(error, StanleyError) else in_one_line(error)
-        raise StanleyError(f"--config {path} cannot be read: {why}") from error
-    fields = {} if fields is None else fields
-    require(isinstance(fields, dict), f"--config {path} must hold fields, one `name: value` a line")
-    return fields
-
-
-def load_toml(text: str) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib
-    return tomllib.loads(text)
