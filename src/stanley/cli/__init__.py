@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import judging, likelihood, listing, models, sampling, training
+from stanley.cli import comparing, judging, likelihood, listing, models, sampling, training
 from stanley.cli.features import features
 from stanley.cli.flags import UnknownFlag
 from stanley.cli.images import composing, interpolating, restoring, scoring
@@ -40,6 +40,7 @@ for command in (
     judging.evaluate,
     likelihood.likelihood,
     judging.plot,
+    comparing.compare,
     listing.recipes,
     listing.targets,
     training.demo,

@@ -236,13 +236,38 @@ def exact_kl(
     computed, and if the run was trained by flow matching, which makes no density. It takes about a
     second.
     """
-    model = load(run, device="cpu", energy=energy, data=data, sampler=sampler).standardised
+    scores = exact_scores(run, energy=energy, data=data, sampler=sampler)
+    return scores.get("kl")
+
+
+def exact_scores(
+    run: str | os.PathLike[str] | RunDirectory,
+    *,
+    step: int | None = None,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
+) -> dict[str, Any]:
+    """The scores of a run that need no samples: log Z and the held-out NLL in two dimensions, and
+    KL(data‖model) and total variation where the density of the data is known, by quadrature.
+
+    Of the averaged weights of the newest checkpoint, or of that of a `step`. Empty in other
+    dimensions and for a run that was trained by flow matching; None, with the reason under
+    "not_settled", where log Z cannot be computed. Raises StanleyError for a run that cannot be
+    read, and a step that was not kept.
+    """
+    model = load(run, step=step, device="cpu", energy=energy, data=data, sampler=sampler)
+    model = model.standardised
     if model.event_shape != (2,) or model.flow is not None:
-        return None
+        return {}
     known = data_of(model)
-    if known.log_density is None:
-        return None
-    return judge_plane(model, known, as_points(known.test, model))["kl"]
+    scores = judge_plane(model, known, as_points(known.test, model))
+    return scores if known.log_density is not None else without_density(scores)
+
+
+def without_density(scores: dict[str, Any]) -> dict[str, Any]:
+    """Without the scores that compare with the data's own density, which is not known."""
+    return {name: value for name, value in scores.items() if name not in ("kl", "tv")}
 
 
 @dataclass(frozen=True)

@@ -433,13 +433,14 @@ def load(
     run: str | os.PathLike[str] | RunDirectory,
     *,
     weights: Weights = "average",
+    step: int | None = None,
     device: str = "auto",
     energy: Any = None,
     data: Any = None,
     sampler: Any = None,
 ) -> Trained:
-    """The newest readable checkpoint of a run directory, or a packed folder; `weights` 'average'
-    (EMA) or 'raw'.
+    """The newest readable checkpoint of a run directory, or that of a `step`, or a packed folder;
+    `weights` 'average' (EMA) or 'raw'.
 
     A run that was trained with a network or a sampler of the user's own, or by it, needs them
     again: `energy`, a module, of which a copy gets the weights of the run, or what builds one by
@@ -455,11 +456,15 @@ def load(
             weights == "average",
             f"{path} is packed and holds averaged weights only; leave weights out",
         )
+        require(step is None, f"{path} is packed and holds one step; leave step out")
         saved = read_packed(path)
         told = saved.meta["config"].get("data")
     else:
         directory = RunDirectory.existing(path)
-        newest = checkpoint.newest(directory.checkpoints)
+        if step is None:
+            newest = checkpoint.newest(directory.checkpoints)
+        else:
+            newest = checkpoint.of_step(directory.checkpoints, step)
         require(newest is not None, f"{path} holds no checkpoint yet; train it first")
         assert newest is not None
         saved = newest

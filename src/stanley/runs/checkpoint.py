@@ -206,6 +206,22 @@ def newest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def steps_of(folder: Path) -> list[int]:
+    """The steps whose checkpoints are kept, in order."""
+    return sorted(int(path.stem.partition("-")[2]) for path in saved(folder))
+
+
+def of_step(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of a step; raises StanleyError where it was not kept."""
+    kept = {int(path.stem.partition("-")[2]): path for path in saved(folder)}
+    require(
+        step in kept,
+        f"step is {step}, but {folder} keeps {', '.join(map(str, sorted(kept))) or 'none'}; "
+        "train with a larger keep, or use one of these",
+    )
+    return load(kept[step])
+
+
 def checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
     """BLAKE2b over the metadata and every tensor's name, type, shape and bytes."""
     digest = hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=20)

@@ -1,0 +1,266 @@
+"""stanley compare: the same question to several settings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import Extra, Json, Real, Whole
+from stanley.cli.output import show
+from stanley.errors import StanleyError, require
+
+if TYPE_CHECKING:
+    from stanley.comparing import Comparison
+
+#: Factors on the recipe's step size, and thresholds, that arms named by --samplers are tuned over.
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+QUANTILES = (0.5, 0.9)
+THRESHOLDED = ("stanley", "clipped", "matched", "amala")
+
+
+def compare(
+    *what: Extra,
+    samplers: Annotated[
+        str | None,
+        Parameter(help="Samplers to compare: langevin,stanley,adjusted-stanley,mala and so on."),
+    ] = None,
+    vary: Annotated[
+        str | None,
+        Parameter(help="One field, each of whose values is an arm: optimizer.lr=1e-3,4e-3."),
+    ] = None,
+    seeds: Annotated[
+        Whole | None, Parameter(help="Reported seeds of every arm. [default: 5]")
+    ] = None,
+    first_seed: Annotated[Whole | None, Parameter(help="The first of them. [default: 0]")] = None,
+    steps: Annotated[
+        Whole | None, Parameter(help="Training iterations of the recipe, from which budgets come.")
+    ] = None,
+    budget: Annotated[
+        Literal["gradients", "iterations", "seconds"] | None,
+        Parameter(
+            help="What is equal for all arms: gradient evaluations, iterations, or CPU --seconds. "
+            "[default: gradients]"
+        ),
+    ] = None,
+    seconds: Annotated[Real | None, Parameter(help="CPU seconds of each run.")] = None,
+    grid: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Values to tune over, FIELD=A,B,C; may be given again for another field. "
+            "[default: with --samplers five step sizes around the recipe's, and two thresholds]",
+            consume_multiple=False,
+        ),
+    ] = (),
+    tuning: Annotated[
+        bool, Parameter(negative="--no-tuning", help="Tune every arm first, on seeds of its own.")
+    ] = True,
+    tuning_seeds: Annotated[
+        Whole | None, Parameter(help="Seeds to tune on, which are not reported. [default: 1]")
+    ] = None,
+    extend: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Where an end of the grid is best, try further values there.",
+        ),
+    ] = False,
+    scores: Annotated[
+        str | None,
+        Parameter(
+            help="Scores, the first of which decides: kl,tv or fresh.fd_mnist and so on. "
+            "[default: exact ones where there are, else of fresh samples]"
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, Parameter(help="Arm that the others are compared with. [default: the first]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Folder of the comparison. [default: comparisons/NAME] Goes on there."),
+    ] = None,
+    workers: Annotated[Whole, Parameter(help="Runs at the same time, of one core each.")] = 1,
+    on: Annotated[
+        str,
+        Parameter(
+            help="Where runs are computed: local, dask, dask:tcp://HOST:PORT, slurm, "
+            "submitit-local."
+        ),
+    ] = "local",
+    formats: Annotated[
+        str, Parameter(name="--format", help="Formats of the figure: png, pdf, svg.")
+    ] = "png",
+    dpi: Annotated[Whole, Parameter(help="Dots per inch of a PNG.")] = 200,
+    quiet: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Compare settings on one budget, each tuned in the same way, over several seeds.
+
+    WHAT is a recipe, whose arms are named by --samplers or --vary; a .yaml or .toml file that says
+    everything; the folder of a comparison, which goes on or is shown again; or several runs that
+    are there already, grouped by their configurations. Any field of the recipe is a flag for all
+    arms, as in stanley train.
+
+    Every run is an ordinary run directory. One that diverges counts as a failure and is never
+    dropped. The folder gets comparison.json, tables (.md, .tex, .csv) and a figure.
+    """
+    from stanley.comparing.carry_out import RECORD
+    from stanley.comparing.carry_out import compare as carry_out
+    from stanley.comparing.given import compare_runs
+    from stanley.comparing.tables import terminal_lines, write_tables
+    from stanley.plots.comparison import write_figures
+
+    paths, fields = apart(what)
+    require(
+        paths, "nothing to compare; give a recipe, a .yaml file, a folder of a comparison, or runs"
+    )
+    asked_scores = [] if scores is None else scores.split(",")
+    given = {
+        "samplers": samplers,
+        "vary": vary,
+        "seeds": seeds,
+        "first_seed": first_seed,
+        "steps": steps,
+        "budget": budget,
+        "seconds": seconds,
+        "grid": grid or None,
+        "tuning_seeds": tuning_seeds,
+    }
+    if len(paths) > 1:
+        unused = [name for name, value in given.items() if value is not None]
+        require(
+            not unused and not fields,
+            f"--{(unused or ['field'])[0].replace('_', '-')} is for runs that are yet to be made, "
+            f"and {len(paths)} are given",
+        )
+        result = compare_runs(paths, scores=asked_scores, baseline=baseline)
+    else:
+        comparison = asked(paths[0], given, fields, tuning)
+        comparison = changed(comparison, scores=asked_scores or None, baseline=baseline)
+        name = Path(paths[0]).stem if Path(paths[0]).suffix else Path(paths[0]).name
+        if (Path(paths[0]) / RECORD).is_file():
+            out = out or Path(paths[0])
+        out = out or Path("comparisons") / name.rpartition(":")[2]
+        progress = not quiet and sys.stderr.isatty()
+        result = carry_out(
+            comparison, out, workers=workers, on=on, extend=extend, progress=progress
+        )
+    lines = terminal_lines(result)
+    if out is not None:
+        if len(paths) > 1:
+            from stanley.overwriting import write_answer
+
+            out.mkdir(parents=True, exist_ok=True)
+            write_answer(out / RECORD, result)
+        files = [*write_tables(result, out), *write_figures(result, out, formats.split(","), dpi)]
+        lines += ["", f"written: {out / RECORD}, {', '.join(file.name for file in files)}"]
+    show(result, json_, lines)
+
+
+def apart(words: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:
+    """What is compared, and the fields of the recipe that are given as flags."""
+    from stanley.cli.values import parse_fields
+
+    first = next((k for k, word in enumerate(words) if word.startswith("--")), len(words))
+    return list(words[:first]), parse_fields(words[first:])
+
+
+def asked(path: str, given: dict[str, Any], fields: dict[str, Any], tuning: bool) -> Comparison:
+    """The comparison that one word and the flags ask for."""
+    from stanley.cli.config_file import read_config_file
+    from stanley.comparing import Comparison
+    from stanley.comparing.carry_out import RECORD
+    from stanley.config import from_dict
+    from stanley.overwriting import json_object
+
+    record = Path(path) / RECORD
+    if record.is_file() or Path(path).suffix in (".yaml", ".yml", ".toml"):
+        plain = json_object(record).get("asked") if record.is_file() else None
+        plain = read_config_file(Path(path)) if plain is None else plain
+        require(
+            "runs" not in plain,
+            f"{record} is of runs that were there already; name these runs again",
+        )
+        for name in ("samplers", "vary"):
+            require(
+                given[name] is None,
+                f"--{name} names arms, and {path} has its own; leave it out, or change the file",
+            )
+        values = {k: v for k, v in given.items() if k in ("seeds", "first_seed", "tuning_seeds")}
+        values |= {"budget": given["budget"], "seconds": given["seconds"]}
+        shared = dict(plain.get("fields") or {}) | fields
+        shared |= {} if given["steps"] is None else {"steps": given["steps"]}
+        plain = plain | {"fields": shared}
+        plain |= {k: v for k, v in values.items() if v is not None}
+        if given["grid"] or not tuning:
+            plain["grid"] = parsed_grid(given["grid"] or ())
+        return from_dict(Comparison, plain)
+    return of_recipe(path, given, fields, tuning)
+
+
+def of_recipe(
+    recipe: str, given: dict[str, Any], fields: dict[str, Any], tuning: bool
+) -> Comparison:
+    """Arms of one recipe, named by --samplers or --vary."""
+    from stanley.comparing import Comparison
+    from stanley.training.resolve import resolve
+
+    require(
+        (given["samplers"] is None) != (given["vary"] is None),
+        f"{recipe} is one recipe; name the arms with --samplers langevin,stanley or with "
+        "--vary FIELD=A,B, or say all of it in a .yaml file",
+    )
+    shared = dict(fields) | ({} if given["steps"] is None else {"steps": given["steps"]})
+    arms: dict[str, dict[str, Any]]
+    if given["samplers"] is not None:
+        names = [name.strip() for name in given["samplers"].split(",") if name.strip()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        require(twice is None, f"--samplers names {twice} twice; give it once")
+        arms = {name: {"sampler": name} for name in names}
+    else:
+        ((name, values),) = parsed_grid((given["vary"],)).items()
+        arms = {f"{name.rpartition('.')[2]}={value}": {name: value} for value in values}
+    tuned = parsed_grid(given["grid"] or ())
+    if given["samplers"] is not None and not tuned and tuning:
+        h = getattr(resolve(recipe, {}, shared).sampler, "step_size", None)
+        if h is not None:
+            tuned["sampler.step_size"] = [float(f"{factor * h:.6g}") for factor in FACTORS]
+        if any(word in name for name in arms for word in THRESHOLDED):
+            tuned["sampler.threshold"] = [{"quantile": q} for q in QUANTILES]
+    known = {"seeds", "first_seed", "budget", "seconds", "tuning_seeds"}
+    rest = {name: value for name, value in given.items() if name in known and value is not None}
+    return Comparison(
+        recipe=recipe, arms=arms, fields=shared, grid={} if not tuning else tuned, **rest
+    )
+
+
+def changed(comparison: Comparison, **fields: Any) -> Comparison:
+    """With the fields that are not None."""
+    from dataclasses import replace
+
+    return replace(comparison, **{k: v for k, v in fields.items() if v is not None})
+
+
+def parsed_grid(words: tuple[str, ...]) -> dict[str, list[Any]]:
+    """`optimizer.lr=1e-3,4e-3` to {"optimizer.lr": [0.001, 0.004]}."""
+    from stanley.cli import values
+
+    found: dict[str, list[Any]] = {}
+    for word in words:
+        name, given, text = word.partition("=")
+        require(
+            given and name and text,
+            f"{word!r} names no values; write FIELD=A,B, such as sampler.step_size=0.01,0.02",
+        )
+        field = name.removeprefix("--").replace("-", "_")
+        require(field not in found, f"{name} is given twice; give all its values at once")
+        try:
+            found[field] = values.load(f"[{text}]")
+        except StanleyError as error:
+            raise StanleyError(f"{word!r} cannot be read: {error}") from error
+    return found

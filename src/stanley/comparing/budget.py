@@ -1,0 +1,136 @@
+"""The same budget for every arm, and what each arm makes of it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stanley.comparing.comparison import Comparison
+from stanley.config import flatten
+from stanley.errors import require
+from stanley.samplers.traits import traits_of
+from stanley.training.config import TrainConfig
+from stanley.training.loop import train
+from stanley.training.objectives import Contrastive
+
+TIMED = 20  # iterations that are timed, after as many that are not
+CLOSE = 0.02  # gradients may differ by this share before the number of iterations follows
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an arm gets: K steps an iteration (0 where no chain runs), and its gradients in all."""
+
+    steps: int
+    chain_steps: int
+    gradients: float | None  # one for each chain and step; U without its gradient counts half
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def gradients_of_an_iteration(config: TrainConfig) -> float | None:
+    """Gradient evaluations of the chains in one iteration, of the whole batch; None where the
+    objective runs none, or is made of several.
+    """
+    chains = config.objective
+    if not isinstance(chains, Contrastive):
+        return None
+    traits = traits_of(config.sampler)
+    start = traits.init_gradients + traits.init_potentials / 2
+    step = traits.gradients + traits.potentials / 2
+    return config.batch * (start + chains.chain_steps * step)
+
+
+def share_of(config: TrainConfig) -> Share:
+    chains = config.objective.contrastive
+    each = gradients_of_an_iteration(config)
+    return Share(
+        config.steps,
+        0 if chains is None else chains.chain_steps,
+        None if each is None else each * config.steps,
+    )
+
+
+def on_budget(comparison: Comparison, arm: str, config: TrainConfig, steps: int) -> TrainConfig:
+    """The configuration of an arm with its share of the budget, `steps` where that is known."""
+    if comparison.budget == "iterations":
+        return config
+    if comparison.budget == "seconds":
+        return replace(config, steps=steps)
+    return on_gradients(comparison, arm, config)
+
+
+def on_gradients(comparison: Comparison, arm: str, config: TrainConfig) -> TrainConfig:
+    """As many gradient evaluations as the recipe makes, by K or, where an arm sets that itself or
+    a single step costs more, by the number of iterations.
+    """
+    recipe = comparison.config_of_recipe()
+    wanted, each = gradients_of_an_iteration(recipe), gradients_of_an_iteration(config)
+    for what, found, kind in (
+        ("the recipe", wanted, recipe.objective.kind),
+        (f"arm {arm!r}", each, config.objective.kind),
+    ):
+        require(
+            found is not None,
+            f"budget is gradients, but objective {kind!r} of {what} is not chains alone, whose "
+            "gradients can be counted; use budget seconds or iterations",
+        )
+    assert wanted is not None
+    assert isinstance(config.objective, Contrastive)
+    own = flatten(comparison.arms[arm])
+    if "objective.chain_steps" not in own:
+        config = replace(
+            config, objective=replace(config.objective, chain_steps=fitting(config, wanted))
+        )
+    each = gradients_of_an_iteration(config)
+    assert each is not None
+    total = wanted * recipe.steps
+    if abs(each * config.steps / total - 1) > CLOSE:
+        steps = int(total / each)
+        require(
+            steps >= 1,
+            f"arm {arm!r} takes {each:,.0f} gradients an iteration, and the budget is {total:,.0f} "
+            "in all; use more steps, or a smaller batch or chain_steps in that arm",
+        )
+        config = replace(config, steps=steps)
+    return config
+
+
+def fitting(config: TrainConfig, wanted: float) -> int:
+    """K with which an iteration costs at most so many gradients, at least 1."""
+    traits = traits_of(config.sampler)
+    start = traits.init_gradients + traits.init_potentials / 2
+    step = traits.gradients + traits.potentials / 2
+    return max(1, int((wanted / config.batch - start) / step))
+
+
+def steps_in(seconds: float, config: TrainConfig) -> int:
+    """How many iterations take so many CPU seconds, by a short run of the same configuration."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = Path(folder) / "run"
+        began = time.process_time()
+        train(replace(config, steps=TIMED, save_every=TIMED), out, device="cpu")
+        between = time.process_time()
+        train(replace(config, steps=2 * TIMED, save_every=2 * TIMED), out, device="cpu")
+        second = time.process_time() - between
+    once = max(0.0, between - began - second)
+    steps = int((seconds - once) / (second / TIMED))
+    require(
+        steps >= 1,
+        f"seconds is {seconds:g}, but one iteration takes {second / TIMED:.3g} seconds and what "
+        f"comes before the first {once:.3g}; use more seconds",
+    )
+    return steps
+
+
+def in_words(share: Share) -> str:
+    words = f"{share.steps:,} iterations"
+    if share.chain_steps:
+        words += f" of {share.chain_steps} chain steps"
+    return words if share.gradients is None else f"{words}, {share.gradients:,.0f} gradients"

@@ -1,0 +1,351 @@
+"""The main job: tune every arm, train it on the reported seeds, and say what came of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stanley.comparing.budget import on_budget, share_of, steps_in
+from stanley.comparing.comparison import (
+    Changes,
+    Comparison,
+    edges,
+    folder_name,
+    next_value,
+    setting_name,
+)
+from stanley.comparing.statistics import verdicts
+from stanley.comparing.task import Row, Task, carry_out, more_is_better, row_of, usual_scores
+from stanley.comparing.workers import Running, Workers, workers_on
+from stanley.config import differences, from_dict, to_dict
+from stanley.errors import StanleyError, in_one_line, require
+from stanley.files import write_json
+from stanley.overwriting import json_object
+from stanley.progress import Bar
+from stanley.training.config import TrainConfig
+
+RECORD = "comparison.json"
+#: What may change of a comparison that has begun: the runs that are there are used again.
+MAY_CHANGE = ("seeds", "baseline", "scores", "grid", "arms", "tuning_seeds")
+EXTENSIONS = 4  # values that are added to a grid at most
+LOOK = 0.1  # seconds between two looks at what is running
+DEATHS = 2  # of the process of one task, after which it is given up
+
+
+@dataclass
+class Arm:
+    """What is known of an arm so far."""
+
+    name: str
+    settings: list[Changes]
+    tuning: dict[str, list[Row | None]] = field(default_factory=dict)  # setting -> row of each seed
+    chosen: Changes | None = None
+    runs: dict[int, Row] = field(default_factory=dict)  # seed -> row
+
+    def tuned(self, comparison: Comparison) -> bool:
+        """Whether any setting of the grid gave a score."""
+        return any(mean_score(comparison, rows) is not None for rows in self.tuning.values())
+
+
+def compare(
+    comparison: Comparison,
+    out: str | os.PathLike[str],
+    *,
+    workers: int = 1,
+    on: str = "local",
+    extend: bool = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Carry out a comparison in the folder `out`, or go on with the one that is there; returns what
+    is written to `out`/comparison.json.
+
+    Each run is a run directory out/runs/ARM/SETTING/seed-N, with its row in compared.json; a run
+    that was stopped goes on from its checkpoint. Scores do not depend on the number of workers, nor
+    on where they are; a resumed comparison has those of the unbroken one, bit for bit on a CPU. Not
+    true of the seconds.
+
+    workers   runs at the same time, of one thread each
+    on        where they run: local processes, dask, dask:tcp://HOST:PORT, slurm, submitit-local
+    extend    where the best value of the grid is its first or last, try one more there for all,
+              up to four more values of a field
+
+    A run that diverges is a result. One whose process dies twice is reported and left out, and the
+    same call tries it again. Raises StanleyError for arms that cannot be trained, and for a folder
+    that holds another comparison.
+    """
+    folder = Path(out)
+    comparison.check()
+    comparison = with_scores(comparison)
+    require_same(folder, comparison)
+    steps = planned_steps(folder, comparison)
+    lost: list[str] = []
+    note_request(folder, comparison)
+    with workers_on(on, workers, folder) as pool:
+        job = Job(comparison, folder, steps, pool, progress, lost)
+        arms = job.tuned()
+        while extend and (wider := wider_grid(job.comparison, arms, comparison)) is not None:
+            job.comparison = wider
+            arms = job.tuned()
+        job.report(arms)
+    result = summary(job.comparison, arms, folder, lost)
+    write_json(folder / RECORD, result)
+    return result
+
+
+@dataclass
+class Job:
+    """The runs of a comparison, handed to workers and collected."""
+
+    comparison: Comparison
+    folder: Path
+    steps: dict[str, int]
+    pool: Workers
+    progress: bool
+    lost: list[str]
+
+    def tuned(self) -> list[Arm]:
+        """Every arm with its best setting of the grid."""
+        arms = [Arm(name, self.comparison.settings(name)) for name in self.comparison.arms]
+        wanted = {
+            (arm.name, setting_name(setting), seed): self.task(arm.name, setting, seed)
+            for arm in arms
+            for setting in arm.settings
+            for seed in self.comparison.for_tuning
+            if len(arm.settings) > 1
+        }
+        rows = self.carried_out("tuning", wanted)
+        for arm in arms:
+            for setting in arm.settings if len(arm.settings) > 1 else ():
+                name = setting_name(setting)
+                found = [rows.get((arm.name, name, seed)) for seed in self.comparison.for_tuning]
+                arm.tuning[name] = found
+            arm.chosen = best_setting(self.comparison, arm)
+        return arms
+
+    def report(self, arms: list[Arm]) -> None:
+        """Train every arm on the reported seeds."""
+        wanted = {
+            (arm.name, seed): self.task(arm.name, arm.chosen or {}, seed, along=True)
+            for seed in self.comparison.reported
+            for arm in arms
+        }
+        rows = self.carried_out("comparing", wanted)
+        for arm in arms:
+            arm.runs = {seed: row for (name, seed), row in rows.items() if name == arm.name}
+
+    def task(self, arm: str, setting: Changes, seed: int, *, along: bool = False) -> Task:
+        comparison = self.comparison
+        config = on_budget(comparison, arm, comparison.config(arm, setting), self.steps.get(arm, 0))
+        every = math.ceil(config.steps / comparison.along)
+        config = replace(config, seed=seed, save_every=every, keep=comparison.along + 1)
+        folder = self.folder / "runs" / folder_name(arm) / setting_name(setting) / f"seed-{seed}"
+        scores = tuple(comparison.scores if along else comparison.scores[:1])
+        return Task(str(folder), to_dict(config), scores, along, share_of(config).gradients)
+
+    def carried_out(self, title: str, wanted: dict[Any, Task]) -> dict[Any, Row]:
+        """The rows of all tasks that could be carried out; those that are there are read."""
+        rows = {key: row for key, task in wanted.items() if (row := row_of(task)) is not None}
+        waiting = [key for key in wanted if key not in rows]
+        running: dict[Any, Running] = {}
+        deaths: dict[Any, int] = {}
+        with Bar(title, len(wanted), len(rows), enabled=self.progress) as bar:
+            while waiting or running:
+                while waiting and len(running) < self.pool.at_once:
+                    key = waiting.pop(0)
+                    running[key] = self.pool.submit(carry_out, wanted[key].plain())
+                for key in [key for key, future in running.items() if future.done()]:
+                    try:
+                        rows[key] = running.pop(key).result()
+                    except StanleyError:
+                        raise
+                    except Exception as error:  # the process died, or its machine
+                        deaths[key] = deaths.get(key, 0) + 1
+                        if deaths[key] < DEATHS:
+                            waiting.append(key)
+                        else:
+                            self.lost.append(
+                                f"{wanted[key].folder}: its process died twice "
+                                f"({in_one_line(error)})"
+                            )
+                if bar.due(len(rows)):
+                    failed = sum(row["failure"] is not None for row in rows.values())
+                    bar.draw(len(rows), in_progress(len(running), failed, len(self.lost)))
+                time.sleep(LOOK if running else 0)
+        return rows
+
+
+def in_progress(running: int, failed: int, lost: int) -> str:
+    words = f"{running} in work" + (f", {failed} failed" if failed else "")
+    return words + (f", {lost} lost" if lost else "")
+
+
+def with_scores(comparison: Comparison) -> Comparison:
+    """With the usual scores where none are named."""
+    if comparison.scores:
+        return comparison
+    usual = usual_scores(comparison.config(comparison.against))
+    return replace(comparison, scores=list(usual))
+
+
+def require_same(folder: Path, comparison: Comparison) -> None:
+    """Refuse a folder that holds a comparison of something else, or other files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(
+            f"cannot create {folder}: {error.strerror or error}; choose another --out"
+        ) from error
+    before = json_object(folder / RECORD).get("asked")
+    if before is None:
+        others = sorted(p.name for p in folder.iterdir() if p.name != RECORD)
+        require(
+            not others,
+            f"{folder} holds other files ({', '.join(others[:3])}) and no {RECORD}; choose an "
+            "empty or a new --out",
+        )
+        return
+    changed = differences(before, to_dict(comparison))
+    other = next((n for n in changed if n.split(".")[0] not in MAY_CHANGE), None)
+    if other is not None:
+        old, new = changed[other]
+        raise StanleyError(
+            f"{folder} holds a comparison whose {other} is {old!r}, now {new!r}; choose another "
+            "--out, or give the old value"
+        )
+
+
+def note_request(folder: Path, comparison: Comparison) -> None:
+    """Write down what is asked, beside what is known already."""
+    there = json_object(folder / RECORD)
+    write_json(folder / RECORD, there | {"asked": to_dict(comparison), "unfinished": True})
+
+
+def planned_steps(folder: Path, comparison: Comparison) -> dict[str, int]:
+    """The iterations of every arm where seconds are equal: timed once, and kept for a resumed
+    comparison."""
+    if comparison.budget != "seconds":
+        return {}
+    assert comparison.seconds is not None
+    file = folder / "timed.json"
+    known: dict[str, int] = json_object(file)
+    for arm in comparison.arms:
+        if arm not in known:
+            known[arm] = steps_in(comparison.seconds, comparison.config(arm))
+            write_json(file, known)
+    return {arm: known[arm] for arm in comparison.arms}
+
+
+def mean_score(comparison: Comparison, rows: list[Row | None]) -> float | None:
+    """The mean of the first score over the tuning seeds; None where one of them failed."""
+    name = comparison.scores[0]
+    values = [None if row is None else row["scores"].get(name) for row in rows]
+    if any(value is None for value in values):
+        return None
+    return sum(value for value in values if value is not None) / len(values)
+
+
+def best_setting(comparison: Comparison, arm: Arm) -> Changes:
+    """The setting with the best mean; where all failed, the one that failed last.
+
+    A tie goes to the setting that stands first.
+    """
+    if len(arm.settings) == 1:
+        return arm.settings[0]
+    sign = -1 if more_is_better(comparison.scores[0]) else 1
+
+    def rank(setting: Changes) -> tuple[int, float]:
+        rows = arm.tuning[setting_name(setting)]
+        mean = mean_score(comparison, rows)
+        if mean is not None:
+            return 0, sign * mean
+        lasted = [last_step(row) for row in rows]
+        return 1, -sum(lasted) / len(lasted)
+
+    return min(arm.settings, key=rank)
+
+
+def last_step(row: Row | None) -> float:
+    """How far a run came."""
+    if row is None:
+        return 0
+    diverged = [step for kind, step in row["went_wrong"] if kind == "diverged"]
+    return float(diverged[-1] if diverged else row["config"]["steps"])
+
+
+def wider_grid(comparison: Comparison, arms: list[Arm], asked: Comparison) -> Comparison | None:
+    """With one more value at an end of the grid that won, or None where there is none to add."""
+    for arm in arms:
+        found = edges(comparison.grid, arm.chosen or {}) if arm.tuned(comparison) else ()
+        for name, below in found:
+            if len(comparison.grid[name]) - len(asked.grid[name]) == EXTENSIONS:
+                continue
+            value = next_value(comparison.grid[name], below=below)
+            wider = comparison.extended(name, value, below=below)
+            try:
+                wider.check()
+            except StanleyError as error:
+                warnings.warn(f"{name} is not extended to {value:g}: {error}", stacklevel=3)
+                continue
+            return wider
+    return None
+
+
+def summary(
+    comparison: Comparison, arms: list[Arm], folder: Path, lost: list[str]
+) -> dict[str, Any]:
+    """What comparison.json holds."""
+    rows = {arm.name: arm_as_json(comparison, arm, folder) for arm in arms}
+    scores = {
+        arm.name: {
+            name: {seed: row["scores"].get(name) for seed, row in arm.runs.items()}
+            for name in comparison.scores
+        }
+        for arm in arms
+    }
+    return {
+        "asked": to_dict(comparison),
+        "arms": rows,
+        "scores": {
+            name: verdicts(
+                {arm: found[name] for arm, found in scores.items()},
+                comparison.against,
+                more_is_better(name),
+            )
+            for name in comparison.scores
+        },
+        "lost": lost,
+    }
+
+
+def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any]:
+    chosen = arm.chosen or {}
+    config = next((from_dict(TrainConfig, row["config"]) for row in arm.runs.values()), None)
+    tuning = {
+        name: {"score": mean_score(comparison, rows), "rows": [short(row) for row in rows]}
+        for name, rows in arm.tuning.items()
+    }
+    return {
+        "changes": comparison.arms[arm.name],
+        "setting": chosen,
+        "setting_name": setting_name(chosen),
+        "edges": [name for name, _ in edges(comparison.grid, chosen) if arm.tuned(comparison)],
+        "share": None if config is None else asdict(share_of(config)),
+        "tuning": tuning,
+        "runs": [
+            {"seed": seed, "folder": str(Path("runs", folder_name(arm.name), setting_name(chosen)))}
+            | short(arm.runs.get(seed))
+            for seed in comparison.reported
+        ],
+    }
+
+
+def short(row: Row | None) -> Row:
+    """A row without its configuration, which the run directory has."""
+    if row is None:
+        return {"failure": "lost", "scores": {}, "along": [], "seconds": None, "went_wrong": []}
+    return {name: value for name, value in row.items() if name != "config"}

@@ -1,0 +1,267 @@
+"""What is asked: arms, their budget, how each is tuned, seeds and scores."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from stanley.config import flatten, to_dict
+from stanley.errors import StanleyError, did_you_mean, require
+from stanley.samplers.traits import traits_of
+from stanley.training.config import TrainConfig
+from stanley.training.resolve import resolve
+
+#: The field of a configuration and its value, for several fields.
+Changes = dict[str, Any]
+
+MOST_RUNS = 100_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms, each a named set of changes to one recipe, on the same budget and the same seeds.
+
+    Each arm is first tuned: on `tuning_seeds` other seeds it is trained with every value of `grid`
+    in the fields that it has, and the setting with the best first score, a mean over these seeds,
+    is the one that the reported seeds are trained with. Without a grid nothing is tuned.
+    Values of sampler.step_size are variances h of a Langevin step; a sampler whose step is a time,
+    such as hmc, gets √h.
+    An adjusted arm whose step size is in the grid keeps it fixed (`objective.adapt` null, unless it
+    says otherwise), so that what is tuned is what is used.
+
+    budget   gradients: so many gradient evaluations as the recipe makes (an evaluation of U without
+             its gradient counts half); the arm's K, or where it sets K itself or cannot meet it,
+             its iterations, follow from what its sampler states of its cost.
+             iterations: those of the recipe. seconds: as many iterations as `seconds` of one core
+             allow, timed before.
+    scores   names in scores.json, such as kl, tv, nll_held_out, fresh.mmd2, fresh.fd_mnist, or
+             seconds and gradients; the first is the one that decides. Empty for the usual ones.
+
+    Not true: that a grid of one tuning seed finds the best setting. What it chose, and what the
+    others would have given there, is part of the result.
+    """
+
+    recipe: str  # recipe that all arms change
+    arms: dict[str, dict[str, Any]]  # name -> its changes, such as {"sampler": "stanley"}
+    fields: dict[str, Any] = field(default_factory=dict)  # changes that all arms share
+    baseline: str | None = None  # the arm that others are compared with; null is the first
+    seeds: int = 5  # reported seeds, consecutive
+    first_seed: int = 0  # the first of them
+    budget: Literal["gradients", "iterations", "seconds"] = "gradients"  # what is equal
+    seconds: float | None = None  # CPU seconds of a run, where these are equal
+    grid: dict[str, list[Any]] = field(default_factory=dict)  # field -> values to tune over
+    tuning_seeds: int = 1  # seeds of the tuning, which are not reported
+    first_tuning_seed: int = 10_000  # the first of them
+    scores: list[str] = field(default_factory=list)  # the first one decides; empty: the usual ones
+    along: int = 4  # checkpoints that are scored along a run, where the score is exact
+
+    def __post_init__(self) -> None:
+        require(self.arms, "arms is empty; name at least two, such as --samplers langevin,stanley")
+        for name in self.arms:
+            plain = name and not set(name) & set("/\\\0\n") and name.strip(". ") == name
+            require(
+                plain,
+                f"arm {name!r} names a folder; use letters, digits, blanks and hyphens",
+            )
+        folders = [folder_name(name) for name in self.arms]
+        twice = next((n for n in folders if folders.count(n) > 1), None)
+        require(twice is None, f"two arms would share the folder {twice!r}; name them differently")
+        require(
+            self.baseline is None or self.baseline in self.arms,
+            f"baseline is {self.baseline!r}: {did_you_mean(str(self.baseline), self.arms)}",
+        )
+        for name in ("seeds", "tuning_seeds", "along"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} is {value}, but must be at least 1")
+        for name in ("first_seed", "first_tuning_seed"):
+            value = getattr(self, name)
+            require(0 <= value < 2**31, f"{name} is {value}, but must lie in [0, 2^31)")
+        reported, tuning = set(self.reported), set(self.for_tuning)
+        require(
+            not self.grid or not reported & tuning,
+            f"seed {min(reported & tuning, default=0)} is tuned on and reported; use another "
+            "first_tuning_seed",
+        )
+        require(
+            (self.seconds is not None) == (self.budget == "seconds"),
+            f"budget is {self.budget} and seconds is {self.seconds}; give seconds where the budget "
+            "is seconds, and only there",
+        )
+        require(
+            self.seconds is None or 0 < self.seconds < math.inf,
+            f"seconds is {self.seconds}, but must be > 0",
+        )
+        for name, values in self.grid.items():
+            require(
+                values,
+                f"grid.{name} is empty; give the values to try, such as [0.01, 0.02, 0.04]",
+            )
+            twice = next((v for v in values if values.count(v) > 1), None)
+            require(twice is None, f"grid.{name} holds {twice} twice; give it once")
+            require(
+                name not in ("seed", "steps"),
+                f"grid.{name} would be tuned, but it is what the arms have in common",
+            )
+        runs = len(self.arms) * (
+            self.seeds + self.tuning_seeds * math.prod(map(len, self.grid.values()))
+        )
+        require(
+            runs <= MOST_RUNS,
+            f"that is up to {runs:,} runs, but at most {MOST_RUNS:,}; use fewer seeds or values",
+        )
+
+    @property
+    def reported(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def for_tuning(self) -> range:
+        return range(self.first_tuning_seed, self.first_tuning_seed + self.tuning_seeds)
+
+    @property
+    def against(self) -> str:
+        """The arm that others are compared with."""
+        return self.baseline or next(iter(self.arms))
+
+    def config(self, arm: str, setting: Changes | None = None) -> TrainConfig:
+        """The configuration of an arm with one setting of the grid, before its budget.
+
+        Raises StanleyError, with the name of the arm, where that cannot be trained.
+        """
+        setting = setting or {}
+        changes = flatten(self.fields) | flatten(self.arms[arm])
+        adapts = "objective.adapt" not in changes and "objective" not in changes
+        try:
+            config = resolve(self.recipe, {}, changes | setting)
+            if "sampler.step_size" in setting and traits_of(config.sampler).step_is_time:
+                config = resolve(self.recipe, {}, changes | as_time(setting))
+            if adapts and "sampler.step_size" in setting:
+                config = with_fixed_step_size(config)
+        except StanleyError as error:
+            raise StanleyError(f"arm {arm!r}: {error}") from error
+        return config
+
+    def config_of_recipe(self) -> TrainConfig:
+        """The recipe with the changes that all arms share: what the budget is taken from."""
+        return resolve(self.recipe, {}, flatten(self.fields))
+
+    def settings(self, arm: str) -> list[Changes]:
+        """The settings of the grid in the fields that the arm has, and does not set itself; one
+        empty setting where there are none.
+        """
+        own = {name for changes in (self.arms[arm], self.fields) for name in flatten(changes)}
+        has = [name for name in self.grid if name not in own and has_field(self, arm, name)]
+        every = itertools.product(*(self.grid[name] for name in has))
+        return [dict(zip(has, values, strict=True)) for values in every]
+
+    def check(self) -> None:
+        """Raise StanleyError for arms that cannot be trained, that are the same, or that no value
+        of the grid concerns."""
+        configs = {arm: to_dict(self.config(arm)) for arm in self.arms}
+        for one, other in itertools.combinations(configs, 2):
+            require(
+                configs[one] != configs[other],
+                f"arms {one!r} and {other!r} are the same configuration; leave one of them out",
+            )
+        data = {arm: json.dumps(c["data"], sort_keys=True) for arm, c in configs.items()}
+        apart = [arm for arm in data if data[arm] != data[self.against]]
+        require(
+            not apart,
+            f"arm {apart[0] if apart else ''!r} has other data than {self.against!r}: their scores "
+            "cannot be compared; make a comparison for each data set",
+        )
+        for name in self.grid:
+            require(
+                any(has_field(self, arm, name) for arm in self.arms),
+                f"grid.{name} is a field that no arm has; its arms are {', '.join(self.arms)}",
+            )
+        for arm in self.arms:
+            for setting in self.settings(arm):
+                self.config(arm, setting)
+
+    def extended(self, name: str, value: Any, *, below: bool) -> Comparison:
+        """With one more value of the grid, before its first or behind its last one."""
+        values = self.grid[name]
+        return replace(
+            self, grid=self.grid | {name: [value, *values] if below else [*values, value]}
+        )
+
+
+def has_field(comparison: Comparison, arm: str, name: str) -> bool:
+    """Whether an arm has a field of this name: a wrapper's is that of what is inside it."""
+    try:
+        comparison.config(arm, {name: comparison.grid[name][0]})
+    except StanleyError as error:
+        if "unknown field" in str(error):
+            return False
+        raise
+    return True
+
+
+def with_fixed_step_size(config: TrainConfig) -> TrainConfig:
+    """Without adaptation of the step size, which would leave the tuned one at once."""
+    objective = config.objective
+    if objective.contrastive is None or objective.contrastive.adapt is None:
+        return config
+    fixed = replace(objective.contrastive, adapt=None)
+    if objective.contrastive is objective:
+        return replace(config, objective=fixed)
+    return replace(config, objective=replace(objective, contrastive=fixed))  # type: ignore[arg-type]  # what holds a contrastive part has that field
+
+
+def as_time(setting: Changes) -> Changes:
+    """The setting with √h in the place of a variance h."""
+    h = setting["sampler.step_size"]
+    positive = isinstance(h, int | float) and h > 0
+    return setting | {"sampler.step_size": h**0.5} if positive else setting
+
+
+def folder_name(arm: str) -> str:
+    """`STANLEY, th 1` to `stanley-th-1`."""
+    words = "".join(c if c.isalnum() or c in "._=+-" else " " for c in arm.lower()).split()
+    return "-".join(words)
+
+
+def setting_name(setting: Changes) -> str:
+    """`step_size=0.01,threshold=1`, also the name of a folder."""
+    words = (f"{name.rpartition('.')[2]}={in_short(value)}" for name, value in setting.items())
+    return ",".join(words) or "as-given"
+
+
+def in_short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "+".join(f"{k}-{in_short(v)}" for k, v in value.items())
+    text = "null" if value is None else str(value)
+    return "".join(c if c.isalnum() or c in "._+-" else "-" for c in text)
+
+
+def numbers_of(values: list[Any]) -> list[float] | None:
+    """The values of a grid where all of them are numbers."""
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return [float(v) for v in values]
+    return None
+
+
+def edges(grid: dict[str, list[Any]], chosen: Changes) -> Iterator[tuple[str, bool]]:
+    """(field, whether below) for every number that was chosen at an end of its values."""
+    for name, value in chosen.items():
+        values = numbers_of(grid[name])
+        if values is None or len(values) < 2:
+            continue
+        if value == min(values):
+            yield name, True
+        elif value == max(values):
+            yield name, False
+
+
+def next_value(values: list[Any], *, below: bool) -> float:
+    """One step further, by the ratio of the two values at that end."""
+    ordered = sorted(map(float, values), reverse=not below)
+    end, inner = ordered[0], ordered[1]
+    return float(f"{end * end / inner:.6g}") if inner and end else 2 * end - inner

@@ -1,0 +1,88 @@
+"""What every arm learned at its median seed: densities in the plane, samples elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stanley.comparing.tables import number, ordered
+from stanley.data import to_bytes
+from stanley.metrics import density_on_grid
+from stanley.models.trained import Trained, data_of, load
+from stanley.types import Energy
+
+CELLS = 160  # per side of a density
+DRAWS = 32  # pictures of an arm
+POINTS = 2_000
+
+
+def median_seed(result: dict[str, Any], arm: str) -> int | None:
+    """The seed whose first score is the lower median of the arm; None where all failed."""
+    score = result["asked"]["scores"][0]
+    known = sorted(
+        (value, int(seed))
+        for seed, value in result["scores"][score][arm]["values"].items()
+        if value is not None
+    )
+    return known[(len(known) - 1) // 2][1] if known else None
+
+
+def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """The data, then the arms from the best on: title, note, and a `density` (n, n) in the plane,
+    else `samples`, of fresh chains. Empty where there are none to show, as for vectors in space.
+    """
+    score = result["asked"]["scores"][0]
+    found: list[dict[str, Any]] = []
+    for arm in ordered(result, score):
+        seed = median_seed(result, arm)
+        if seed is None:
+            continue
+        run = next(r for r in result["arms"][arm]["runs"] if r["seed"] == seed)
+        model = load(where(folder, run["folder"]), device="cpu").standardised
+        if not found:
+            found.append(of_data(model))
+        value = result["scores"][score][arm]["values"][str(seed)]
+        found.append(of_model(model) | {"title": arm, "note": f"{score} {number(value)}"})
+    return found if found and len(found[0]) > 2 else []
+
+
+def where(folder: Path, name: str) -> Path:
+    """A run of the comparison in `folder`, or one that was there before it."""
+    inside = folder / name
+    return inside if inside.is_dir() else Path(name)
+
+
+def of_data(model: Trained) -> dict[str, Any]:
+    """The truth, or a part of the data."""
+    data = data_of(model)
+    panel: dict[str, Any] = {"title": "data", "note": "held out"}
+    if model.is_image:
+        return panel | {"images": data.test[:DRAWS].cpu().numpy()}
+    if model.event_shape != (2,):
+        return panel
+    panel |= {"box": box_of(model), "samples": data.test[:POINTS].cpu().numpy()}
+    if data.log_density is not None:
+        log_density = data.log_density
+        negative: Energy = lambda x: -log_density(x)  # noqa: E731
+        panel |= {"density": density_on_grid(negative, box_of(model), CELLS).numpy()}
+        panel |= {"title": "true density", "note": ""}
+    return panel
+
+
+def of_model(model: Trained) -> dict[str, Any]:
+    if model.is_image:
+        return {"images": to_bytes(model.sample(DRAWS, seed=0).x).cpu().numpy()}
+    if model.event_shape != (2,):
+        return {}
+    if model.flow is not None:
+        return {"samples": np.asarray(model.sample(POINTS, seed=0).x), "box": box_of(model)}
+    return {
+        "density": density_on_grid(model.potential, box_of(model), CELLS).numpy(),
+        "box": box_of(model),
+    }
+
+
+def box_of(model: Trained) -> float:
+    return 1.25 * float(data_of(model).test.abs().max())

@@ -1,0 +1,231 @@
+"""A comparison as text: for a terminal, as Markdown, as LaTeX, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from stanley.comparing.budget import Share, in_words
+from stanley.comparing.task import more_is_better
+from stanley.files import write_atomic
+
+HEAD = ("arm", "setting", "mean ± sd", "median", "every seed", "failed", "difference", "verdict")
+
+
+def ordered(result: dict[str, Any], score: str) -> list[str]:
+    """The arms, best first; those that failed everywhere last."""
+    found = result["scores"][score]
+    sign = -1 if more_is_better(score) else 1
+
+    def rank(arm: str) -> tuple[bool, int, float]:
+        own = found[arm]
+        return own["mean"] is None, 0, sign * (own["mean"] or 0.0)
+
+    return sorted(found, key=rank)
+
+
+def rows_of(result: dict[str, Any], score: str) -> list[tuple[str, ...]]:
+    """The cells of one score's table, an arm a row, best first."""
+    rows = []
+    for arm in ordered(result, score):
+        own, about = result["scores"][score][arm], result["arms"][arm]
+        setting = about["setting_name"]
+        if about["edges"]:
+            setting += " (edge)"
+        rows.append(
+            (
+                arm,
+                setting,
+                spread(own["mean"], own["sd"]),
+                number(own["median"]),
+                " ".join(number(value) for value in own["values"].values()),
+                f"{own['failed']} of {len(own['values'])}",
+                with_interval(own.get("difference"), own.get("difference_interval")),
+                own["verdict"],
+            )
+        )
+    return rows
+
+
+def number(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return "–"
+    text = f"{value:.3g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < 1e6 else text
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
+
+
+def with_interval(value: float | None, interval: Any) -> str:
+    if value is None:
+        return ""
+    words = f"{value:+.3g}"
+    return words if interval is None else f"{words} [{interval[0]:+.3g}, {interval[1]:+.3g}]"
+
+
+def heading(result: dict[str, Any], score: str) -> str:
+    better = "more" if more_is_better(score) else "less"
+    where = result["asked"].get("recipe") or "runs that were there"
+    return f"{where}: {score}, {better} is better; {seeds_in_words(result)}"
+
+
+def seeds_in_words(result: dict[str, Any]) -> str:
+    """`seeds 0 to 4, n = 5`, of the arm that has most."""
+    arms = result["arms"].values()
+    seeds = max(([run["seed"] for run in about["runs"]] for about in arms), key=len)
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}, n = 1"
+    if seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}, n = {len(seeds)}"
+    return f"seeds {', '.join(map(str, seeds))}, n = {len(seeds)}"
+
+
+def budget_lines(result: dict[str, Any]) -> list[str]:
+    """What each arm got of the budget."""
+    lines = []
+    for arm, about in result["arms"].items():
+        if about["share"] is not None:
+            seconds = [run["seconds"] for run in about["runs"] if run["seconds"]]
+            took = f", {min(seconds):.0f} to {max(seconds):.0f} s a run" if seconds else ""
+            lines.append(f"{arm}: {in_words(Share(**about['share']))}{took}")
+    return lines
+
+
+def tuning_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(arm, setting, score on the tuning seeds or where it failed), all that was tried."""
+    rows = []
+    for arm, about in result["arms"].items():
+        for setting, trial in about["tuning"].items():
+            failures = [row["failure"] for row in trial["rows"] if row["failure"]]
+            cell = number(trial["score"]) if trial["score"] is not None else short(failures)
+            chosen = " ←" if setting == about["setting_name"] else ""
+            rows.append((arm, setting, cell + chosen))
+    return rows
+
+
+def short(failures: list[str]) -> str:
+    """`diverged at 251` of a failure's sentence."""
+    words = failures[0].split() if failures else ["–"]
+    step = words[words.index("step") + 1].strip(":;,") if "step" in words[:-1] else ""
+    return f"diverged at {step}" if step.isdigit() else failures[0].partition(":")[0]
+
+
+def terminal_lines(result: dict[str, Any]) -> list[str]:
+    """The table that a person reads after the command."""
+    lines: list[str] = []
+    for score in result["asked"]["scores"]:
+        rows = rows_of(result, score)
+        shown = [(r[0], r[1], r[2], r[3], r[5], r[7]) for r in rows]
+        head = (HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[5], HEAD[7])
+        lines += ["", heading(result, score), *aligned([head, *shown])]
+    if tuned := tuning_rows(result):
+        asked = result["asked"]
+        first, n = asked["first_tuning_seed"], asked["tuning_seeds"]
+        which = f"seed {first}" if n == 1 else f"seeds {first} to {first + n - 1}"
+        lines += ["", f"tuned on {which}, not reported: {asked['scores'][0]} of every setting"]
+        lines += aligned(tuned)
+    lines += ["", "budget", *(f"  {line}" for line in budget_lines(result))]
+    lines += [f"edge: {line}" for line in edge_lines(result)]
+    lines += [f"lost: {line}" for line in result["lost"]]
+    return lines[1:]
+
+
+def edge_lines(result: dict[str, Any]) -> list[str]:
+    return [
+        f"{arm} is best at an end of the grid of {', '.join(about['edges'])}; --extend tries more"
+        for arm, about in result["arms"].items()
+        if about["edges"]
+    ]
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    parts = []
+    for score in result["asked"]["scores"]:
+        lines = [f"**{heading(result, score)}**", "", row_md(HEAD), "|" + "---|" * len(HEAD)]
+        lines += [row_md(row) for row in rows_of(result, score)]
+        parts.append("\n".join(lines))
+    if tuned := tuning_rows(result):
+        head = ("arm", "setting", f"{result['asked']['scores'][0]} on the tuning seeds")
+        lines = ["**Tuning**", "", row_md(head), "|---|---|---|", *map(row_md, tuned)]
+        parts.append("\n".join(lines))
+    budget = [f"* {line}" for line in [*budget_lines(result), *edge_lines(result)]]
+    parts.append("\n".join(["**Budget**", "", *budget]))
+    return "\n\n".join(parts) + "\n"
+
+
+def row_md(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def latex(result: dict[str, Any]) -> str:
+    r"""A `tabular` for each score, for \input; it needs booktabs."""
+    parts = []
+    for score in result["asked"]["scores"]:
+        rows = [
+            " & ".join((escaped(r[0]), math_mode(r[2]), r[3].replace("–", "--"), r[5])) + r" \\"
+            for r in rows_of(result, score)
+        ]
+        head = " & ".join(("arm", f"{escaped(score)}, mean $\\pm$ sd", "median", "failed"))
+        parts.append(
+            "\n".join(
+                [
+                    f"% {heading(result, score)}",
+                    r"\begin{tabular}{lrrr}",
+                    r"\toprule",
+                    head + r" \\",
+                    r"\midrule",
+                    *rows,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                ]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def math_mode(cell: str) -> str:
+    plus_minus = cell.replace("±", r"\pm")
+    return "--" if cell == "–" else f"${plus_minus}$"
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"}
+    return "".join(special.get(c, c) for c in text)
+
+
+def csv_text(result: dict[str, Any]) -> str:
+    """One line a run: arm, setting, seed, what became of it, every score."""
+    scores = list(result["asked"]["scores"])
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["arm", "setting", "seed", "failure", "seconds", *scores])
+    for arm, about in result["arms"].items():
+        for run in about["runs"]:
+            values = [run["scores"].get(name) for name in scores]
+            line = [arm, about["setting_name"], run["seed"], run["failure"] or ""]
+            writer.writerow([*line, run["seconds"], *("" if v is None else v for v in values)])
+    return file.getvalue()
+
+
+def write_tables(result: dict[str, Any], folder: Path) -> list[Path]:
+    """comparison.md, .tex and .csv beside comparison.json."""
+    texts = {"md": markdown(result), "tex": latex(result), "csv": csv_text(result)}
+    files = [folder / f"comparison.{suffix}" for suffix in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        write_atomic(file, text.encode())
+    return files

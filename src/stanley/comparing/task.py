@@ -1,0 +1,171 @@
+"""One run of a comparison: trained, scored, and its row written; what a worker does.
+
+A task is plain values, so that no code travels to a worker. Its row is the file compared.json in
+the run directory, an ordinary one. A task that was stopped goes on from its checkpoint, and a row
+that is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stanley.config import from_dict
+from stanley.errors import DivergenceError, require
+from stanley.files import write_json
+from stanley.judging.evaluate import evaluate, exact_scores
+from stanley.overwriting import json_object
+from stanley.runs import checkpoint
+from stanley.runs.directory import RunDirectory
+from stanley.training.config import TrainConfig
+from stanley.training.loop import train
+
+ROW = "compared.json"
+#: Scores by quadrature in the plane, which need no samples.
+EXACT = ("kl", "tv", "log_z", "nll_held_out")
+#: Numbers of the training itself.
+OF_TRAINING = ("seconds", "gradients", "steps")
+#: Kinds of samples that `evaluate` judges.
+SAMPLES = ("fresh", "bank")
+#: Scores of which more is better, by the last part of their names; of all others less is.
+MORE_IS_BETTER = ("covered", "precision", "recall", "density", "coverage", "score", "ess")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of one arm: where it is written, what it trains, which scores it gets."""
+
+    folder: str
+    config: dict[str, Any]
+    scores: tuple[str, ...]
+    along: bool = False
+    gradients: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+
+Row = dict[str, Any]
+
+
+def row_of(task: Task) -> Row | None:
+    """The row of a task that was carried out, with these scores; None where it was not."""
+    there = json_object(Path(task.folder) / ROW)
+    same = there.get("config") == task.plain()["config"]
+    ended = there.get("failure") is not None
+    return there if same and (ended or set(task.scores) <= set(there.get("scores", ()))) else None
+
+
+def carry_out(plain: dict[str, Any]) -> Row:
+    """Train, score, and write the row; a run that diverged has a row as well.
+
+    Raises StanleyError for what has nothing to do with the setting: data that are not there, a
+    folder that cannot be written.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    task = Task(**{**plain, "scores": tuple(plain["scores"])})
+    if (there := row_of(task)) is not None:
+        return there
+    folder, config = Path(task.folder), from_dict(TrainConfig, task.config)
+    row: Row = {"config": task.config, "failure": None, "scores": {}, "along": []}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few samples, and of scales: the result says them once
+        try:
+            run = train(config, folder, device="cpu")
+            row |= scored(run, task, config)
+        except DivergenceError as error:
+            row["failure"] = str(error)
+            run = RunDirectory(folder)
+            row["scores"] = dict.fromkeys(task.scores)
+        row["seconds"] = seconds_of(run)
+        row["went_wrong"] = [(event["kind"], event["step"]) for event in run.went_wrong()]
+    write_json(folder / ROW, row)
+    return row
+
+
+def scored(run: RunDirectory, task: Task, config: TrainConfig) -> Row:
+    """The scores at the end, and the first one along the run where it is exact."""
+    found: dict[str, Any] = {"gradients": task.gradients, "steps": config.steps}
+    found["seconds"] = seconds_of(run)
+    judged = [name for name in task.scores if name not in OF_TRAINING]
+    if set(judged) <= set(EXACT):
+        found |= exact_scores(run) if judged else {}
+    else:
+        found |= evaluate(
+            run,
+            features=features_of(judged),
+            kid=any(name.rpartition(".")[2].startswith("kd_") for name in judged),
+            neighbours=any("prdc_" in name for name in judged),
+        )
+    row: Row = {"scores": {name: number_in(found, name) for name in task.scores}, "along": []}
+    if row["scores"][task.scores[0]] is None:
+        row["failure"] = f"no {task.scores[0]}: {found.get('not_settled', 'it is not finite')}"
+    if task.along and task.scores[0] in EXACT:
+        row["along"] = along(run, task.scores[0])
+    return row
+
+
+def along(run: RunDirectory, score: str) -> list[tuple[int, float | None]]:
+    """(step, score) at every checkpoint that was kept, but the untrained first one."""
+    steps = [step for step in checkpoint.steps_of(run.checkpoints) if step]
+    return [(step, number_in(exact_scores(run, step=step), score)) for step in steps]
+
+
+def number_in(found: dict[str, Any], name: str) -> float | None:
+    """The number at `fresh.fd_mnist`; None where it is not finite.
+
+    Raises StanleyError where the run has no such score.
+    """
+    at: Any = found
+    for word in name.split("."):
+        names = sorted(at) if isinstance(at, dict) else []
+        require(
+            isinstance(at, dict) and word in at,
+            f"score {name!r} is not among those of this run, which has {', '.join(names)}",
+        )
+        at = at[word]
+    if isinstance(at, dict):
+        require(
+            "value" in at,
+            f"score {name!r} is made of {', '.join(sorted(at))}; say which, as in {name}."
+            f"{next(iter(at), '')}",
+        )
+        at = at["value"]
+    known = isinstance(at, int | float) and not isinstance(at, bool) and math.isfinite(at)
+    require(known or at is None, f"score {name!r} is {at!r}, which is no number")
+    return float(at) if known else None
+
+
+def features_of(names: list[str]) -> tuple[str, ...]:
+    """The features that scores such as fresh.fd_mnist, kd_cifar or prdc_pixels need."""
+    words = (part for name in names for part in name.split("."))
+    found = [w.partition("_")[2] for w in words if w.startswith(("fd_", "kd_", "prdc_", "score_"))]
+    return tuple(dict.fromkeys(found))
+
+
+def more_is_better(name: str) -> bool:
+    words = name.split(".")
+    return any(
+        word.startswith(MORE_IS_BETTER) for word in (words[-1], words[-2 if words[1:] else 0])
+    )
+
+
+def seconds_of(run: RunDirectory) -> float:
+    """Seconds of training, by the run's records."""
+    return round(sum(record.get("seconds") or 0.0 for record in run.records()), 3)
+
+
+def usual_scores(config: TrainConfig) -> tuple[str, ...]:
+    """The scores of a comparison that asks for none: exact ones where there are."""
+    data = config.data.load()
+    if data.event_shape == (2,) and config.objective.kind != "flow-matching":
+        return ("kl", "tv") if data.log_density is not None else ("nll_held_out", "fresh.mmd2")
+    if data.is_image:
+        return ("fresh.fd_pixels-8x8",) if min(data.event_shape[1:]) > 8 else ("fresh.fd_pixels",)
+    return ("fresh.mmd2",)

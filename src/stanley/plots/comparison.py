@@ -1,0 +1,211 @@
+"""A comparison on paper: seeds, means, intervals and failures, scores along training, samples."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stanley.comparing.panels import panels
+from stanley.comparing.tables import heading, number, ordered
+from stanley.errors import StanleyError, require
+from stanley.files import write_atomic
+from stanley.plots.density import Panel, densities
+from stanley.plots.figures import (
+    CYCLE,
+    INK,
+    LABEL,
+    MUTED,
+    SMALL,
+    VERMILION,
+    dress,
+    label,
+    new_figure,
+)
+from stanley.plots.images import labelled_grids
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf", "svg")
+MOST_SCORES = 3  # scores that are drawn; the tables have all
+LEAST_RATIO = 8  # of scores, all positive, from which on their axis is logarithmic
+COLUMNS = 8  # pictures side by side in the samples of one arm
+
+
+def comparison(result: dict[str, Any]) -> Figure:
+    """Every seed as a dot, the mean as a line and its interval as a bar, the best arm on top;
+    failed seeds are crosses beside them. Below it the first score along training, if it is known.
+
+    result   what `comparing.compare` returns, or the contents of comparison.json
+    """
+    scores = result["asked"]["scores"][:MOST_SCORES]
+    arms = ordered(result, scores[0])
+    curves = {arm: along(result, arm) for arm in arms}
+    learned = any(len(curve) > 1 for curve in curves.values())
+    longest = max(len(label(arm)) for arm in arms)
+    left = 0.9 + 0.062 * longest
+    height = 0.9 + 0.36 * len(arms)
+    figure = new_figure(left + 2.9 * len(scores), height + (2.6 if learned else 0))
+    rows = figure.add_gridspec(2 if learned else 1, 1, height_ratios=[height, 2.6][: 1 + learned])
+    top = rows[0].subgridspec(1, len(scores))
+    first: Axes | None = None
+    for k, score in enumerate(scores):
+        first = ax = (
+            figure.add_subplot(top[k], sharey=first) if first else figure.add_subplot(top[k])
+        )
+        dots(ax, result, score, arms)
+        if k:
+            ax.tick_params(labelleft=False)
+    if learned:
+        learning(figure.add_subplot(rows[1]), scores[0], curves)
+    title = heading(result, scores[0]).partition(":")
+    figure.suptitle(
+        f"{title[0]}, {title[2].rpartition(';')[2].strip()}; line: mean, bar: 95 % interval",
+        x=0.01,
+        ha="left",
+        fontsize=LABEL,
+        color=MUTED,
+    )
+    return figure
+
+
+def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
+    """One score of all arms, an arm a row."""
+    found = result["scores"][score]
+    every = [v for arm in arms for v in found[arm]["values"].values() if v is not None]
+    log = bool(every) and min(every) > 0 and max(every) > LEAST_RATIO * min(every)
+    if log:
+        ax.set_xscale("log")
+    dress(ax, "", score)
+    if log:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        subs = (1.0, 2.0, 5.0) if max(every) < 100 * min(every) else (1.0,)
+        ax.xaxis.set_major_locator(LogLocator(subs=subs))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    for row, arm in enumerate(arms):
+        own, colour = found[arm], colour_of(result, arm)
+        values = [v for v in own["values"].values() if v is not None]
+        spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
+        ax.scatter(values, row + spread, s=16, color=colour, alpha=0.75, linewidths=0, zorder=3)
+        if own["interval"] is not None:
+            ax.hlines(row, *own["interval"], color=colour, linewidth=5, alpha=0.25, zorder=2)
+        if own["mean"] is not None:
+            ax.vlines(own["mean"], row - 0.3, row + 0.3, color=INK, linewidth=1.4, zorder=4)
+        if own["failed"]:
+            words = f"× {own['failed']} failed"
+            ax.annotate(
+                words,
+                (1, row),
+                (-2, 0),
+                ("axes fraction", "data"),
+                "offset points",
+                ha="right",
+                va="center",
+                fontsize=SMALL,
+                color=VERMILION,
+                fontweight="bold",
+            )
+    ax.set_yticks(range(len(arms)), [label(arm) for arm in arms])
+    ax.set_ylim(len(arms) - 0.4, -0.6)
+    ax.yaxis.grid(visible=False)
+    if not every:
+        ax.set_xticks([])
+
+
+def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
+    """The score along training: the mean over seeds, and the range of all of them."""
+    positive = [v for curve in curves.values() for _, values in curve for v in values]
+    if positive and min(positive) > 0 and max(positive) > LEAST_RATIO * min(positive):
+        ax.set_yscale("log")
+    dress(ax, "", "iteration", f"{score}, mean and range")
+    for k, (arm, curve) in enumerate(curves.items()):
+        if not curve:
+            continue
+        steps = [step for step, _ in curve]
+        means = [float(np.mean(values)) for _, values in curve]
+        colour = CYCLE[k % len(CYCLE)]
+        ax.fill_between(
+            steps,
+            [min(values) for _, values in curve],
+            [max(values) for _, values in curve],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        ax.plot(
+            steps, means, color=colour, marker="o", markersize=3, linewidth=1.4, label=label(arm)
+        )
+    ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+
+
+def along(result: dict[str, Any], arm: str) -> list[tuple[int, list[float]]]:
+    """(step, the score of every seed that had one there)."""
+    found: dict[int, list[float]] = {}
+    for run in result["arms"][arm]["runs"]:
+        for step, value in run["along"]:
+            if value is not None:
+                found.setdefault(step, []).append(value)
+    return sorted(found.items())
+
+
+def colour_of(result: dict[str, Any], arm: str) -> str:
+    """The same in every part of the figure."""
+    arms = ordered(result, result["asked"]["scores"][0])
+    return CYCLE[arms.index(arm) % len(CYCLE)]
+
+
+def samples(shown: list[dict[str, Any]]) -> Figure | None:
+    """What the arms learned, beside the truth; None where there is nothing to draw."""
+    if not shown:
+        return None
+    if "images" in shown[0]:
+        groups = [(f"{label(p['title'])}: {p['note']}", p["images"]) for p in shown]
+        return labelled_grids(groups, columns=COLUMNS)
+    box = shown[0]["box"]
+    return densities(
+        [
+            Panel(label(p["title"]), p.get("density"), p.get("samples"), box, p["note"])
+            for p in shown
+        ]
+    )
+
+
+def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi: int) -> list[Path]:
+    """comparison.EXT, and samples.EXT where the runs can be drawn, in every format."""
+    for name in formats:
+        require(
+            name in FORMATS,
+            f"format is {name!r}, but must be png, pdf or svg, or several with a comma",
+        )
+    require(20 <= dpi <= 1200, f"dpi is {dpi}, but must lie in [20, 1200]; 200 suits a paper")
+    figures = {"comparison": comparison(result)}
+    try:
+        drawn = samples(panels(result, folder))
+    except StanleyError as error:  # data that are not there any more
+        drawn = None
+        import warnings
+
+        warnings.warn(f"samples are not drawn: {error}", stacklevel=2)
+    if drawn is not None:
+        figures["samples"] = drawn
+    files = []
+    for name, figure in figures.items():
+        for suffix in formats:
+            files.append(folder / f"{name}.{suffix}")
+            write_atomic(files[-1], encoded(figure, suffix, dpi))
+    return files
+
+
+def encoded(figure: Figure, suffix: str, dpi: int) -> bytes:
+    """The figure as a file of this format; a PDF or SVG without the date, so that the same figure
+    is the same file."""
+    buffer = io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
+    figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
