@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from stanley.training.objectives.contrastive import Contrastive, Growth
     from stanley.training.optim import SGD, Adam
     from stanley.training.recipes import recipe
+    from stanley.training.stack import train_stack, why_not_stackable
     from stanley.types import Bf16, Chunked, Energy, Potential
 
 _HOME = {
@@ -87,6 +88,7 @@ _HOME = {
     "stanley.networks": "MLP ConvNet ResNet WithReference",
     "stanley.training.optim": "SGD Adam",
     "stanley.training.recipes": "recipe",
+    "stanley.training.stack": "train_stack why_not_stackable",
     "stanley.runs.directory": "RunDirectory",
     "stanley.samplers": (
         "AMALA HMC MALA Adjusted Barker ChEES ChainInfo ChainResult ChainState ClippedLangevin"

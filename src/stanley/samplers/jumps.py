@@ -51,7 +51,7 @@ class MALAWithJumps:
         if self.jump_std is not None:
             require_positive(self, jump_std=self.jump_std)
         require(
-            0 < self.jump_share < 1,
+            isinstance(self.jump_share, Tensor) or 0 < self.jump_share < 1,
             f"MALAWithJumps: jump_share is {self.jump_share}, but must lie between 0 and 1; "
             "0.1 is usual, and MALA has no jumps",
         )
@@ -63,13 +63,13 @@ class MALAWithJumps:
             target_acceptance=(1 - self.jump_share) * Traits().target_acceptance,
             not_adjustable="it ends in a Metropolis test already",
             not_markov=None
-            if self.jump_std
+            if self.jump_std is not None
             else "its jumps are as wide as the chains at the start",
         )
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         state = evaluate(potential, x)
-        return state if self.jump_std else state._replace(memory=spread_of(x))
+        return state if self.jump_std is not None else state._replace(memory=spread_of(x))
 
     def step(
         self, potential: Energy, state: ChainState, generator: torch.Generator
@@ -78,7 +78,7 @@ class MALAWithJumps:
         jumps = uniform_like(state.potential, generator) < self.jump_share  # (B,)
         rows = jumps.view(-1, *[1] * (state.x.dim() - 1))
         langevin = state.x - h / 2 * state.grad + h**0.5 * noise
-        jump_std = self.jump_std or state.memory
+        jump_std = state.memory if self.jump_std is None else self.jump_std
         y = torch.where(rows, state.x + jump_std * noise, langevin)
         candidate = evaluate(potential, y)._replace(memory=state.memory)
         log_ratio = torch.where(jumps, 0.0, self.langevin_log_ratio(state, candidate, noise))

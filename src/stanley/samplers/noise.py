@@ -8,7 +8,7 @@ way to run a step then sees the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -58,25 +58,42 @@ class Tape:
         return next(self.numbers)
 
 
-def normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
+class Generators:
+    """A generator for each of S runs whose chains lie side by side, those of a run together: every
+    run draws from its own what it would draw alone.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = generators
+
+    @property
+    def device(self) -> torch.device:
+        return self.generators[0].device
+
+    def take(self, draw: Draw) -> Tensor:
+        rows, *event = draw.shape
+        own = draw._replace(shape=(rows // len(self.generators), *event))
+        return torch.cat([own.draw(generator) for generator in self.generators])
+
+
+Source = torch.Generator | Recorder | Tape | Generators
+
+
+def normal_like(x: Tensor, generator: Source) -> Tensor:
     """ξ ~ N(0, I) with the shape, type and device of x."""
     return take("normal", x, tuple(x.shape), generator)
 
 
-def uniform_like(x: Tensor, generator: torch.Generator) -> Tensor:
+def uniform_like(x: Tensor, generator: Source) -> Tensor:
     """u ~ U[0, 1) with the shape, type and device of x."""
     return take("uniform", x, tuple(x.shape), generator)
 
 
-def signs_like(
-    x: Tensor, generator: torch.Generator, shape: tuple[int, ...] | None = None
-) -> Tensor:
+def signs_like(x: Tensor, generator: Source, shape: tuple[int, ...] | None = None) -> Tensor:
     """±1 with equal chances, of the type and device of x, and of its shape unless given."""
     return 2 * take("bits", x, tuple(x.shape) if shape is None else shape, generator) - 1
 
 
-def take(
-    kind: Kind, x: Tensor, shape: tuple[int, ...], generator: torch.Generator | Recorder | Tape
-) -> Tensor:
+def take(kind: Kind, x: Tensor, shape: tuple[int, ...], generator: Source) -> Tensor:
     draw = Draw(kind, shape, x.dtype, x.device)
     return draw.draw(generator) if isinstance(generator, torch.Generator) else generator.take(draw)

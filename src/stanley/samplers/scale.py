@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,22 @@ class Quantile:
         )
 
 
+@dataclass(frozen=True)
+class QuantileOfEach(Quantile):
+    """The same for the chains of S runs side by side, as many of each: every run has the quantile
+    over its own chains, and a threshold of its own.
+    """
+
+    quantile: Any  # (S,), of each run
+
+    def __post_init__(self) -> None:
+        """Each was checked in its run."""
+
+    @property
+    def runs(self) -> int:
+        return len(self.quantile)
+
+
 def magnitude(grad: Tensor, scope: Scope) -> Tensor:
     """|∇U|: absolute value per element, norm over channels per pixel,
     norm over the event per sample.
@@ -56,12 +72,17 @@ def magnitude(grad: Tensor, scope: Scope) -> Tensor:
 
 
 def resolve_threshold(threshold: float | Quantile, grad: Tensor, scope: Scope) -> Tensor:
-    """The threshold as a 0-d tensor in units of |∇U|, when a run starts."""
+    """The threshold as a 0-d tensor in units of |∇U|, when a run starts; of several runs side by
+    side one for each chain, (B, 1, …).
+    """
     if not isinstance(threshold, Quantile):
         return torch.as_tensor(threshold, dtype=grad.dtype, device=grad.device)
     # where every gradient is zero any positive threshold gives γ = 1
     tiny = torch.finfo(grad.dtype).tiny
-    return quantile_over_chains(magnitude(grad, scope).flatten(), threshold).clamp(min=tiny)
+    size = magnitude(grad, scope)
+    return for_chains(quantile_over_chains(by_run(size, threshold), threshold), size).clamp(
+        min=tiny
+    )
 
 
 def follow_threshold(
@@ -79,20 +100,37 @@ def follow_threshold(
     if current is None or not isinstance(threshold, Quantile):
         return current
     size = magnitude(grad, scope)
-    per_chain, stride = size[0].numel(), -(-size.numel() // FOLLOWED)
+    sizes = by_run(size, threshold)
+    per_chain, stride = size[0].numel(), -(-sizes.shape[-1] // FOLLOWED)
     while math.gcd(stride, per_chain) > 1:  # else some coordinates would never be looked at
         stride += 1
-    now = quantile_over_chains(size.flatten()[::stride], threshold)
+    now = for_chains(quantile_over_chains(sizes[..., ::stride], threshold), size)
     return torch.where(now > factor * current, now, current)
 
 
 def quantile_over_chains(size: Tensor, threshold: Quantile) -> Tensor:
-    """The quantile of the finite ones of |∇U| (n,)."""
+    """The quantile of the finite ones of |∇U| (n,), 0-d, or of each row of (S, n)."""
     finite = size.isfinite()
-    ranked = torch.where(finite, size, torch.inf).sort().values
-    rank = (threshold.quantile * (finite.sum() - 1)).round().long().clamp(min=0)
-    found = ranked.gather(0, rank[None])[0]
-    return torch.where(finite.any(), found, 0.0)
+    ranked = torch.where(finite, size, torch.inf).sort(-1).values
+    rank = (threshold.quantile * (finite.sum(-1) - 1)).round().long().clamp(min=0)
+    found = ranked.gather(-1, rank[..., None])[..., 0]
+    return torch.where(finite.any(-1), found, 0.0)
+
+
+def by_run(size: Tensor, threshold: Quantile) -> Tensor:
+    """|∇U| of all chains (B, …) as one row (n,), or as a row for each run (S, n)."""
+    return (
+        size.reshape(threshold.runs, -1)
+        if isinstance(threshold, QuantileOfEach)
+        else size.flatten()
+    )
+
+
+def for_chains(found: Tensor, size: Tensor) -> Tensor:
+    """One number, 0-d, as it is; those of S runs (S,) for each of the B chains: (B, 1, …)."""
+    if found.dim() == 0:
+        return found
+    return found.repeat_interleave(len(size) // len(found)).view(-1, *[1] * (size.dim() - 1))
 
 
 def scale(grad: Tensor, threshold: Tensor, scope: Scope, floor: float = 0.0) -> Tensor:

@@ -39,10 +39,12 @@ class StartNoise:
     def spread(self, x: Tensor) -> Tensor:
         """The median over chains (B, *event) of √mean((x - mean)²)/σ, σ² the data's mean variance.
 
-        It is about 1 for the data themselves. Chains that are not a number are left out.
+        It is about 1 for the data themselves. Chains that are not a number are left out. Of S runs
+        side by side, x (S, B, *event), with the same noise: (S,).
         """
-        sigma = (self.std**2).mean().sqrt()
-        return ((x - self.mean) / sigma).flatten(1).pow(2).mean(1).sqrt().nanmedian()
+        sigma, first = (self.std**2).mean().sqrt(), x.dim() - self.mean.dim()
+        size = ((x - self.mean) / sigma).flatten(first).pow(2).mean(-1).sqrt()
+        return size.nanmedian(-1).values
 
 
 class Bank:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -261,12 +261,47 @@ def open_run(
     of the block the last step is saved; after an error it is not, and the last checkpoint stands.
     Arguments are those of `train`.
     """
-    with joined(device) as world, RunDirectory(out) as run:
+    with (
+        joined(device) as world,
+        opened_in(
+            world,
+            config,
+            out,
+            load_data,
+            energy=energy,
+            data=data,
+            sampler=sampler,
+            execution=execution,
+            parallel=parallel,
+            read_every=read_every,
+            track=track,
+        ) as opened,
+    ):
+        yield opened
+
+
+@contextmanager
+def opened_in(
+    world: World,
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    load: Callable[[TrainConfig, World], Dataset],
+    *,
+    energy: Any = None,
+    data: Any = None,
+    sampler: Any = None,
+    execution: Execution = "auto",
+    parallel: Parallel = "ddp",
+    read_every: int | None = None,
+    track: str | Sequence[str] | None = None,
+) -> Iterator[OpenRun]:
+    """`open_run` among processes that are joined already, with data that `load` reads."""
+    with RunDirectory(out) as run:
         with world.agreed():
-            parts = taken(config, energy, data, sampler, lambda c: load_data(c, world))
+            parts = taken(config, energy, data, sampler, lambda c: load(c, world))
         config = parts.config
         prepare(parts, run, world, parallel, execution, read_every, track)
-        points = load_data(config, world) if parts.data is None else parts.data
+        points = load(config, world) if parts.data is None else parts.data
         if world.first:
             warn_of_scales(config, points)
             warn_of_precision(config, world.device)

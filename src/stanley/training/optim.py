@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stanley.errors import require
+from stanley.networks.side_by_side import Rows
+
+EPSILON = 1e-8  # of torch.optim.Adam
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,67 @@ class SGD:
 
 #: What a configuration can name.
 AnyOptimizer = Adam | SGD
+
+
+class SideBySide:
+    """The optimisers of S runs as one, on a row of weights for each run. The moments of each lie in
+    the memory of the stack's.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[AnyOptimizer],
+        optimizers: Sequence[torch.optim.Optimizer],
+        weights: Rows,
+    ) -> None:
+        self.kinds, self.weights = kinds, weights.matrix
+        names = ["exp_avg", "exp_avg_sq"] if isinstance(kinds[0], Adam) else ["momentum_buffer"]
+        rows = [Rows(weights.shapes, len(kinds), weights.matrix) for _ in names]
+        self.moments = [row.matrix for row in rows]
+        self.count = torch.zeros(len(kinds))  # updates so far, as Adam keeps them
+        for s, (kind, optimizer) in enumerate(zip(kinds, optimizers, strict=True)):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            own = zip(parameters, *(row.of(s) for row in rows), strict=True)
+            for parameter, *moments in own:
+                state = optimizer.state[parameter]
+                for name, moment in zip(names, moments, strict=True):
+                    if state.get(name) is not None:
+                        moment.copy_(state[name])
+                self.count[s] = float(state.get("step", 0.0))
+                if isinstance(kind, Adam):
+                    optimizer.state[parameter] = {"step": self.count[s]}
+                if isinstance(kind, Adam) or kind.momentum > 0:
+                    optimizer.state[parameter].update(zip(names, moments, strict=True))
+
+    def step(self, gradient: Tensor, rates: Sequence[float]) -> None:
+        """One step of each run, with its learning rate, down its row of the gradient (S, P)."""
+        self.count += 1
+        adams = [kind for kind in self.kinds if isinstance(kind, Adam)]
+        if adams:
+            self.adam(adams, gradient, rates)
+        else:
+            (momentum,) = self.moments
+            momentum.mul_(self.column([getattr(kind, "momentum", 0.0) for kind in self.kinds]))
+            momentum += gradient
+            self.weights -= self.column(rates) * momentum
+
+    def adam(self, kinds: Sequence[Adam], gradient: Tensor, rates: Sequence[float]) -> None:
+        """θ ← θ - (lr/(1 - β₁ⁿ))·m/(√v/√(1 - β₂ⁿ) + ε), in the order of torch.optim.Adam."""
+        mean, square = self.moments
+        fresh1, beta2, fresh2, rate, root = [], [], [], [], []
+        for kind, lr, n in zip(kinds, rates, self.count.tolist(), strict=True):
+            fresh1.append(1 - kind.beta1)
+            beta2.append(kind.beta2)
+            fresh2.append(1 - kind.beta2)
+            rate.append(-lr / (1 - kind.beta1**n))
+            root.append((1 - kind.beta2**n) ** 0.5)
+        mean.lerp_(gradient, self.column(fresh1))
+        square.mul_(self.column(beta2)).addcmul_(self.column(fresh2) * gradient, gradient)
+        size = (square.sqrt() / self.column(root)).add_(EPSILON)
+        self.weights.addcmul_(mean / size, self.column(rate))
+
+    def column(self, values: Sequence[float]) -> Tensor:
+        return self.weights.new_tensor(values)[:, None]
 
 
 def schedule(step: int, steps: int, warmup: int, decay: float) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stanley.data import Dataset, next_batch
 from stanley.device import peak_memory
-from stanley.ranks import gather_weights, unsharded
+from stanley.ranks import World, gather_weights, unsharded
 from stanley.runs.directory import Record
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
@@ -73,17 +73,30 @@ def update(config: TrainConfig, state: TrainState, learning_rate: float) -> Tens
 
 def measure(state: TrainState, result: StepResult) -> Measured:
     """The numbers of one step's record, over all ranks, which call this together."""
-    one = torch.ones_like(result.grad_norm)
-    ratios = result.ratios | {"grad_norm": (result.grad_norm, one)}
-    sums = torch.stack([part.float() for ratio in ratios.values() for part in ratio])
-    above, below = state.world.sum(sums).view(-1, 2).T
+    ratios = with_norm(result.ratios, result.grad_norm)
+    return Measured(known_of(result), tuple(ratios), quotients(state.world, ratios))
+
+
+def with_norm(ratios: Ratios, grad_norm: Tensor) -> Ratios:
+    return ratios | {"grad_norm": (grad_norm, torch.ones_like(grad_norm))}
+
+
+def quotients(world: World, ratios: Ratios) -> Tensor:
+    """Each ratio over all ranks: (ratios,), or (ratios, S) of S runs side by side."""
+    sums = world.sum(torch.stack([part.float() for ratio in ratios.values() for part in ratio]))
+    above, below = sums.view(-1, 2, *sums.shape[1:]).unbind(1)
+    return above / below.clamp(min=1)
+
+
+def known_of(result: StepResult) -> dict[str, Any]:
+    """What the host knows of a step."""
     known = {
         "step": result.step,
         "learning_rate": result.learning_rate,
     }
     if "gap" in result.ratios:
         known["step_size"] = result.step_size
-    return Measured(known, tuple(ratios), above / below.clamp(min=1))
+    return known
 
 
 def to_records(

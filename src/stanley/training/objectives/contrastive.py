@@ -23,6 +23,7 @@ from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
 from stanley.training.losses import contrastive_loss
 
 if TYPE_CHECKING:
+    from stanley.ranks import World
     from stanley.training.config import TrainConfig
     from stanley.training.objectives import Ratios
     from stanley.training.state import TrainState
@@ -174,7 +175,7 @@ class Contrastive:
         with state.world.agreed():
             negatives = negative_batch(self, config, state, x_pos)
         parts = backward(self, state, x_pos, negatives.x, negatives.last)
-        return ratios(state, parts, negatives)
+        return ratios(state.world, parts, negatives, state.noise.spread(negatives.x))
 
 
 class LossParts(NamedTuple):
@@ -202,31 +203,55 @@ def negative_batch(
     The chains take K steps of the sampler on U = E/T. Those of the bank are written back to it,
     with fresh noise in place of those that are not finite or hardly moved (`free_stuck`).
     """
-    generator, batch = state.chain_generator, len(x_pos)
-    if objective.start == "bank":
-        slots, x0 = state.bank.draw(batch, generator)
-        x0 = x0 if objective.augment is None else objective.augment(x0, generator)
-        coins = torch.rand(batch, generator=generator, device=x0.device)
-        x0 = restart(x0, coins < objective.restart, state.noise, generator)
-    else:
-        slots, x0 = None, x_pos if objective.start == "data" else state.noise.draw(batch, generator)
-
+    slots, x0 = starts(objective, state, x_pos)
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     with frozen(state.energy):
         potential = potential_for(sampler, config.potential(state.energy))
         chain_steps = objective.chain_steps_at(state.step, config.steps)
         chains = run_chains(
-            sampler, potential, x0, chain_steps, generator=generator, execution=state.execution
+            sampler,
+            potential,
+            x0,
+            chain_steps,
+            generator=state.chain_generator,
+            execution=state.execution,
         )
-    lost = chains.info.nonfinite
-    if objective.free_stuck > 0:
-        lost = lost | (chains.info.acceptance < objective.free_stuck)
-    if slots is not None:
-        state.bank.write(slots, restart(chains.x, lost, state.noise, generator))
+    lost = given_up(objective, chains.info)
+    keep(state, slots, chains.x, lost)
     last = None
     if objective.kl_weight > 0:
         last = LastStep(sampler, chains.before, chains.info.threshold, config.temperature)
     return NegativeBatch(chains.x, chains.info, lost.sum(), last)
+
+
+def starts(
+    objective: Contrastive, state: TrainState, x_pos: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    """Where the chains of one batch start (B, *event), and their slots of the bank, if they are
+    from there.
+    """
+    generator, batch = state.chain_generator, len(x_pos)
+    if objective.start != "bank":
+        return None, x_pos if objective.start == "data" else state.noise.draw(batch, generator)
+    slots, x0 = state.bank.draw(batch, generator)
+    x0 = x0 if objective.augment is None else objective.augment(x0, generator)
+    coins = torch.rand(batch, generator=generator, device=x0.device)
+    return slots, restart(x0, coins < objective.restart, state.noise, generator)
+
+
+def given_up(objective: Contrastive, chains: ChainInfo) -> Tensor:
+    """Which chains do not go on: those that are not finite, or hardly moved."""
+    if objective.free_stuck == 0:
+        return chains.nonfinite
+    return chains.nonfinite | (chains.acceptance < objective.free_stuck)
+
+
+def keep(state: TrainState, slots: Tensor | None, x: Tensor, lost: Tensor) -> None:
+    """Write the chains x (B, *event) back to their slots of the bank, noise in place of the `lost`
+    (B,).
+    """
+    if slots is not None:
+        state.bank.write(slots, restart(x, lost, state.noise, state.chain_generator))
 
 
 def backward(
@@ -261,31 +286,31 @@ def backward(
     return LossParts(loss.detach(), energy_pos.detach(), energy_neg.detach())
 
 
-def ratios(state: TrainState, parts: LossParts, negatives: NegativeBatch) -> Ratios:
+def ratios(world: World, parts: LossParts, negatives: NegativeBatch, spread: Tensor) -> Ratios:
     """What the record of one step says of its chains, as ratios of two sums over the ranks.
 
     A mean over batches of equal size, a mean over the finite chains, or a count, whose divisor is 1
     on rank 0 and 0 on the others. `spread`, a median, and `threshold`, a quantile, are taken over
-    each rank's chains and then averaged.
+    each rank's chains and then averaged. Of S runs side by side everything has a row for each run.
     """
     chains = negatives.chains
     finite, one = ~chains.nonfinite, torch.ones_like(parts.loss)
-    first, count = one if state.world.first else 0 * one, finite.sum()
+    first, count = one if world.first else 0 * one, finite.sum(-1)
     threshold = math.nan * one if chains.threshold is None else chains.threshold
 
     def over_finite(values: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(finite, values, 0).sum(), count
+        return torch.where(finite, values, 0).sum(-1), count
 
     return {
         "loss": (parts.loss, one),
-        "gap": (parts.energy_pos.mean() - parts.energy_neg.mean(), one),
-        "energy_pos": (parts.energy_pos.mean(), one),
-        "energy_neg": (parts.energy_neg.mean(), one),
+        "gap": (parts.energy_pos.mean(-1) - parts.energy_neg.mean(-1), one),
+        "energy_pos": (parts.energy_pos.mean(-1), one),
+        "energy_neg": (parts.energy_neg.mean(-1), one),
         "acceptance": over_finite(chains.acceptance),
         "scale": over_finite(chains.step_scale),
         "chain_grad_norm": over_finite(chains.grad_norm),
         "threshold": (threshold, one),
-        "spread": (state.noise.spread(negatives.x), one),
-        "nonfinite": (chains.nonfinite.sum(), first),
+        "spread": (spread, one),
+        "nonfinite": (chains.nonfinite.sum(-1), first),
         "restarted": (negatives.restarted, first),
     }
