@@ -28,6 +28,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LAYERS = [
     "cli __main__",
     "plots",
+    "comparing",
     "judging",
     "models",
     "training",

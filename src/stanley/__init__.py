@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stanley import data, diagnostics, metrics, networks, plots, samplers, targets
+    from stanley.comparing.carry_out import compare
+    from stanley.comparing.comparison import Comparison
+    from stanley.comparing.given import compare_runs
     from stanley.data import CIFAR10, GMM, MNIST, Array, Dataset, Flowers102, Folder, Moons, Rings
     from stanley.errors import DivergenceError, StanleyError
     from stanley.judging.diagnose import diagnose
@@ -101,6 +104,9 @@ _HOME = {
     "stanley.targets.parameters": (
         "Parameters cholesky correlation interval positive real simplex unit_interval"
     ),
+    "stanley.comparing.carry_out": "compare",
+    "stanley.comparing.comparison": "Comparison",
+    "stanley.comparing.given": "compare_runs",
     "stanley.training.config": "TrainConfig",
     "stanley.training.objectives.contrastive": "Contrastive Growth",
     "stanley.training.loop": "open_run steps train",

@@ -34,6 +34,7 @@ RECORD = "comparison.json"
 MAY_CHANGE = ("seeds", "baseline", "scores", "grid", "arms", "tuning_seeds")
 EXTENSIONS = 4  # values that are added to a grid at most
 LOOK = 0.1  # seconds between two looks at what is running
+MOST_BESIDE = 10  # runs of one arm that a worker trains side by side
 DEATHS = 2  # of the process of one task, after which it is given up
 
 
@@ -150,33 +151,53 @@ class Job:
     def carried_out(self, title: str, wanted: dict[Any, Task]) -> dict[Any, Row]:
         """The rows of all tasks that could be carried out; those that are there are read."""
         rows = {key: row for key, task in wanted.items() if (row := row_of(task)) is not None}
-        waiting = [key for key in wanted if key not in rows]
-        running: dict[Any, Running] = {}
+        waiting = [keys for keys in self.side_by_side(wanted) if not rows.keys() >= set(keys)]
+        running: list[tuple[list[Any], Running]] = []
         deaths: dict[Any, int] = {}
         with Bar(title, len(wanted), len(rows), enabled=self.progress) as bar:
             while waiting or running:
                 while waiting and len(running) < self.pool.at_once:
-                    key = waiting.pop(0)
-                    running[key] = self.pool.submit(carry_out, wanted[key].plain())
-                for key in [key for key, future in running.items() if future.done()]:
+                    keys = waiting.pop(0)
+                    plain = [wanted[key].plain() for key in keys]
+                    running.append((keys, self.pool.submit(carry_out, plain)))
+                ended = [one for one in running if one[1].done()]
+                running = [one for one in running if one not in ended]
+                for keys, future in ended:
                     try:
-                        rows[key] = running.pop(key).result()
+                        rows |= dict(zip(keys, future.result(), strict=True))
                     except StanleyError:
                         raise
                     except Exception as error:  # the process died, or its machine
-                        deaths[key] = deaths.get(key, 0) + 1
-                        if deaths[key] < DEATHS:
-                            waiting.append(key)
+                        deaths[keys[0]] = deaths.get(keys[0], 0) + 1
+                        if deaths[keys[0]] < DEATHS:
+                            waiting.append(keys)
+                        elif len(keys) > 1:  # one of them may be at fault: each by itself
+                            waiting += [[key] for key in keys]
+                            deaths |= dict.fromkeys(keys, 0)
                         else:
-                            self.lost.append(
-                                f"{wanted[key].folder}: its process died twice "
-                                f"({in_one_line(error)})"
-                            )
+                            why = in_one_line(error)
+                            self.lost.append(f"{wanted[keys[0]].folder}: died twice ({why})")
                 if bar.due(len(rows)):
                     failed = sum(row["failure"] is not None for row in rows.values())
-                    bar.draw(len(rows), in_progress(len(running), failed, len(self.lost)))
+                    at_work = sum(len(keys) for keys, _ in running)
+                    bar.draw(len(rows), in_progress(at_work, failed, len(self.lost)))
                 time.sleep(LOOK if running else 0)
         return rows
+
+    def side_by_side(self, wanted: dict[Any, Task]) -> list[list[Any]]:
+        """The tasks that are handed to a worker together, of one arm each. How many does not depend
+        on the workers, since a run in a stack equals the run alone up to rounding only.
+        """
+        if not self.comparison.stacks:
+            return [[key] for key in wanted]
+        arms: dict[str, list[Any]] = {}
+        for key in wanted:
+            arms.setdefault(key[0], []).append(key)
+        return [
+            keys[k : k + MOST_BESIDE]
+            for keys in arms.values()
+            for k in range(0, len(keys), MOST_BESIDE)
+        ]
 
 
 def in_progress(running: int, failed: int, lost: int) -> str:
@@ -324,6 +345,7 @@ def summary(
 
 def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any]:
     chosen = arm.chosen or {}
+    place = f"runs/{folder_name(arm.name)}/{setting_name(chosen)}"
     config = next((from_dict(TrainConfig, row["config"]) for row in arm.runs.values()), None)
     tuning = {
         name: {"score": mean_score(comparison, rows), "rows": [short(row) for row in rows]}
@@ -337,8 +359,7 @@ def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any
         "share": None if config is None else asdict(share_of(config)),
         "tuning": tuning,
         "runs": [
-            {"seed": seed, "folder": str(Path("runs", folder_name(arm.name), setting_name(chosen)))}
-            | short(arm.runs.get(seed))
+            {"seed": seed, "folder": f"{place}/seed-{seed}"} | short(arm.runs.get(seed))
             for seed in comparison.reported
         ],
     }

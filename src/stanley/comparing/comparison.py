@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from stanley.config import flatten, to_dict
 from stanley.errors import StanleyError, did_you_mean, require
+from stanley.samplers.named import step_is_time
 from stanley.samplers.traits import traits_of
 from stanley.training.config import TrainConfig
 from stanley.training.resolve import resolve
@@ -39,7 +40,8 @@ class Comparison:
              iterations: those of the recipe. seconds: as many iterations as `seconds` of one core
              allow, timed before.
     scores   names in scores.json, such as kl, tv, nll_held_out, fresh.mmd2, fresh.fd_mnist, or
-             seconds and gradients; the first is the one that decides. Empty for the usual ones.
+             seconds, gradients, or record.NAME of the last training record; the first one decides.
+             Empty for the usual ones.
 
     Not true: that a grid of one tuning seed finds the best setting. What it chose, and what the
     others would have given there, is part of the result.
@@ -57,6 +59,7 @@ class Comparison:
     tuning_seeds: int = 1  # seeds of the tuning, which are not reported
     first_tuning_seed: int = 10_000  # the first of them
     scores: list[str] = field(default_factory=list)  # the first one decides; empty: the usual ones
+    stacks: bool = True  # train runs of an arm side by side, where that can be done
     along: int = 4  # checkpoints that are scored along a run, where the score is exact
 
     def __post_init__(self) -> None:
@@ -134,11 +137,13 @@ class Comparison:
         """
         setting = setting or {}
         changes = flatten(self.fields) | flatten(self.arms[arm])
-        adapts = "objective.adapt" not in changes and "objective" not in changes
+        adapts = not any(name.startswith("objective.adapt") for name in changes)
+        kind = changes.get("sampler", changes.get("sampler.kind"))
         try:
+            if step_is_time(kind):
+                changes = {"sampler.step_size": self.usual_time_step()} | changes
+                setting = as_time(setting)
             config = resolve(self.recipe, {}, changes | setting)
-            if "sampler.step_size" in setting and traits_of(config.sampler).step_is_time:
-                config = resolve(self.recipe, {}, changes | as_time(setting))
             if adapts and "sampler.step_size" in setting:
                 config = with_fixed_step_size(config)
         except StanleyError as error:
@@ -148,6 +153,14 @@ class Comparison:
     def config_of_recipe(self) -> TrainConfig:
         """The recipe with the changes that all arms share: what the budget is taken from."""
         return resolve(self.recipe, {}, flatten(self.fields))
+
+    def usual_time_step(self) -> float:
+        """√h of the recipe, whose step size does not carry over to a sampler whose step is a time:
+        one leapfrog step with √h is a Langevin step with h.
+        """
+        sampler: Any = self.config_of_recipe().sampler
+        step = float(getattr(sampler, "step_size", 1.0))
+        return step if traits_of(sampler).step_is_time else step**0.5
 
     def settings(self, arm: str) -> list[Changes]:
         """The settings of the grid in the fields that the arm has, and does not set itself; one
@@ -215,7 +228,7 @@ def with_fixed_step_size(config: TrainConfig) -> TrainConfig:
 
 def as_time(setting: Changes) -> Changes:
     """The setting with √h in the place of a variance h."""
-    h = setting["sampler.step_size"]
+    h = setting.get("sampler.step_size")
     positive = isinstance(h, int | float) and h > 0
     return setting | {"sampler.step_size": h**0.5} if positive else setting
 

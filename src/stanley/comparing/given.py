@@ -99,7 +99,8 @@ def require_same_data(runs: list[RunDirectory], configs: list[dict[str, Any]]) -
     data = [{k: v for k, v in kind.items() if k not in MAY_CHANGE} for kind in kinds]
     apart = next((k for k, fields in enumerate(data) if fields != data[0]), None)
     if apart is not None:
-        name = next(n for n in {**data[0], **data[apart]} if data[0].get(n) != data[apart].get(n))
+        fields = sorted({**data[0], **data[apart]}, key=lambda n: n != "data.kind")
+        name = next(n for n in fields if data[0].get(n) != data[apart].get(n))
         raise StanleyError(
             f"{runs[apart].path} was trained on other data than {runs[0].path} ({name} is "
             f"{data[apart].get(name)!r}, not {data[0].get(name)!r}); compare runs on the same data"
@@ -176,7 +177,7 @@ def row_of_run(run: RunDirectory, config: dict[str, Any], scores: list[str]) -> 
     there = json_object(run.scores_file)
     if there.get("step") != steps:
         there = {}
-    found = {"seconds": row["seconds"], "steps": steps} | there
+    found = {"seconds": row["seconds"], "steps": steps, "record": run.last_record()} | there
     missing = [name for name in scores if not has(found, name)]
     if missing and set(missing) <= set(EXACT):
         found |= exact_scores(run)

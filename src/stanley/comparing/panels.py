@@ -62,13 +62,12 @@ def of_data(model: Trained) -> dict[str, Any]:
         return panel | {"images": data.test[:DRAWS].cpu().numpy()}
     if model.event_shape != (2,):
         return panel
-    panel |= {"box": box_of(model), "samples": data.test[:POINTS].cpu().numpy()}
-    if data.log_density is not None:
-        log_density = data.log_density
-        negative: Energy = lambda x: -log_density(x)  # noqa: E731
-        panel |= {"density": density_on_grid(negative, box_of(model), CELLS).numpy()}
-        panel |= {"title": "true density", "note": ""}
-    return panel
+    if data.log_density is None:
+        return panel | {"box": box_of(model), "samples": data.test[:POINTS].cpu().numpy()}
+    log_density = data.log_density
+    negative: Energy = lambda x: -log_density(x)  # noqa: E731
+    density = density_on_grid(negative, box_of(model), CELLS).numpy()
+    return {"title": "true density", "note": "", "box": box_of(model), "density": density}
 
 
 def of_model(model: Trained) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
+from stanley.training.stack import train_stack, why_not_stackable
 
 ROW = "compared.json"
 #: Scores by quadrature in the plane, which need no samples.
 EXACT = ("kl", "tv", "log_z", "nll_held_out")
-#: Numbers of the training itself.
-OF_TRAINING = ("seconds", "gradients", "steps")
+#: Numbers of the training itself; `record.gap` is the gap in the record of the last step.
+OF_TRAINING = ("seconds", "gradients", "steps", "record")
 #: Kinds of samples that `evaluate` judges.
 SAMPLES = ("fresh", "bank")
 #: Scores of which more is better, by the last part of their names; of all others less is.
@@ -60,8 +61,9 @@ def row_of(task: Task) -> Row | None:
     return there if same and (ended or set(task.scores) <= set(there.get("scores", ()))) else None
 
 
-def carry_out(plain: dict[str, Any]) -> Row:
-    """Train, score, and write the row; a run that diverged has a row as well.
+def carry_out(plain: list[dict[str, Any]]) -> list[Row]:
+    """Train, score, and write the rows of some tasks, side by side where they can be
+    (`training.stack`); a run that diverged has a row as well.
 
     Raises StanleyError for what has nothing to do with the setting: data that are not there, a
     folder that cannot be written.
@@ -69,31 +71,50 @@ def carry_out(plain: dict[str, Any]) -> Row:
     import torch
 
     torch.set_num_threads(1)
-    task = Task(**{**plain, "scores": tuple(plain["scores"])})
-    if (there := row_of(task)) is not None:
-        return there
-    folder, config = Path(task.folder), from_dict(TrainConfig, task.config)
-    row: Row = {"config": task.config, "failure": None, "scores": {}, "along": []}
+    tasks = [Task(**{**one, "scores": tuple(one["scores"])}) for one in plain]
+    waiting = [task for task in tasks if row_of(task) is None]
+    configs = [from_dict(TrainConfig, task.config) for task in waiting]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few samples, and of scales: the result says them once
-        try:
-            run = train(config, folder, device="cpu")
-            row |= scored(run, task, config)
-        except DivergenceError as error:
-            row["failure"] = str(error)
-            run = RunDirectory(folder)
-            row["scores"] = dict.fromkeys(task.scores)
-        row["seconds"] = seconds_of(run)
-        row["went_wrong"] = [(event["kind"], event["step"]) for event in run.went_wrong()]
-    write_json(folder / ROW, row)
+        if len(waiting) > 1 and why_not_stackable(configs) is None:
+            train_stack(configs, [task.folder for task in waiting], device="cpu")
+        for task, config in zip(waiting, configs, strict=True):
+            write_json(Path(task.folder) / ROW, trained_and_scored(task, config))
+    return [row for task in tasks if (row := row_of(task)) is not None]
+
+
+def trained_and_scored(task: Task, config: TrainConfig) -> Row:
+    """The row of a task, which is trained to its end where it has not come there in a stack."""
+    row: Row = {"config": task.config, "failure": None, "scores": {}, "along": []}
+    run = RunDirectory(task.folder)
+    try:
+        if (failure := divergence_of(run)) is None:
+            train(config, task.folder, device="cpu")
+    except DivergenceError as error:
+        failure = str(error)
+    if failure is None:
+        row |= scored(run, task, config)
+    else:
+        row |= {"failure": failure, "scores": dict.fromkeys(task.scores)}
+    row["seconds"] = seconds_of(run)
+    row["went_wrong"] = [(event["kind"], event["step"]) for event in run.went_wrong()]
     return row
+
+
+def divergence_of(run: RunDirectory) -> str | None:
+    """How a run ended before its last step; None where it did not."""
+    events = run.events() if run.config_file.exists() else []
+    if events and events[-1]["kind"] == "diverged":
+        return f"diverged at step {events[-1]['step']}: {events[-1]['reason']}"
+    return None
 
 
 def scored(run: RunDirectory, task: Task, config: TrainConfig) -> Row:
     """The scores at the end, and the first one along the run where it is exact."""
     found: dict[str, Any] = {"gradients": task.gradients, "steps": config.steps}
     found["seconds"] = seconds_of(run)
-    judged = [name for name in task.scores if name not in OF_TRAINING]
+    found["record"] = run.last_record() or {}
+    judged = [name for name in task.scores if name.partition(".")[0] not in OF_TRAINING]
     if set(judged) <= set(EXACT):
         found |= exact_scores(run) if judged else {}
     else:
@@ -106,15 +127,22 @@ def scored(run: RunDirectory, task: Task, config: TrainConfig) -> Row:
     row: Row = {"scores": {name: number_in(found, name) for name in task.scores}, "along": []}
     if row["scores"][task.scores[0]] is None:
         row["failure"] = f"no {task.scores[0]}: {found.get('not_settled', 'it is not finite')}"
-    if task.along and task.scores[0] in EXACT:
+    if task.along:
         row["along"] = along(run, task.scores[0])
     return row
 
 
 def along(run: RunDirectory, score: str) -> list[tuple[int, float | None]]:
-    """(step, score) at every checkpoint that was kept, but the untrained first one."""
+    """(step, score) at every checkpoint that was kept, but the untrained first one; empty for a
+    score that needs samples.
+    """
     steps = [step for step in checkpoint.steps_of(run.checkpoints) if step]
-    return [(step, number_in(exact_scores(run, step=step), score)) for step in steps]
+    if score in EXACT:
+        return [(step, number_in(exact_scores(run, step=step), score)) for step in steps]
+    if score.startswith("record."):
+        records = run.records()
+        return [(step, number_in({"record": records[step - 1]}, score)) for step in steps]
+    return []
 
 
 def number_in(found: dict[str, Any], name: str) -> float | None:

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "pdf", "svg")
 MOST_SCORES = 3  # scores that are drawn; the tables have all
+#: What stands at an axis for a score.
+WORDS = {
+    "kl": "KL(data‖model), nats",
+    "tv": "total variation",
+    "nll_held_out": "held-out -log p, nats",
+    "seconds": "seconds of training",
+}
 LEAST_RATIO = 8  # of scores, all positive, from which on their axis is logarithmic
 COLUMNS = 8  # pictures side by side in the samples of one arm
 
@@ -80,7 +87,7 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
     log = bool(every) and min(every) > 0 and max(every) > LEAST_RATIO * min(every)
     if log:
         ax.set_xscale("log")
-    dress(ax, "", score)
+    dress(ax, "", in_words(score))
     if log:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -123,7 +130,7 @@ def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
     positive = [v for curve in curves.values() for _, values in curve for v in values]
     if positive and min(positive) > 0 and max(positive) > LEAST_RATIO * min(positive):
         ax.set_yscale("log")
-    dress(ax, "", "iteration", f"{score}, mean and range")
+    dress(ax, "", "iteration", f"{in_words(score)}: mean, range")
     for k, (arm, curve) in enumerate(curves.items()):
         if not curve:
             continue
@@ -142,6 +149,10 @@ def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
             steps, means, color=colour, marker="o", markersize=3, linewidth=1.4, label=label(arm)
         )
     ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+
+
+def in_words(score: str) -> str:
+    return WORDS.get(score, score)
 
 
 def along(result: dict[str, Any], arm: str) -> list[tuple[int, list[float]]]:

@@ -1,0 +1,225 @@
+"""What is asked: arms, settings, budgets, and what is refused in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from stanley.comparing import Comparison
+from stanley.comparing.budget import gradients_of_an_iteration, on_budget, share_of, steps_in
+from stanley.comparing.comparison import edges, folder_name, next_value, setting_name
+from stanley.comparing.given import named
+from stanley.comparing.task import features_of, more_is_better, number_in
+from stanley.config import from_dict, to_dict
+from stanley.errors import StanleyError
+from stanley.samplers import run_chains
+from stanley.samplers.named import SingleSampler, sampler_named
+from stanley.samplers.traits import traits_of
+from stanley.targets import Gaussian
+from stanley.training.recipes import recipe
+from tests.seeds import fresh
+
+TWO = {"langevin": {"sampler": "langevin"}, "stanley": {"sampler": "stanley"}}
+
+
+def asked(**fields: Any) -> Comparison:
+    return Comparison(**({"recipe": "rings", "arms": TWO} | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"arms": {}}, "arms is empty"),
+        ({"arms": {"a/b": {}}}, "names a folder"),
+        ({"arms": {"A b": {}, "a-b": {}}}, "share the folder"),
+        ({"baseline": "langevan"}, "langevin"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"first_seed": -1}, "first_seed is -1"),
+        ({"first_tuning_seed": 3, "grid": {"steps.x": [1]}}, "seed 3 is tuned on and reported"),
+        ({"budget": "seconds"}, "seconds is None"),
+        ({"seconds": 3.0}, "budget is gradients"),
+        ({"budget": "seconds", "seconds": -1.0}, "must be > 0"),
+        ({"grid": {"sampler.step_size": []}}, "is empty"),
+        ({"grid": {"sampler.step_size": [1, 1]}}, "twice"),
+        ({"grid": {"seed": [1, 2]}}, "have in common"),
+        ({"seeds": 10**6}, "at most"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_asked_is_one_line(fields: dict[str, Any], message: str):
+    with pytest.raises(StanleyError, match=message):
+        asked(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"arms": {"a": {"sampler": "langevin"}, "b": {"sampler": "langevin"}}}, "same config"),
+        ({"arms": {"a": {}, "b": {"sampler": "langevni"}}}, "arm 'b'.*langevin"),
+        ({"arms": {"a": {}, "b": {"sampler.step_sise": 1}}}, "step_size"),
+        ({"arms": {"a": {}, "b": {"data": "gmm"}}}, "other data"),
+        ({"grid": {"sampler.friction": [1.0, 2.0]}}, "no arm has"),
+        ({"grid": {"sampler.step_size": [0.1, -1.0]}}, "step_size is -1"),
+        ({"recipe": "ringz"}, "rings"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_trained_is_found_before_the_first_run(fields: dict[str, Any], message: str):
+    with pytest.raises(StanleyError, match=message):
+        asked(**fields).check()
+
+
+def test_an_arm_is_tuned_in_the_fields_that_it_has_and_does_not_set():
+    grid: dict[str, list[Any]] = {
+        "sampler.step_size": [0.01, 0.02],
+        "sampler.threshold": [1.0, 3.0, {"quantile": 0.5}],
+    }
+    three = TWO | {"fixed": {"sampler": "stanley", "sampler.threshold": 2.0}}
+    comparison = asked(arms=three, grid=grid)
+    assert [len(comparison.settings(arm)) for arm in three] == [2, 6, 2]
+    assert comparison.settings("fixed")[0] == {"sampler.step_size": 0.01}
+
+
+def test_a_tuned_step_size_stays_where_it_is():
+    """The recipe steers the step size by the acceptance, and would leave the tuned one."""
+    arms = {"mala": {"sampler": "mala"}, "steered": {"sampler": "mala", "batch": 128}}
+    comparison = asked(arms=arms, grid={"sampler.step_size": [0.01]})
+    config = comparison.config("mala", {"sampler.step_size": 0.01})
+    assert config.chains.adapt is None
+    assert comparison.config("mala").chains.adapt is not None  # where it is not tuned
+    kept = asked(
+        arms={"mala": {"sampler": "mala", "objective.adapt.rate": 0.07}},
+        grid={"sampler.step_size": [0.01]},
+    )
+    assert kept.config("mala", {"sampler.step_size": 0.01}).chains.adapt is not None
+
+
+def test_a_variance_of_the_grid_is_the_square_of_a_time():
+    comparison = asked(
+        arms={"hmc": {"sampler": "hmc"}, "mala": {"sampler": "mala"}},
+        grid={"sampler.step_size": [0.04]},
+    )
+    setting = {"sampler.step_size": 0.04}
+    assert comparison.config("hmc", setting).sampler.step_size == pytest.approx(0.2)  # type: ignore[union-attr]
+    assert comparison.config("mala", setting).sampler.step_size == 0.04  # type: ignore[union-attr]
+
+
+KINDS = [
+    s.kind for s in get_args(SingleSampler) if s.kind not in ("adjusted", "chees-hmc", "chees")
+] + ["adjusted-stanley"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_those_that_the_chains_count(kind: str):
+    """What the budget takes from a sampler's traits is what `run_chains` counts."""
+    sampler = sampler_named(kind, 0.1)
+    config = replace(
+        recipe("rings"),
+        sampler=sampler,
+        objective=replace(recipe("rings").chains, adapt=None, chain_steps=7),
+        batch=16,
+    )
+    x = torch.randn(16, 3, generator=fresh())
+    chains = run_chains(sampler, Gaussian(torch.eye(3)), x, 7, generator=fresh())
+    counted = chains.info.num_gradients + chains.info.num_potentials / 2
+    stated = gradients_of_an_iteration(config)
+    assert stated is not None
+    if traits_of(sampler).gradients == round(traits_of(sampler).gradients) and "hmc" not in kind:
+        assert stated / 16 == pytest.approx(counted)
+    else:  # the number of leapfrog steps is drawn: its mean is stated
+        assert 0.3 * counted < stated / 16 < 3 * counted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_arm_gets_the_recipes_gradients_and_no_more(kind: str):
+    comparison = asked(
+        arms={"base": {"sampler": "langevin"}, "own": {"sampler": kind, "batch": 64}},
+        fields={"steps": 100},
+    )
+    config = on_budget(comparison, "own", comparison.config("own"), 0)
+    wanted = share_of(comparison.config_of_recipe()).gradients
+    got = share_of(config).gradients
+    assert wanted is not None
+    assert got is not None
+    assert got <= wanted * 1.02
+    each = gradients_of_an_iteration(config)
+    assert each is not None
+    assert got >= min(wanted * 0.98, wanted - each)  # short of one iteration at most
+
+
+def test_an_arm_that_sets_k_gets_other_iterations():
+    arms = {"base": {"sampler": "langevin"}, "long": {"objective.chain_steps": 100}}
+    comparison = asked(arms=arms, fields={"steps": 100})
+    config = on_budget(comparison, "long", comparison.config("long"), 0)
+    assert config.chains.chain_steps == 100
+    assert config.steps == int(100 * 11 / 101)
+
+
+def test_an_objective_without_chains_has_no_gradients_to_count():
+    arms = {"chains": {}, "denoised": {"objective": "denoising", "network": "level-mlp"}}
+    comparison = asked(arms=arms)
+    with pytest.raises(StanleyError, match=r"arm 'denoised'.*budget seconds"):
+        on_budget(comparison, "denoised", comparison.config("denoised"), 0)
+
+
+def test_seconds_become_iterations():
+    tiny = asked(fields={"network.width": 8, "batch": 16, "objective.bank_size": 16})
+    config = tiny.config("langevin")
+    few, many = steps_in(2.0, config), steps_in(8.0, config)
+    assert 1 < few < many
+    with pytest.raises(StanleyError, match="use more seconds"):
+        steps_in(1e-6, config)
+
+
+def test_names_of_folders_and_settings():
+    assert folder_name("STANLEY, th 1") == "stanley-th-1"
+    setting = {"sampler.step_size": 0.01, "sampler.threshold": {"quantile": 0.5}}
+    assert setting_name(setting) == "step_size=0.01,threshold=quantile-0.5"
+    assert setting_name({}) == "as-given"
+
+
+def test_edges_are_ends_of_grids_of_numbers():
+    grid: dict[str, list[Any]] = {"a": [4, 1, 2], "b": [{"q": 1}, {"q": 2}], "c": [1], "d": [1, 2]}
+    assert list(edges(grid, {"a": 1, "b": {"q": 1}, "c": 1, "d": 2})) == [("a", True), ("d", False)]
+    assert list(edges(grid, {"a": 2})) == []
+    assert next_value([0.01, 0.02, 0.04], below=False) == pytest.approx(0.08)
+    assert next_value([0.01, 0.02, 0.04], below=True) == pytest.approx(0.005)
+    assert next_value([0.0, 1.0], below=True) == -1.0
+
+
+def test_a_comparison_is_a_value_that_files_hold():
+    comparison = asked(grid={"sampler.threshold": [1.0, {"quantile": 0.5}]}, scores=["kl"])
+    assert from_dict(Comparison, to_dict(comparison)) == comparison
+
+
+def test_scores_are_found_by_their_place():
+    found = {"kl": 0.1, "fresh": {"fd_mnist": {"value": 2.0, "n": 9}, "modes": {"covered": 3}}}
+    assert number_in(found, "kl") == 0.1
+    assert number_in(found, "fresh.fd_mnist") == 2.0
+    assert number_in(found, "fresh.modes.covered") == 3
+    for name, message in (("fresh.fd", "fd_mnist"), ("fresh.modes", "say which"), ("kk", "kl")):
+        with pytest.raises(StanleyError, match=message):
+            number_in(found, name)
+    assert features_of(["kl", "fresh.fd_mnist", "bank.prdc_cifar.recall", "fresh.fd_mnist"]) == (
+        "mnist",
+        "cifar",
+    )
+    assert more_is_better("bank.prdc_cifar.recall")
+    assert more_is_better("fresh.score_mnist")
+    assert not more_is_better("fresh.fd_mnist")
+
+
+def test_runs_are_called_by_what_tells_them_apart():
+    rings = to_dict(recipe("rings"))
+    one = rings | {"sampler": {"kind": "langevin", "step_size": 0.01}}
+    other = rings | {"sampler": {"kind": "langevin", "step_size": 0.02}}
+    assert named([rings, one]) == ["mala-with-jumps", "langevin"]
+    assert named([one, other]) == ["step_size=0.01", "step_size=0.02"]
+    assert named([rings, one, other]) == [
+        "mala-with-jumps, step_size=0.09",
+        "langevin, step_size=0.01",
+        "langevin, step_size=0.02",
+    ]
