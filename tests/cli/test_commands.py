@@ -914,3 +914,31 @@ def test_a_terminal_without_greek(trained: Path, monkeypatch: pytest.MonkeyPatch
     done = stanley("evaluate", "runs/a", "--num", "20", "--steps", "5", cwd=trained)
     assert "scores.json" in done.stdout
     assert "?" in done.stdout
+
+
+def test_what_the_rest_of_a_training_takes_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Each iteration takes 2 s: after the first 6 s there are 1,797 iterations, an hour."""
+    from stanley.cli import training
+
+    seconds = iter(range(0, 10_000, 2))
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(seconds)))
+    records = [{"step": step} for step in range(1, 1_801)]
+    assert list(training.with_time_to_go(records, 1_800)) == records
+    said = capsys.readouterr().err
+    assert said.count("to go") == 1
+    assert "about 60 minutes to go on this machine, at 2 s an iteration" in said
+    assert not list(training.with_time_to_go([], 10))
+    list(training.with_time_to_go(records[:30], 30))  # under a minute: the bar is enough
+    assert "to go" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(61, "2 minutes"), (3_000, "50 minutes"), (9_000, "2.5 hours"), (260_000, "3 days")],
+)
+def test_times_are_said_in_the_unit_that_a_person_would_use(seconds: float, words: str):
+    from stanley.cli.training import in_minutes
+
+    assert in_minutes(seconds) == words

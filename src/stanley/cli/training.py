@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,11 +16,13 @@ from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
     from stanley.judging.evaluate import RelativeFrechet
-    from stanley.runs.directory import RunDirectory
+    from stanley.runs.directory import Record, RunDirectory
     from stanley.training.config import TrainConfig
 
 #: Of the relative Fréchet distance of fresh chains: close to the data, and nowhere near.
 CLOSE, FAR = 0.05, 0.5
+#: Seconds of training after which the rest is estimated.
+SOON = 5.0
 
 
 def train(
@@ -110,8 +114,9 @@ def train(
     from stanley.cli.config_file import read_config_file
     from stanley.cli.own import ForTraining
     from stanley.cli.values import parse_fields
+    from stanley.runs.directory import RunDirectory
     from stanley.torchrun import this_process
-    from stanley.training.loop import train as run_training
+    from stanley.training.loop import steps as training_steps
     from stanley.training.resolve import resolve
 
     named = {
@@ -141,7 +146,7 @@ def train(
             f" {resolved.steps // 10}"
         )
     out = out or f"runs/{recipe.rpartition(':')[2]}"
-    run = run_training(
+    records = training_steps(
         resolved,
         out,
         device=device,
@@ -152,8 +157,41 @@ def train(
         progress=not quiet and sys.stderr.isatty(),
         **own.parts,
     )
-    if this_process().rank == 0:
-        report_training(run, json_, own.parts, track)
+    first = this_process().rank == 0
+    for _ in with_time_to_go(records, resolved.steps, enabled=first and not quiet):
+        pass
+    if first:
+        report_training(RunDirectory(out), json_, own.parts, track)
+
+
+def with_time_to_go(
+    records: Iterable[Record], steps: int, *, enabled: bool = True
+) -> Iterator[Record]:
+    """The same records; as soon as `SOON` seconds have gone by, one line on stderr says what the
+    rest will take, where that is more than a minute.
+    """
+    began = first = None
+    for record in records:
+        now = time.monotonic()
+        if began is None or first is None:
+            began, first = now, record["step"]
+        done = record["step"] - first
+        if enabled and now - began > SOON and done > 0:
+            each, enabled = (now - began) / done, False
+            if (left := each * (steps - record["step"])) > 60:
+                say(
+                    f"about {in_minutes(left)} to go on this machine, at {each:.2g} s an iteration;"
+                    " --steps sets how many, and Ctrl-C saves what is done"
+                )
+        yield record
+
+
+def in_minutes(seconds: float) -> str:
+    """`12 minutes`, `1.5 hours`, `3 days`."""
+    for unit, size in (("days", 86_400), ("hours", 3_600)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{max(2, round(seconds / 60))} minutes"
 
 
 def tell_of_objective(recipe: str, config: TrainConfig) -> None:
