@@ -15,12 +15,18 @@ import pytest
 from cyclopts import CycloptsError
 
 from stanley.cli import app
+from stanley.cli.comparing import apart, asked
 from stanley.cli.values import parse_fields
 from stanley.errors import StanleyError
 from stanley.training.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Flags of stanley compare that say what is asked.
+ASKED = (
+    *("samplers", "vary", "seeds", "first_seed", "steps", "budget", "seconds", "grid"),
+    "tuning_seeds",
+)
 PROGRAMS = ("stanley", "python", "torchrun", "make")
 # of numbers; RUN, DIR, IMAGE are paths as they stand
 PLACEHOLDERS = {"S": "0", "H": "1e-4", "N": "8"}
@@ -73,6 +79,12 @@ def check(command: str) -> None:
     if function.__name__ == "train":
         recipe, *fields = bound.args
         resolve(recipe, {}, parse_fields(fields))
+    if function.__name__ == "compare":
+        paths, fields = apart(bound.args)
+        if len(paths) == 1 and "comparisons/" not in paths[0]:
+            given = {"samplers": None, "vary": None, "grid": None} | bound.arguments
+            given = {name: given.get(name) for name in ASKED}
+            asked(paths[0], given, fields, tuning=True).check()
 
 
 class Parsed(Exception):

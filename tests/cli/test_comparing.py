@@ -1,0 +1,126 @@
+"""stanley compare: what words and flags ask for, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stanley.cli import app
+from stanley.cli.comparing import asked, parsed_grid
+from stanley.cli.config_file import read_config_file
+from stanley.cli.values import load
+from stanley.comparing import Comparison
+from stanley.config import from_dict
+from stanley.errors import StanleyError
+
+ROOT = Path(__file__).parents[2]
+GIVEN = dict.fromkeys(
+    (
+        "samplers",
+        "vary",
+        "seeds",
+        "first_seed",
+        "steps",
+        "budget",
+        "seconds",
+        "grid",
+        "tuning_seeds",
+    )
+)
+
+
+def of(path: str = "rings", *, tuning: bool = True, fields: Any = None, **given: Any) -> Comparison:
+    return asked(path, GIVEN | given, fields or {}, tuning)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_experiment_can_be_carried_out(file: Path):
+    from_dict(Comparison, read_config_file(file)).check()
+
+
+def test_the_file_in_the_documentation_can_be_carried_out():
+    page = (ROOT / "docs" / "comparing.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    from_dict(Comparison, load(block)).check()
+
+
+def test_samplers_are_arms_tuned_around_the_recipes_step_size():
+    comparison = of(samplers="langevin,stanley,hmc", steps=100, fields={"batch": 64})
+    assert comparison.arms == {n: {"sampler": n} for n in ("langevin", "stanley", "hmc")}
+    assert comparison.fields == {"batch": 64, "steps": 100}
+    assert comparison.grid["sampler.step_size"] == [0.0225, 0.045, 0.09, 0.18, 0.36]
+    assert len(comparison.settings("stanley")) == 10
+    assert len(comparison.settings("langevin")) == 5
+    comparison.check()
+    assert not of(samplers="langevin,mala", tuning=False).grid
+    assert "sampler.threshold" not in of(samplers="langevin,mala").grid
+
+
+def test_values_of_a_field_are_arms():
+    comparison = of(vary="optimizer.lr=1e-3,4e-3", seeds=2)
+    assert comparison.arms == {
+        "lr=0.001": {"optimizer.lr": 0.001},
+        "lr=0.004": {"optimizer.lr": 0.004},
+    }
+    assert not comparison.grid
+    comparison.check()
+
+
+def test_flags_change_a_file():
+    file = str(ROOT / "experiments" / "demo.yaml")
+    comparison = of(file, seeds=2, steps=50, fields={"batch": 32})
+    assert comparison.seeds == 2
+    assert comparison.fields["steps"] == 50
+    assert comparison.fields["batch"] == 32
+    assert len(comparison.grid["sampler.step_size"]) == 6
+    assert not of(file, tuning=False).grid
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "nothing to compare"),
+        ("rings", "name the arms with --samplers"),
+        ("rings --samplers langevin,langevin", "twice"),
+        ("rings --samplers langevin --vary batch=1,2", "name the arms"),
+        ("rings --samplers langevin,mala --grid batch", "names no values"),
+        ("rings --samplers langevin,mala --grid batch=1 --grid batch=2", "given twice"),
+        ("rings --samplers langevin,lange", "langevin"),
+        ("ringz --samplers langevin,mala", "rings"),
+        ("rings --samplers langevin,mala --budget seconds", "give seconds"),
+        ("rings --samplers langevin,mala --bacth 3", "batch"),
+        ("experiments/demo.yaml --samplers mala", "has its own"),
+        ("runs/none runs/nowhere", "no such run directory"),
+        ("runs/none runs/nowhere --seeds 3", "yet to be made"),
+    ],
+    ids=lambda word: word,
+)
+def test_what_cannot_be_compared_is_one_line(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(StanleyError, match=message):
+        app(
+            ["compare", *words.split(), *(["--out", str(tmp_path / "c")] if words else [])],
+            exit_on_error=False,
+            print_error=False,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_is_written_as_values_are():
+    found = parsed_grid(
+        (
+            "sampler.step-size=1e-3,0.5",
+            "sampler.threshold=[{quantile: 0.5}]",
+        )
+    )
+    assert found == {
+        "sampler.step_size": [0.001, 0.5],
+        "sampler.threshold": [[{"quantile": 0.5}]],
+    }
