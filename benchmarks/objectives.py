@@ -47,8 +47,8 @@ RECORD = Path(__file__).with_suffix(".jsonl")
 SECONDS = {"rings": 30, "gmm": 30, "mnist": 120, "cifar10 16×16": 120, "cifar10 32×32": 120}
 ARMS = ("chains, plain network", "chains", "denoising", "warm start", "flow matching")
 TIMED = 60  # iterations
-#: Of pictures: (iterations, share of them that denoise in a warm start) that take `SECONDS`, by what
-#: a full run of each arm took. A short run is no measure there: on a busy machine it was a third off.
+#: Of pictures: (iterations, share of them that denoise in a warm start) that take `SECONDS`, by
+#: what a full run of each arm took. A short run was a third off on a busy machine.
 ITERATIONS = {
     ("mnist", "chains, plain network"): (991, None),
     ("mnist", "chains"): (253, None),
