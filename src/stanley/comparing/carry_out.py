@@ -31,7 +31,7 @@ from stanley.training.config import TrainConfig
 
 RECORD = "comparison.json"
 #: What may change of a comparison that has begun: the runs that are there are used again.
-MAY_CHANGE = ("seeds", "baseline", "scores", "grid", "arms", "tuning_seeds")
+MAY_CHANGE = ("seeds", "baseline", "scores", "num", "grid", "arms", "tuning_seeds")
 EXTENSIONS = 4  # values that are added to a grid at most
 LOOK = 0.1  # seconds between two looks at what is running
 MOST_BESIDE = 10  # runs of one arm that a worker trains side by side
@@ -146,7 +146,8 @@ class Job:
         config = replace(config, seed=seed, save_every=every, keep=comparison.along + 1)
         folder = self.folder / "runs" / folder_name(arm) / setting_name(setting) / f"seed-{seed}"
         scores = tuple(comparison.scores if along else comparison.scores[:1])
-        return Task(str(folder), to_dict(config), scores, along, share_of(config).gradients)
+        gradients = share_of(config).gradients
+        return Task(str(folder), to_dict(config), scores, along, gradients, comparison.num)
 
     def carried_out(self, title: str, wanted: dict[Any, Task]) -> dict[Any, Row]:
         """The rows of all tasks that could be carried out; those that are there are read."""

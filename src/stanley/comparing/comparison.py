@@ -59,6 +59,7 @@ class Comparison:
     tuning_seeds: int = 1  # seeds of the tuning, which are not reported
     first_tuning_seed: int = 10_000  # the first of them
     scores: list[str] = field(default_factory=list)  # the first one decides; empty: the usual ones
+    num: int | None = None  # samples that are judged; null: 2,000 vectors, or 256 images
     stacks: bool = True  # train runs of an arm side by side, where that can be done
     along: int = 4  # checkpoints that are scored along a run, where the score is exact
 
@@ -80,6 +81,9 @@ class Comparison:
         for name in ("seeds", "tuning_seeds", "along"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}, but must be at least 1")
+        require(
+            self.num is None or self.num >= 2, f"num is {self.num}, but must be at least 2 samples"
+        )
         for name in ("first_seed", "first_tuning_seed"):
             value = getattr(self, name)
             require(0 <= value < 2**31, f"{name} is {value}, but must lie in [0, 2^31)")

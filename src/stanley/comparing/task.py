@@ -45,6 +45,7 @@ class Task:
     scores: tuple[str, ...]
     along: bool = False
     gradients: float | None = None
+    num: int | None = None
 
     def plain(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
@@ -54,9 +55,11 @@ Row = dict[str, Any]
 
 
 def row_of(task: Task) -> Row | None:
-    """The row of a task that was carried out, with these scores; None where it was not."""
-    there = json_object(Path(task.folder) / ROW)
-    same = there.get("config") == task.plain()["config"]
+    """The row of a task that was carried out, with these scores of as many samples; None where it
+    was not.
+    """
+    there, plain = json_object(Path(task.folder) / ROW), task.plain()
+    same = all(there.get(name) == plain[name] for name in ("config", "num"))
     ended = there.get("failure") is not None
     return there if same and (ended or set(task.scores) <= set(there.get("scores", ()))) else None
 
@@ -85,7 +88,7 @@ def carry_out(plain: list[dict[str, Any]]) -> list[Row]:
 
 def trained_and_scored(task: Task, config: TrainConfig) -> Row:
     """The row of a task, which is trained to its end where it has not come there in a stack."""
-    row: Row = {"config": task.config, "failure": None, "scores": {}, "along": []}
+    row: Row = {"config": task.config, "num": task.num, "failure": None, "scores": {}, "along": []}
     run = RunDirectory(task.folder)
     try:
         if (failure := divergence_of(run)) is None:
@@ -120,6 +123,7 @@ def scored(run: RunDirectory, task: Task, config: TrainConfig) -> Row:
     else:
         found |= evaluate(
             run,
+            num=task.num,
             features=features_of(judged),
             kid=any(name.rpartition(".")[2].startswith("kd_") for name in judged),
             neighbours=any("prdc_" in name for name in judged),
