@@ -116,7 +116,9 @@ class TestTheWholeWay:
         assert "Needs code that is not here" in card
         assert "Net" in card
         assert stanley.load(packed, energy=Net()).event_shape == (2,)
-        with pytest.raises(StanleyError, match=r"packed: network Net .* hand it over, energy=Net"):
+        with pytest.raises(
+            StanleyError, match=r"packed: network Net .*must be handed over: energy=Net"
+        ):
             stanley.load(packed)
 
     def test_first_weights_are_the_modules_own_and_it_is_left_as_it_is(
@@ -437,9 +439,13 @@ class TestResuming:
     def test_needs_the_parts_again(self, short: TrainConfig, x: Tensor, tmp_path: Path) -> None:
         train(short, tmp_path / "run", energy=Net(), data=x)
         longer = replace(short, steps=14)
-        with pytest.raises(StanleyError, match=r"data .*were given in Python: hand them over"):
+        with pytest.raises(
+            StanleyError, match=r"data Tensor .*given in Python, must be handed over: data="
+        ):
             train(longer, tmp_path / "run", energy=Net())
-        with pytest.raises(StanleyError, match=r"network Net .*was given in Python: hand it over"):
+        with pytest.raises(
+            StanleyError, match=r"network Net .*given in Python, must be handed over"
+        ):
             train(longer, tmp_path / "run", data=x)
         with pytest.raises(
             StanleyError, match=r"configuration \(data.fingerprint: '\w+' → '\w+'; st"
@@ -537,7 +543,7 @@ class TestSampler:
             assert model.sample(3, steps=2).x.shape == (3, 2)
         scores = stanley.evaluate(unbroken, sampler=Coordinate, num=20, steps=2)
         assert str(scores["sampler"]).count("Coordinate") == 1
-        with pytest.raises(StanleyError, match=r"sampler .*Coordinate was given in Python"):
+        with pytest.raises(StanleyError, match=r"sampler .*Coordinate, given in Python"):
             stanley.load(unbroken)
         with pytest.raises(StanleyError, match="first: False → True"):
             stanley.load(unbroken, sampler=Coordinate(0.2, first=True))
@@ -547,7 +553,7 @@ class TestSampler:
         train(config, tmp_path / "run")
         with pytest.raises(StanleyError, match=r"sampler.arguments.step_size: 0.2 → 0.3"):
             train(replace(config, sampler=Coordinate(0.3)), tmp_path / "run")  # type: ignore[arg-type]
-        with pytest.raises(StanleyError, match="hand it or its class over"):
+        with pytest.raises(StanleyError, match="must be handed over: sampler=Coordinate"):
             train(replace(config, sampler=stanley.Langevin(0.2)), tmp_path / "run")
 
     def test_what_is_no_sampler_is_refused(self, short: TrainConfig, tmp_path: Path) -> None:

@@ -101,8 +101,9 @@ def train(
     --sampler stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All
     fields are listed below, and stanley recipes NAME prints those of a recipe.
 
-    --network, --data and --sampler also take code of your own, module:Name or file.py:Name, which
-    is called with the fields of that part: --network mine.py:MyNet --network.width 64.
+    --network, --data, --sampler and --objective also take code of your own, module:Name or
+    file.py:Name, which is called with the fields of that part: --network mine.py:MyNet
+    --network.width 64.
 
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on
     with another N.
@@ -152,7 +153,7 @@ def train(
         **own.parts,
     )
     if this_process().rank == 0:
-        report_training(run, json_, own.parts, track)
+        report_training(run, json_, own.of_the_model, track)
 
 
 def tell_of_objective(recipe: str, config: TrainConfig) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from stanley.data.base import Dataset, held_out_order
 from stanley.errors import StanleyError, in_one_line, require
+from stanley.own_code import GivenInPython, NamedByUser
 
 HELD_OUT = 0.1  # share of the rows that are held out where no split is given
 HEAD = 2_048  # rows of an iterable from which mean and spread are taken
@@ -26,7 +27,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class GivenData:
+class GivenData(GivenInPython):
     """Data that were an object in Python, and have to be handed over again.
 
     rows         of training and testing together; None for an iterable
@@ -39,20 +40,20 @@ class GivenData:
     fingerprint: str | None
     kind: Literal["given"] = "given"
 
+    part: ClassVar[str] = "data"
+    handed: ClassVar[str] = "data=…"
+
     @property
-    def why_not(self) -> str:
+    def about(self) -> str:
         rows = "an iterable" if self.rows is None else f"{self.rows:,} rows"
-        return (
-            f"the data ({self.class_}, {rows} of shape {self.event_shape}) were given in Python: "
-            "hand them over, data=…"
-        )
+        return f" ({rows} of shape {self.event_shape})"
 
     def load(self) -> Dataset:
         raise StanleyError(self.why_not)
 
 
 @dataclass(frozen=True)
-class NamedData:
+class NamedData(NamedByUser):
     """Data that come from what was named on the command line, `module:Name` or `file.py:Name`."""
 
     name: str
@@ -60,12 +61,8 @@ class NamedData:
     checksum: str | None = None
     kind: Literal["by-name"] = "by-name"
 
-    @property
-    def why_not(self) -> str:
-        return (
-            f"the data come from {self.name}, code that is imported only where you name it: pass "
-            f"--data {self.name} (or --trust), or in Python data=…"
-        )
+    part: ClassVar[str] = "data"
+    handed: ClassVar[str] = "data=…"
 
     def load(self) -> Dataset:
         raise StanleyError(self.why_not)

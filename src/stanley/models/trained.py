@@ -43,6 +43,7 @@ from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.training.former import of_a_run
 from stanley.training.objectives import flow_matching
+from stanley.training.objectives.given import extended
 from stanley.training.objectives.warm_start import from_the_ladder
 from stanley.training.state import standardisation_in
 from stanley.types import Energy, Potential, in_float32
@@ -153,7 +154,7 @@ class Trained:
         """The energy where it was trained by flow matching, so that its gradient is a velocity and
         it is no density; None elsewhere.
         """
-        matched = isinstance(self.config.objective, flow_matching.FlowMatching)
+        matched = isinstance(extended(self.config.objective), flow_matching.FlowMatching)
         return level_energy(self.standardised.energy) if matched else None
 
     @property

@@ -6,17 +6,18 @@ import copy
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.networks.levels import level_energy
+from stanley.own_code import GivenInPython, NamedByUser
 
 
 @dataclass(frozen=True)
-class GivenNetwork:
+class GivenNetwork(GivenInPython):
     """A network that was an object in Python, and has to be handed over again.
 
     The fingerprint is that of the names, shapes and types of its weights, not of their values nor
@@ -29,23 +30,19 @@ class GivenNetwork:
     levels: bool = False
     kind: Literal["given"] = "given"
 
-    @property
-    def called(self) -> str:
-        return self.class_
+    part: ClassVar[str] = "network"
+    handed: ClassVar[str] = "energy={}(…)"
 
     @property
-    def why_not(self) -> str:
-        return (
-            f"network {self.class_} ({self.parameters:,} weights) was given in Python: hand it "
-            f"over, energy={self.class_}(…)"
-        )
+    def about(self) -> str:
+        return f" ({self.parameters:,} weights)"
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         raise StanleyError(self.why_not)
 
 
 @dataclass(frozen=True)
-class NamedNetwork:
+class NamedNetwork(NamedByUser):
     """A network that was named on the command line, `module:Name` or `file.py:Name`."""
 
     name: str
@@ -54,16 +51,8 @@ class NamedNetwork:
     levels: bool = False
     kind: Literal["by-name"] = "by-name"
 
-    @property
-    def called(self) -> str:
-        return self.name.rpartition(":")[2]
-
-    @property
-    def why_not(self) -> str:
-        return (
-            f"network {self.name} is code that is imported only where you name it: pass --network "
-            f"{self.name} (or --trust), or in Python energy={self.called}(…)"
-        )
+    part: ClassVar[str] = "network"
+    handed: ClassVar[str] = "energy={}(…)"
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
         raise StanleyError(self.why_not)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stanley.config import OWN, differences, from_dict, to_dict
+from stanley.config import OWN, differences, from_dict, kind_of, to_dict
 from stanley.data import Array, Dataset
 from stanley.device import has_bf16_units
 from stanley.errors import DivergenceError, require
@@ -29,7 +29,7 @@ from stanley.training.divergence import Split, recover, split_at_divergence, tel
 from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
-from stanley.training.own import Parts, probe, taken
+from stanley.training.own import Brought, Parts, probe, probe_loss, taken
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.tracking import Tracking, require_trackers, tracker_names
@@ -45,6 +45,7 @@ def train(
     energy: Any = None,
     data: Any = None,
     sampler: Any = None,
+    objective: Any = None,
     device: str = "auto",
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
@@ -67,6 +68,9 @@ def train(
                 such as a DataLoader, which is read as training goes
     sampler     in place of the configuration's sampler: a frozen dataclass with step_size, init and
                 step (examples/own_sampler.py)
+    objective   in place of the configuration's objective: a function loss(potential, x, generator),
+                an object with such a method, or what extends an objective of the library
+                (`training.objectives.given`)
     device      'auto' takes a GPU where torch sees one
     execution   how a chain step is carried out (see `run_chains`); not part of the configuration,
                 because it changes no more than the rounding
@@ -94,6 +98,7 @@ def train(
         energy=energy,
         data=data,
         sampler=sampler,
+        objective=objective,
         device=device,
         execution=execution,
         parallel=parallel,
@@ -114,6 +119,7 @@ def steps(
     energy: Any = None,
     data: Any = None,
     sampler: Any = None,
+    objective: Any = None,
     device: str = "auto",
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
@@ -145,6 +151,7 @@ def steps(
                 energy=energy,
                 data=data,
                 sampler=sampler,
+                objective=objective,
                 device=device,
                 execution=execution,
                 parallel=parallel,
@@ -249,6 +256,7 @@ def open_run(
     energy: Any = None,
     data: Any = None,
     sampler: Any = None,
+    objective: Any = None,
     device: str = "auto",
     execution: Execution = "auto",
     parallel: Parallel = "ddp",
@@ -263,7 +271,8 @@ def open_run(
     """
     with joined(device) as world, RunDirectory(out) as run:
         with world.agreed():
-            parts = taken(config, energy, data, sampler, lambda c: load_data(c, world))
+            brought = Brought(energy, data, sampler, objective)
+            parts = taken(config, brought, lambda c: load_data(c, world))
         config = parts.config
         prepare(parts, run, world, parallel, execution, read_every, track)
         points = load_data(config, world) if parts.data is None else parts.data
@@ -282,6 +291,8 @@ def open_run(
             own=parts.energy,
             written=parts.written,
         )
+        with world.agreed():
+            probe_loss(config, state, points)
         resume(config, run, state)
         points = points.with_train_on(world.device).standardised_by(state.standardisation)
         opened = OpenRun(config, run, state, points)
@@ -323,7 +334,7 @@ def tracked(
     with state.world.agreed():
         if state.world.first:
             tracking = Tracking.of(track, run, state.step)
-            tracking.configuration(config)
+            tracking.configuration(state.written)
     return tracking
 
 
@@ -345,7 +356,9 @@ def check_split(
     chains = config.objective.contrastive
     weight = chains.kl_weight if chains is not None and chains is config.objective else 0
     cause = (
-        f"objective.kl_weight is {weight}" if weight else f"objective is {config.objective.kind!r}"
+        f"objective.kl_weight is {weight}"
+        if weight
+        else f"objective is {kind_of(config.objective)!r}"
     )
     require(
         parallel == "ddp" or not config.objective.differentiates_twice,
@@ -448,7 +461,7 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
 
 def require_handed_over(before: TrainConfig, new: dict[str, Any], run: RunDirectory) -> None:
     """What the run began with and was the user's own is handed over again."""
-    for name in ("network", "data", "sampler"):
+    for name in ("network", "data", "sampler", "objective"):
         part = getattr(before, name)
         own = own_inside(part) if name == "sampler" else part
         missing = own is not None and kind_is_own(own) and not mentions_own(new[name])

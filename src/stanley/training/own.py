@@ -1,26 +1,40 @@
-"""What the user hands over beside the configuration: a network, data, a sampler of their own."""
+"""What the user hands over beside the configuration: parts of their own."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
-from torch import nn
+from torch import Tensor, nn
 
 from stanley import data as library_data
 from stanley import networks, samplers
-from stanley.config import to_dict
+from stanley.config import kind_of, to_dict
 from stanley.data import Dataset
 from stanley.data import given as given_data
 from stanley.errors import StanleyError, require
 from stanley.networks import build_energy
 from stanley.networks import given as given_network
 from stanley.networks.levels import level_energy
+from stanley.own_code import OwnPart
 from stanley.samplers import given as given_sampler
+from stanley.streams import stream
 from stanley.training.config import TrainConfig
+from stanley.training.objectives import OwnObjective
+from stanley.training.objectives import given as given_objective
+from stanley.training.state import TrainState
 from stanley.types import piecewise_linear
+
+
+class Brought(NamedTuple):
+    """What was handed over, each in the place of a part of the configuration; None for none."""
+
+    energy: Any = None
+    data: Any = None
+    sampler: Any = None
+    objective: Any = None
 
 
 @dataclass(frozen=True)
@@ -38,9 +52,7 @@ class Parts:
 
 def taken(
     config: TrainConfig,
-    energy: Any,
-    data: Any,
-    sampler: Any,
+    brought: Brought,
     load: Callable[[TrainConfig], Dataset],
 ) -> Parts:
     """The configuration with what is handed over in the place of its parts.
@@ -49,9 +61,12 @@ def taken(
     there. Raises StanleyError, in one line, for a part that has to be handed over and is not.
     `load` reads the data of the configuration, where a network of the user's is built for them.
     """
-    energy, network = apart(config.network, energy, networks.AnyNetwork, networks.OwnNetwork)
-    data, spec = apart(config.data, data, library_data.AnyData, library_data.OwnData)
-    require_all(config, energy, data, sampler)
+    energy, network = apart(
+        config.network, brought.energy, networks.AnyNetwork, networks.OwnNetwork
+    )
+    data, spec = apart(config.data, brought.data, library_data.AnyData, library_data.OwnData)
+    sampler = brought.sampler
+    require_all(config, brought._replace(energy=energy, data=data))
     own_data = None if data is None else given_data.dataset_of(data)
     if own_data is not None and not isinstance(spec, given_data.NamedData):
         spec = given_data.described(data, own_data)
@@ -73,27 +88,29 @@ def taken(
     moved = config.sampler if moved is None else moved
     if given_sampler.is_own(moved) or not isinstance(moved, samplers.AnySampler):
         given_sampler.require_sampler(moved)
-    config = replace(config, network=network, data=spec, sampler=moved)
-    shown = replace(config, sampler=named or given_sampler.described(moved))
+    descended = given_objective.with_own(config.objective, brought.objective)
+    stands_for = config.objective
+    if not isinstance(stands_for, OwnObjective):
+        stands_for = given_objective.described(descended)
+    config = replace(config, network=network, data=spec, sampler=moved, objective=descended)
+    shown = replace(config, sampler=named or given_sampler.described(moved), objective=stands_for)
     return Parts(config, to_dict(shown), module, own_data)
 
 
 def apart(part: Any, given: Any, library: Any, own: Any) -> tuple[Any, Any]:
     """What is handed over for a part, and what stands for it in the configuration."""
-    if given is None and not isinstance(part, library | own):
+    if given is None and type(part) not in (*get_args(library), *get_args(own)):
         return part, None
     return given, part
 
 
-def require_all(config: TrainConfig, energy: Any, data: Any, sampler: Any) -> None:
+def require_all(config: TrainConfig, brought: Brought) -> None:
     """All that stands in the configuration as the user's own is there."""
-    if energy is None and isinstance(config.network, networks.OwnNetwork):
-        raise StanleyError(config.network.why_not)
-    if data is None and isinstance(config.data, library_data.OwnData):
-        raise StanleyError(config.data.why_not)
-    record = given_sampler.own_inside(config.sampler)
-    if sampler is None and record is not None:
-        raise StanleyError(record.why_not)
+    sampler = given_sampler.own_inside(config.sampler)
+    parts = (config.network, config.data, sampler, config.objective)
+    for part, handed_over in zip(parts, brought, strict=True):
+        if handed_over is None and isinstance(part, OwnPart):
+            raise StanleyError(part.why_not)
 
 
 def warn_of_stream(stream: Any) -> None:
@@ -107,14 +124,28 @@ def warn_of_stream(stream: Any) -> None:
     )
 
 
+def first_points(data: Dataset) -> Tensor:
+    """The first rows (8, *event) of the data, as training sees them."""
+    rows = data.train[:8]
+    return library_data.centre(rows) if data.is_image else rows.float()
+
+
+def probe_loss(config: TrainConfig, state: TrainState, data: Dataset) -> None:
+    """Raise StanleyError where the user's loss cannot train the network on these data."""
+    if isinstance(config.objective, given_objective.OwnLoss):
+        device = state.world.device
+        generator = stream(config.seed, "probe of the loss", device=device)
+        x = first_points(data).to(device)
+        config.objective.probe(state.energy, x, config.temperature, generator)
+
+
 def probe(config: TrainConfig, energy: nn.Module, data: Dataset) -> None:
     """Raise StanleyError where the user's network cannot be trained on these data."""
-    rows = data.train[:8]
-    x = library_data.centre(rows) if data.is_image else rows.float()
-    given_network.probe(energy, x)
+    given_network.probe(energy, first_points(data))
     kink = piecewise_linear(energy) if config.objective.differentiates_twice else None
     require(
         kink is None or level_energy(energy) is not None,
         f"{type(energy).__name__} has activations {kink}, whose second derivative is 0, and "
-        f"objective {config.objective.kind!r} differentiates twice; use a smooth one such as SiLU",
+        f"objective {kind_of(config.objective)!r} differentiates twice; use a smooth one such as "
+        "SiLU",
     )
