@@ -5,6 +5,7 @@ or refused in one line before the first step.
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import re
 import runpy
@@ -102,11 +103,11 @@ class TestTheWholeWay:
         assert set(written["network"]) > {"fingerprint"}
 
         model = stanley.load(run, energy=Net())
-        points = x[:5]
+        points = model.standardise(x[:5])
         saved = newest(run).part("average")
         trained = Net()
         trained.load_state_dict(saved)
-        assert torch.equal(model.energy(points), trained(points).detach())
+        assert torch.equal(model.standardised.energy(points), trained(points).detach())
         assert model.sample(4, steps=3).x.shape == (4, 2)
         scores = stanley.evaluate(run, energy=Net(), data=x, num=50, steps=5)
         assert scores["energy"]["held_out"]["n"] == 40
@@ -192,7 +193,7 @@ class TestTheWholeWay:
         config = replace(stanley.recipe("array"), steps=8, save_every=4, batch=16, warmup=0)
         run = train(config, tmp_path / "run", energy=energy, data=x)
         model = stanley.load(run, energy=energy)
-        assert model.levels is not None
+        assert model.standardised.levels is not None
         assert model.sample(3, steps=2).x.shape == (3, 2)
         with pytest.raises(StanleyError, match=r"network 'Net' knows none.*contrastive"):
             train(config, tmp_path / "other", energy=Net(), data=x)
@@ -655,6 +656,19 @@ class TestSteps:
         again = sum(later <= earlier for earlier, later in pairwise(numbers))
         assert 1 <= again <= len(rollbacks)
         assert newest(run).step == 60
+
+
+def test_what_the_loop_takes_is_said_once_and_shown_in_full(tmp_path: Path) -> None:
+    a, b, c = (inspect.signature(f).parameters for f in (stanley.train, stanley.steps, open_run))
+    assert a == b
+    assert {name: a[name] for name in c} == dict(c)
+    assert set(a) - set(c) == {"progress", "title"}
+    assert list(a)[:3] == ["config", "out", "energy"]
+    for function in (stanley.train, stanley.steps, open_run):
+        with pytest.raises(TypeError, match=r"unexpected keyword argument 'enrgy'"):
+            function(None, tmp_path, enrgy=1)
+    with pytest.raises(TypeError, match="'progress'"):
+        open_run(None, tmp_path, progress=True)
 
 
 class TestOwnLoop:

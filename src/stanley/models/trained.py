@@ -381,7 +381,9 @@ def data_of(model: Trained) -> Dataset:
     if model.data is not None:
         data, known = handed_over(model, model.data), model.standardisation
         if known is not None and data.standardisation is None:  # they are in their own units
-            return standardised_as(data, known)
+            return standardised_as(replace(data, raw=False), known)
+        if data.raw:
+            data = given_data.for_training(data, "in their own units", standardise=False)
         return data.standardised_by(known)
     require(
         model.elsewhere is None,
@@ -412,7 +414,7 @@ def handed_over(model: Trained, data: Dataset) -> Dataset:
     if isinstance(known, given_data.GivenData) and known.fingerprint is not None:
         rows = len(data.train) + len(data.test)
         require(
-            given_data.fingerprint(data) == known.fingerprint,
+            given_data.fingerprint(data, known.standardise) == known.fingerprint,
             f"{model.path} was trained on {known.rows:,} rows of other values than the {rows:,} "
             "that are handed over; hand over those it was trained on, in the same order",
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -24,12 +23,13 @@ from stanley.runs import checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
 from stanley.samplers.given import own_inside
+from stanley.training.arguments import Arguments, ShownArguments, taking
 from stanley.training.config import MAY_CHANGE, TrainConfig
 from stanley.training.divergence import Split, recover, split_at_divergence, tell
 from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
-from stanley.training.own import Brought, Parts, probe, probe_loss, taken
+from stanley.training.own import Parts, probe, probe_loss, taken
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.tracking import Tracking, require_trackers, tracker_names
@@ -38,22 +38,8 @@ from stanley.training.watch import Watch
 SCALES = 10.0  # ratio of scales between columns, or of a mean to its column's, that is warned of
 
 
-def train(
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    objective: Any = None,
-    device: str = "auto",
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
-    progress: bool = False,
-    title: str = "training",
-) -> RunDirectory:
+@taking(ShownArguments)
+def train(arguments: ShownArguments) -> RunDirectory:
     """Train an energy on data into the run directory `out`, or resume the run that is there.
 
     Each step descends L = mean E(x⁺) - mean E(z) + penalties, with z from K steps of the sampler
@@ -66,6 +52,9 @@ def train(
     data        in place of the configuration's data: a tensor or array (N, *event), of whose rows a
                 tenth is held out, a torch Dataset, a stanley.Dataset, or an iterable of batches
                 such as a DataLoader, which is read as training goes
+    standardise whether such rows of vectors (N, d) are standardised as those of a file are
+                (`data.Array`); None does it. A stanley.Dataset, an iterable, images and points of
+                other shapes stay as they are
     sampler     in place of the configuration's sampler: a frozen dataclass with step_size, init and
                 step (examples/own_sampler.py)
     objective   in place of the configuration's objective: a function loss(potential, x, generator),
@@ -92,42 +81,13 @@ def train(
     instead. Ctrl-C or SIGTERM finishes the step, saves, and raises KeyboardInterrupt. All ranks end
     together, with the same error if there is one.
     """
-    records = steps(
-        config,
-        out,
-        energy=energy,
-        data=data,
-        sampler=sampler,
-        objective=objective,
-        device=device,
-        execution=execution,
-        parallel=parallel,
-        read_every=read_every,
-        track=track,
-        progress=progress,
-        title=title,
-    )
-    for _ in records:
+    for _ in steps(**vars(arguments)):
         pass
-    return RunDirectory(out)
+    return RunDirectory(arguments.out)
 
 
-def steps(
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    objective: Any = None,
-    device: str = "auto",
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
-    progress: bool = False,
-    title: str = "training",
-) -> Generator[Record, None, None]:
+@taking(ShownArguments)
+def steps(arguments: ShownArguments) -> Generator[Record, None, None]:
     """The records of a training run, one for each step, as `train` computes them: `train` is this
     loop without a body.
 
@@ -144,32 +104,19 @@ def steps(
     the run at once; `with contextlib.closing(stanley.steps(…)) as records` does.
     """
     with ExitStack() as until_the_end:
-        opened = until_the_end.enter_context(
-            open_run(
-                config,
-                out,
-                energy=energy,
-                data=data,
-                sampler=sampler,
-                objective=objective,
-                device=device,
-                execution=execution,
-                parallel=parallel,
-                read_every=read_every,
-                track=track,
-            )
-        )
+        opened = until_the_end.enter_context(opened_with(arguments))
         config, run, state, points = opened.config, opened.run, opened.state, opened.data
         world = state.world
         watch = watch_from(run, world)
-        tracking = until_the_end.enter_context(tracked(track, config, run, state))
+        tracking = until_the_end.enter_context(tracked(arguments.track, config, run, state))
 
         interrupts = until_the_end.enter_context(Interrupts())
-        bar = Bar(title, config.steps, state.step, enabled=progress and world.first)
+        shown = arguments.progress and world.first
+        bar = Bar(arguments.title, config.steps, state.step, enabled=shown)
         until_the_end.enter_context(bar)
         began = time.perf_counter()
         while state.step < config.steps:
-            num = steps_to_reading(config, state, read_every)
+            num = steps_to_reading(config, state, arguments.read_every)
             measured = [measure(state, train_step(config, state, points)) for _ in range(num)]
             records = to_records(config, measured, time.perf_counter() - began, world.device)
             began = time.perf_counter()
@@ -248,33 +195,24 @@ def number_of(value: float | Tensor) -> float:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-@contextmanager
-def open_run(
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    objective: Any = None,
-    device: str = "auto",
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
-) -> Iterator[OpenRun]:
+@taking(Arguments)
+def open_run(arguments: Arguments) -> AbstractContextManager[OpenRun]:
     """The run in `out`, made or resumed, and locked for the length of the block.
 
     `steps` trains in such a block, and so can a loop of your own: examples/own_loop.py. At the end
     of the block the last step is saved; after an error it is not, and the last checkpoint stands.
     Arguments are those of `train`.
     """
-    with joined(device) as world, RunDirectory(out) as run:
+    return opened_with(arguments)
+
+
+@contextmanager
+def opened_with(arguments: Arguments) -> Iterator[OpenRun]:
+    with joined(arguments.device) as world, RunDirectory(arguments.out) as run:
         with world.agreed():
-            brought = Brought(energy, data, sampler, objective)
-            parts = taken(config, brought, lambda c: load_data(c, world))
+            parts = taken(arguments, lambda c: load_data(c, world))
         config = parts.config
-        prepare(parts, run, world, parallel, execution, read_every, track)
+        prepare(parts, run, world, arguments)
         points = load_data(config, world) if parts.data is None else parts.data
         if world.first:
             warn_of_scales(config, points)
@@ -286,8 +224,8 @@ def open_run(
             config,
             points,
             world,
-            parallel=parallel,
-            execution=execution,
+            parallel=arguments.parallel,
+            execution=arguments.execution,
             own=parts.energy,
             written=parts.written,
         )
@@ -300,20 +238,12 @@ def open_run(
         opened.save()
 
 
-def prepare(
-    parts: Parts,
-    run: RunDirectory,
-    world: World,
-    parallel: Parallel,
-    execution: Execution,
-    read_every: int | None,
-    track: str | Sequence[str] | None,
-) -> None:
+def prepare(parts: Parts, run: RunDirectory, world: World, arguments: Arguments) -> None:
     """Refuse what cannot run, then make and lock the run directory and write its configuration."""
     with world.agreed():
-        check_split(parts.config, world, parallel, execution)
-        check_reading(parts.config, read_every)
-        require_trackers(tracker_names(track))
+        check_split(parts.config, world, arguments.parallel, arguments.execution)
+        check_reading(parts.config, arguments.read_every)
+        require_trackers(tracker_names(arguments.track))
         streamed = parts.data is not None and parts.data.stream is not None
         require(
             not streamed or world.size == 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -21,20 +21,12 @@ from stanley.networks.levels import level_energy
 from stanley.own_code import OwnPart
 from stanley.samplers import given as given_sampler
 from stanley.streams import stream
+from stanley.training.arguments import Arguments
 from stanley.training.config import TrainConfig
 from stanley.training.objectives import OwnObjective
 from stanley.training.objectives import given as given_objective
 from stanley.training.state import TrainState
 from stanley.types import piecewise_linear
-
-
-class Brought(NamedTuple):
-    """What was handed over, each in the place of a part of the configuration; None for none."""
-
-    energy: Any = None
-    data: Any = None
-    sampler: Any = None
-    objective: Any = None
 
 
 @dataclass(frozen=True)
@@ -50,28 +42,36 @@ class Parts:
     data: Dataset | None = None
 
 
-def taken(
-    config: TrainConfig,
-    brought: Brought,
-    load: Callable[[TrainConfig], Dataset],
-) -> Parts:
-    """The configuration with what is handed over in the place of its parts.
+def taken(arguments: Arguments, load: Callable[[TrainConfig], Dataset]) -> Parts:
+    """The configuration of the arguments with what they hand over in the place of its parts.
 
     A part that stands in the configuration itself, though it is none of the library, is taken from
     there. Raises StanleyError, in one line, for a part that has to be handed over and is not.
     `load` reads the data of the configuration, where a network of the user's is built for them.
     """
+    config = arguments.config
     energy, network = apart(
-        config.network, brought.energy, networks.AnyNetwork, networks.OwnNetwork
+        config.network, arguments.energy, networks.AnyNetwork, networks.OwnNetwork
     )
-    data, spec = apart(config.data, brought.data, library_data.AnyData, library_data.OwnData)
-    sampler = brought.sampler
-    require_all(config, brought._replace(energy=energy, data=data))
-    own_data = None if data is None else given_data.dataset_of(data)
-    if own_data is not None and not isinstance(spec, given_data.NamedData):
-        spec = given_data.described(data, own_data)
-    if own_data is not None and own_data.stream is not None:
-        warn_of_stream(own_data.stream)
+    data, spec = apart(config.data, arguments.data, library_data.AnyData, library_data.OwnData)
+    sampler, objective = arguments.sampler, arguments.objective
+    require_all(config, energy, data, sampler, objective)
+    own_data = None
+    if data is None:
+        require(
+            arguments.standardise is None,
+            f"standardise is {arguments.standardise}, but no data are handed over; leave it out, "
+            "or set the field standardise of the configuration's data, where they have one",
+        )
+    else:
+        rows = given_data.dataset_of(data)
+        asked = arguments.standardise
+        if asked is None and isinstance(spec, library_data.OwnData):
+            asked = None if spec.standardise else False
+        own_data = given_data.for_training(rows, type(data).__qualname__, asked)
+        spec = given_data.described(data, rows, own_data, spec)
+        if rows.stream is not None:
+            warn_of_stream(rows.stream)
 
     module = None
     if energy is not None:
@@ -88,7 +88,7 @@ def taken(
     moved = config.sampler if moved is None else moved
     if given_sampler.is_own(moved) or not isinstance(moved, samplers.AnySampler):
         given_sampler.require_sampler(moved)
-    descended = given_objective.with_own(config.objective, brought.objective)
+    descended = given_objective.with_own(config.objective, objective)
     stands_for = config.objective
     if not isinstance(stands_for, OwnObjective):
         stands_for = given_objective.described(descended)
@@ -104,7 +104,7 @@ def apart(part: Any, given: Any, library: Any, own: Any) -> tuple[Any, Any]:
     return given, part
 
 
-def require_all(config: TrainConfig, brought: Brought) -> None:
+def require_all(config: TrainConfig, *brought: Any) -> None:
     """All that stands in the configuration as the user's own is there."""
     sampler = given_sampler.own_inside(config.sampler)
     parts = (config.network, config.data, sampler, config.objective)
@@ -120,7 +120,7 @@ def warn_of_stream(stream: Any) -> None:
         f"the data ({stream.name}) are an iterable{once}. A resumed run reads it from its "
         "beginning again, so that it does not equal an unbroken one; no rows are held out, so that "
         "stanley evaluate needs other data, evaluate(run, data=…)",
-        stacklevel=5,
+        stacklevel=7,
     )
 
 
