@@ -17,6 +17,7 @@ from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
+from stanley.networks.given import kept_values
 from stanley.overwriting import difference, keep_former
 from stanley.reading import read_json
 from stanley.runs import checkpoint
@@ -98,6 +99,9 @@ def pack(
         "noise.mean": model.noise.mean,
         "noise.std": model.noise.std,
     }
+    if probe := saved.part("probe"):
+        points = probe["points"]
+        tensors |= {"probe.points": points, "probe.energy": kept_values(network, points)}
     if model.standardisation is not None:
         tensors["standardisation.mean"] = model.standardisation.mean
         tensors["standardisation.std"] = model.standardisation.std
@@ -224,7 +228,7 @@ def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
         "stanley": json.dumps(meta, sort_keys=True),
         "checksum": checkpoint.checksum(tensors, meta),
     }
-    return save(tensors, metadata=header)
+    return save(checkpoint.apart(tensors), metadata=header)
 
 
 def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:

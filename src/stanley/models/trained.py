@@ -45,6 +45,7 @@ from stanley.training.former import of_a_run
 from stanley.training.objectives import flow_matching
 from stanley.training.objectives.given import extended
 from stanley.training.objectives.warm_start import from_the_ladder
+from stanley.training.own import require_same_network
 from stanley.training.state import standardisation_in
 from stanley.types import Energy, Potential, in_float32
 from stanley.uses.composition import Composed
@@ -485,6 +486,8 @@ def load(
     with torch.device("meta") if energy is None else nullcontext():
         checkpoint.require_fit(energy_of(config, saved, energy), part, saved.path)
     network = energy_of(config, saved, energy)
+    if energy is not None:
+        require_same_network(network, saved)
     checkpoint.restore_weights(network, part, saved.path)
     noise = StartNoise(
         saved.tensors["noise.mean"].to(place),

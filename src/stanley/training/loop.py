@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -29,7 +30,7 @@ from stanley.training.divergence import Split, recover, split_at_divergence, tel
 from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
-from stanley.training.own import Parts, probe, probe_loss, taken
+from stanley.training.own import Parts, probe, probe_loss, require_same_network, taken
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.tracking import Tracking, require_trackers, tracker_names
@@ -369,9 +370,11 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
         require_handed_over(before, new, run)
         old = to_dict(before)
         changed = differences(old, new)
-        both = old["network"]["kind"] == new["network"]["kind"]
-        if both and "network.fingerprint" in changed and parts.energy is not None:
-            require_same_network(parts.config, parts.energy, run)
+        own = parts.energy if old["network"]["kind"] == new["network"]["kind"] else None
+        saved = None if own is None else checkpoint.newest(run.checkpoints)
+        if own is not None and saved is not None:
+            whole = whole_energy(parts.config, own)
+            checkpoint.require_fit(whole, saved.part("energy"), saved.path)
         changes = "; ".join(
             f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
         )
@@ -380,6 +383,8 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
             f"{run.path} holds a run with another configuration ({changes}); use the old values, or"
             " another --out",
         )
+        if own is not None and saved is not None:
+            require_same_network(whole_energy(parts.config, own), saved)
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}
             event = {"kind": "reconfigured", "changed": pairs}
@@ -407,12 +412,10 @@ def mentions_own(part: dict[str, Any]) -> bool:
     return part["kind"] in OWN or (isinstance(inside, dict) and mentions_own(inside))
 
 
-def require_same_network(config: TrainConfig, energy: nn.Module, run: RunDirectory) -> None:
-    """Raise StanleyError, with names and shapes, where the weights of the run do not fit."""
-    saved = checkpoint.newest(run.checkpoints)
-    if saved is not None:
-        whole = WithReference(energy, config.reference_std) if config.reference_std else energy
-        checkpoint.require_fit(whole, saved.part("energy"), saved.path)
+def whole_energy(config: TrainConfig, energy: nn.Module) -> nn.Module:
+    """A copy of the user's network with what the configuration adds to it."""
+    energy = copy.deepcopy(energy)
+    return WithReference(energy, config.reference_std) if config.reference_std else energy
 
 
 def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:

@@ -19,6 +19,7 @@ from stanley.networks import build_energy
 from stanley.networks import given as given_network
 from stanley.networks.levels import level_energy
 from stanley.own_code import OwnPart
+from stanley.runs.checkpoint import Checkpoint, restore_weights
 from stanley.samplers import given as given_sampler
 from stanley.streams import stream
 from stanley.training.arguments import Arguments
@@ -149,3 +150,13 @@ def probe(config: TrainConfig, energy: nn.Module, data: Dataset) -> None:
         f"objective {kind_of(config.objective)!r} differentiates twice; use a smooth one such as "
         "SiLU",
     )
+
+
+def require_same_network(energy: nn.Module, saved: Checkpoint) -> None:
+    """Raise StanleyError where the energy, which gets the averaged weights of the checkpoint, does
+    not have them, or computes something else with them than is kept there.
+    """
+    restore_weights(energy, saved.part("average"), saved.path)
+    if probe := saved.part("probe"):
+        points, values = probe["points"], probe["energy"]
+        given_network.require_same_values(energy, points, values, saved.path)
