@@ -11,14 +11,74 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from stanley.errors import StanleyError, did_you_mean, in_one_line, require
 
 #: The files of users' own code, as tracebacks name them.
 FILES: set[str] = set()
+
+
+class OwnPart:
+    """What stands in a configuration for a part of the user's own until that is handed over.
+
+    part     what it is: the flag that names it
+    handed   how it is handed over in Python, {} for what it is called
+    """
+
+    part: ClassVar[str]
+    handed: ClassVar[str]
+
+    @property
+    def called(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be done with it."""
+        raise NotImplementedError
+
+
+class GivenInPython(OwnPart):
+    """The same of a part that was an object in Python."""
+
+    class_: str
+
+    @property
+    def called(self) -> str:
+        return self.class_
+
+    @property
+    def about(self) -> str:
+        """What else is known of it."""
+        return ""
+
+    @property
+    def why_not(self) -> str:
+        how = self.handed.format(self.called)
+        return f"{self.part} {self.called}{self.about}, given in Python, must be handed over: {how}"
+
+
+class NamedByUser(OwnPart):
+    """The same of a part that was named, `module:Name` or `file.py:Name`."""
+
+    name: str
+
+    @property
+    def called(self) -> str:
+        return self.name.rpartition(":")[2]
+
+    @property
+    def why_not(self) -> str:
+        how = self.handed.format(self.called)
+        return (
+            f"{self.part} {self.name} is code that is imported only where you name it: pass "
+            f"--{self.part} {self.name} (or --trust), or in Python {how}"
+        )
 
 
 def is_named(word: object) -> bool:
@@ -101,18 +161,7 @@ def called(name: str, found: Callable[..., Any], arguments: dict[str, Any], **kn
     Raises StanleyError for an argument that it does not take, for one that is missing, and for
     whatever it raises.
     """
-    try:
-        parameters = inspect.signature(found).parameters
-    except (TypeError, ValueError):  # written in C, it says nothing of itself
-        parameters = {}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for argument in arguments:
-        require(
-            argument in parameters or takes_any or not parameters,
-            f"{name} takes no argument {argument!r}: {did_you_mean(argument, parameters)}"
-            if parameters
-            else f"{name} takes no arguments, but {argument!r} is given",
-        )
+    parameters = parameters_of(name, found, arguments)
     arguments = {k: v for k, v in known.items() if k in parameters} | arguments
     missing = [
         n
@@ -128,3 +177,45 @@ def called(name: str, found: Callable[..., Any], arguments: dict[str, Any], **kn
         raise
     except (Exception, SystemExit) as error:
         raise StanleyError(f"{name} raised {in_one_line(error)}") from error
+
+
+def parameters_of(
+    name: str, found: Callable[..., Any], arguments: dict[str, Any]
+) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function or class; raises StanleyError for an argument that is none."""
+    try:
+        parameters = inspect.signature(found).parameters
+    except (TypeError, ValueError):  # written in C, it says nothing of itself
+        parameters = {}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for argument in arguments:
+        require(
+            argument in parameters or takes_any or not parameters,
+            f"{name} takes no argument {argument!r}: {did_you_mean(argument, parameters)}"
+            if parameters
+            else f"{name} takes no arguments, but {argument!r} is given",
+        )
+    return parameters
+
+
+def with_arguments(
+    name: str, function: Callable[..., Any], arguments: dict[str, Any]
+) -> Callable[..., Any]:
+    """The function with some of its arguments filled in, each of which it must have."""
+    parameters_of(name, function, arguments)
+    return partial(function, **arguments) if arguments else function
+
+
+def value_of(value: Any) -> Any:
+    """An argument of the user's own code as JSON-ready values, the same in every process."""
+    if hasattr(value, "tolist"):  # a tensor or an array
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, bool | int | float | str | list | tuple | dict | type(None)):
+        return value
+    if hasattr(value, "__qualname__"):  # a class or a function
+        return value.__qualname__
+    # a repr that is object's own holds an address
+    told = type(value).__repr__ is not object.__repr__
+    return repr(value) if told else type(value).__qualname__

@@ -71,6 +71,27 @@ def broken(event_shape):
     return [][1]
 
 
+def my_loss(potential, x, generator, spread=1.0):
+    y = x + spread * torch.randn(x.shape, generator=generator)
+    return (potential(x) - potential(y)).exp().mean()
+
+
+@dataclass(frozen=True)
+class MyChains(stanley.Contrastive):
+    slope: float = 1.0
+
+    def contrast(self, energy_pos, energy_neg):
+        return (energy_pos - energy_neg).mean() + self.slope * energy_pos.square().mean()
+
+
+class MyObjective:
+    def __init__(self, power=1):
+        self.power = power
+
+    def loss(self, potential, x, generator):
+        return potential(x).mean() ** self.power
+
+
 network = MyNet((2,))
 number = 3
 """
@@ -233,6 +254,12 @@ def test_a_file_that_has_changed_is_told(trained: Path, ask) -> None:
         (["--sampler", "mine.py:MyNet"], "MyNet"),
         (["--sampler", "mine.py:MySampler", "--sampler.step-size", "-1"], "must have a number > 0"),
         (["--sampler", "mine.py:number"], "sampler mine.py:number is a int"),
+        (["--objective", "mine.py:number"], "objective is a int, but must be a function loss"),
+        (["--objective", "mine.py:MyObjective", "--objective.powr", "2"], "did you mean 'power'?"),
+        (["--objective", "mine.py:my_loss", "--objective.spred", "2"], "did you mean 'spread'?"),
+        (["--objective", "mine.py:my_loss", "--objective.spread", "wide"], "my_loss failed on"),
+        (["--objective", "mine.py:MyNet"], "MyNet needs event_shape"),
+        (["--objective", "mine.py:MyChains", "--objective.bank-size", "3"], "bank_size is 3"),
         (["--network.kind", "by-name"], "network.name is None, but must be module:Name"),
         (["--network", "given"], "network.class is missing"),
     ],
@@ -286,6 +313,56 @@ def test_a_run_of_the_library_takes_none(home: Path, ask) -> None:
     # its energy can be sampled by a sampler of one's own
     words = ["--sampler", "mine.py:MySampler", "--sampler.step-size", "0.1"]
     assert ask("sample", "run", *words, "--num", "2", "--steps", "2")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("my_loss", {"spread": 0.5}),
+        ("MyObjective", {}),
+        ("MyChains", {"slope": 0.1, "bank_size": 40, "chain_steps": 2}),
+    ],
+)
+def test_an_objective_of_ones_own(home: Path, ask, name: str, arguments: dict) -> None:
+    """Named for training, and not needed for what comes after it."""
+    fields = [w for k, v in arguments.items() for w in (f"--objective.{k}", str(v))]
+    words = ["array-contrastive", "--data.path", "x.npy", *SHORT, "--out", "run"]
+    mine = ["--objective", f"mine.py:{name}", *fields]
+    assert ask("train", *words, *mine)[0] == 0
+    written = RunDirectory("run").read_config()["objective"]
+    assert (written["kind"], written["name"]) == ("by-name", f"mine.py:{name}")
+    assert written["arguments"] == arguments
+    assert len(written["checksum"]) == 16
+    assert (written["like"] is None) == (name != "MyChains")
+
+    Path("imported").unlink()
+    for module in [n for n in sys.modules if n.startswith("stanley_target_")]:
+        del sys.modules[module]
+    few = ("--num", "20", "--steps", "2")
+    for command in (("evaluate", "run", *few), ("sample", "run", "--num", "3", "--trust")):
+        code, told = ask(*command)
+        assert code == 0, told
+    assert ask("pack", "run", "--out", "packed")[0] == 0
+    assert ask("sample", "packed", "--num", "3", "--steps", "2")[0] == 0
+    shutil.copy("run/config.json", "all.yaml")  # JSON is YAML
+    code, told = ask("train", "array", "--config", "all.yaml", "--out", "run")
+    assert code == 2
+    assert f"objective mine.py:{name}, which is imported only where you name it" in told
+    assert not Path("imported").exists()
+
+    unbroken = checkpoint.newest(Path("run/checkpoints"))
+    assert unbroken is not None
+    assert unbroken.path is not None
+    for again in ([*words, *mine], ["array", "--config", "all.yaml", "--trust", "--out", "run"]):
+        unbroken.path.unlink()
+        code, told = ask("train", *again)
+        assert code == 0, told
+        resumed = checkpoint.newest(Path("run/checkpoints"))
+        assert resumed is not None
+        same_state(unbroken, resumed)
+    code, told = ask("train", *words)
+    assert code == 2
+    assert f"pass --objective mine.py:{name} (or --trust)" in told
 
 
 def test_flags_of_ones_own_code_are_its_arguments() -> None:

@@ -4,7 +4,9 @@ or refused in one line before the first step.
 
 from __future__ import annotations
 
+import copy
 import gc
+import inspect
 import os
 import re
 import runpy
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
@@ -27,7 +30,9 @@ from torch.utils.data import Dataset as TorchDataset
 import stanley
 from stanley.data.given import dataset_of
 from stanley.errors import DivergenceError, StanleyError
+from stanley.models.packing import serialised
 from stanley.networks import MLP
+from stanley.networks.given import ROUNDINGS, kept_values, require_same_values, rounding
 from stanley.networks.levels import LevelEnergy, Levels
 from stanley.plots.run import plot_run
 from stanley.runs.directory import RunDirectory
@@ -102,11 +107,11 @@ class TestTheWholeWay:
         assert set(written["network"]) > {"fingerprint"}
 
         model = stanley.load(run, energy=Net())
-        points = x[:5]
+        points = model.standardise(x[:5])
         saved = newest(run).part("average")
         trained = Net()
         trained.load_state_dict(saved)
-        assert torch.equal(model.energy(points), trained(points).detach())
+        assert torch.equal(model.standardised.energy(points), trained(points).detach())
         assert model.sample(4, steps=3).x.shape == (4, 2)
         scores = stanley.evaluate(run, energy=Net(), data=x, num=50, steps=5)
         assert scores["energy"]["held_out"]["n"] == 40
@@ -116,7 +121,9 @@ class TestTheWholeWay:
         assert "Needs code that is not here" in card
         assert "Net" in card
         assert stanley.load(packed, energy=Net()).event_shape == (2,)
-        with pytest.raises(StanleyError, match=r"packed: network Net .* hand it over, energy=Net"):
+        with pytest.raises(
+            StanleyError, match=r"packed: network Net .*must be handed over: energy=Net"
+        ):
             stanley.load(packed)
 
     def test_first_weights_are_the_modules_own_and_it_is_left_as_it_is(
@@ -155,7 +162,16 @@ class TestTheWholeWay:
                 return (x - self.two(torch.tanh(self.one(x)))).square().sum(1)
 
         run = train(short, tmp_path / "run", energy=Tied(), data=x)
-        assert stanley.load(run, energy=Tied()).energy(x[:3]).shape == (3,)
+        model = stanley.load(run, energy=Tied())
+        packed = stanley.load(stanley.pack(run, tmp_path / "packed", energy=Tied()), energy=Tied())
+        assert torch.allclose(packed.energy(x[:3]), model.energy(x[:3]), rtol=1e-2, atol=1e-2)
+        large = serialised(  # in float32 the tensors are the module's own
+            {f"average.{name}": t for name, t in Tied().state_dict().items()}, {}
+        )
+        (tmp_path / "large.safetensors").write_bytes(large)
+        with safe_open(tmp_path / "large.safetensors", framework="pt") as file:
+            weights = [file.get_tensor(f"average.{name}.weight") for name in ("one", "two")]
+        assert torch.equal(*weights)
 
     def test_a_spec_with_kind_and_build_in_the_configuration(
         self, short: TrainConfig, tmp_path: Path
@@ -190,7 +206,7 @@ class TestTheWholeWay:
         config = replace(stanley.recipe("array"), steps=8, save_every=4, batch=16, warmup=0)
         run = train(config, tmp_path / "run", energy=energy, data=x)
         model = stanley.load(run, energy=energy)
-        assert model.levels is not None
+        assert model.standardised.levels is not None
         assert model.sample(3, steps=2).x.shape == (3, 2)
         with pytest.raises(StanleyError, match=r"network 'Net' knows none.*contrastive"):
             train(config, tmp_path / "other", energy=Net(), data=x)
@@ -382,6 +398,10 @@ BAD_NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Changed(lambda net, x: base(net, x - x.mean(0))),
         "must not depend on the other points",
     ),
+    "other rows a little": (
+        lambda: Changed(lambda net, x: base(net, x - 3e-4 * x.mean(0))),
+        "must not depend on the other points",
+    ),
     "batch norm": (BatchNorm, r"layers.1 is a BatchNorm1d\).*must not depend on the other points"),
     "dropout": (Dropout, r"draws random numbers.*layers.1 is a Dropout"),
     "NaN": (lambda: Changed(lambda net, x: base(net, x) * torch.nan), "must be finite"),
@@ -413,6 +433,119 @@ def test_a_good_network_is_not_refused_for_its_noise(short: TrainConfig, tmp_pat
     train(short, tmp_path / "run", energy=wide, data=1e3 * torch.randn(200, 64))
 
 
+def test_other_code_with_the_same_weights_is_refused(
+    short: TrainConfig, x: Tensor, tmp_path: Path
+) -> None:
+    """By what it computes: names and shapes are those of the run."""
+
+    class Other(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers[1] = nn.GELU()
+
+    class Rewritten(Net):
+        """The same function, its sums taken in another order and in float64."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            wide = not self.training
+            layers = copy.deepcopy(self.layers).double() if wide else self.layers
+            terms = layers(x.double() if wide else x).squeeze(-1)
+            return (terms.to(x.dtype) + x[:, 1].square() / 4) + x[:, 0].square() / 4
+
+    run = train(short, tmp_path / "run", energy=Net(), data=x)
+    packed = stanley.pack(run, tmp_path / "packed", energy=Net())
+    message = "computes something else with them: E of one point is"
+    longer = replace(short, steps=14)
+    for weights in ("average", "raw"):
+        with pytest.raises(StanleyError, match=message):
+            stanley.load(run, energy=Other(), weights=weights)
+        stanley.load(run, energy=Rewritten(), weights=weights)
+    for use in (
+        lambda net: stanley.load(packed, energy=net),
+        lambda net: stanley.evaluate(run, energy=net, data=x, num=20, steps=2),
+        lambda net: train(longer, run.path, energy=net, data=x),
+    ):
+        with pytest.raises(StanleyError, match=message) as error:
+            use(Other())
+        assert "\n" not in str(error.value)
+        assert run.read_config()["network"]["class"] == "Net"
+        assert not [e for e in run.events() if e["kind"] == "reconfigured"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            use(Rewritten())
+    assert len(run.records()) == 14
+
+
+def test_a_constant_in_the_code_is_seen_too(short: TrainConfig, x: Tensor, tmp_path: Path) -> None:
+    class Wider(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1e-4 * x.square().sum(1)
+
+    run = train(replace(short, reference_std=2.0), tmp_path / "run", energy=Net(), data=x)
+    stanley.load(run, energy=Net())
+    with pytest.raises(StanleyError, match="computes something else"):
+        stanley.load(run, energy=Wider())
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "wide": lambda: nn.Sequential(nn.Linear(50, 700), nn.SiLU(), nn.Linear(700, 1), nn.Flatten(0)),
+    "deep": lambda: nn.Sequential(
+        *(m for _ in range(8) for m in (nn.Linear(50, 50), nn.ReLU())),
+        nn.Linear(50, 1),
+        nn.Flatten(0),
+    ),
+    "convolutions": lambda: nn.Sequential(
+        *(nn.Unflatten(1, (2, 5, 5)), nn.Conv2d(2, 32, 3, padding=1), nn.Tanh()),
+        *(nn.Conv2d(32, 1, 5), nn.Flatten(0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_rounding_bounds_what_two_ways_to_compute_part_by(kind: str) -> None:
+    """float32 and float64, a row among others and alone; a change of 10⁻³ is more than rounding."""
+    energy = NETWORKS[kind]()
+    x = 10 ** float(4 * torch.rand(()) - 2) * torch.randn(8, 50)
+    far = ROUNDINGS * rounding(energy, x)
+    u = kept_values(energy, x)
+    alone = torch.cat([kept_values(energy, row[None]) for row in x])
+    exact = kept_values(copy.deepcopy(energy).double(), x.double())
+    assert float((alone - u).abs().max()) <= far
+    assert float((exact - u).abs().max()) <= far
+    assert float((1e-3 * u).abs().max()) > far
+    require_same_values(energy, x, exact.float(), "run")
+    with pytest.raises(StanleyError, match="run: the network that is handed over"):
+        require_same_values(energy, x, 1.001 * u, "run")
+    require_same_values(energy, x, torch.full_like(u, torch.nan), "run")  # nothing was known
+    with pytest.raises(StanleyError, match=r"'probe.energy' has shape \(3,\)"):
+        require_same_values(energy, x, u[:3], "run")
+
+
+def test_what_is_kept_of_a_network_does_not_change_it(
+    short: TrainConfig, x: Tensor, tmp_path: Path
+) -> None:
+    """A buffer that counts every evaluation, and runs that are saved more and less often."""
+
+    class Counting(Net):
+        calls: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return super().forward(x)
+
+    counts = []
+    for save_every in (1, 6):
+        config = replace(short, save_every=save_every)
+        with pytest.warns(UserWarning, match="changes its buffers"):
+            run = train(config, tmp_path / str(save_every), energy=Counting(), data=x)
+        counts.append(float(newest(run).tensors["energy.calls"]))
+    assert counts[0] == counts[1]
+
+
 def test_buffers_that_change_are_said_and_saved(
     short: TrainConfig, x: Tensor, tmp_path: Path
 ) -> None:
@@ -437,9 +570,13 @@ class TestResuming:
     def test_needs_the_parts_again(self, short: TrainConfig, x: Tensor, tmp_path: Path) -> None:
         train(short, tmp_path / "run", energy=Net(), data=x)
         longer = replace(short, steps=14)
-        with pytest.raises(StanleyError, match=r"data .*were given in Python: hand them over"):
+        with pytest.raises(
+            StanleyError, match=r"data Tensor .*given in Python, must be handed over: data="
+        ):
             train(longer, tmp_path / "run", energy=Net())
-        with pytest.raises(StanleyError, match=r"network Net .*was given in Python: hand it over"):
+        with pytest.raises(
+            StanleyError, match=r"network Net .*given in Python, must be handed over"
+        ):
             train(longer, tmp_path / "run", data=x)
         with pytest.raises(
             StanleyError, match=r"configuration \(data.fingerprint: '\w+' → '\w+'; st"
@@ -537,7 +674,7 @@ class TestSampler:
             assert model.sample(3, steps=2).x.shape == (3, 2)
         scores = stanley.evaluate(unbroken, sampler=Coordinate, num=20, steps=2)
         assert str(scores["sampler"]).count("Coordinate") == 1
-        with pytest.raises(StanleyError, match=r"sampler .*Coordinate was given in Python"):
+        with pytest.raises(StanleyError, match=r"sampler .*Coordinate, given in Python"):
             stanley.load(unbroken)
         with pytest.raises(StanleyError, match="first: False → True"):
             stanley.load(unbroken, sampler=Coordinate(0.2, first=True))
@@ -547,7 +684,7 @@ class TestSampler:
         train(config, tmp_path / "run")
         with pytest.raises(StanleyError, match=r"sampler.arguments.step_size: 0.2 → 0.3"):
             train(replace(config, sampler=Coordinate(0.3)), tmp_path / "run")  # type: ignore[arg-type]
-        with pytest.raises(StanleyError, match="hand it or its class over"):
+        with pytest.raises(StanleyError, match="must be handed over: sampler=Coordinate"):
             train(replace(config, sampler=stanley.Langevin(0.2)), tmp_path / "run")
 
     def test_what_is_no_sampler_is_refused(self, short: TrainConfig, tmp_path: Path) -> None:
@@ -649,6 +786,19 @@ class TestSteps:
         again = sum(later <= earlier for earlier, later in pairwise(numbers))
         assert 1 <= again <= len(rollbacks)
         assert newest(run).step == 60
+
+
+def test_what_the_loop_takes_is_said_once_and_shown_in_full(tmp_path: Path) -> None:
+    a, b, c = (inspect.signature(f).parameters for f in (stanley.train, stanley.steps, open_run))
+    assert a == b
+    assert {name: a[name] for name in c} == dict(c)
+    assert set(a) - set(c) == {"progress", "title"}
+    assert list(a)[:3] == ["config", "out", "energy"]
+    for function in (stanley.train, stanley.steps, open_run):
+        with pytest.raises(TypeError, match=r"unexpected keyword argument 'enrgy'"):
+            function(None, tmp_path, **{"enrgy": 1})
+    with pytest.raises(TypeError, match="'progress'"):
+        open_run(None, tmp_path, **{"progress": True})
 
 
 class TestOwnLoop:

@@ -22,7 +22,7 @@ KINDS = {
     "network": ("networks/__init__.py", "AnyNetwork"),
     "sampler": ("samplers/__init__.py", "AnySampler"),
     "optimizer": ("training/optim.py", "AnyOptimizer"),
-    "objective": ("training/objectives/__init__.py", "AnyObjective"),
+    "objective": ("training/objectives/named.py", "AnyObjective"),
 }
 #: Field -> the module and the class of what it holds when it is not null.
 OPTIONAL = {
@@ -35,6 +35,7 @@ OWN = {
     "data": "a function that returns data",
     "network": "a network",
     "sampler": "a sampler",
+    "objective": "a loss or an objective",
 }
 COLUMN = 36  # where what a field means begins
 

@@ -1,4 +1,4 @@
-"""The user's own network, data and sampler, by their names on the command line.
+"""The user's own parts, by their names on the command line.
 
 What a run or a model names is not imported for that: only what the flags of this command name, or,
 with --trust, what the run names.
@@ -16,17 +16,24 @@ from torch import nn
 from stanley.cli.flags import NOTHING, OwnFlags
 from stanley.cli.output import say
 from stanley.cli.values import parse_fields
-from stanley.config import OWN
+from stanley.config import OWN, to_dict
 from stanley.errors import StanleyError, require
 from stanley.networks.levels import LevelEnergy, knows_levels
-from stanley.own_code import called, checksum, imported, is_named
+from stanley.own_code import called, checksum, imported, is_named, with_arguments
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, without_paths
 from stanley.samplers.traits import is_adjusted
 from stanley.training.fields import WRAPPED, as_dict
+from stanley.training.objectives.given import described, taken_as
 
-PARTS = ("network", "data", "sampler")
-ARGUMENT = {"network": "energy", "data": "data", "sampler": "sampler"}  # of the Python functions
+PARTS = ("network", "data", "sampler")  # that a trained model needs again
+#: Parts that training needs -> the argument of the Python functions.
+ARGUMENT = {
+    "network": "energy",
+    "data": "data",
+    "sampler": "sampler",
+    "objective": "objective",
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,11 @@ def made_of(part: str, name: str, arguments: dict[str, Any]) -> Any:
             f"sampler {name} is a {type(found).__name__}, but must be the class of a sampler; see "
             "examples/own_sampler.py",
         )
+    if part == "objective":
+        if isinstance(found, type):
+            return called(name, found, arguments)
+        if arguments and callable(found):
+            return with_arguments(name, found, arguments)
     if part == "data" and callable(found) and not hasattr(found, "__getitem__"):
         return called(name, found, arguments)
     require(
@@ -109,7 +121,7 @@ class ForTraining:
         self.parts: dict[str, Any] = {}
 
     def fill(self, config: dict[str, Any]) -> None:
-        for part in PARTS:
+        for part in ARGUMENT:
             record = innermost_record(config.get(part))
             if record is None or record.get("kind") != "by-name":
                 continue
@@ -130,7 +142,19 @@ class ForTraining:
                 record["levels"] = made.levels
             if part == "sampler":
                 record["adjusted"] = is_adjusted(made)
+            if part == "objective":
+                like = described(taken_as(made)).like
+                record["like"] = None if like is None else to_dict(like)
             self.parts[ARGUMENT[part]] = made
+
+    @property
+    def of_the_model(self) -> dict[str, Any]:
+        """Those that are needed to load and judge what was trained."""
+        return {
+            ARGUMENT[part]: self.parts[ARGUMENT[part]]
+            for part in PARTS
+            if ARGUMENT[part] in self.parts
+        }
 
 
 def innermost_record(part: Any) -> dict[str, Any] | None:

@@ -105,8 +105,9 @@ def train(
     --sampler stanley, --sampler.threshold.quantile 0.9, --optimizer.lr=1e-3, --data.flip false. All
     fields are listed below, and stanley recipes NAME prints those of a recipe.
 
-    --network, --data and --sampler also take code of your own, module:Name or file.py:Name, which
-    is called with the fields of that part: --network mine.py:MyNet --network.width 64.
+    --network, --data, --sampler and --objective also take code of your own, module:Name or
+    file.py:Name, which is called with the fields of that part: --network mine.py:MyNet
+    --network.width 64.
 
     torchrun --nproc-per-node N -m stanley train RECIPE … trains on N processes; a run may go on
     with another N.
@@ -161,7 +162,7 @@ def train(
     for _ in with_time_to_go(records, resolved.steps, enabled=first and not quiet):
         pass
     if first:
-        report_training(RunDirectory(out), json_, own.parts, track)
+        report_training(RunDirectory(out), json_, own.of_the_model, track)
 
 
 def with_time_to_go(

@@ -233,8 +233,9 @@ def with_fixed_step_size(config: TrainConfig) -> TrainConfig:
 def as_time(setting: Changes) -> Changes:
     """The setting with √h in the place of a variance h."""
     h = setting.get("sampler.step_size")
-    positive = isinstance(h, int | float) and h > 0
-    return setting | {"sampler.step_size": h**0.5} if positive else setting
+    if not isinstance(h, int | float) or h <= 0:
+        return setting
+    return setting | {"sampler.step_size": h**0.5}
 
 
 def folder_name(arm: str) -> str:

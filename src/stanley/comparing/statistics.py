@@ -102,7 +102,8 @@ def welch(own: Scores, base: Scores) -> float | None:
         return 1.0 if a[0] == b[0] else 0.0
     from scipy.stats import ttest_ind
 
-    return float(ttest_ind(a, b, equal_var=False).pvalue)
+    found: Any = ttest_ind(a, b, equal_var=False)
+    return float(found.pvalue)
 
 
 def sign_test(own: Scores, base: Scores, more_is_better: bool) -> float | None:

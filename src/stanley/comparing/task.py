@@ -169,9 +169,11 @@ def number_in(found: dict[str, Any], name: str) -> float | None:
             f"{next(iter(at), '')}",
         )
         at = at["value"]
-    known = isinstance(at, int | float) and not isinstance(at, bool) and math.isfinite(at)
-    require(known or at is None, f"score {name!r} is {at!r}, which is no number")
-    return float(at) if known else None
+    if at is None:
+        return None
+    is_number = isinstance(at, int | float) and not isinstance(at, bool)
+    require(is_number, f"score {name!r} is {at!r}, which is no number")
+    return float(at) if math.isfinite(at) else None
 
 
 def features_of(names: list[str]) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def dask_client(address: str, count: int) -> Iterator[Any]:
         return
     with (
         LocalCluster(  # processes, since each run takes one core
-            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as client,
     ):

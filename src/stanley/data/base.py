@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stanley.data.standardisation import Standardisation, standardisation_of
+from stanley.data.standardisation import BY_FLAG, Standardisation, standardisation_of
 from stanley.errors import require
 from stanley.streams import data_stream
 
@@ -36,6 +36,8 @@ class Dataset:
     streamed      `train` is a file that is too large for memory: rows are read as they are drawn
     stream        where batches come from that are read in turn, of which `train` has the first rows
     columns       names of a vector's coordinates, where they have some
+    raw           whether they are vectors as a user handed them over, which are still to become z
+                  or float32
     standardisation   how `train` and `test`, which are then z, came from the user's x;
                   `log_density` and `modes` are those of what `train` holds
     """
@@ -50,6 +52,7 @@ class Dataset:
     stream: Rows | None = None
     standardisation: Standardisation | None = None
     columns: tuple[str, ...] | None = None
+    raw: bool = False
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -82,16 +85,17 @@ class Dataset:
         return replace(self, train=train, test=test, standardisation=other)
 
 
-def standardised(data: Dataset, source: str) -> Dataset:
+def standardised(data: Dataset, source: str, cure: str = BY_FLAG) -> Dataset:
     """Vectors (N, d) with each column less its mean, over its standard deviation, both of the
     training rows, in float32; see `Standardisation`. Images stay as they are.
 
     A known density goes along: log p_z(z) = log p_x(x) + Σ_i log std_i. Modes are left out, as
-    their balls become ellipsoids. Raises StanleyError for a column that is constant.
+    their balls become ellipsoids. Raises StanleyError, with a `cure`, for a constant column.
     """
     if data.is_image:
         return data
-    return standardised_as(data, standardisation_of(data.train, source, coordinate_names(data)))
+    found = standardisation_of(data.train, source, coordinate_names(data), cure)
+    return standardised_as(data, found)
 
 
 def standardised_as(data: Dataset, found: Standardisation) -> Dataset:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
 
-from stanley.data.base import Dataset, held_out_order
+from stanley.data.base import Dataset, held_out_order, standardised
 from stanley.errors import StanleyError, in_one_line, require
+from stanley.own_code import GivenInPython, NamedByUser
 
 HELD_OUT = 0.1  # share of the rows that are held out where no split is given
 HEAD = 2_048  # rows of an iterable from which mean and spread are taken
+CURE = "leave them out, or pass standardise=False (--data.standardise false)"
 KINDS = (
     "a tensor, an array, a torch Dataset, an iterable such as a DataLoader, or a "
     "stanley.Dataset(train, test)"
@@ -26,70 +28,101 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class GivenData:
+class GivenData(GivenInPython):
     """Data that were an object in Python, and have to be handed over again.
 
     rows         of training and testing together; None for an iterable
     fingerprint  of their values; None for an iterable
+    standardise  whether they were standardised
     """
 
     class_: str
     rows: int | None
     event_shape: tuple[int, ...]
     fingerprint: str | None
+    standardise: bool = True
     kind: Literal["given"] = "given"
 
+    part: ClassVar[str] = "data"
+    handed: ClassVar[str] = "data=…"
+
     @property
-    def why_not(self) -> str:
+    def about(self) -> str:
         rows = "an iterable" if self.rows is None else f"{self.rows:,} rows"
-        return (
-            f"the data ({self.class_}, {rows} of shape {self.event_shape}) were given in Python: "
-            "hand them over, data=…"
-        )
+        return f" ({rows} of shape {self.event_shape})"
 
     def load(self) -> Dataset:
         raise StanleyError(self.why_not)
 
 
 @dataclass(frozen=True)
-class NamedData:
+class NamedData(NamedByUser):
     """Data that come from what was named on the command line, `module:Name` or `file.py:Name`."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
     checksum: str | None = None
+    standardise: bool = True
     kind: Literal["by-name"] = "by-name"
 
-    @property
-    def why_not(self) -> str:
-        return (
-            f"the data come from {self.name}, code that is imported only where you name it: pass "
-            f"--data {self.name} (or --trust), or in Python data=…"
-        )
+    part: ClassVar[str] = "data"
+    handed: ClassVar[str] = "data=…"
 
     def load(self) -> Dataset:
         raise StanleyError(self.why_not)
 
 
-def described(given: Any, data: Dataset) -> GivenData:
-    """The data as a configuration holds them."""
+def described(given: Any, rows: Dataset, data: Dataset, spec: Any = None) -> GivenData | NamedData:
+    """The data as a configuration holds them: `rows` as they came, `data` as they are trained on;
+    `spec` what stands for them already, if anything does.
+    """
+    standardise = data.standardisation is not None
+    if isinstance(spec, NamedData):
+        return replace(spec, standardise=standardise)
     name = type(given).__qualname__
-    if data.stream is not None:
-        return GivenData(name, None, data.event_shape, None)
-    rows = len(data.train) + len(data.test)
-    return GivenData(name, rows, data.event_shape, fingerprint(data))
+    if rows.stream is not None:
+        return GivenData(name, None, rows.event_shape, None, standardise)
+    number = len(rows.train) + len(rows.test)
+    return GivenData(name, number, rows.event_shape, fingerprint(rows, standardise), standardise)
 
 
-def fingerprint(data: Dataset) -> str:
+def fingerprint(data: Dataset, wide: bool) -> str:
     """16 digits of BLAKE2b of both parts' types, shapes and values; of what is too large for memory
-    of the first rows."""
+    of the first rows. Numbers are taken in float64 if `wide`, else in float32.
+    """
     digest = hashlib.blake2b(digest_size=8)
+    number = torch.float64 if wide else torch.float32
     for rows in (data.train, data.test):
-        digest.update(f"{rows.dtype} {tuple(rows.shape)}".encode())
+        kind = number if rows.is_floating_point() else rows.dtype
+        digest.update(f"{kind} {tuple(rows.shape)}".encode())
         shown = rows[:1_000] if data.streamed else rows
         for part in shown.split(100_000):
-            digest.update(part.contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
+            part = part.to(kind).contiguous().cpu()
+            digest.update(part.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def for_training(data: Dataset, name: str, standardise: bool | None) -> Dataset:
+    """Rows as they came as training sees them: vectors (N, d) that were split here standardised,
+    unless `standardise` is False. Raises StanleyError where it is True and they stay as they are.
+    """
+    require(
+        data.raw or not standardise,
+        f"standardise is True, but the data ({name}) are images, an iterable, a stanley.Dataset, or"
+        f" points of shape {data.event_shape}, which stay as they are; leave it out",
+    )
+    if not data.raw:
+        return data
+    data = replace(data, raw=False)
+    if standardise is None or standardise:
+        return standardised(data, f"the data ({name})", CURE)
+    largest = max(float(rows.abs().max()) for rows in (data.train, data.test))
+    require(
+        largest <= torch.finfo(torch.float32).max,
+        f"the data ({name}) have values up to {largest:.2g}, which are infinite in float32; rescale"
+        " them to about 1, or leave standardise out",
+    )
+    return replace(data, train=data.train.float(), test=data.test.float())
 
 
 def dataset_of(given: Any) -> Dataset:
@@ -98,12 +131,12 @@ def dataset_of(given: Any) -> Dataset:
     stanley.Dataset           as it is
     a spec with load()        what it loads
     tensor, array, lists      rows (N, *event), of which a tenth, in an order that depends on N
-                              alone, is held out
+                              alone, is held out; vectors (N, d) as they came, in their own type
     torch Dataset             likewise: all its items are read once; of an item (x, label) x
     an iterable of batches    rows (b, *event), or (rows, labels), read as training goes; begun anew
                               where it ends. Nothing is held out.
 
-    Bytes (N, C, H, W), (N, H, W) are images; all else becomes float32.
+    Bytes (N, C, H, W), (N, H, W) are images; all else but vectors becomes float32.
     """
     name = type(given).__qualname__
     if isinstance(given, Dataset):
@@ -134,7 +167,8 @@ def split(rows: Tensor, name: str) -> Dataset:
     require(len(rows) > 0, f"the data ({name}) are empty: shape {tuple(rows.shape)}; give rows")
     order, num_train = held_out_order(len(rows), HELD_OUT, 0, f"the data ({name})")
     rows = rows[order]
-    return checked(Dataset(rows[:num_train], rows[num_train:]), name, order)
+    raw = rows.dim() == 2
+    return checked(Dataset(rows[:num_train], rows[num_train:], raw=raw), name, order)
 
 
 def checked(data: Dataset, name: str, order: Tensor | None = None) -> Dataset:
@@ -143,7 +177,7 @@ def checked(data: Dataset, name: str, order: Tensor | None = None) -> Dataset:
     both = (("train", data.train, 0), ("test", data.test, len(data.train)))
     for part, rows, first in both:
         require(
-            rows.dtype in (torch.uint8, torch.float32),
+            rows.dtype in (torch.uint8, torch.float32) or data.raw,
             f"the data ({name}) have {part} of {rows.dtype}, but must be float32, or uint8 images",
         )
         require(
@@ -151,7 +185,7 @@ def checked(data: Dataset, name: str, order: Tensor | None = None) -> Dataset:
             f"the data ({name}) have points of shape {data.event_shape} in train and "
             f"{tuple(rows.shape[1:])} in test; give both the same",
         )
-        if rows.dtype == torch.float32 and not data.streamed:
+        if rows.is_floating_point() and not data.streamed:
             at = first_nonfinite(rows)
             row = at if order is None or at is None else int(order[first + at])
             where = f"row {row}" + (f" of {part}" if order is None else "")
@@ -182,10 +216,14 @@ def first_nonfinite(rows: Tensor) -> int | None:
 
 
 def as_rows(value: Any, name: str) -> Tensor:
-    """A tensor of rows (N, *event) on the CPU, float32 or bytes of images."""
+    """A tensor of rows (N, *event) on the CPU: vectors in float64 where they came in more than
+    float32, other points in float32, images in bytes.
+    """
     try:
-        several = isinstance(value, list | tuple) and len(value) and isinstance(value[0], Tensor)
-        rows = (torch.stack(list(value)) if several else torch.as_tensor(value)).detach().cpu()
+        if isinstance(value, list | tuple):
+            several = len(value) and isinstance(value[0], Tensor)
+            value = torch.stack(list(value)) if several else np.asarray(value)
+        rows = torch.as_tensor(value).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise StanleyError(
             f"the data ({name}) are no numbers of one shape ({in_one_line(error)}); give {KINDS}"
@@ -201,7 +239,8 @@ def as_rows(value: Any, name: str) -> Tensor:
     )
     if rows.dtype == torch.uint8 and rows.dim() in (3, 4):
         return images_of(rows, name)
-    return rows.to(torch.float32).contiguous()
+    narrow = rows.dim() > 2 or (rows.is_floating_point() and rows.dtype.itemsize <= 4)
+    return rows.to(torch.float32 if narrow else torch.float64).contiguous()
 
 
 def images_of(rows: Tensor, name: str) -> Tensor:  # (N, C, H, W)
@@ -308,6 +347,7 @@ class Stream:
             ) from error
         what = f"{self.name}, batch {self.read}"
         rows = as_rows(point_of(batch), what)
+        rows = rows if rows.dtype == torch.uint8 else rows.float()
         self.read += 1
         self.shape = self.shape or tuple(rows.shape[1:])
         self.dtype = self.dtype or rows.dtype

@@ -14,6 +14,8 @@ from stanley.errors import StanleyError, require
 SCALE = (1e-100, 1e100)
 #: A spread of fewer than so many of float64's roundings of the values themselves is no spread.
 ROUNDINGS = 1000
+#: What to do about columns that are constant.
+BY_FLAG = "leave them out with --data.columns, or pass --data.standardise false"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,9 @@ class Standardisation:
         )
 
 
-def standardisation_of(rows: Tensor, source: str, names: tuple[str, ...]) -> Standardisation:
+def standardisation_of(
+    rows: Tensor, source: str, names: tuple[str, ...], cure: str = BY_FLAG
+) -> Standardisation:
     """That of the training rows (N, d); raises StanleyError, with the columns' `names`, for a
     column that is constant there, up to rounding, or beyond what float64 can square.
     """
@@ -106,6 +110,5 @@ def standardisation_of(rows: Tensor, source: str, names: tuple[str, ...]) -> Sta
     some = ", ".join(columns[:5]) + (", ..." if len(columns) > 5 else "")
     raise StanleyError(
         f"{source} has {len(columns)} column(s) that are constant in the {len(x)} rows for "
-        f"training, up to rounding: {some}; leave them out with --data.columns, or pass "
-        "--data.standardise false"
+        f"training, up to rounding: {some}; {cure}"
     )

@@ -17,6 +17,7 @@ from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
+from stanley.networks.given import kept_values
 from stanley.overwriting import difference, keep_former
 from stanley.reading import read_json
 from stanley.runs import checkpoint
@@ -98,6 +99,9 @@ def pack(
         "noise.mean": model.noise.mean,
         "noise.std": model.noise.std,
     }
+    if probe := saved.part("probe"):
+        points = probe["points"]
+        tensors |= {"probe.points": points, "probe.energy": kept_values(network, points)}
     if model.standardisation is not None:
         tensors["standardisation.mean"] = model.standardisation.mean
         tensors["standardisation.std"] = model.standardisation.std
@@ -224,7 +228,7 @@ def serialised(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
         "stanley": json.dumps(meta, sort_keys=True),
         "checksum": checkpoint.checksum(tensors, meta),
     }
-    return save(tensors, metadata=header)
+    return save(checkpoint.apart(tensors), metadata=header)
 
 
 def same_energy(packed: Trained, energy: nn.Module, chains: Tensor) -> None:
@@ -246,9 +250,15 @@ def read_scores(directory: RunDirectory) -> dict[str, Any]:
     return {name: scores[name] for name in wanted if scores.get(name) is not None}
 
 
+def objective_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The objective as plain values; of one of the user's own the library's that it extends."""
+    objective = config["objective"]
+    return objective.get("like") or objective
+
+
 def of_chains(config: dict[str, Any]) -> str:
     """`and as many chains …`, where training ran some."""
-    objective = config["objective"]
+    objective = objective_of(config)
     chains = objective.get("contrastive", objective)
     if "chain_steps" not in chains:
         return ""
@@ -268,7 +278,7 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
     step_size = meta["step_size"] * meta["slowdown"]
     chains = len(tensors["bank.positions"])
     bank = f" with {chains} chains of the bank" if chains else ""
-    flow = config["objective"]["kind"] == "flow-matching"
+    flow = objective_of(config)["kind"] == "flow-matching"
     what = f"p(x) ∝ exp(-E(x)/T), T = {config['temperature']:.4g}."
     if flow:
         what = "V(x, σ) = √(σ² + f²s²)·E(x, σ), whose gradient moves noise to data; no density."
@@ -330,7 +340,8 @@ def card(meta: dict[str, Any], tensors: dict[str, Tensor], size: int, adjusted: 
 
 def limits_of(config: dict[str, Any], adjusted: bool) -> list[str]:
     """What the model's values and samples are not."""
-    kind = config["objective"]["kind"]
+    objective = objective_of(config)
+    kind = objective["kind"]
     if kind == "flow-matching":
         return [
             (
@@ -338,7 +349,7 @@ def limits_of(config: dict[str, Any], adjusted: bool) -> list[str]:
                 " likelihood, no score of outsiders, and no chain to run."
             )
         ]
-    levels = "denoising" in (kind, *config["objective"])
+    levels = "denoising" in (kind, *objective)
     lines = [
         (
             "* The energy knows noise levels, from which fresh chains come down a ladder. It is"

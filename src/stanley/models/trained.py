@@ -43,7 +43,9 @@ from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
 from stanley.training.former import of_a_run
 from stanley.training.objectives import flow_matching
+from stanley.training.objectives.given import extended
 from stanley.training.objectives.warm_start import from_the_ladder
+from stanley.training.own import require_same_network
 from stanley.training.state import standardisation_in
 from stanley.types import Energy, Potential, in_float32
 from stanley.uses.composition import Composed
@@ -153,7 +155,7 @@ class Trained:
         """The energy where it was trained by flow matching, so that its gradient is a velocity and
         it is no density; None elsewhere.
         """
-        matched = isinstance(self.config.objective, flow_matching.FlowMatching)
+        matched = isinstance(extended(self.config.objective), flow_matching.FlowMatching)
         return level_energy(self.standardised.energy) if matched else None
 
     @property
@@ -380,7 +382,9 @@ def data_of(model: Trained) -> Dataset:
     if model.data is not None:
         data, known = handed_over(model, model.data), model.standardisation
         if known is not None and data.standardisation is None:  # they are in their own units
-            return standardised_as(data, known)
+            return standardised_as(replace(data, raw=False), known)
+        if data.raw:
+            data = given_data.for_training(data, "in their own units", standardise=False)
         return data.standardised_by(known)
     require(
         model.elsewhere is None,
@@ -411,7 +415,7 @@ def handed_over(model: Trained, data: Dataset) -> Dataset:
     if isinstance(known, given_data.GivenData) and known.fingerprint is not None:
         rows = len(data.train) + len(data.test)
         require(
-            given_data.fingerprint(data) == known.fingerprint,
+            given_data.fingerprint(data, known.standardise) == known.fingerprint,
             f"{model.path} was trained on {known.rows:,} rows of other values than the {rows:,} "
             "that are handed over; hand over those it was trained on, in the same order",
         )
@@ -487,6 +491,8 @@ def load(
     with torch.device("meta") if energy is None else nullcontext():
         checkpoint.require_fit(energy_of(config, saved, energy), part, saved.path)
     network = energy_of(config, saved, energy)
+    if energy is not None:
+        require_same_network(network, saved)
     checkpoint.restore_weights(network, part, saved.path)
     noise = StartNoise(
         saved.tensors["noise.mean"].to(place),

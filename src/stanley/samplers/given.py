@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-from torch import Tensor
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from stanley.config import differences, to_dict
 from stanley.errors import StanleyError, require
+from stanley.own_code import GivenInPython, NamedByUser, OwnPart, called, value_of
 from stanley.samplers.traits import Traits, innermost, is_adjusted, wrapped_by
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLE = "see examples/own_sampler.py"
 
 
-class OwnSampler:
+class NotHandedOver(OwnPart):
     """What stands in a configuration for a sampler of the user's own until that is handed over.
 
     It knows what was written of it, and moves no chain.
@@ -35,14 +34,6 @@ class OwnSampler:
     def traits(self) -> Traits:
         return Traits(adjusted=self.adjusted)
 
-    @property
-    def called(self) -> str:
-        raise NotImplementedError
-
-    @property
-    def why_not(self) -> str:
-        raise NotImplementedError
-
     def init(self, potential: Any, x: Any) -> Any:
         raise StanleyError(self.why_not)
 
@@ -57,7 +48,7 @@ class OwnSampler:
 
 
 @dataclass(frozen=True)
-class GivenSampler(OwnSampler):
+class GivenSampler(GivenInPython, NotHandedOver):
     """A sampler that was an object in Python."""
 
     class_: str
@@ -65,20 +56,12 @@ class GivenSampler(OwnSampler):
     adjusted: bool = False
     kind: Literal["given"] = "given"
 
-    @property
-    def called(self) -> str:
-        return self.class_
-
-    @property
-    def why_not(self) -> str:
-        return (
-            f"sampler {self.class_} was given in Python: hand it or its class over, "
-            f"sampler={self.class_}"
-        )
+    part: ClassVar[str] = "sampler"
+    handed: ClassVar[str] = "sampler={}"
 
 
 @dataclass(frozen=True)
-class NamedSampler(OwnSampler):
+class NamedSampler(NamedByUser, NotHandedOver):
     """A sampler that was named on the command line, `module:Name` or `file.py:Name`."""
 
     name: str
@@ -87,16 +70,8 @@ class NamedSampler(OwnSampler):
     adjusted: bool = False
     kind: Literal["by-name"] = "by-name"
 
-    @property
-    def called(self) -> str:
-        return self.name.rpartition(":")[2]
-
-    @property
-    def why_not(self) -> str:
-        return (
-            f"sampler {self.name} is code that is imported only where you name it: pass --sampler "
-            f"{self.name} (or --trust), or in Python sampler={self.called}"
-        )
+    part: ClassVar[str] = "sampler"
+    handed: ClassVar[str] = "sampler={}"
 
 
 def is_own(sampler: object) -> bool:
@@ -128,15 +103,6 @@ def arguments_of(sampler: Any) -> dict[str, Any]:
     return {name: value_of(value) for name, value in own.items() if name != "kind"}
 
 
-def value_of(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.tolist()
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    plain_types = (bool, int, float, str, list, tuple, dict, type(None))
-    return value if isinstance(value, plain_types) else repr(value)
-
-
 def require_sampler(sampler: Any) -> None:
     """Raise StanleyError for an object that is no sampler: see `samplers.base`."""
     name, whole = type(sampler).__name__, sampler
@@ -160,10 +126,10 @@ def require_sampler(sampler: Any) -> None:
     )
 
 
-def own_inside(sampler: Any) -> OwnSampler | None:
+def own_inside(sampler: Any) -> GivenSampler | NamedSampler | None:
     """What stands for a sampler of the user's own in it, if anything does."""
     inside = innermost(sampler)
-    return inside if isinstance(inside, OwnSampler) else None
+    return inside if isinstance(inside, GivenSampler | NamedSampler) else None
 
 
 def with_own(sampler: Any, own: Any) -> Any:
@@ -200,9 +166,7 @@ def with_own(sampler: Any, own: Any) -> Any:
     return inside_out(sampler, own)
 
 
-def made(record: OwnSampler, function: Callable[..., Any]) -> Any:
-    from stanley.own_code import called
-
+def made(record: GivenSampler | NamedSampler, function: Callable[..., Any]) -> Any:
     return called(record.called, function, record.arguments)
 
 

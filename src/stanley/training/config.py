@@ -14,7 +14,8 @@ from stanley.errors import StanleyError, require
 from stanley.networks import AnyNetwork, OwnNetwork
 from stanley.samplers import AnySampler, OwnSampler
 from stanley.samplers.traits import is_adjusted
-from stanley.training.objectives import AnyObjective, Contrastive
+from stanley.training.objectives import AnyObjective, Contrastive, OwnObjective
+from stanley.training.objectives.given import taken_as
 from stanley.training.optim import Adam, AnyOptimizer
 from stanley.types import Bf16, Chunked, Energy, Potential, networks_in
 
@@ -25,7 +26,8 @@ class TrainConfig:
 
     Not part of it: the device, and how many processes share the work. `batch` and the
     bank's size are those of all processes together. Raises StanleyError for values that cannot work
-    together. A sampler may be any frozen dataclass with `init` and `step`.
+    together. A sampler may be any frozen dataclass with `init` and `step`, an objective a loss of
+    your own (`objectives.given`).
     """
 
     # The parts
@@ -33,7 +35,9 @@ class TrainConfig:
     network: AnyNetwork | OwnNetwork  # the network whose output is E(x): see the kinds below
     sampler: AnySampler | OwnSampler  # the sampler that moves the chains: see the kinds below
     optimizer: AnyOptimizer = field(default_factory=Adam)  # of the weights: see the kinds below
-    objective: AnyObjective = field(default_factory=Contrastive)  # what training lowers: see below
+    objective: AnyObjective | OwnObjective = field(  # what training lowers: see the kinds below
+        default_factory=Contrastive
+    )
 
     # The run
     steps: int = 10_000  # training iterations
@@ -62,6 +66,7 @@ class TrainConfig:
     seed: int = 0  # of the weights, the order of the data and the chains
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", taken_as(self.objective))
         for name in ("steps", "batch", "save_every", "keep"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}, but must be at least 1")
@@ -109,7 +114,8 @@ class TrainConfig:
         chains = self.objective.contrastive
         if chains is None:
             raise StanleyError(
-                f"objective {self.objective.kind!r} runs no chains; use contrastive or warm-start"
+                f"objective {kind_of(self.objective)!r} runs no chains; use contrastive or "
+                "warm-start"
             )
         return chains
 
@@ -140,10 +146,14 @@ MAY_CHANGE = {
     *("steps", "save_every", "keep", "chunk_size"),
     *("objective.gap_limit", "objective.spread_limit", "on_divergence", "max_rollbacks"),
     *("objective.contrastive.gap_limit", "objective.contrastive.spread_limit"),
+    *("objective.like.gap_limit", "objective.like.spread_limit"),
+    *("objective.arguments.gap_limit", "objective.arguments.spread_limit"),
     *("data.root", "data.path", "data.download", "data.cache", "data.memory_limit_mb"),
     *(
         "data.class",
         "network.class",
+        "objective.name",
+        "objective.checksum",
         "data.name",
         "data.checksum",
         "network.name",

@@ -85,10 +85,11 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
     if chains is None or "gap" not in record:  # a step without chains
         return f"{missing[0]} is not finite. {advise_on_swings(config)}" if missing else None
     if missing:
+        lost = record.get("nonfinite") or 0
         return (
-            f"{missing[0]} is not finite, and {record['nonfinite']:.0f} of {config.batch} chains "
-            "are not finite: the chains or the weights overflowed. "
-            "Lower sampler.step-size or optimizer.lr, or use an adjusted sampler"
+            f"{missing[0]} is not finite, and {lost:.0f} of {config.batch} chains are not "
+            "finite: the chains or the weights overflowed. Lower sampler.step-size or "
+            "optimizer.lr, or use an adjusted sampler"
         )
     if abs(record["gap"]) > chains.gap_limit:
         return (
@@ -96,7 +97,7 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
             f"{chains.gap_limit:g}: the energies of data and samples run apart. "
             + advise_on_gap(config, record)
         )
-    if record["spread"] > chains.spread_limit:
+    if record.get("spread", 0.0) > chains.spread_limit:
         return (
             f"the median chain is {record['spread']:.3g} standard deviations of the data away from "
             f"their mean, above {config.chains_at}.spread_limit = {chains.spread_limit:g}: the "

@@ -83,7 +83,17 @@ MADE_OF = {"warm-start": ("denoising", "contrastive")}
 WRAPPED = {"adjusted": "proposal", "replica-exchange": "sampler"}
 BESIDES = ("kind", "temperatures", "power")
 #: The fields of what stands for the user's own code.
-OWN_FIELDS = ("kind", "name", "class", "arguments", "checksum", "adjusted", "levels")
+OWN_FIELDS = (
+    "kind",
+    "name",
+    "class",
+    "arguments",
+    "checksum",
+    "adjusted",
+    "levels",
+    "like",
+    "standardise",
+)
 
 
 def inner(part: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stanley.config import OWN
 from stanley.errors import require
 
 #: Fields that stood beside `steps` and `batch` before they became those of the objective.
@@ -18,7 +19,9 @@ def of_a_run(values: dict[str, Any]) -> dict[str, Any]:
     value that the program of its time had, which never standardised vectors.
     """
     values, data = up_to_date(values), values.get("data")
-    if isinstance(data, dict) and data.get("kind") == "array" and "standardise" not in data:
+    if not isinstance(data, dict) or "standardise" in data:
+        return values
+    if data.get("kind") in ("array", *OWN):
         return values | {"data": data | {"standardise": False}}
     return values
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stanley.config import OWN, differences, from_dict, to_dict
+from stanley.config import OWN, differences, from_dict, kind_of, to_dict
 from stanley.data import Array, Dataset
 from stanley.device import has_bf16_units
 from stanley.errors import DivergenceError, require
@@ -24,12 +24,13 @@ from stanley.runs import checkpoint
 from stanley.runs.directory import Record, RunDirectory
 from stanley.samplers.execution import Execution
 from stanley.samplers.given import own_inside
+from stanley.training.arguments import Arguments, ShownArguments, taking
 from stanley.training.config import MAY_CHANGE, TrainConfig
 from stanley.training.divergence import Split, recover, split_at_divergence, tell
 from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
-from stanley.training.own import Parts, probe, taken
+from stanley.training.own import Parts, probe, probe_loss, require_same_network, taken
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.tracking import Tracking, require_trackers, tracker_names
@@ -38,21 +39,8 @@ from stanley.training.watch import Watch
 SCALES = 10.0  # ratio of scales between columns, or of a mean to its column's, that is warned of
 
 
-def train(
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    device: str = "auto",
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
-    progress: bool = False,
-    title: str = "training",
-) -> RunDirectory:
+@taking(ShownArguments)
+def train(arguments: ShownArguments) -> RunDirectory:
     """Train an energy on data into the run directory `out`, or resume the run that is there.
 
     Each step descends L = mean E(x⁺) - mean E(z) + penalties, with z from K steps of the sampler
@@ -65,8 +53,14 @@ def train(
     data        in place of the configuration's data: a tensor or array (N, *event), of whose rows a
                 tenth is held out, a torch Dataset, a stanley.Dataset, or an iterable of batches
                 such as a DataLoader, which is read as training goes
+    standardise whether such rows of vectors (N, d) are standardised as those of a file are
+                (`data.Array`); None does it. A stanley.Dataset, an iterable, images and points of
+                other shapes stay as they are
     sampler     in place of the configuration's sampler: a frozen dataclass with step_size, init and
                 step (examples/own_sampler.py)
+    objective   in place of the configuration's objective: a function loss(potential, x, generator),
+                an object with such a method, or what extends an objective of the library
+                (`training.objectives.given`)
     device      'auto' takes a GPU where torch sees one
     execution   how a chain step is carried out (see `run_chains`); not part of the configuration,
                 because it changes no more than the rounding
@@ -88,40 +82,13 @@ def train(
     instead. Ctrl-C or SIGTERM finishes the step, saves, and raises KeyboardInterrupt. All ranks end
     together, with the same error if there is one.
     """
-    records = steps(
-        config,
-        out,
-        energy=energy,
-        data=data,
-        sampler=sampler,
-        device=device,
-        execution=execution,
-        parallel=parallel,
-        read_every=read_every,
-        track=track,
-        progress=progress,
-        title=title,
-    )
-    for _ in records:
+    for _ in steps(**vars(arguments)):
         pass
-    return RunDirectory(out)
+    return RunDirectory(arguments.out)
 
 
-def steps(
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    device: str = "auto",
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
-    progress: bool = False,
-    title: str = "training",
-) -> Generator[Record, None, None]:
+@taking(ShownArguments)
+def steps(arguments: ShownArguments) -> Generator[Record, None, None]:
     """The records of a training run, one for each step, as `train` computes them: `train` is this
     loop without a body.
 
@@ -138,31 +105,19 @@ def steps(
     the run at once; `with contextlib.closing(stanley.steps(…)) as records` does.
     """
     with ExitStack() as until_the_end:
-        opened = until_the_end.enter_context(
-            open_run(
-                config,
-                out,
-                energy=energy,
-                data=data,
-                sampler=sampler,
-                device=device,
-                execution=execution,
-                parallel=parallel,
-                read_every=read_every,
-                track=track,
-            )
-        )
+        opened = until_the_end.enter_context(opened_with(arguments))
         config, run, state, points = opened.config, opened.run, opened.state, opened.data
         world = state.world
         watch = watch_from(run, world)
-        tracking = until_the_end.enter_context(tracked(track, config, run, state))
+        tracking = until_the_end.enter_context(tracked(arguments.track, config, run, state))
 
         interrupts = until_the_end.enter_context(Interrupts())
-        bar = Bar(title, config.steps, state.step, enabled=progress and world.first)
+        shown = arguments.progress and world.first
+        bar = Bar(arguments.title, config.steps, state.step, enabled=shown)
         until_the_end.enter_context(bar)
         began = time.perf_counter()
         while state.step < config.steps:
-            num = steps_to_reading(config, state, read_every)
+            num = steps_to_reading(config, state, arguments.read_every)
             measured = [measure(state, train_step(config, state, points)) for _ in range(num)]
             records = to_records(config, measured, time.perf_counter() - began, world.device)
             began = time.perf_counter()
@@ -241,66 +196,36 @@ def number_of(value: float | Tensor) -> float:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-@contextmanager
-def open_run(
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    device: str = "auto",
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
-) -> Iterator[OpenRun]:
+@taking(Arguments)
+def open_run(arguments: Arguments) -> AbstractContextManager[OpenRun]:
     """The run in `out`, made or resumed, and locked for the length of the block.
 
     `steps` trains in such a block, and so can a loop of your own: examples/own_loop.py. At the end
     of the block the last step is saved; after an error it is not, and the last checkpoint stands.
     Arguments are those of `train`.
     """
+    return opened_with(arguments)
+
+
+@contextmanager
+def opened_with(arguments: Arguments) -> Iterator[OpenRun]:
     with (
-        joined(device) as world,
-        opened_in(
-            world,
-            config,
-            out,
-            load_data,
-            energy=energy,
-            data=data,
-            sampler=sampler,
-            execution=execution,
-            parallel=parallel,
-            read_every=read_every,
-            track=track,
-        ) as opened,
+        joined(arguments.device) as world,
+        opened_in(world, arguments, load_data) as opened,
     ):
         yield opened
 
 
 @contextmanager
 def opened_in(
-    world: World,
-    config: TrainConfig,
-    out: str | os.PathLike[str],
-    load: Callable[[TrainConfig, World], Dataset],
-    *,
-    energy: Any = None,
-    data: Any = None,
-    sampler: Any = None,
-    execution: Execution = "auto",
-    parallel: Parallel = "ddp",
-    read_every: int | None = None,
-    track: str | Sequence[str] | None = None,
+    world: World, arguments: Arguments, load: Callable[[TrainConfig, World], Dataset]
 ) -> Iterator[OpenRun]:
-    """`open_run` among processes that are joined already, with data that `load` reads."""
-    with RunDirectory(out) as run:
+    """The run among processes that are joined already, with data that `load` reads."""
+    with RunDirectory(arguments.out) as run:
         with world.agreed():
-            parts = taken(config, energy, data, sampler, lambda c: load(c, world))
+            parts = taken(arguments, lambda c: load(c, world))
         config = parts.config
-        prepare(parts, run, world, parallel, execution, read_every, track)
+        prepare(parts, run, world, arguments)
         points = load(config, world) if parts.data is None else parts.data
         if world.first:
             warn_of_scales(config, points)
@@ -312,11 +237,13 @@ def opened_in(
             config,
             points,
             world,
-            parallel=parallel,
-            execution=execution,
+            parallel=arguments.parallel,
+            execution=arguments.execution,
             own=parts.energy,
             written=parts.written,
         )
+        with world.agreed():
+            probe_loss(config, state, points)
         resume(config, run, state)
         points = points.with_train_on(world.device).standardised_by(state.standardisation)
         opened = OpenRun(config, run, state, points)
@@ -324,20 +251,12 @@ def opened_in(
         opened.save()
 
 
-def prepare(
-    parts: Parts,
-    run: RunDirectory,
-    world: World,
-    parallel: Parallel,
-    execution: Execution,
-    read_every: int | None,
-    track: str | Sequence[str] | None,
-) -> None:
+def prepare(parts: Parts, run: RunDirectory, world: World, arguments: Arguments) -> None:
     """Refuse what cannot run, then make and lock the run directory and write its configuration."""
     with world.agreed():
-        check_split(parts.config, world, parallel, execution)
-        check_reading(parts.config, read_every)
-        require_trackers(tracker_names(track))
+        check_split(parts.config, world, arguments.parallel, arguments.execution)
+        check_reading(parts.config, arguments.read_every)
+        require_trackers(tracker_names(arguments.track))
         streamed = parts.data is not None and parts.data.stream is not None
         require(
             not streamed or world.size == 1,
@@ -358,7 +277,7 @@ def tracked(
     with state.world.agreed():
         if state.world.first:
             tracking = Tracking.of(track, run, state.step)
-            tracking.configuration(config)
+            tracking.configuration(state.written)
     return tracking
 
 
@@ -380,7 +299,9 @@ def check_split(
     chains = config.objective.contrastive
     weight = chains.kl_weight if chains is not None and chains is config.objective else 0
     cause = (
-        f"objective.kl_weight is {weight}" if weight else f"objective is {config.objective.kind!r}"
+        f"objective.kl_weight is {weight}"
+        if weight
+        else f"objective is {kind_of(config.objective)!r}"
     )
     require(
         parallel == "ddp" or not config.objective.differentiates_twice,
@@ -461,9 +382,11 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
         require_handed_over(before, new, run)
         old = to_dict(before)
         changed = differences(old, new)
-        both = old["network"]["kind"] == new["network"]["kind"]
-        if both and "network.fingerprint" in changed and parts.energy is not None:
-            require_same_network(parts.config, parts.energy, run)
+        own = parts.energy if old["network"]["kind"] == new["network"]["kind"] else None
+        saved = None if own is None else checkpoint.newest(run.checkpoints)
+        if own is not None and saved is not None:
+            whole = whole_energy(parts.config, own)
+            checkpoint.require_fit(whole, saved.part("energy"), saved.path)
         changes = "; ".join(
             f"{name}: {before!r} → {now!r}" for name, (before, now) in changed.items()
         )
@@ -472,6 +395,8 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
             f"{run.path} holds a run with another configuration ({changes}); use the old values, or"
             " another --out",
         )
+        if own is not None and saved is not None:
+            require_same_network(whole_energy(parts.config, own), saved)
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}
             event = {"kind": "reconfigured", "changed": pairs}
@@ -483,7 +408,7 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
 
 def require_handed_over(before: TrainConfig, new: dict[str, Any], run: RunDirectory) -> None:
     """What the run began with and was the user's own is handed over again."""
-    for name in ("network", "data", "sampler"):
+    for name in ("network", "data", "sampler", "objective"):
         part = getattr(before, name)
         own = own_inside(part) if name == "sampler" else part
         missing = own is not None and kind_is_own(own) and not mentions_own(new[name])
@@ -499,12 +424,10 @@ def mentions_own(part: dict[str, Any]) -> bool:
     return part["kind"] in OWN or (isinstance(inside, dict) and mentions_own(inside))
 
 
-def require_same_network(config: TrainConfig, energy: nn.Module, run: RunDirectory) -> None:
-    """Raise StanleyError, with names and shapes, where the weights of the run do not fit."""
-    saved = checkpoint.newest(run.checkpoints)
-    if saved is not None:
-        whole = WithReference(energy, config.reference_std) if config.reference_std else energy
-        checkpoint.require_fit(whole, saved.part("energy"), saved.path)
+def whole_energy(config: TrainConfig, energy: nn.Module) -> nn.Module:
+    """A copy of the user's network with what the configuration adds to it."""
+    energy = copy.deepcopy(energy)
+    return WithReference(energy, config.reference_std) if config.reference_std else energy
 
 
 def resume(config: TrainConfig, run: RunDirectory, state: TrainState) -> None:

@@ -17,6 +17,7 @@ from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
 from stanley.training.fields import apply, as_dict
 from stanley.training.former import up_to_date
+from stanley.training.objectives import AnyObjective
 from stanley.training.recipes import recipe as named_recipe
 
 #: Fields of an objective that only an adjusted sampler can have -> their value without it.
@@ -80,6 +81,7 @@ def recipe_of(recipe: str) -> TrainConfig:
         "function that returns one",
     )
     kinds = {"network": AnyNetwork, "data": AnyData, "sampler": AnySampler}
+    kinds["objective"] = AnyObjective
     for part, kind in kinds.items():
         require(
             isinstance(getattr(config, part), kind),

@@ -19,8 +19,9 @@ from stanley.networks.side_by_side import why_alone
 from stanley.progress import Bar, training_note
 from stanley.ranks import World, joined
 from stanley.runs.directory import Record, RunDirectory
-from stanley.samplers.given import OwnSampler
+from stanley.samplers import OwnSampler
 from stanley.samplers.side_by_side import why_not_beside
+from stanley.training.arguments import Arguments
 from stanley.training.config import TrainConfig
 from stanley.training.divergence import recover, split_at_divergence
 from stanley.training.interrupts import Interrupts
@@ -107,13 +108,10 @@ def train_stack(
             opened = until_the_end.enter_context(
                 opened_in(
                     world,
-                    config,
-                    out,
+                    Arguments(
+                        config, out, energy=energy, data=data, read_every=read_every, track=track
+                    ),
                     load,
-                    energy=energy,
-                    data=data,
-                    read_every=read_every,
-                    track=track,
                 )
             )
             require(

@@ -13,7 +13,7 @@ from stanley.config import as_named_at, to_dict
 from stanley.data import Dataset
 from stanley.data.standardisation import Standardisation
 from stanley.errors import StanleyError, in_one_line, require
-from stanley.networks import build_energy
+from stanley.networks import build_energy, given
 from stanley.networks.levels import level_energy
 from stanley.ranks import Parallel, World, parallel_model, sharded, unsharded
 from stanley.runs import checkpoint
@@ -61,6 +61,8 @@ class TrainState:
         levels = level_energy(energy)
         if levels is not None:
             levels.fit_data(data)
+        # a copy of the user's module, on the CPU and whole, for what it computes
+        self.own = None if own is None else copy.deepcopy(energy)
         self.world = world
         self.written = to_dict(config) if written is None else written
         self.energy = energy.to(world.device)  # what chains run on
@@ -96,6 +98,8 @@ class TrainState:
             "generator": {"data": self.data_generator.get_state()}
             | {chain_name(rank): generator for rank, generator in enumerate(generators)},
         }
+        if self.own is not None:
+            parts["probe"] = self.probe(config, parts["average"])
         if self.standardisation is not None:
             mean, std = self.standardisation.mean, self.standardisation.std
             parts["standardisation"] = {"mean": mean, "std": std}
@@ -115,6 +119,15 @@ class TrainState:
             "config": self.written,
         } | ({} if self.columns is None else {"columns": list(self.columns)})
         return Checkpoint(tensors, meta)
+
+    def probe(self, config: TrainConfig, average: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Points, and what the user's network computes there with the averaged weights."""
+        assert self.own is not None
+        noise = StartNoise(self.noise.mean.cpu(), self.noise.std.cpu(), self.noise.is_image)
+        points = noise.draw(given.POINTS, stream(config.seed, "probe of the network"))
+        weights = {name: unsharded(t).cpu() for name, t in average.items()}
+        self.own.load_state_dict(weights)
+        return {"points": points, "energy": given.kept_values(self.own, points)}
 
     def restore(self, saved: Checkpoint) -> None:
         """Go back to what was saved.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stanley.config import kind_of
 from stanley.data import Dataset, next_batch
 from stanley.device import peak_memory
 from stanley.ranks import World, gather_weights, unsharded
@@ -15,6 +16,7 @@ from stanley.runs.directory import Record
 from stanley.samplers.traits import is_adjusted
 from stanley.training.config import TrainConfig
 from stanley.training.objectives import Ratios
+from stanley.training.objectives.given import is_own, ratios_of
 from stanley.training.optim import schedule, update_average
 from stanley.training.state import TrainState
 
@@ -47,7 +49,9 @@ def train_step(config: TrainConfig, state: TrainState, data: Dataset) -> StepRes
 
     learning_rate = learning_rate_at(config, state)
     step_size = state.step_size * state.slowdown
-    ratios = config.objective.descend(config, state, x_pos)
+    ratios: Any = config.objective.descend(config, state, x_pos)
+    if is_own(config.objective):
+        ratios = ratios_of(kind_of(config.objective), ratios, x_pos.new_zeros(()))
     grad_norm = update(config, state, learning_rate)
     state.step += 1
     return StepResult(state.step, learning_rate, step_size, ratios, grad_norm)

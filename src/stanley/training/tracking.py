@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stanley.config import flatten, to_dict
+from stanley.config import flatten, kind_of
 from stanley.data import to_bytes
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.files import write_atomic
@@ -224,8 +224,9 @@ class Tracking:
                     stacklevel=3,
                 )
 
-    def configuration(self, config: TrainConfig) -> None:
-        self.each(lambda tracker: tracker.configuration(to_dict(config)))
+    def configuration(self, written: dict[str, Any]) -> None:
+        """The configuration as the run's files hold it."""
+        self.each(lambda tracker: tracker.configuration(written))
 
     def records(self, records: Sequence[Record]) -> None:
         """The finite numbers of each record, as train/NAME."""
@@ -303,7 +304,7 @@ def samples_of(config: TrainConfig, state: TrainState) -> Tensor:
     levels, chains = level_energy(state.average), config.objective.contrastive
     if levels is not None:
         return from_the_ladder(config, levels, SHOWN, generator)
-    require(chains is not None, f"objective {config.objective.kind!r} runs no chains")
+    require(chains is not None, f"objective {kind_of(config.objective)!r} runs no chains")
     assert chains is not None
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
     potential = potential_for(sampler, config.potential(state.average))

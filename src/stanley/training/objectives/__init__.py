@@ -6,6 +6,7 @@ An objective is a frozen part of the configuration with
     descend(config, state, x_pos)     leaves ∇_θ L of one batch in the parameters; returns `Ratios`
     rate_at(config, step)             a factor on the learning rate, besides the schedule
     contrastive, denoising            the part of it that runs chains, or trains noise levels; None
+    differentiates_twice              whether second derivatives of U are taken
 
 Its mathematics stands in its own file, and the main loop calls `descend` alone.
 """
@@ -17,25 +18,32 @@ from torch import Tensor
 from stanley.training.objectives.contrastive import Contrastive, Growth
 from stanley.training.objectives.denoising import Denoising
 from stanley.training.objectives.flow_matching import FlowMatching
+from stanley.training.objectives.given import GivenObjective, NamedObjective
+from stanley.training.objectives.named import AnyObjective
 from stanley.training.objectives.noise_contrastive import NoiseContrastive
 from stanley.training.objectives.score_matching import ScoreMatching
 from stanley.training.objectives.warm_start import WarmStart
+from stanley.training.objectives.without_chains import WithoutChains
 
 #: Name of a number of one step's record -> two 0-d tensors: the number is the ratio of their sums
 #: over the ranks.
 Ratios = dict[str, tuple[Tensor, Tensor]]
 
-#: What a configuration can name.
-AnyObjective = Contrastive | Denoising | WarmStart | ScoreMatching | NoiseContrastive | FlowMatching
+#: What stands for a user's own in a configuration.
+OwnObjective = GivenObjective | NamedObjective
 
 __all__ = [
     "AnyObjective",
     "Contrastive",
     "Denoising",
     "FlowMatching",
+    "GivenObjective",
     "Growth",
+    "NamedObjective",
     "NoiseContrastive",
+    "OwnObjective",
     "Ratios",
     "ScoreMatching",
     "WarmStart",
+    "WithoutChains",
 ]

@@ -12,8 +12,7 @@ from torch import Tensor
 from stanley.config import kind_of
 from stanley.errors import require
 from stanley.networks.levels import knows_levels
-from stanley.samplers import ChainInfo, RobbinsMonro, run_chains
-from stanley.samplers.given import OwnSampler
+from stanley.samplers import ChainInfo, OwnSampler, RobbinsMonro, run_chains
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.augment import Augment
@@ -170,6 +169,10 @@ class Contrastive:
         """A factor on the learning rate, besides the schedule: none."""
         return 1.0
 
+    def contrast(self, energy_pos: Tensor, energy_neg: Tensor) -> Tensor:
+        """L without its KL term, of E(x⁺) and E(z) (B,); what extends this may have another."""
+        return contrastive_loss(energy_pos, energy_neg, self.energy_l2)
+
     def descend(self, config: TrainConfig, state: TrainState, x_pos: Tensor) -> Ratios:
         """Leave ∇_θ L of one batch x⁺ (B, *event) in the parameters; what its record says of it."""
         with state.world.agreed():
@@ -272,14 +275,14 @@ def backward(
     if last is None:
         energies = state.model(torch.cat([x_pos, x_neg]))
         energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
-        loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)
+        loss = objective.contrast(energy_pos, energy_neg)
     else:
         x, before = (end.detach().requires_grad_() for end in (x_neg, last.before))
         energies = state.model(torch.cat([x_pos, x, before]))
         energy_pos, energy_neg, energy_before = energies.split([len(x_pos), len(x), len(before)])
         total = energy_neg.sum() + energy_before.sum()
         grad, grad_before = torch.autograd.grad(total, [x, before], create_graph=True)
-        loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)
+        loss = objective.contrast(energy_pos, energy_neg)
         loss = loss + objective.kl_weight * kl_term(last, x_neg, energy_neg, grad, grad_before)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()

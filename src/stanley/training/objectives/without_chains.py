@@ -14,6 +14,7 @@ from stanley.networks.levels import Levels, knows_levels
 
 if TYPE_CHECKING:
     from stanley.training.config import TrainConfig
+    from stanley.training.objectives.contrastive import Contrastive
     from stanley.training.objectives.denoising import Denoising
 
 
@@ -21,7 +22,7 @@ class WithoutChains:
     """The answers of an objective that is one loss from the first iteration to the last."""
 
     @property
-    def contrastive(self) -> None:
+    def contrastive(self) -> Contrastive | None:
         """The part of it that runs chains: none."""
         return None
 
