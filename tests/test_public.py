@@ -198,7 +198,26 @@ def test_python_in_the_documents_runs(block: str, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])
+    if "tensorboard" in path.read_text():
+        pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     runpy.run_path(str(path), run_name="__main__")
+
+
+def test_what_an_own_loop_told_tensorboard_is_read_back(tmp_path: Path):
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    watched = runpy.run_path(str(ROOT / "examples" / "watched.py"))
+    best = watched["main"](str(tmp_path), steps=60)
+    board = EventAccumulator(str(tmp_path / "board")).Reload()
+    (kl,) = board.Scalars("KL")
+    assert kl.step == 50
+    assert kl.value == pytest.approx(best, rel=1e-6)  # of float32
+    energies = EventAccumulator(str(tmp_path / "board" / "energy_neg")).Reload().Scalars("energy")
+    records = stanley.RunDirectory(tmp_path / "run").records()
+    assert [e.step for e in energies] == [r["step"] for r in records]
+    told, kept = [e.value for e in energies], [r["energy_neg"] for r in records]
+    assert told == pytest.approx(kept, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

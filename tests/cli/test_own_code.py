@@ -365,6 +365,38 @@ def test_an_objective_of_ones_own(home: Path, ask, name: str, arguments: dict) -
     assert f"pass --objective mine.py:{name} (or --trust)" in told
 
 
+@pytest.mark.filterwarnings("ignore:the Fréchet distance")
+def test_events_of_numbers_with_several_axes(home: Path, ask) -> None:
+    """(C, H, W) in float32: trained, judged and scored, and no pictures of bytes."""
+    source = "import torch\nfrom torch import nn\n"
+    source += "net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(24, 1),"
+    source += " nn.Flatten(0))\nx = 3 + torch.randn(100, 2, 5, 4)\n"
+    Path("events.py").write_text(source)
+    named = ["--network", "events.py:net", "--data", "events.py:x"]
+    code, told = ask("train", "array-contrastive", *SHORT, *named, "--out", "run")
+    assert code == 0, told
+    assert RunDirectory("run").read_config()["data"]["standardise"] is False
+    for words in (("evaluate", "run", *named, "--num", "20"), ("sample", "run", *named[:2])):
+        code, told = ask(*words, "--steps", "2")
+        assert code == 0, told
+    np.save("new.npy", RNG.normal(size=(5, 2, 5, 4)))
+    code, told = ask("ood", "run", "new.npy", *named)
+    assert code == 0, told
+    assert "percentiles among 10 held-out rows" in told
+    rows = Path("run/ood/new.csv").read_text().splitlines()
+    assert len(rows) == 6
+    assert len(rows[0].split(",")) == rows[0].count("x[") + rows[0].split(",").index("x[0]")
+    assert rows[0].count("x[") == 40
+    np.save("other.npy", RNG.normal(size=(5, 2, 4, 5)))
+    code, told = ask("ood", "run", "other.npy", *named)
+    assert code == 2
+    assert "other.npy holds float64 (5, 2, 4, 5), but must hold points (N, 2, 5, 4)" in told
+    for words in (["--held-out", "2"], ["new.png"]):
+        code, told = ask("inpaint", "run", *words, *named, "--mask", "right-half")
+        assert code == 2
+        assert "points of shape (2, 5, 4) of numbers, not images of bytes" in told
+
+
 def test_flags_of_ones_own_code_are_its_arguments() -> None:
     flags = parse_fields(["--sampler", "m:S", "--sampler.a-b", "3", "--network", "m:N"])
     config = resolve("rings", {}, flags)

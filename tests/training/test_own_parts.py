@@ -31,6 +31,7 @@ import stanley
 from stanley.data.given import dataset_of
 from stanley.errors import DivergenceError, StanleyError
 from stanley.models.packing import serialised
+from stanley.models.trained import data_of
 from stanley.networks import MLP
 from stanley.networks.given import ROUNDINGS, kept_values, require_same_values, rounding
 from stanley.networks.levels import LevelEnergy, Levels
@@ -39,6 +40,7 @@ from stanley.runs.directory import RunDirectory
 from stanley.samplers import Adjusted, StepInfo, evaluate
 from stanley.training.config import TrainConfig
 from stanley.training.loop import open_run, steps, train
+from stanley.uses import inpaint
 from tests.conftest import changed, without_time
 from tests.seeds import fresh
 from tests.training.test_loop import lines, newest, same_state, wait_for
@@ -254,6 +256,21 @@ class TestData:
         run = train(short, tmp_path / "run", energy=Net(d=6), data=x)
         stanley.evaluate(run, energy=Net(d=6), data=x, num=20, steps=2)
         assert len(plot_run(run)) > 1
+
+    def test_events_are_inpainted_as_they_are(self, short: TrainConfig, tmp_path: Path) -> None:
+        """(C, H, W) in float32 are no images of bytes, and what is known of one stays."""
+        x = 3 + torch.randn(60, 2, 4, 3)
+        run = train(short, tmp_path / "run", energy=Net(d=24), data=x)
+        model = stanley.load(run, energy=Net(d=24), data=x)
+        assert not model.is_image
+        assert torch.equal(data_of(model).train.mean(), dataset_of(x).train.mean())
+        mask = torch.zeros(4, 3, dtype=torch.bool)
+        mask[:, 1:] = True
+        start = model.starts(6, "noise", fresh())
+        found = inpaint(model.sampler, model.potential, x[:3], mask, start, 5, generator=fresh())
+        assert found.draws.shape == (3, 2, 2, 4, 3)
+        known = found.draws[..., ~mask]
+        assert torch.equal(known, x[:3, None][..., ~mask].expand_as(known))
 
     def test_bytes_are_images(self, short: TrainConfig, tmp_path: Path) -> None:
         x = torch.randint(0, 256, (60, 4, 4, 3), dtype=torch.uint8)

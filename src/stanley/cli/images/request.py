@@ -135,6 +135,11 @@ def images_of(model: Trained, source: Path | None, held_out: int | None, resize:
     from stanley.data.pictures import read_pictures
     from stanley.models.trained import held_out_images
 
+    require(
+        model.is_image,
+        f"the model knows points of shape {model.event_shape} of numbers, not images of bytes; in "
+        "Python stanley.uses takes them as they are",
+    )
     if held_out is not None:
         require(held_out >= 1, f"--held-out is {held_out}, must be at least 1")
         require(not resize, "--resize changes nothing for --held-out images; leave it out")
@@ -175,7 +180,8 @@ class Vectors(NamedTuple):
 
 
 def vectors_of(model: Trained, source: Path) -> Vectors:
-    """The rows of a .csv, .tsv, .npy or .npz file as points of the model.
+    """The rows of a .csv, .tsv, .npy or .npz file as points of the model; of points with several
+    axes the array (N, *event), which the table holds in rows.
 
     Columns are found by their names where the run's data and the file have some; else the file has
     as many as the model, or those numbers that the run took of its own. Rows with a value that is
@@ -186,24 +192,25 @@ def vectors_of(model: Trained, source: Path) -> Vectors:
 
     from stanley.data.table import Table, chosen_columns
 
-    d, spec = model.event_shape[0], model.config.data
+    event, spec = model.event_shape, model.config.data
     require(source.is_file(), f"{source} is not a file; give a .csv, .npy or .npz file of vectors")
     table = table_of(model, source)
     rows = table.rows
     require(
-        rows.ndim == 2 and rows.dtype.kind in "fiu",
-        f"{source} holds {rows.dtype} {rows.shape}, but must hold vectors (N, {d}) as the model"
-        f" knows them",
+        rows.ndim == 1 + len(event) and rows.shape[2:] == event[1:] and rows.dtype.kind in "fiu",
+        f"{source} holds {rows.dtype} {rows.shape}, but must hold "
+        f"{'vectors' if len(event) == 1 else 'points'} (N, {', '.join(map(str, event))}) as the "
+        "model knows them",
     )
     chosen = getattr(spec, "chosen", None)
-    if rows.shape[1] > d and chosen is not None and table.columns is None:
+    if rows.shape[1] > event[0] and chosen is not None and table.columns is None:
         rows = rows[:, chosen_columns(source, None, rows.shape[1], chosen)]
     require(
-        rows.shape[1] == d,
-        f"{source} has {rows.shape[1]} columns, the model knows {d}"
+        rows.shape[1:] == event,
+        f"{source} has {rows.shape[1]} columns, the model knows {event[0]}"
         + ("" if model.columns is None else f": {', '.join(model.columns)}"),
     )
-    rows = rows.astype(np.float64)
+    rows = rows.reshape(len(rows), -1).astype(np.float64)
     good = np.isfinite(rows).all(1)
     skipped = [
         f"{table.row_name(int(k))}: a value is missing, NaN or infinite"
@@ -219,7 +226,8 @@ def vectors_of(model: Trained, source: Path) -> Vectors:
     lines = np.arange(len(rows)) if table.lines is None else np.asarray(table.lines)
     kept = Table(rows[good], model.columns or table.columns, lines[good].tolist())
     digest = hashlib.sha256(np.ascontiguousarray(kept.rows).tobytes()).hexdigest()[:16]
-    points = model.standardise(torch.from_numpy(kept.rows)).float().to(model.device)
+    x = torch.from_numpy(kept.rows).view(-1, *event)
+    points = model.standardise(x).float().to(model.device)
     return Vectors(points, kept, {"rows": len(kept.rows), "sha256": digest, "skipped": skipped})
 
 
