@@ -14,6 +14,7 @@ from torch import nn
 
 from stanley.config import kind_of
 from stanley.data import Dataset
+from stanley.device import peak_memory
 from stanley.errors import DivergenceError, require
 from stanley.networks.side_by_side import why_alone
 from stanley.progress import Bar, training_note
@@ -36,7 +37,7 @@ from stanley.training.loop import (
 )
 from stanley.training.objectives import Contrastive
 from stanley.training.stack_step import Stack
-from stanley.training.step import Measured, adapt_step_size, to_records
+from stanley.training.step import adapt_step_size, to_records
 from stanley.training.tracking import Tracking, tracker_names
 
 #: Parts of a configuration in which the runs of a stack are alike.
@@ -207,13 +208,12 @@ class Run:
     def step(self) -> int:
         return self.opened.state.step
 
-    def take(self, measured: Sequence[Measured], seconds: float, interrupts: Interrupts) -> Record:
+    def take(self, records: list[Record], interrupts: Interrupts) -> None:
         """Write the records of some steps, and do what is to be done after them: steer the step
         size, go back from a divergence, or end with it, and save where that is due.
         """
         opened = self.opened
         config, run, state = opened.config, opened.run, opened.state
-        records = to_records(config, list(measured), seconds, state.world.device)
         adapt_step_size(config, state, records)
         split = split_at_divergence(config, state.rollbacks, self.watch, records)
         append_records(run, state.world, split, interrupts)
@@ -231,12 +231,11 @@ class Run:
         elif checkpoint_is_due(config, state):
             opened.save()
             self.tracking.samples(config, state)
-        return records[-1]
 
 
 def go_on(runs: Sequence[Run], interrupts: Interrupts, read_every: int | None, bar: Bar) -> None:
     """Iterations until no run has steps left: of those that are furthest behind, as one."""
-    stack, beside = None, []
+    stack, beside, began = None, [], time.perf_counter()
     while left := [run for run in runs if run.left]:
         level = min(run.step for run in left)
         behind = [run for run in left if run.step == level]
@@ -244,17 +243,19 @@ def go_on(runs: Sequence[Run], interrupts: Interrupts, read_every: int | None, b
             stack, beside = stack_of(behind), behind
         opened = [run.opened for run in behind]
         num = min(steps_to_reading(o.config, o.state, read_every) for o in opened)
-        began = time.perf_counter()
-        measured = [stack.step() for _ in range(num)]
+        measured = zip(*[stack.step() for _ in range(num)], strict=True)
         seconds = (time.perf_counter() - began) / len(behind)
-        last = [
-            run.take(own, seconds, interrupts)
-            for run, own in zip(behind, zip(*measured, strict=True), strict=True)
+        began, peak = time.perf_counter(), peak_memory(behind[0].opened.state.world.device)
+        records = [
+            to_records(o.config, list(own), seconds, peak)
+            for o, own in zip(opened, measured, strict=True)
         ]
+        for run, own in zip(behind, records, strict=True):
+            run.take(own, interrupts)
         if any(run.step != level + num for run in behind):
             stack = None  # weights are those of a checkpoint
         if bar.due(level + num):
-            bar.draw(level + num, f"{len(behind)} runs  {training_note(last[0])}")
+            bar.draw(level + num, f"{len(behind)} runs  {training_note(records[0][-1])}")
         if interrupts.seen:
             for run in runs:
                 run.opened.save()
