@@ -497,6 +497,16 @@ class TestRefused:
         with pytest.raises(StanleyError, match=reason):
             train_stack([small, small], paths, **more)
 
+    def test_networks_that_look_at_numbers(self, small: TrainConfig, tmp_path: Path) -> None:
+        class Looks(nn.Linear):
+            def forward(self, x: Tensor) -> Tensor:
+                y = super().forward(x).squeeze(1)
+                return y if float(y.sum().detach()) > 0 else -y
+
+        reason = r"trained as one: Looks is no function for torch.vmap \(.*\); train each alone"
+        with pytest.raises(StanleyError, match=reason):
+            train_stack([small], [tmp_path / "a"], energy=Looks(2, 1), device="cpu")
+
     def test_no_runs(self) -> None:
         with pytest.raises(StanleyError, match="there are no runs to train"):
             train_stack([], [])

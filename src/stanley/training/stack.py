@@ -10,17 +10,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from stanley.config import kind_of
-from stanley.data import Dataset
+from stanley.data import Dataset, centre
 from stanley.device import peak_memory
-from stanley.errors import DivergenceError, require
-from stanley.networks.side_by_side import why_alone
+from stanley.errors import DivergenceError, in_one_line, require
+from stanley.networks.side_by_side import Rows, side_by_side, why_alone
 from stanley.progress import Bar, training_note
 from stanley.ranks import World, joined
 from stanley.runs.directory import Record, RunDirectory
-from stanley.samplers.given import OwnSampler
 from stanley.samplers.side_by_side import why_not_beside
 from stanley.training.config import TrainConfig
 from stanley.training.divergence import recover, split_at_divergence
@@ -122,6 +122,8 @@ def train_stack(
                 "the data are an iterable, which the runs of a stack cannot share; hand over a"
                 " tensor",
             )
+            if energy is not None:
+                require_together(opened.state.energy, opened.data)
             telling = tracked(track, opened.config, opened.run, opened.state)
             runs.append(Run(opened, until_the_end.enter_context(telling)))
         interrupts = until_the_end.enter_context(Interrupts())
@@ -162,7 +164,7 @@ def why_not_stackable(configs: Sequence[TrainConfig], *, energy: Any = None) -> 
             one, two = (value_at(c, name) for c in (first, config))
             if one != two:
                 return f"{name} is {one!r} in one and {two!r} in another"
-    return None if energy is None else why_not_own(energy)
+    return why_alone(energy) if isinstance(energy, nn.Module) else None
 
 
 def why_never(config: TrainConfig) -> str | None:
@@ -175,13 +177,23 @@ def why_never(config: TrainConfig) -> str | None:
         return f"chunk_size is {config.chunk_size}, and must be null"
     if getattr(config.network, "spectral_norm", False):
         return "network.spectral_norm is set: weights that are computed from others"
-    if isinstance(config.sampler, OwnSampler):
-        return f"sampler {kind_of(config.sampler)!r} is your own"
     return why_not_beside(config.sampler, config.sampler)
 
 
-def why_not_own(energy: Any) -> str | None:
-    return why_alone(energy) if isinstance(energy, nn.Module) else None
+def require_together(energy: nn.Module, data: Dataset) -> None:
+    """Raise StanleyError where a network of the user's cannot be computed for several runs at once,
+    which only a look at the module that was built, and at its forward pass, tells.
+    """
+    reason = why_alone(energy)
+    if reason is None:
+        x = data.train[:2]
+        x = (centre(x) if data.is_image else x.float()).to(next(energy.parameters()))
+        weights = Rows([p.shape for p in energy.parameters()], 2, x)
+        try:
+            side_by_side([energy, energy], weights)(torch.cat([x, x]))
+        except Exception as error:  # whatever the user's code raises, or torch of it
+            reason = f"{type(energy).__name__} is no function for torch.vmap ({in_one_line(error)})"
+    require(reason is None, f"these runs cannot be trained as one: {reason}; train each alone")
 
 
 def value_at(config: TrainConfig, name: str) -> Any:
