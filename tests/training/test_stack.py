@@ -501,7 +501,7 @@ class TestRefused:
         class Looks(nn.Linear):
             def forward(self, x: Tensor) -> Tensor:
                 y = super().forward(x).squeeze(1)
-                return y if float(y.sum().detach()) > 0 else -y
+                return y if float(x.sum().detach()) < 1e9 else -y
 
         reason = r"trained as one: Looks is no function for torch.vmap \(.*\); train each alone"
         with pytest.raises(StanleyError, match=reason):
