@@ -4,9 +4,9 @@
     OMP_NUM_THREADS=1 python benchmarks/stack_speed.py              # table and ratios
     OMP_NUM_THREADS=1 python benchmarks/stack_speed.py --json runs/stack_speed.json
 
-Rounds are interleaved: each times every S once, in CPU seconds of the process over STEPS
-iterations, less those of STEPS // 4, so that what a run costs at its start and end falls out. A
-ratio is that of two timings of the same round.
+Rounds are interleaved: each times every S once, in CPU seconds of the process over the iterations
+of STEPS, less those of a quarter, so that what a run costs at its start and end falls out. A ratio
+is that of two timings of the same round.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 import stanley
 from stanley import MLP, Langevin, Quantile, Stanley, TrainConfig
 
-STEPS, SIZES, ROUNDS = 200, (1, 5, 20), 5
+STEPS, ROUNDS = {0: 160, 1: 160, 5: 80, 20: 40}, 5  # 0: alone
 
 
 def configurations() -> dict[str, TrainConfig]:
@@ -54,9 +54,9 @@ def seconds(config: TrainConfig, num: int, steps: int) -> float:
 
 def an_iteration(config: TrainConfig, num: int) -> float:
     """CPU milliseconds of one iteration of one run."""
-    few = STEPS // 4
-    spent = seconds(config, num, STEPS) - seconds(config, num, few)
-    return 1e3 * spent / (STEPS - few) / max(1, num)
+    many, few = STEPS[num], STEPS[num] // 4
+    spent = seconds(config, num, many) - seconds(config, num, few)
+    return 1e3 * spent / (many - few) / max(1, num)
 
 
 def main() -> None:
@@ -70,11 +70,9 @@ def main() -> None:
     record = {}
     for name, config in configurations().items():
         seconds(config, 0, 20)  # imports and first launches
-        rounds = [
-            {num: an_iteration(config, num) for num in (0, *SIZES)} for _ in range(settings.rounds)
-        ]
+        rounds = [{num: an_iteration(config, num) for num in STEPS} for _ in range(settings.rounds)]
         record[name] = rounds
-        for num in (0, *SIZES):
+        for num in STEPS:
             times = [found[num] for found in rounds]
             ratios = [found[0] / found[num] for found in rounds]
             print(

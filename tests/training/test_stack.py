@@ -277,6 +277,24 @@ class TestOneThatGoesWrong:
             assert distance(runs[s], other) < ROUNDING
 
 
+def test_records_read_together_and_a_bar_change_nothing(
+    small: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = three(small, SAMPLERS["langevin"])
+    one = train_stack(configs, outs(tmp_path / "one"), device="cpu")
+    five = train_stack(
+        configs, outs(tmp_path / "five"), device="cpu", read_every=5, progress=True, title="three"
+    )
+    for a, b in zip(one, five, strict=True):
+        first, second = newest(a).tensors, newest(b).tensors
+        assert all(torch.equal(first[k], second[k]) for k in first)
+        assert without_time(a.records()) == without_time(b.records())
+    said = capsys.readouterr().err
+    assert "three" in said
+    assert "12/12" in said
+    assert "3 runs" in said
+
+
 class TestResumed:
     def test_equals_unbroken(self, small: TrainConfig, tmp_path: Path) -> None:
         """Also where it was killed between the checkpoints of two runs: bit for bit, as above."""
