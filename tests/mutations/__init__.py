@@ -13,6 +13,7 @@ from tests.mutations import (
     models,
     plumbing,
     samplers,
+    stacks,
     training,
     uses,
 )
@@ -29,6 +30,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *models.MUTATIONS,
     *plumbing.MUTATIONS,
     *samplers.MUTATIONS,
+    *stacks.MUTATIONS,
     *training.MUTATIONS,
     *uses.MUTATIONS,
 )

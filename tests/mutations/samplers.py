@@ -672,8 +672,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("quantile rank rounded down", ".round().long()", ".floor().long()"),
         (
             "quantile over lost chains too",
-            "finite.sum() - 1)",
-            "finite.sum() * 0 + size.numel() - 1)",
+            "finite.sum(-1) - 1)",
+            "finite.sum(-1) * 0 + size.shape[-1] - 1)",
         ),
         ("floor added", "gamma.clamp(min=floor)", "gamma + floor"),
     ),

@@ -64,8 +64,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "training/test_augment.py",
         (
             "fresh noise augmented",
-            "x0 = restart(x0, coins < objective.restart, state.noise, generator)",
-            "x0 = restart(x0, coins < objective.restart, state.noise, generator).flip(-1)",
+            "return slots, restart(x0, coins < objective.restart, state.noise, generator)",
+            "return slots, restart(x0, coins < objective.restart, state.noise, generator).flip(-1)",
         ),
     ),
     *breakages(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stanley.config import OWN, differences, from_dict, kind_of, to_dict
 from stanley.data import Array, Dataset
-from stanley.device import has_bf16_units
+from stanley.device import has_bf16_units, peak_memory
 from stanley.errors import DivergenceError, require
 from stanley.networks import WithReference
 from stanley.progress import Bar, training_note
@@ -119,7 +119,8 @@ def steps(arguments: ShownArguments) -> Generator[Record, None, None]:
         while state.step < config.steps:
             num = steps_to_reading(config, state, arguments.read_every)
             measured = [measure(state, train_step(config, state, points)) for _ in range(num)]
-            records = to_records(config, measured, time.perf_counter() - began, world.device)
+            seconds = time.perf_counter() - began
+            records = to_records(config, measured, seconds, peak_memory(world.device))
             began = time.perf_counter()
             adapt_step_size(config, state, records)
 

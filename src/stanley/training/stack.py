@@ -10,16 +10,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from stanley.config import kind_of
-from stanley.data import Dataset
-from stanley.errors import DivergenceError, require
-from stanley.networks.side_by_side import why_alone
+from stanley.data import Dataset, centre
+from stanley.device import peak_memory
+from stanley.errors import DivergenceError, in_one_line, require
+from stanley.networks.side_by_side import Rows, side_by_side, why_alone
 from stanley.progress import Bar, training_note
 from stanley.ranks import World, joined
 from stanley.runs.directory import Record, RunDirectory
-from stanley.samplers import OwnSampler
 from stanley.samplers.side_by_side import why_not_beside
 from stanley.training.arguments import Arguments
 from stanley.training.config import TrainConfig
@@ -37,7 +38,7 @@ from stanley.training.loop import (
 )
 from stanley.training.objectives import Contrastive
 from stanley.training.stack_step import Stack
-from stanley.training.step import Measured, adapt_step_size, to_records
+from stanley.training.step import adapt_step_size, to_records
 from stanley.training.tracking import Tracking, tracker_names
 
 #: Parts of a configuration in which the runs of a stack are alike.
@@ -119,6 +120,8 @@ def train_stack(
                 "the data are an iterable, which the runs of a stack cannot share; hand over a"
                 " tensor",
             )
+            if energy is not None:
+                require_together(opened.state.energy, opened.data)
             telling = tracked(track, opened.config, opened.run, opened.state)
             runs.append(Run(opened, until_the_end.enter_context(telling)))
         interrupts = until_the_end.enter_context(Interrupts())
@@ -159,7 +162,7 @@ def why_not_stackable(configs: Sequence[TrainConfig], *, energy: Any = None) -> 
             one, two = (value_at(c, name) for c in (first, config))
             if one != two:
                 return f"{name} is {one!r} in one and {two!r} in another"
-    return None if energy is None else why_not_own(energy)
+    return why_alone(energy) if isinstance(energy, nn.Module) else None
 
 
 def why_never(config: TrainConfig) -> str | None:
@@ -172,13 +175,23 @@ def why_never(config: TrainConfig) -> str | None:
         return f"chunk_size is {config.chunk_size}, and must be null"
     if getattr(config.network, "spectral_norm", False):
         return "network.spectral_norm is set: weights that are computed from others"
-    if isinstance(config.sampler, OwnSampler):
-        return f"sampler {kind_of(config.sampler)!r} is your own"
     return why_not_beside(config.sampler, config.sampler)
 
 
-def why_not_own(energy: Any) -> str | None:
-    return why_alone(energy) if isinstance(energy, nn.Module) else None
+def require_together(energy: nn.Module, data: Dataset) -> None:
+    """Raise StanleyError where a network of the user's cannot be computed for several runs at once,
+    which only a look at the module that was built, and at its forward pass, tells.
+    """
+    reason = why_alone(energy)
+    if reason is None:
+        x = data.train[:2]
+        x = (centre(x) if data.is_image else x.float()).to(next(energy.parameters()))
+        weights = Rows([p.shape for p in energy.parameters()], 2, x)
+        try:
+            side_by_side([energy, energy], weights)(torch.cat([x, x]))
+        except Exception as error:  # whatever the user's code raises, or torch of it
+            reason = f"{type(energy).__name__} is no function for torch.vmap ({in_one_line(error)})"
+    require(reason is None, f"these runs cannot be trained as one: {reason}; train each alone")
 
 
 def value_at(config: TrainConfig, name: str) -> Any:
@@ -205,13 +218,12 @@ class Run:
     def step(self) -> int:
         return self.opened.state.step
 
-    def take(self, measured: Sequence[Measured], seconds: float, interrupts: Interrupts) -> Record:
+    def take(self, records: list[Record], interrupts: Interrupts) -> None:
         """Write the records of some steps, and do what is to be done after them: steer the step
         size, go back from a divergence, or end with it, and save where that is due.
         """
         opened = self.opened
         config, run, state = opened.config, opened.run, opened.state
-        records = to_records(config, list(measured), seconds, state.world.device)
         adapt_step_size(config, state, records)
         split = split_at_divergence(config, state.rollbacks, self.watch, records)
         append_records(run, state.world, split, interrupts)
@@ -229,12 +241,11 @@ class Run:
         elif checkpoint_is_due(config, state):
             opened.save()
             self.tracking.samples(config, state)
-        return records[-1]
 
 
 def go_on(runs: Sequence[Run], interrupts: Interrupts, read_every: int | None, bar: Bar) -> None:
     """Iterations until no run has steps left: of those that are furthest behind, as one."""
-    stack, beside = None, []
+    stack, beside, began = None, [], time.perf_counter()
     while left := [run for run in runs if run.left]:
         level = min(run.step for run in left)
         behind = [run for run in left if run.step == level]
@@ -242,17 +253,19 @@ def go_on(runs: Sequence[Run], interrupts: Interrupts, read_every: int | None, b
             stack, beside = stack_of(behind), behind
         opened = [run.opened for run in behind]
         num = min(steps_to_reading(o.config, o.state, read_every) for o in opened)
-        began = time.perf_counter()
-        measured = [stack.step() for _ in range(num)]
+        measured = zip(*[stack.step() for _ in range(num)], strict=True)
         seconds = (time.perf_counter() - began) / len(behind)
-        last = [
-            run.take(own, seconds, interrupts)
-            for run, own in zip(behind, zip(*measured, strict=True), strict=True)
+        began, peak = time.perf_counter(), peak_memory(behind[0].opened.state.world.device)
+        records = [
+            to_records(o.config, list(own), seconds, peak)
+            for o, own in zip(opened, measured, strict=True)
         ]
+        for run, own in zip(behind, records, strict=True):
+            run.take(own, interrupts)
         if any(run.step != level + num for run in behind):
             stack = None  # weights are those of a checkpoint
         if bar.due(level + num):
-            bar.draw(level + num, f"{len(behind)} runs  {training_note(last[0])}")
+            bar.draw(level + num, f"{len(behind)} runs  {training_note(records[0][-1])}")
         if interrupts.seen:
             for run in runs:
                 run.opened.save()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from stanley.config import kind_of
 from stanley.data import Dataset, next_batch
-from stanley.device import peak_memory
 from stanley.ranks import World, gather_weights, unsharded
 from stanley.runs.directory import Record
 from stanley.samplers.traits import is_adjusted
@@ -104,7 +103,7 @@ def known_of(result: StepResult) -> dict[str, Any]:
 
 
 def to_records(
-    config: TrainConfig, measured: list[Measured], seconds: float, device: torch.device
+    config: TrainConfig, measured: list[Measured], seconds: float, peak_mib: float | None
 ) -> list[Record]:
     """The records of some steps that took `seconds` together, brought to the host in one transfer.
 
@@ -112,7 +111,7 @@ def to_records(
     everything.
     """
     numbers = torch.stack([step.numbers for step in measured]).tolist()
-    cost = {"seconds": round(seconds / len(measured), 6), "peak_mib": peak_memory(device)}
+    cost = {"seconds": round(seconds / len(measured), 6), "peak_mib": peak_mib}
     records = []
     for step, values in zip(measured, numbers, strict=True):
         finite = (value if math.isfinite(value) else None for value in values)
