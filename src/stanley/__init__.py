@@ -5,7 +5,7 @@ both honestly.
     stanley.evaluate(run)["kl"]                                     exact KL(data‖model), nats
     stanley.load(run).sample(1000).x                                samples of the trained energy
     stanley.draw(potential, 10)["x"]                                draws of any density, judged
-    stanley.run_chains(sampler, potential, x0, 1000, generator=g)   chains of any sampler
+    stanley.run_chains("mala", potential, x0, 1000, seed=0)         chains of any sampler
 
 Names are loaded when they are first used, so that the command line answers without importing torch.
 """

@@ -8,10 +8,12 @@ from typing import Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
+from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.chees import MOST_LEAPFROG, ChEES, TrajectorySearch, van_der_corput
 from stanley.samplers.preconditioned import Preconditioned, Stretched, without_preconditioner
@@ -46,11 +48,12 @@ NOTHING, EVERYTHING = 1e-3, 0.99  # mean acceptances of a search that has found 
 @overload
 def adapt(
     sampler: S,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: None = None,
 ) -> tuple[S, Tensor]: ...
@@ -58,12 +61,27 @@ def adapt(
 
 @overload
 def adapt(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    sampler: str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
+    target_acceptance: float | None = None,
+    precondition: None = None,
+) -> tuple[Sampler, Tensor]: ...
+
+
+@overload
+def adapt(
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
+    *,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: Precondition,
 ) -> tuple[Preconditioned, Tensor]: ...
@@ -71,12 +89,13 @@ def adapt(
 
 @torch.no_grad()
 def adapt(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: Precondition | None = None,
 ) -> tuple[Sampler, Tensor]:
@@ -91,7 +110,8 @@ def adapt(
         c = 0.75.
 
     a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8
-    for HMC, 0.4 for Barker, 0.234 for a random walk.
+    for HMC, 0.4 for Barker, 0.234 for a random walk. Sampler, positions and randomness are given as
+    to `run_chains`; the step size of the sampler is the first guess.
 
     With `precondition` the sampler comes back inside `Preconditioned`, with a scale per coordinate
     measured over all finite chains and the second half of a window of steps:
@@ -117,6 +137,7 @@ def adapt(
     found the target. Raises StanleyError for a sampler that is not adjusted: nothing is rejected,
     so there is nothing to aim at.
     """
+    sampler, potential, x0, generator = as_request("adapt", sampler, potential, x0, generator, seed)
     name = type(sampler).__name__
     instead = f"MALA or Adjusted({name}(...))" if why_not_adjustable(sampler) is None else "MALA"
     require(
