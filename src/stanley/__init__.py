@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         ChainState,
         ChEES,
         ClippedLangevin,
+        DensePreconditioned,
         GradientDescent,
         Langevin,
         MALAWithJumps,
@@ -90,6 +91,7 @@ _HOME = {
     "stanley.runs.directory": "RunDirectory",
     "stanley.samplers": (
         "AMALA HMC MALA Adjusted Barker ChEES ChainInfo ChainResult ChainState ClippedLangevin"
+        " DensePreconditioned"
         " GradientDescent Langevin MALAWithJumps MatchedLangevin Preconditioned"
         " PreconditionedLangevin Quantile RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo"
         " TamedLangevin Underdamped adapt"

@@ -269,13 +269,13 @@ def draw(
     seed, generator   the only source of randomness; the generator where both are given
     dtype      float64, or the type of a network's weights
 
-    The rules. The sampler is `ChEES` with a scale for each coordinate, both learned in the warm-up,
-    or `RandomWalk` where U has no gradient. Starts at which U is not finite are drawn again, each
-    time half as wide. 200 draws of each chain are judged, then twice as many in all, and so on,
-    until everything that is wanted is reached. Where R̂ stays above its limit, the later half of the
-    draws is taken alone if that reaches everything; where R̂ is above 1.1, all are thrown away and
-    the chains are warmed up again, for twice as many steps. Of more than 2²⁶ numbers every other
-    draw is kept.
+    The rules. The sampler is `ChEES` with a scale for each coordinate, or a dense one where that
+    pays (see `adapt`), all learned in the warm-up, or `RandomWalk` where U has no gradient. Starts
+    at which U is not finite are drawn again, each time half as wide. 200 draws of each chain are
+    judged, then twice as many in all, and so on, until everything that is wanted is reached. Where
+    R̂ stays above its limit, the later half of the draws is taken alone if that reaches everything;
+    where R̂ is above 1.1, all are thrown away and the chains are warmed up again, for twice as many
+    steps. Of more than 2²⁶ numbers every other draw is kept.
 
     What was not reached is in `reasons`, and a warning. Raises StanleyError for a sampler that is
     not exact, starts at which U is not finite, a constraint that a start violates, and chains that
@@ -368,7 +368,7 @@ class Rounds:
 
     def warm_up(self, sampler: Sampler, x0: Tensor, steps: int) -> tuple[Sampler, Tensor]:
         counted = Counted(self.potential)
-        scale: Precondition = "draws"
+        scale: Precondition = "dense"
         sampler, x = adapt(
             sampler, counted, x0, steps, generator=self.generator, precondition=scale
         )
