@@ -38,6 +38,7 @@ from stanley.samplers.adapt import (
     WINDOWS,
     DualAveraging,
     Moments,
+    Precondition,
     mean_acceptance,
     roundness,
     split,
@@ -527,7 +528,8 @@ def test_an_ill_conditioned_gaussian_gets_its_matrix():
 
     target, covariance = turned(10, 1e3)
     cost = {}
-    for kind, wrapped in (("draws", Preconditioned), ("dense", DensePreconditioned)):
+    kinds: dict[Precondition, type] = {"draws": Preconditioned, "dense": DensePreconditioned}
+    for kind, wrapped in kinds.items():
         x0 = starts((64, 10), seed=2)
         sampler, x = adapt(ChEES(0.1), target, x0, 200, seed=5, precondition=kind)
         assert type(sampler) is wrapped

@@ -31,6 +31,7 @@ from stanley.diagnostics.coupling import Initial
 from stanley.diagnostics.table import Summary, summary_by_name
 from stanley.errors import StanleyError, require
 from stanley.judging.coordinates import table_of
+from stanley.notebooks import sentences_in_html
 from stanley.samplers import ChainInfo, Sampler, run_chains
 from stanley.samplers.arguments import (
     Points,
@@ -155,6 +156,17 @@ class Diagnosis:
                 " main run were not run"
             )
         return sentences
+
+    def lines(self) -> list[str]:
+        """The verdicts, one line each, by the name of the part."""
+        return [f"{part}: {line}" for part, said in self.verdicts().items() for line in said]
+
+    def __repr__(self) -> str:
+        kind = getattr(self.sampler, "kind", type(self.sampler).__name__)
+        return "\n".join([f"Diagnosis of {kind}", *self.lines()])
+
+    def _repr_html_(self) -> str:
+        return sentences_in_html(self.lines()) + self.table._repr_html_()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from stanley.judging.coordinates import (
     table_of,
     values_of,
 )
+from stanley.notebooks import sentences_in_html
 from stanley.samplers import ChEES, RandomWalk, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
 from stanley.samplers.arguments import (
@@ -230,7 +230,7 @@ class Draws:
         return f"Draws({shapes}; {self.verdict()})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.verdict())}</p>{self.table._repr_html_()}"
+        return sentences_in_html([self.verdict()]) + self.table._repr_html_()
 
 
 def draw(

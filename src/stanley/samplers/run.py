@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
+from stanley.notebooks import in_a_line, in_html
 from stanley.progress import Bar
 from stanley.samplers.arguments import Points, as_request, is_whole
 from stanley.samplers.base import ChainState, Sampler, StepInfo
@@ -50,6 +51,23 @@ class ChainResult:
     draws: Tensor | None  # (num_kept, B, *event), every keep_every-th state
     info: ChainInfo
     before: Tensor  # (B, *event), where the chains were before the last step
+
+    def told(self) -> dict[str, object]:
+        """What came of the chains, for a person."""
+        lost = int(self.info.nonfinite.sum())
+        return {
+            "x": tuple(self.x.shape),
+            "draws": None if self.draws is None else tuple(self.draws.shape),
+            "acceptance": f"{float(self.info.acceptance.mean()):.2f}",
+            "gradients a chain": f"{self.info.num_gradients:,}",
+            **({"not finite": f"{lost} of {len(self.x)}"} if lost else {}),
+        }
+
+    def __repr__(self) -> str:
+        return in_a_line("ChainResult", self.told())
+
+    def _repr_html_(self) -> str:
+        return in_html("Chains", self.told())
 
 
 @torch.no_grad()
