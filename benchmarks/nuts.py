@@ -2,15 +2,9 @@
 
     python benchmarks/nuts.py --out benchmarks/nuts.json
 
-logistic    logistic regression, 500 rows, 25 correlated columns, prior N(0, 1)
-gaussian    100 coordinates, condition number 1,000, axes in random directions
-schools     eight schools, not centred, 10 parameters
-volatility  a random walk of 100 log-volatilities, not centred, with its scale and level
-
 Everyone samples the same unconstrained coordinates in float64, from the same starts N(0, I), with
 500 steps of warm-up and then 1,000 draws of 4 chains or 250 of 64. NUTS adapts each chain by
 itself, with a diagonal mass matrix, the default of both; on the Gaussian with a dense one, too.
-Where there are few chains ours is told as it is: it learns from all chains together.
 
 Each contender is a process of its own, which compiles once for each number of chains; the processes
 take turns, one request at a time. ESS is the smallest bulk ESS over coordinates, of
@@ -24,14 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from time import process_time as cpu
 from typing import Any
 
 import numpy as np
@@ -91,17 +84,6 @@ def starts(n: int, chains: int, seed: int) -> np.ndarray:
     return np.random.default_rng([2, seed]).normal(size=(chains, n))
 
 
-class Timed:
-    """CPU seconds since the last look."""
-
-    def __init__(self) -> None:
-        self.last = time.process_time()
-
-    def lap(self) -> float:
-        last, self.last = self.last, time.process_time()
-        return self.last - last
-
-
 # A contender takes (x0, seed) and gives the draws (draws, chains, n), gradients a chain and seconds
 # of the warm-up and of the draws, and the seconds of compilation.
 Contender = Callable[[np.ndarray, int], dict[str, Any]]
@@ -118,15 +100,15 @@ def stanley(target: str, chains: int) -> Contender:
     u = potential_of(target, torch, {key: torch.from_numpy(v) for key, v in data.items()})
 
     def run(x0: np.ndarray, seed: int) -> dict[str, Any]:
-        clock, counted = Timed(), Counted(u)
+        began, counted = cpu(), Counted(u)
         sampler, x = adapt(ChEES(FIRST_STEP), counted, x0, WARM_UP, seed=seed, precondition="dense")
-        warm = clock.lap()
+        warm = cpu()
         out = run_chains(sampler, u, x, DRAWS[chains], seed=seed, keep_every=1)
         assert out.draws is not None
         return {
             "draws": out.draws.numpy(),
             "gradients": (counted.points / chains, out.info.num_gradients),
-            "seconds": (warm, clock.lap()),
+            "seconds": (warm - began, cpu() - warm),
             "compile": 0.0,
         }
 
@@ -149,21 +131,22 @@ def compiled(warm_up: Any, draw: Any, chains: int) -> Contender:
 
     def run(x0: np.ndarray, seed: int) -> dict[str, Any]:
         keys = jax.random.split(jax.random.key(seed), 2 * chains).reshape(2, chains)
-        clock, spent = Timed(), 0.0
-        if not programs:
+        times, first = [cpu()], not programs
+        if first:
             programs.append(jax.jit(warm_up).lower(keys[0], x0).compile())
-            spent += clock.lap()
+        times.append(cpu())
         state, before = jax.block_until_ready(programs[0](keys[0], x0))
-        warm = clock.lap()
-        if len(programs) == 1:
+        times.append(cpu())
+        if first:
             programs.append(jax.jit(draw).lower(keys[1], state).compile())
-            spent += clock.lap()
+        times.append(cpu())
         draws, steps = jax.block_until_ready(programs[1](keys[1], state))
+        compile_1, warm, compile_2, drew = np.diff([*times, cpu()]).tolist()
         return {
-            "seconds": (warm, clock.lap()),
+            "seconds": (warm, drew),
             "draws": np.asarray(draws),
             "gradients": (float(before.mean()), float(steps.sum(0).mean())),
-            "compile": spent,
+            "compile": compile_1 + compile_2,
         }
 
     return run
@@ -213,26 +196,23 @@ def numpyro(target: str, chains: int, dense: bool = False) -> Contender:
     return compiled(warm_up, lambda _, state: steps(state, DRAWS[chains])[1], chains)
 
 
-def work(contender: str, target: str, folder: Path) -> None:
-    """Answer requests "chains seed" on the standard input, a line each."""
+MADE: dict[int, Contender] = {}  # of this process, by the number of chains
+
+
+def answer(contender: str, target: str, chains: int, seed: int) -> dict[str, Any]:
     name, _, dense = contender.partition("-")
-    made: dict[int, Contender] = {}
-    build: Any = {"stanley": stanley, "blackjax": blackjax, "numpyro": numpyro}[name]
-    for line in sys.stdin:
-        chains, seed = map(int, line.split())
-        if chains not in made:
-            made[chains] = build(target, chains, True) if dense else build(target, chains)
-        found = made[chains](starts(data_of(target)[0], chains, seed), seed)
-        np.save(folder / f"{contender}.npy", found.pop("draws"))
-        print(json.dumps(found), flush=True)
+    if chains not in MADE:
+        build: Any = {"stanley": stanley, "blackjax": blackjax, "numpyro": numpyro}[name]
+        MADE[chains] = build(target, chains, True) if dense else build(target, chains)
+    return MADE[chains](starts(data_of(target)[0], chains, seed), seed)
 
 
-def numbers(found: dict[str, Any], draws: np.ndarray, chains: int) -> dict[str, Any]:
+def numbers(found: dict[str, Any], chains: int) -> dict[str, Any]:
     import torch
 
     from stanley.diagnostics import summarise
 
-    s = summarise(torch.from_numpy(draws))
+    s = summarise(torch.from_numpy(found.pop("draws")))
     ess, (warm, drew), (warm_s, drew_s) = s.worst_ess_bulk, found["gradients"], found["seconds"]
     return found | {
         "ess": ess,
@@ -250,50 +230,30 @@ def main() -> None:
     parser.add_argument("--chains", nargs="+", type=int, default=(4, 64), choices=DRAWS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", default="benchmarks/nuts.json")
-    parser.add_argument("--work", nargs=3, metavar=("CONTENDER", "TARGET", "FOLDER"))
     settings = parser.parse_args()
-    if settings.work:
-        contender, target, folder = settings.work
-        return work(contender, target, Path(folder))
     versions = {name: version(name) for name in ("torch", "jax", "blackjax", "numpyro")}
     result: dict[str, Any] = {"seeds": settings.seeds, "versions": versions, "rows": []}
-    one = {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", "NPROC": "1"}
-    one["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     for target in settings.targets:
-        with tempfile.TemporaryDirectory() as folder:
-            workers = {
-                name: subprocess.Popen(
-                    [sys.executable, __file__, "--work", name, target, folder],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    env=os.environ | one,
-                )
-                for name in (*CONTENDERS, *(DENSE if target == "gaussian" else ()))
-            }
-            for chains in settings.chains:
-                rows: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
-                for seed in range(settings.seeds):
-                    for name, worker in workers.items():  # in turn
-                        assert worker.stdin is not None
-                        assert worker.stdout is not None
-                        worker.stdin.write(f"{chains} {seed}\n")
-                        worker.stdin.flush()
-                        found = json.loads(worker.stdout.readline())
-                        draws = np.load(Path(folder) / f"{name}.npy")
-                        rows[name].append(numbers(found, draws, chains))
-                for name, runs in rows.items():
-                    row = {"target": target, "chains": chains, "contender": name, "runs": runs}
-                    result["rows"].append(row)
-                    Path(settings.out).write_text(json.dumps(result, indent=1) + "\n")
-                    shown = [key for key in runs[0] if key.startswith("ess")]
-                    told = [f"{key} {median(run[key] for run in runs):.3g}" for key in shown]
-                    compiled = max(run["compile"] for run in runs)
-                    worst = max(run["rhat"] for run in runs)
-                    print(target, chains, name, *told, f"compile {compiled:.1f} R̂ {worst:.3f}")
-            for worker in workers.values():
-                worker.communicate()
-    return None
+        names = (*CONTENDERS, *(DENSE if target == "gaussian" else ()))
+        alone = {"max_workers": 1, "mp_context": get_context("spawn")}
+        processes = {name: ProcessPoolExecutor(**alone) for name in names}
+        for chains in settings.chains:
+            rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+            for seed in range(settings.seeds):
+                for name, process in processes.items():  # in turn
+                    found = process.submit(answer, name, target, chains, seed).result()
+                    rows[name].append(numbers(found, chains))
+            for name, runs in rows.items():
+                row = {"target": target, "chains": chains, "contender": name, "runs": runs}
+                result["rows"].append(row)
+                Path(settings.out).write_text(json.dumps(result, indent=1) + "\n")
+                shown = [key for key in runs[0] if key.startswith("ess")]
+                told = [f"{key} {median(run[key] for run in runs):.3g}" for key in shown]
+                print(target, chains, name, *told, flush=True)
+        for process in processes.values():
+            process.shutdown()
 
 
 if __name__ == "__main__":

@@ -192,9 +192,9 @@ def adapt(
         )
         if precondition and n < len(windows):
             factor = seen.factor() if precondition == "dense" else None
-            natural, units = {"step_size": 1.0}, type(sampler)
+            natural = {"step_size": 1.0}
             kind = Preconditioned if factor is None else DensePreconditioned
-            if learns_trajectory(sampler) and units is not kind:
+            if learns_trajectory(sampler) and type(sampler) is not kind:
                 natural["trajectory"] = 1.0  # later ones have the units of this one
             scale = seen.scale(precondition) if factor is None else factor
             sampler = kind(replace_inside(without_preconditioner(sampler), **natural), scale)
