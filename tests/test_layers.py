@@ -18,7 +18,7 @@ from stanley.metrics.likelihood import Between, GaussianReference, UniformRefere
 from stanley.networks import MLP, build_energy
 from stanley.samplers import MALA, Adjusted, Langevin, Stanley, adapt, run_chains
 from stanley.samplers.base import evaluate, values
-from stanley.samplers.preconditioned import Stretched
+from stanley.samplers.preconditioned import Sheared, Stretched
 from stanley.samplers.run import check_event
 from stanley.samplers.warm_up import warm_up
 from stanley.targets import Gaussian
@@ -69,6 +69,7 @@ WRAPPERS: dict[str, Callable[[Energy], Energy]] = {
     "itself": lambda u: u,
     "potential": lambda u: Potential(u, 2.0),
     "chunked": lambda u: Chunked(u, 100),
+    "sheared": lambda u: Sheared(u, torch.eye(D).mul(2.0)),
     "stretched": lambda u: Stretched(u, torch.full((D,), 2.0)),
     "noisy": lambda u: Noisy(u, torch.zeros(1, D), 1.0),
     "annealed": lambda u: Between(GaussianReference(torch.zeros(D)), u, 0.5),

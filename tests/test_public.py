@@ -36,7 +36,7 @@ LAYERS = [
     "runs diagnostics metrics networks",
     "data targets samplers",
     "types config ranks overwriting",
-    "batches device files memory own_code reading progress streams torchrun",
+    "batches device files memory notebooks own_code reading progress streams torchrun",
     "errors",
 ]
 LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}
@@ -197,6 +197,8 @@ def test_python_in_the_documents_runs(block: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if path.stem == "breast_cancer":
+        pytest.importorskip("sklearn", reason="the extra examples")
     monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])
     if "tensorboard" in path.read_text():
         pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")

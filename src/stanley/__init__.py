@@ -5,7 +5,7 @@ both honestly.
     stanley.evaluate(run)["kl"]                                     exact KL(data‖model), nats
     stanley.load(run).sample(1000).x                                samples of the trained energy
     stanley.draw(potential, 10)["x"]                                draws of any density, judged
-    stanley.run_chains(sampler, potential, x0, 1000, generator=g)   chains of any sampler
+    stanley.run_chains("mala", potential, x0, 1000, seed=0)         chains of any sampler
 
 Names are loaded when they are first used, so that the command line answers without importing torch.
 """
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         ChainState,
         ChEES,
         ClippedLangevin,
+        DensePreconditioned,
         GradientDescent,
         Langevin,
         MALAWithJumps,
@@ -95,6 +96,7 @@ _HOME = {
     "stanley.runs.directory": "RunDirectory",
     "stanley.samplers": (
         "AMALA HMC MALA Adjusted Barker ChEES ChainInfo ChainResult ChainState ClippedLangevin"
+        " DensePreconditioned"
         " GradientDescent Langevin MALAWithJumps MatchedLangevin Preconditioned"
         " PreconditionedLangevin Quantile RandomWalk ReplicaExchange RobbinsMonro Stanley StepInfo"
         " TamedLangevin Underdamped adapt"

@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-from stanley.errors import require
+from stanley.errors import StanleyError, require
 
 
 def stream(seed: int, *name: str | int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -39,6 +41,47 @@ def seed_of(seed: int, *name: str | int) -> int:
     require(0 <= seed < 2**63, f"seed is {seed}, must lie in [0, 2^63)")
     told = json.dumps([int(seed), *name])
     return int.from_bytes(hashlib.blake2b(told.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def as_generator(
+    generator: Any, seed: Any, *name: str | int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """The randomness that a caller gave: a generator as it is, or of a seed the stream of that
+    name, whose first part is what the caller called.
+
+    Raises StanleyError for neither, for both, and for what is neither.
+    """
+    what = name[0]
+    if generator is None and seed is None:
+        raise StanleyError(
+            f"{what} draws random numbers: give seed=0, or a torch.Generator as generator="
+        )
+    if generator is not None:
+        require(
+            isinstance(generator, torch.Generator),
+            f"generator is {shown(generator)}, must be a torch.Generator; for a number use seed=",
+        )
+        require(
+            seed is None,
+            f"{what} was given a generator and seed={seed}, but takes its numbers from one of them;"
+            " leave the other out",
+        )
+        return generator
+    return stream(whole(seed), *name, device=device)
+
+
+def whole(seed: Any) -> int:
+    try:
+        return operator.index(seed)  # whole numbers of numpy and torch as well
+    except TypeError:
+        raise StanleyError(f"seed is {shown(seed)}, must be a whole number from 0") from None
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, and with the name of its type where that is news."""
+    told = " ".join(repr(value).split())
+    told = told if len(told) <= 40 else f"{told[:39]}…"
+    return told if isinstance(value, int | float | str) else f"{told} ({type(value).__name__})"
 
 
 def data_stream(seed: int) -> torch.Generator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations import (
     conventions,
     data,
+    densities,
     diagnostics,
     features,
     joint,
@@ -22,6 +23,7 @@ from tests.mutations.mutation import Mutation
 MUTATIONS: tuple[Mutation, ...] = (
     *conventions.MUTATIONS,
     *data.MUTATIONS,
+    *densities.MUTATIONS,
     *diagnostics.MUTATIONS,
     *features.MUTATIONS,
     *joint.MUTATIONS,

@@ -124,7 +124,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "uses/inpainting.py",
         "uses/test_potentials.py",
-        ("known values without noise", "known + sigma * normal_like(known, generator)", "known"),
+        ("known values without noise", "known + sigma * normal_like(known, rng)", "known"),
         ("corrections of twice the drift", "lower**2 / 2 * grad", "lower**2 * grad"),
     ),
 )

@@ -585,19 +585,19 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/preconditioned.py",
         "samplers/test_preconditioned.py",
-        ("gradient times s", "grad=inner.grad / scale", "grad=inner.grad * scale"),
-        ("gradient in z", "grad=inner.grad / scale", "grad=inner.grad"),
+        ("gradient times s", "inner.grad / self.scale.to(x)", "inner.grad * self.scale.to(x)"),
+        ("gradient in z", "inner.grad / self.scale.to(x)", "inner.grad"),
         ("stretched the wrong way", "self.energy(self.scale * z)", "self.energy(z / self.scale)"),
-        ("start in x", "x.detach() / s)", "x.detach())"),
+        ("start in x", "return x / self.scale.to(x)", "return x"),
         (
             "what stayed is recomputed",
-            "torch.where(after.x == state.memory.x, state.x, s * after.x)",
-            "s * after.x",
+            "torch.where(stayed, state.x, self.scale.to(state.x) * after.x)",
+            "self.scale.to(state.x) * after.x",
         ),
         (
             "the old state in z",
-            "return outer(after, x, s)\n",
-            "return outer(after._replace(x=state.memory.x), x, s)\n",
+            "return self.outer(after, torch.where(stayed",
+            "return self.outer(after._replace(x=state.memory.x), torch.where(stayed",
         ),
     ),
     *breakages(

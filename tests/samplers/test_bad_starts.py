@@ -17,6 +17,7 @@ from stanley.samplers import (
     MALA,
     Adjusted,
     Barker,
+    ChEES,
     ClippedLangevin,
     MatchedLangevin,
     Quantile,
@@ -145,7 +146,9 @@ def test_every_coordinate_is_looked_at(event: tuple[int, ...]) -> None:
 # The level of U.
 
 
-@pytest.mark.parametrize("sampler", [MALA(0.5), HMC(0.3, 5), Barker(0.5), RandomWalk(0.5)])
+@pytest.mark.parametrize(
+    "sampler", [MALA(0.5), HMC(0.3, 5), ChEES(0.3), Barker(0.5), RandomWalk(0.5)]
+)
 def test_a_level_that_drowns_the_metropolis_test_is_told(sampler) -> None:
     x = torch.randn(50, 2, generator=generator())
     with pytest.warns(UserWarning, match=r"U is about 1e\+08.*float32.*Subtract a constant"):
@@ -158,6 +161,7 @@ def test_levels_that_do_no_harm_are_not_told() -> None:
         warnings.simplefilter("error")
         run_chains(MALA(0.5), lambda x: normal(x) + 1e5, x, 5, generator=generator())
         run_chains(MALA(0.5), lambda x: normal(x) + 1e8, x.double(), 5, generator=generator())
+        run_chains(ChEES(0.3), lambda x: normal(x) + 1e8, x.double(), 5, generator=generator())
         run_chains(Stanley(0.5), lambda x: normal(x) + 1e8, x, 5, generator=generator())
 
 

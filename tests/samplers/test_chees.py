@@ -10,6 +10,8 @@ from typing import ClassVar
 import pytest
 import torch
 
+import stanley
+from stanley.diagnostics import summarise
 from stanley.errors import StanleyError
 from stanley.samplers import ChEES, Preconditioned, StepInfo, adapt, evaluate, run_chains
 from stanley.samplers.chees import (
@@ -143,8 +145,6 @@ def test_the_warm_up_finds_step_size_length_and_scale():
     assert isinstance(sampler.sampler, ChEES)
     assert ((sampler.scale / std).log().abs() < math.log(2)).all()
     run = run_chains(sampler, target, x, 200, generator=g, keep_every=1)
-    from stanley.diagnostics import summarise
-
     s = summarise(run.draws)
     assert (s.mean.abs() < 6 * s.mcse).all()
     assert s.worst_rhat < 1.1
@@ -181,3 +181,61 @@ def test_the_sequence_fills_the_interval():
 def test_refuses_a_bad_length(bad):
     with pytest.raises(StanleyError, match="ChEES: trajectory is"):
         ChEES(0.1, bad)
+
+
+# Starts and levels that other samplers are tried on.
+
+
+def levels(scale: float = 0.0):
+    """N(0, I) about (1, 1, 1), at U = `scale` and above."""
+    return lambda x: (x - 1).square().sum(1) / 2 + scale
+
+
+@pytest.mark.parametrize("start", ["at the mode", "close to the mode", "far out"])
+@pytest.mark.parametrize("kind", [None, "draws", "dense"])
+def test_finds_its_trajectory_from_any_start(start, kind):
+    """All chains on one point, where ∇U = 0 and no chain differs from another; 10⁻⁶ from it; and
+    50 widths away. Afterwards the means and the variances are those of N(1, I), within 6 standard
+    errors (12 comparisons: below 1e-7), and the length is of the order of a width.
+    """
+    x0 = torch.ones(64, 3, dtype=torch.float64)
+    x0 = {
+        "at the mode": x0,
+        "close to the mode": x0 + 1e-6 * starts((64, 3)),
+        "far out": x0 + 50.0,
+    }[start]
+    sampler, x = adapt(ChEES(0.1), levels(), x0, 150, seed=1, precondition=kind)
+    widths = sampler.scale if kind else torch.ones(3, dtype=torch.float64)
+    assert widths.shape == (3,)
+    assert ((widths / 1.0).log().abs() < math.log(2)).all()
+    inside = sampler.sampler if kind else sampler
+    assert 0.2 < inside.trajectory < 10
+    run = run_chains(sampler, levels(), x, 200, seed=2, keep_every=1)
+    first, second = summarise(run.draws), summarise((run.draws - 1) ** 2)
+    assert ((first.mean - 1).abs() < 6 * first.mcse).all()
+    assert ((second.mean - 1).abs() < 6 * second.mcse).all()
+
+
+def test_the_level_of_the_potential_does_not_matter():
+    """U + 10⁸ in float64 is known to 10⁻⁸: the same step size and length, but for the decisions
+    that this changes, and the same law."""
+    found = {}
+    for level in (0.0, 1e8):
+        x0 = starts((64, 3))
+        sampler, x = adapt(ChEES(0.1), levels(level), x0, 100, seed=3, precondition="dense")
+        run = run_chains(sampler, levels(level), x, 200, seed=4, keep_every=1)
+        found[level] = sampler
+        s = summarise(run.draws)
+        assert ((s.mean - 1).abs() < 6 * s.mcse).all()
+        assert float(run.info.acceptance.mean()) > 0.5
+    assert math.isclose(found[0.0].step_size, found[1e8].step_size, rel_tol=0.5)
+
+
+def test_draws_from_a_mode_and_at_a_level_are_those_of_the_density():
+    for potential, start in ((levels(), [1.0, 1.0, 1.0]), (levels(1e8), None)):
+        out = stanley.draw(potential, 3, start=start, seed=5, warm_up=100, chains=32)
+        assert out.converged
+        table = out.summary()
+        for i in range(3):
+            row = table[f"x[{i}]"]
+            assert abs(row["mean"] - 1) < 6 * row["mcse"]

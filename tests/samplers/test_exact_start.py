@@ -17,7 +17,9 @@ from stanley.samplers import (
     MALA,
     Adjusted,
     Barker,
+    ChEES,
     ClippedLangevin,
+    DensePreconditioned,
     Langevin,
     MALAWithJumps,
     RandomWalk,
@@ -29,6 +31,7 @@ from stanley.samplers import (
 from stanley.samplers.base import metropolis, per_chain
 from stanley.samplers.hmc import leapfrog
 from stanley.samplers.noise import normal_like
+from stanley.samplers.preconditioned import Sheared
 from tests.seeds import RNG
 
 from . import targets
@@ -36,6 +39,7 @@ from .bounds import ALPHA, cdf_distance, dkw
 from .invariants import generator
 
 N, STEPS = 40_000, 6
+FACTOR = torch.tensor([[1.2, 0.0], [0.7, 0.9]], dtype=torch.float64)
 TARGETS = {"gaussian": targets.NORMAL, "quartic": targets.LIGHT, "skewed": targets.SKEW}
 
 
@@ -72,6 +76,10 @@ EXACT = {
     "mala-with-jumps": MALAWithJumps(0.5, 1.5, 0.3),
     "hmc": HMC(0.4, 3, jitter=False),
     "hmc-jitter": HMC(0.4, 3),
+    "chees": ChEES(0.4, 1.2),
+    "dense-mala": DensePreconditioned(MALA(0.4), FACTOR),
+    "dense-hmc": DensePreconditioned(HMC(0.3, 3, jitter=False), FACTOR),
+    "dense-chees": DensePreconditioned(ChEES(0.3, 1.2), FACTOR),
 }
 
 
@@ -124,6 +132,13 @@ class BrokenAMALA(AMALA):
         return super().log_normal(v, drift) + (per_chain(drift**2) / self.epsilon).log1p() / 2
 
 
+class Askew(DensePreconditioned):
+    """Chains in z that step on another U than theirs."""
+
+    def inside(self, potential, x):
+        return Sheared(potential, 0.8 * self.scale)
+
+
 @dataclass(frozen=True)
 class BrokenHMC(HMC):
     fault: str = ""
@@ -140,6 +155,7 @@ class BrokenHMC(HMC):
 
 
 BROKEN = {
+    "dense with two factors": Askew(MALA(0.4), FACTOR),
     "barker without its ratio": BrokenBarker(1.0),
     "amala without its log-determinant": BrokenAMALA(0.5, 1.5, 0.5),
     "hmc without its test": BrokenHMC(1.0, 1, fault="no test"),
@@ -211,7 +227,7 @@ def rank_is_uniform(sampler, exact: targets.Exact, n: int = 20_000, length: int 
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
-@pytest.mark.parametrize("name", ["mala", "element", "amala", "barker", "hmc"])
+@pytest.mark.parametrize("name", ["mala", "element", "amala", "barker", "hmc", "dense-hmc"])
 def test_rank_of_an_exact_start_is_uniform(name, target):
     assert rank_is_uniform(EXACT[name], TARGETS[target])
 

@@ -14,6 +14,8 @@ from stanley.samplers import (
     MALA,
     Adjusted,
     Barker,
+    ChEES,
+    DensePreconditioned,
     Langevin,
     Preconditioned,
     Quantile,
@@ -22,7 +24,7 @@ from stanley.samplers import (
     Underdamped,
     run_chains,
 )
-from stanley.samplers.preconditioned import Stretched
+from stanley.samplers.preconditioned import Sheared, Stretched
 from stanley.samplers.traits import traits_of, with_step_size
 
 from . import formulas, targets
@@ -42,6 +44,7 @@ class TestPreconditioned(Invariants):
         "mala": Preconditioned(MALA(0.1), POWERS),
         "adjusted-stanley": Preconditioned(Adjusted(Stanley(0.1, 1.0, "sample")), POWERS),
         "hmc": Preconditioned(HMC(0.1, 3), POWERS),
+        "chees": Preconditioned(ChEES(0.1, 0.3), POWERS),
         "langevin": Preconditioned(Langevin(0.01), POWERS),
     }
 
@@ -52,6 +55,20 @@ class TestPreconditioned(Invariants):
         assert hash(sampler) == hash(sampler)
         with pytest.raises(AttributeError, match="cannot assign"):
             sampler.scale = POWERS
+
+
+#: Of powers of two, so that L⁻¹x and Lz are exact where nothing is added.
+EXACT = POWERS.flatten().diag()
+
+
+class TestDensePreconditioned(TestPreconditioned):
+    cases: ClassVar[dict] = {
+        "mala": DensePreconditioned(MALA(0.1), EXACT),
+        "adjusted-stanley": DensePreconditioned(Adjusted(Stanley(0.1, 1.0, "sample")), EXACT),
+        "hmc": DensePreconditioned(HMC(0.1, 3), EXACT),
+        "chees": DensePreconditioned(ChEES(0.1, 0.3), EXACT),
+        "langevin": DensePreconditioned(Langevin(0.01), EXACT),
+    }
 
 
 @pytest.mark.parametrize(
@@ -198,3 +215,97 @@ def test_a_kinked_network_is_found_behind_a_scale():
     with pytest.raises(StanleyError, match="LeakyReLU"):
         sampler.init(net, starts((4, 3)))
     assert Stretched(net, WIDE).energy is net
+
+
+# A full matrix.
+
+#: Of the covariance [[1, 0.9·10], [0.9·10, 100]] and a third coordinate of width 0.01.
+L = torch.linalg.cholesky(
+    torch.tensor([[1.0, 9.0, 0.0], [9.0, 100.0, 0.0], [0.0, 0.0, 1e-4]], dtype=torch.float64)
+)
+
+
+def correlated(x):
+    return torch.linalg.solve_triangular(L, x.T, upper=False).square().sum(0) / 2
+
+
+def test_a_diagonal_matrix_is_a_scale():
+    """L = diag s is `Preconditioned` with s, to the rounding of s·(x/s)."""
+    flat = WIDTHS.flatten()
+    both = [
+        run_chains(sampler, targets.coupled, starts(), 6, seed=4, keep_every=1).draws
+        for sampler in (
+            DensePreconditioned(HMC(0.2, 3), flat.diag()),
+            Preconditioned(HMC(0.2, 3), WIDTHS),
+        )
+    ]
+    torch.testing.assert_close(*both, rtol=1e-10, atol=1e-12)
+
+
+def test_langevin_takes_the_step_of_the_matrix():
+    """x' = x - (h/2)·LLᵀ∇U + √h·Lξ, with the ξ of the same generator."""
+    x, h, rng = starts((50, 3)), 0.1, generator()
+    factor = torch.tensor([[1.0, 0, 0], [-0.4, 0.5, 0], [2.0, 0.3, 1.5]], dtype=torch.float64)
+    sampler = DensePreconditioned(Langevin(h), factor)
+    found = run_chains(sampler, targets.gaussian, x, 1, generator=generator()).x
+    noise = torch.randn(x.shape, generator=rng, dtype=x.dtype)
+    grad = formulas.gradient(targets.gaussian, x)
+    expected = x - h / 2 * grad @ factor @ factor.T + h**0.5 * noise @ factor.T
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_chains_in_z_are_those_of_the_round_density():
+    """Of N(0, LLᵀ) they are the chains on N(0, I), but for the rounding of L(L⁻¹x)."""
+    z0 = torch.randn(50, 3, generator=generator(), dtype=torch.float64)
+    for inner in (MALA(0.5), HMC(0.4, 3), ChEES(0.4, 1.5)):
+        sheared = run_chains(DensePreconditioned(inner, L), correlated, z0 @ L.T, 5, seed=1)
+        round_one = run_chains(inner, targets.gaussian, z0, 5, seed=1)
+        z = torch.linalg.solve_triangular(L, sheared.x.T, upper=False).T
+        torch.testing.assert_close(z, round_one.x, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            sheared.info.acceptance, round_one.info.acceptance, rtol=1e-7, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_rejected_chain_keeps_its_bits_behind_a_matrix(dtype):
+    factor = torch.linalg.cholesky(torch.eye(12) + 0.5 * torch.ones(12, 12)).to(dtype)
+    sampler, rng = DensePreconditioned(MALA(1.5), factor), generator()
+    x0 = starts((400, *IMAGE[1:]), dtype=dtype)
+    state, stayed = sampler.init(targets.gaussian, x0), 0
+    assert identical(state.x, x0)
+    for _ in range(4):
+        after, _ = sampler.step(targets.gaussian, state, rng)
+        still = (after.memory.x == state.memory.x).flatten(1).all(1)
+        stayed += int(still.sum())
+        for name in ("x", "potential"):
+            assert identical(getattr(after, name)[still], getattr(state, name)[still]), name
+        state = after
+    assert 0 < stayed < 1600
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (torch.ones(3), r"has shape \(3,\), must be \(d, d\)"),
+        (torch.ones(3, 2), r"has shape \(3, 2\), must be \(d, d\)"),
+        (torch.ones(3, 3), "must be finite and lower triangular"),
+        (torch.diag(torch.tensor([1.0, 0.0, 2.0])), "must be finite and lower triangular"),
+        (torch.full((3, 3), float("nan")).tril(), "must be finite and lower triangular"),
+    ],
+    ids=["vector", "oblong", "full", "no width", "nan"],
+)
+def test_refuses_what_is_no_factor(factor, told):
+    with pytest.raises(StanleyError, match=told) as error:
+        DensePreconditioned(MALA(0.1), factor)
+    assert "\n" not in str(error.value)
+
+
+def test_refuses_a_matrix_of_another_size():
+    sampler = DensePreconditioned(MALA(0.1), torch.eye(3))
+    with pytest.raises(StanleyError, match=r"must be \(12, 12\) for points of shape \(2, 3, 2\)"):
+        run_chains(sampler, targets.coupled, starts(), 1, seed=0)
+
+
+def test_a_potential_is_found_behind_a_matrix():
+    assert Sheared(correlated, L).energy is correlated

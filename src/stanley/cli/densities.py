@@ -132,9 +132,11 @@ def sample_a_density(
 def scale_by_rules(
     what: WhatToSample, precondition: Precondition | None, warm_up: int
 ) -> Precondition | None:
-    """A scale from the draws where the rules choose the sampler and the warm-up is long enough."""
+    """A dense scale, or where that does not pay one for each coordinate, where the rules choose the
+    sampler and the warm-up is long enough.
+    """
     rules = what.by_rules and precondition is None and warm_up >= FEWEST
-    return "draws" if rules else precondition
+    return "dense" if rules else precondition
 
 
 def until_trusted(

@@ -126,11 +126,11 @@ WarmUp = Annotated[
     ),
 ]
 Scale = Annotated[
-    Literal["draws", "gradients", "both"] | None,
+    Literal["draws", "gradients", "both", "dense"] | None,
     Parameter(
         help=(
-            "Also find a scale for each coordinate in the warm-up. [default: draws for a density on"
-            " which no sampler is named, else none]"
+            "Also find a scale for each coordinate in the warm-up, or of all together where that"
+            " pays: dense. [default: dense for a density on which no sampler is named, else none]"
         )
     ),
 ]

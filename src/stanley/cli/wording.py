@@ -7,14 +7,19 @@ from typing import Any
 
 from torch import Tensor
 
-from stanley.samplers import ChainInfo, Preconditioned, Sampler
+from stanley.samplers import ChainInfo, DensePreconditioned, Preconditioned, Sampler
 from stanley.samplers.given import plain
 from stanley.samplers.traits import is_adjusted
 from stanley.samplers.warm_up import Ready
 
 
 def sampler_as_json(sampler: Sampler) -> dict[str, Any]:
-    """Its fields, with the scale that a configuration file cannot hold."""
+    """Its fields, with the scale that a configuration file cannot hold: of a dense one, which may
+    have a million numbers, the widths (LLᵀ)ᵢᵢ^½ alone.
+    """
+    if isinstance(sampler, DensePreconditioned):
+        inside, widths = sampler_as_json(sampler.sampler), sampler.scale.norm(dim=1)
+        return {"kind": "dense-preconditioned", "sampler": inside, "widths": widths.tolist()}
     if isinstance(sampler, Preconditioned):
         inside = sampler_as_json(sampler.sampler)
         return {"kind": "preconditioned", "sampler": inside, "scale": sampler.scale.tolist()}
@@ -24,7 +29,8 @@ def sampler_as_json(sampler: Sampler) -> dict[str, Any]:
 def sampler_in_words(sampler: Sampler) -> str:
     """`adjusted stanley, step size 0.43, threshold 1.6`."""
     if isinstance(sampler, Preconditioned):
-        return f"preconditioned {sampler_in_words(sampler.sampler)}"
+        dense = "dense " if isinstance(sampler, DensePreconditioned) else ""
+        return f"{dense}preconditioned {sampler_in_words(sampler.sampler)}"
     names, numbers, part = [], [], plain(sampler)
     while True:
         names.append(part.get("class", part["kind"]))

@@ -18,7 +18,7 @@ from torch import Tensor
 from stanley.batches import in_chunks
 from stanley.data.base import Dataset, require_seed
 from stanley.errors import require
-from stanley.streams import data_stream
+from stanley.streams import as_generator, data_stream
 
 MOST = 100_000_000  # points that are drawn
 MOST_MODES = 10_000
@@ -63,7 +63,10 @@ class Rings:
         weights = self.weights or (1.0,) * len(self.radii)
         return [w / sum(weights) for w in weights]
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, seed: int | None = None
+    ) -> Tensor:
+        generator = as_generator(generator, seed, "sample")
         device = generator.device
         shares = torch.tensor(self._shares(), device=device)
         ring = torch.multinomial(shares, n, replacement=True, generator=generator)
@@ -117,7 +120,10 @@ class GMM:
         angle = 2 * math.pi * torch.arange(self.modes, dtype=torch.float64) / self.modes
         return self.radius * torch.stack([angle.cos(), angle.sin()], -1)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, seed: int | None = None
+    ) -> Tensor:
+        generator = as_generator(generator, seed, "sample")
         device = generator.device
         mode = torch.randint(self.modes, (n,), generator=generator, device=device)
         noise = torch.randn((n, 2), generator=generator, device=device)
@@ -165,7 +171,10 @@ class Moons:
         sign = 1 - 2 * moon
         return torch.stack([moon + sign * t.cos(), 0.5 * moon + sign * t.sin()], -1)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, seed: int | None = None
+    ) -> Tensor:
+        generator = as_generator(generator, seed, "sample")
         device = generator.device
         moon = torch.randint(2, (n,), generator=generator, device=device)
         angle = math.pi * torch.rand(n, generator=generator, device=device)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.adjusted import Adjusted
+from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.base import Proposal, Sampler
 from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.traits import is_adjusted
@@ -65,12 +67,13 @@ MOMENTS: dict[str, Function] = {"mean": identity, "second moment": torch.square}
 
 @torch.no_grad()
 def bias_against_adjusted(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 1000,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     reference: Sampler | None = None,
     burn_in: int | None = None,
     functions: Mapping[str, Function] = MOMENTS,
@@ -97,6 +100,9 @@ def bias_against_adjusted(
     other (MatchedLangevin, γ 'lagged'): they may then be too small or too large. Raises
     StanleyError for a sampler that is adjusted already.
     """
+    sampler, potential, x0, generator = as_request(
+        "bias_against_adjusted", sampler, potential, x0, generator, seed
+    )
     reference = adjusted_twin(sampler) if reference is None else reference
     require(
         len(functions) > 0,

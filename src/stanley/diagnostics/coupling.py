@@ -20,14 +20,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.batches import finite_chains
 from stanley.diagnostics.meeting import Meeting
 from stanley.errors import require
 from stanley.samplers.adjusted import Adjusted
+from stanley.samplers.arguments import Points, as_positions, as_potential, as_sampler, device_of
 from stanley.samplers.base import (
     ChainState,
     Gaussian,
@@ -45,6 +48,7 @@ from stanley.samplers.noise import normal_like, uniform_like
 from stanley.samplers.random_walk import evaluate_only
 from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.traits import has_quantile, is_adjusted, traits_of
+from stanley.streams import as_generator
 from stanley.types import Energy
 
 Initial = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> (n, *event)
@@ -56,11 +60,12 @@ CEILING = 0.9
 
 @torch.no_grad()
 def couple(
-    sampler: Sampler,
-    potential: Energy,
-    initial: Initial | tuple[Tensor, Tensor],
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    initial: Initial | tuple[Points, Points],
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     num_pairs: int | None = None,
     lag: int = 1,
     max_steps: int = 10_000,
@@ -83,12 +88,19 @@ def couple(
     Not true: that chains that meet have seen all of π: a mode that neither chain visits leaves no
     trace, unless the starts are spread over it. Biswas, Jacob & Vanetti (2019), algorithm 1.
     """
+    sampler, potential = as_sampler(sampler), as_potential(potential)
+    given: Any = initial
+    device = device_of(potential)
+    if not callable(initial):
+        given = [as_positions(x, potential, "initial") for x in initial]
+        device = given[0].device if given else device
+    generator = as_generator(generator, seed, "couple", device=device)
     move = coupled_move(sampler)
     require(lag >= 1, f"couple: lag is {lag}, but must be at least 1; 1 is the usual start")
     require(
         max_steps >= 1, f"couple: max_steps is {max_steps}, but must be at least 1; 10000 is usual"
     )
-    x0, y0 = starts(initial, num_pairs, generator)
+    x0, y0 = starts(given, num_pairs, generator)
     check_precision(sampler, potential)
     check_event(potential, x0)
     x, y = sampler.init(potential, x0), sampler.init(potential, y0)

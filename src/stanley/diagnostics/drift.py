@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.device import widest_float
 from stanley.errors import require
+from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.base import ChainState, Sampler
 from stanley.samplers.preconditioned import Preconditioned
 from stanley.samplers.run import check_event, check_request
@@ -67,11 +69,12 @@ def exponential_norm(s: float) -> Function:
 
 
 def drift_ratio(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     log_v: Function | None = None,
     num_copies: int = 1000,
 ) -> DriftRatio:
@@ -94,6 +97,9 @@ def drift_ratio(
     satisfy it. Meyn & Tweedie (2009), Markov Chains and Stochastic Stability, chapter 15; STANLEY
     (draft), eq. (16).
     """
+    sampler, potential, x0, generator = as_request(
+        "drift_ratio", sampler, potential, x0, generator, seed
+    )
     require(
         num_copies >= 2,
         f"drift_ratio: num_copies is {num_copies}, but must be at least 2; 1000 is usual",

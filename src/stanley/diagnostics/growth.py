@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.diagnostics.rays import RADII, check_radii, directions
 from stanley.errors import require
+from stanley.samplers.arguments import as_potential, device_of
 from stanley.samplers.base import evaluate
 from stanley.samplers.runaway import question
+from stanley.streams import as_generator
 from stanley.types import Energy, networks_in
 
 # r^0.05 grows by a quarter from r = 1 to 100; a radial derivative that grows less levels off
@@ -54,10 +57,11 @@ class RayGrowth:
 
 
 def h1_on_rays(
-    potential: Energy,
+    potential: Energy | Distribution,
     event_shape: Sequence[int],
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     num_rays: int = 64,
     radii: Sequence[float] = RADII,
     dtype: torch.dtype | None = None,
@@ -82,6 +86,8 @@ def h1_on_rays(
     counts as none, and in high dimension random rays miss the axes and every other narrow cone.
     STANLEY (draft), H1, eq. (9).
     """
+    potential = as_potential(potential)
+    generator = as_generator(generator, seed, "h1_on_rays", device=device_of(potential))
     require(
         num_rays >= 1, f"h1_on_rays: num_rays is {num_rays}, but must be at least 1; 64 is usual"
     )

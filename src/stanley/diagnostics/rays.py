@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
+from stanley.streams import as_generator
 
 RADII = tuple(10 ** (k / 3) for k in range(13))  # 1 … 10⁴, three a decade
 
@@ -18,7 +19,8 @@ def points_on_rays(
     event_shape: Sequence[int],
     radii: Sequence[float] = RADII,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     num_rays: int = 4,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
@@ -27,6 +29,7 @@ def points_on_rays(
     The points are sorted by radius, and lie on the generator's device. Raises StanleyError for
     radii that are not positive, increasing and finite.
     """
+    generator = as_generator(generator, seed, "points_on_rays")
     require(
         num_rays >= 1, f"points_on_rays: num_rays is {num_rays}, but must be at least 1; 4 is usual"
     )

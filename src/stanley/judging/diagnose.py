@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.data.standardisation import Standardisation
 from stanley.diagnostics import (
@@ -30,11 +31,21 @@ from stanley.diagnostics.coupling import Initial
 from stanley.diagnostics.table import Summary, summary_by_name
 from stanley.errors import StanleyError, require
 from stanley.judging.coordinates import table_of
+from stanley.notebooks import sentences_in_html
 from stanley.samplers import ChainInfo, Sampler, run_chains
+from stanley.samplers.arguments import (
+    Points,
+    as_positions,
+    as_potential,
+    as_sampler,
+    device_of,
+    weight_of,
+)
 from stanley.samplers.base import values
 from stanley.samplers.traits import is_adjusted
+from stanley.streams import as_generator
 from stanley.targets import Target
-from stanley.types import Energy, in_float32
+from stanley.types import Energy, event_shape_of, in_float32
 
 KEPT = 1 << 26  # at most so many numbers in the kept draws, 512 MB in float64
 FEW = 20  # pairs of the pilot run, which finds the lag
@@ -146,6 +157,17 @@ class Diagnosis:
             )
         return sentences
 
+    def lines(self) -> list[str]:
+        """The verdicts, one line each, by the name of the part."""
+        return [f"{part}: {line}" for part, said in self.verdicts().items() for line in said]
+
+    def __repr__(self) -> str:
+        kind = getattr(self.sampler, "kind", type(self.sampler).__name__)
+        return "\n".join([f"Diagnosis of {kind}", *self.lines()])
+
+    def _repr_html_(self) -> str:
+        return sentences_in_html(self.lines()) + self.table._repr_html_()
+
 
 @dataclass(frozen=True)
 class ExactMoments:
@@ -164,20 +186,24 @@ class ExactMoments:
 
 
 def diagnose(
-    sampler: Sampler,
-    potential: Energy,
-    initial: Initial,
-    x0: Tensor,
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    initial: Initial | None = None,
+    x0: Points | None = None,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     effort: Effort = VECTORS,
     progress: bool = False,
 ) -> Diagnosis:
     """Run chains of a sampler, judge their convergence, and check what theory assumes.
 
-    initial  the law from which coupled pairs start, (n, generator) -> (n, *event)
+    sampler  or its name, for that sampler at step size 0.1
+    initial  the law from which coupled pairs start, (n, generator) -> (n, *event); N(0, I) unless
+             given
     x0       (B, *event), B >= 2, where the chains start: the states after the warm-up, if that is
-             not to be judged
+             not to be judged; draws of `initial` unless given
+    generator, seed   the only source of randomness, one of the two
 
     The parts of the result are
 
@@ -194,6 +220,12 @@ def diagnose(
     are kept. Chains run on the potential in its own precision; U at the draws, its growth and the
     reference for the bias use float32 where that precision is bfloat16.
     """
+    sampler, potential = as_sampler(sampler), as_potential(potential)
+    x = None if x0 is None else as_positions(x0, potential)
+    device = device_of(potential) if x is None else x.device
+    generator = as_generator(generator, seed, "diagnose", device=device)
+    initial = normal_starts(potential, x) if initial is None else initial
+    x0 = initial(effort.chains, generator) if x is None else x
     require(len(x0) >= 2, f"x0 holds {len(x0)} chain, but must hold at least 2 to compare them")
     keep = max(1, math.ceil(effort.steps * x0.numel() / KEPT))
     run = run_chains(
@@ -278,6 +310,23 @@ def diagnose(
         left_out,
         table_of(exact_u, draws, u),
     )
+
+
+def normal_starts(potential: Energy, x: Tensor | None) -> Initial:
+    """N(0, I) of points like x, or where there is none of those that the density states."""
+    event = event_shape_of(potential) if x is None else tuple(x.shape[1:])
+    require(
+        event is not None,
+        "the shape of a point is not known: give x0, (chains, *event), or initial",
+    )
+    assert event is not None
+    like = weight_of(potential) if x is None else x
+    kind = torch.float64 if like is None else like.dtype
+
+    def initial(n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, *event, generator=generator, dtype=kind, device=generator.device)
+
+    return initial
 
 
 def in_units_of_data(found: Diagnosis, standardisation: Standardisation) -> Diagnosis:

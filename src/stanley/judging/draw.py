@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,15 +22,23 @@ from stanley.judging.coordinates import (
     table_of,
     values_of,
 )
+from stanley.notebooks import sentences_in_html
 from stanley.samplers import ChEES, RandomWalk, Sampler, adapt, run_chains
 from stanley.samplers.adapt import Precondition
+from stanley.samplers.arguments import (
+    FIRST_STEP,
+    Points,
+    as_positions,
+    as_potential,
+    as_sampler,
+    is_whole,
+)
 from stanley.samplers.base import DETACHED, evaluate, values
-from stanley.samplers.named import sampler_named
 from stanley.samplers.run import potential_for
 from stanley.samplers.runaway import check_mass
 from stanley.samplers.traits import is_adjusted, with_step_size
-from stanley.streams import stream
-from stanley.targets.own import from_log_density, potential_of
+from stanley.streams import as_generator
+from stanley.targets.own import potential_of
 from stanley.targets.parameters import Parameters
 from stanley.types import Energy, event_shape_of, networks_in
 
@@ -40,7 +47,6 @@ LOST = 1.1  # above this R̂ the chains have not found the density: they are war
 FIRST = 200  # draws of each chain before they are judged for the first time
 MANY = 10_000  # numbers in one point from which there are 16 chains, not 64
 KEPT = 1 << 26  # at most so many numbers in the kept draws, 512 MB in float64
-FIRST_STEP = 0.1  # where the search for a step size begins
 TRIES = 20  # of starts at which U is not finite
 
 
@@ -224,7 +230,7 @@ class Draws:
         return f"Draws({shapes}; {self.verdict()})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.verdict())}</p>{self.table._repr_html_()}"
+        return sentences_in_html([self.verdict()]) + self.table._repr_html_()
 
 
 def draw(
@@ -238,8 +244,9 @@ def draw(
     chains: int | None = None,
     warm_up: int = 500,
     sampler: Sampler | str | None = None,
-    start: Tensor | Mapping[str, Any] | None = None,
+    start: Points | Mapping[str, Any] | None = None,
     start_std: float = 1.0,
+    keep_every: int = 1,
     seed: int = 0,
     generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,
@@ -256,18 +263,19 @@ def draw(
     chains     64, or 16 where a point has more than 10,000 numbers
     warm_up    steps, which are thrown away
     sampler    the name or value of an exact sampler, whose step size is the first guess
-    start      one point, or one for each chain: a tensor, or values of the parameters by name;
-               else N(0, start_std²I) in unconstrained coordinates
+    start      one point, or one for each chain: a tensor, an array, or values of the
+               parameters by name; else N(0, start_std²I) in unconstrained coordinates
+    keep_every   of so many steps one draw is kept, at least
     seed, generator   the only source of randomness; the generator where both are given
     dtype      float64, or the type of a network's weights
 
-    The rules. The sampler is `ChEES` with a scale for each coordinate, both learned in the warm-up,
-    or `RandomWalk` where U has no gradient. Starts at which U is not finite are drawn again, each
-    time half as wide. 200 draws of each chain are judged, then twice as many in all, and so on,
-    until everything that is wanted is reached. Where R̂ stays above its limit, the later half of the
-    draws is taken alone if that reaches everything; where R̂ is above 1.1, all are thrown away and
-    the chains are warmed up again, for twice as many steps. Of more than 2²⁶ numbers every other
-    draw is kept.
+    The rules. The sampler is `ChEES` with a scale for each coordinate, or a dense one where that
+    pays (see `adapt`), all learned in the warm-up, or `RandomWalk` where U has no gradient. Starts
+    at which U is not finite are drawn again, each time half as wide. 200 draws of each chain are
+    judged, then twice as many in all, and so on, until everything that is wanted is reached. Where
+    R̂ stays above its limit, the later half of the draws is taken alone if that reaches everything;
+    where R̂ is above 1.1, all are thrown away and the chains are warmed up again, for twice as many
+    steps. Of more than 2²⁶ numbers every other draw is kept.
 
     What was not reached is in `reasons`, and a warning. Raises StanleyError for a sampler that is
     not exact, starts at which U is not finite, a constraint that a start violates, and chains that
@@ -275,17 +283,21 @@ def draw(
     that no chain has found leaves no trace.
     """
     wanted = Wanted(ess, rhat, mcse)
+    whole = {"budget": budget, "warm_up": warm_up, "keep_every": keep_every}
+    for name, value in whole.items():
+        require(is_whole(value), f"{name} is {value!r}, must be a whole number")
+    require(keep_every >= 1, f"keep_every is {keep_every}, must be at least 1; 1 keeps every draw")
     require(budget >= 1, f"budget is {budget}, must be at least 1 gradient a chain")
     require(warm_up >= 20, f"warm_up is {warm_up}, must be at least 20 steps; 500 is usual")
     place = pick_device(str(device))
     u, event, kind = density_of(potential, shape, start, dtype, place, start_std)
     parameters = parameters_of(u)
-    rng = stream(seed, "draw", device=place) if generator is None else generator
+    rng = as_generator(generator, seed if generator is None else None, "draw", device=place)
     num = number_of_chains(chains, event)
     x0 = starts(u, parameters, start, num, event, start_std, rng, kind, place)
     first = exact_sampler(sampler, u, x0)
     u = potential_for(first, u)
-    rounds = Rounds(u, event, wanted, budget, rng, progress)
+    rounds = Rounds(u, event, wanted, budget, rng, progress, keep_every)
     out = rounds.run(first, x0, warm_up)
     if out.reasons:
         warnings.warn(
@@ -319,7 +331,9 @@ class Rounds:
         budget: int,
         generator: torch.Generator,
         progress: bool,
+        keep_every: int = 1,
     ) -> None:
+        self.keep_every = keep_every
         self.potential, self.wanted = potential, wanted
         self.budget, self.generator, self.progress = budget, generator, progress
         self.spent, self.steps, self.accepted = 0, 0, 0.0
@@ -330,7 +344,7 @@ class Rounds:
     def run(self, sampler: Sampler, x0: Tensor, warm_up: int) -> Draws:
         sampler, x = self.warm_up(sampler, x0, warm_up)
         kept: list[Tensor] = []
-        every, steps = 1, FIRST
+        every, steps = self.keep_every, FIRST * self.keep_every
         while True:
             points, x = self.some_draws(sampler, x, steps, every)
             kept.append(points)
@@ -347,14 +361,14 @@ class Rounds:
                 check_mass(self.potential, x0, x, far=3.0)  # by now there is a suspicion
                 warm_up *= 2
                 sampler, x = self.warm_up(with_step_size(sampler, FIRST_STEP), x, warm_up)
-                kept, every, steps = [], 1, FIRST
+                kept, every, steps = [], self.keep_every, FIRST * self.keep_every
                 self.steps, self.accepted = 0, 0.0
             else:
                 steps = every * sum(map(len, kept))
 
     def warm_up(self, sampler: Sampler, x0: Tensor, steps: int) -> tuple[Sampler, Tensor]:
         counted = Counted(self.potential)
-        scale: Precondition = "draws"
+        scale: Precondition = "dense"
         sampler, x = adapt(
             sampler, counted, x0, steps, generator=self.generator, precondition=scale
         )
@@ -426,12 +440,7 @@ def density_of(
     start_std: float,
 ) -> tuple[Energy, tuple[int, ...], torch.dtype]:
     """The potential as one of many points, the shape of a point, and the type of its numbers."""
-    if isinstance(potential, Parameters):
-        raise StanleyError(
-            "draw was given Parameters without a density; use parameters.potential(log_density)"
-        )
-    u: Any = from_log_density(potential) if isinstance(potential, Distribution) else potential
-    require(callable(u), f"a potential is called, U: (B, *event) -> (B,), but {u!r} cannot be")
+    u: Any = as_potential(potential)
     own = event_shape_of(u)
     if isinstance(start, Tensor) and own is None and shape is None:
         raise StanleyError("the shape of a point is not known; give it, for example draw(U, 10, …)")
@@ -462,7 +471,7 @@ def density_of(
 def number_of_chains(chains: int | None, event: tuple[int, ...]) -> int:
     num = (16 if math.prod(event) > MANY else 64) if chains is None else chains
     require(
-        isinstance(num, int) and num >= 4,
+        is_whole(num) and num >= 4,
         f"chains is {num}, must be at least 4, for R̂ to compare them; ChEES wants 16 or more",
     )
     return num
@@ -490,7 +499,7 @@ def starts(
             assert parameters is not None
             x = parameters.unconstrain(start)
         else:
-            x = torch.as_tensor(start)
+            x = as_positions(start, potential, "start")
         x = x.to(device, dtype)
         x = x[None] if tuple(x.shape) == event else x
         fits = tuple(x.shape[1:]) == event and len(x) in (1, num)
@@ -545,8 +554,7 @@ def exact_sampler(sampler: Sampler | str | None, potential: Energy, x0: Tensor) 
                 raise
             return RandomWalk(FIRST_STEP)
         return ChEES(FIRST_STEP)
-    if isinstance(sampler, str):
-        sampler = sampler_named(sampler, FIRST_STEP)
+    sampler = as_sampler(sampler)
     name = getattr(sampler, "kind", type(sampler).__name__)
     require(
         is_adjusted(sampler),

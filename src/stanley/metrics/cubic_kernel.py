@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from stanley.batches import in_chunks
 from stanley.errors import require
 from stanley.metrics.feature_rows import feature_rows
+from stanley.streams import as_generator
 
 CHUNK = 1024  # rows of the kernel matrix at a time
 
@@ -46,7 +47,13 @@ class KernelDistance:
 
 
 def kernel_distance(
-    x: Tensor, y: Tensor, *, generator: Generator, subset_size: int = 1000, num_subsets: int = 100
+    x: Tensor,
+    y: Tensor,
+    *,
+    generator: Generator | None = None,
+    seed: int | None = None,
+    subset_size: int = 1000,
+    num_subsets: int = 100,
 ) -> KernelDistance:
     """Unbiased MMD² between two sets of features, with a cubic kernel.
 
@@ -60,6 +67,7 @@ def kernel_distance(
     rows. Bińkowski et al. (2018), sections 3 and 4.
     """
     x, y = feature_rows(x, y, at_least=3)
+    rng = as_generator(generator, seed, "kernel_distance", device=x.device)
     n, m = len(x), len(y)
     require(num_subsets >= 2, f"num_subsets is {num_subsets}, but must be at least 2; 100 is usual")
     size = min(subset_size, n, m)
@@ -70,7 +78,7 @@ def kernel_distance(
     variance = _jackknife(xx, xy, m) + _jackknife(yy, yx, n)
 
     def subset(rows: Tensor) -> Tensor:
-        order = torch.randperm(len(rows), generator=generator, device=generator.device)
+        order = torch.randperm(len(rows), generator=rng, device=rng.device)
         return rows[order[:size].to(rows.device)]
 
     subsets = torch.stack([_mmd2(subset(x), subset(y)) for _ in range(num_subsets)])

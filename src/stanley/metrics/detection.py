@@ -18,6 +18,7 @@ from stanley.data import centre, to_bytes
 from stanley.errors import require
 from stanley.samplers import evaluate
 from stanley.samplers.base import values
+from stanley.streams import as_generator
 from stanley.types import Energy
 
 CHUNK = 512  # points at a time through the network
@@ -140,7 +141,9 @@ def gradient_score(energy: Energy, x: Tensor) -> Tensor:
     return in_chunks(lambda part: evaluate(energy, part).grad.flatten(1).norm(dim=1), x, CHUNK)
 
 
-def synthetic_out_sets(images: Tensor, generator: Generator) -> dict[str, Tensor]:
+def synthetic_out_sets(
+    images: Tensor, generator: Generator | None = None, *, seed: int | None = None
+) -> dict[str, Tensor]:
     """Four sets of images that are not like the data, each shaped like `images`.
 
     images   (n, C, H, W) in [-1, 1], n >= 2; the sets are on the same device
@@ -160,6 +163,7 @@ def synthetic_out_sets(images: Tensor, generator: Generator) -> dict[str, Tensor
         f"images have shape {shape}, but must be (n, C, H, W) with n >= 2",
     )
     n, c, h, w = shape
+    generator = as_generator(generator, seed, "synthetic_out_sets", device=images.device)
     place = {"generator": generator, "device": generator.device}
     uniform = lambda *size: (2 * torch.rand(size, **place) - 1).to(images)  # noqa: E731
     shift = int(torch.randint(1, n, (), **place))

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from stanley.errors import require
 from stanley.metrics.frechet import FeatureStatistics, frechet
+from stanley.streams import as_generator
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def frechet_limit(
     samples: Tensor,
     reference: FeatureStatistics,
     *,
-    generator: Generator,
+    generator: Generator | None = None,
+    seed: int | None = None,
     num_sizes: int = 15,
     smallest: int | None = None,
 ) -> FrechetLimit:
@@ -71,6 +73,7 @@ def frechet_limit(
     Cost: num_sizes decompositions of k × k matrices, each of which takes seconds at k = 2048.
     Raises StanleyError if there are too few samples. Chong & Forsyth (2020).
     """
+    generator = as_generator(generator, seed, "frechet_limit", device=samples.device)
     require(
         samples.ndim == 2, f"samples have shape {tuple(samples.shape)}, but must be features (n, k)"
     )

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from stanley.batches import finite_chains
 from stanley.errors import require
+from stanley.streams import as_generator
 
 CHUNK = 1024  # rows of the kernel matrix at a time
 MEDIAN_POINTS = 2000
@@ -75,9 +76,11 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | None = None) -> MMD2:
 def mmd_test(
     x: Tensor,
     y: Tensor,
-    num_permutations: int,
-    generator: Generator,
+    num_permutations: int = 999,
+    generator: Generator | None = None,
     bandwidth: float | None = None,
+    *,
+    seed: int | None = None,
 ) -> MMDTest:
     """Permutation test of the hypothesis that x and y have the same law.
 
@@ -89,6 +92,7 @@ def mmd_test(
     StanleyError as `mmd2` does. Not true: that it holds for successive states of one Markov chain,
     which are not independent: thin them first.
     """
+    rng = as_generator(generator, seed, "mmd_test", device=x.device)
     require(
         num_permutations >= 1,
         f"num_permutations is {num_permutations}, but must be >= 1; 999 gives p >= 0.001",
@@ -97,7 +101,7 @@ def mmd_test(
     pool, N = torch.cat([x, y]), len(x) + len(y)
 
     def shuffled() -> Tensor:
-        return torch.randperm(N, generator=generator, device=generator.device).to(pool.device)
+        return torch.randperm(N, generator=rng, device=rng.device).to(pool.device)
 
     if bandwidth is None:
         bandwidth = _median_distance(pool[shuffled()[:MEDIAN_POINTS]])

@@ -34,6 +34,7 @@ from stanley.metrics.likelihood import CHUNK, PILOT, Bracket, GaussianReference,
 from stanley.samplers.annealed import require_descending
 from stanley.samplers.base import evaluate, per_chain, values
 from stanley.samplers.noise import normal_like
+from stanley.streams import as_generator
 from stanley.types import Energy
 
 At = Callable[[float], Energy]  # σ -> U(·, σ)
@@ -46,7 +47,8 @@ def bracket_down_levels(
     reference: GaussianReference,
     *,
     num_chains: int,
-    generator: Generator,
+    generator: Generator | None = None,
+    seed: int | None = None,
     target_samples: Tensor | None = None,
 ) -> Bracket:
     """Bound log Z of exp(-U(·, σ_K)) from below, and from above where samples of it are given.
@@ -61,6 +63,7 @@ def bracket_down_levels(
     then discarded, finds the variances τ_k². Raises StanleyError for levels that do not descend,
     too few chains, and weights that are not finite.
     """
+    generator = as_generator(generator, seed, "bracket_down_levels", device=reference.mean.device)
     levels = list(sigmas)
     require_descending(levels)
     require(

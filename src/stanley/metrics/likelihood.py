@@ -30,9 +30,11 @@ from stanley.batches import in_chunks
 from stanley.data import dequantise
 from stanley.errors import require
 from stanley.samplers import Sampler
+from stanley.samplers.arguments import as_potential, as_sampler, device_of
 from stanley.samplers.base import values
 from stanley.samplers.run import check_precision
 from stanley.samplers.traits import has_quantile, is_adjusted, traits_of, with_step_size
+from stanley.streams import as_generator
 from stanley.types import Energy
 
 LOG_2PI = math.log(2 * math.pi)
@@ -230,11 +232,12 @@ def annealing_schedule(num_levels: int, sharpness: float = 4.0) -> list[float]:
 def bracket_log_z(
     potential: Energy,
     reference: Reference,
-    sampler: Sampler,
+    sampler: Sampler | str,
     *,
     num_chains: int,
     num_levels: int,
-    generator: Generator,
+    generator: Generator | None = None,
+    seed: int | None = None,
     steps_per_level: int = 1,
     target_samples: Tensor | None = None,
     betas: list[float] | None = None,
@@ -258,6 +261,8 @@ def bracket_log_z(
     more than each chain's own position, for too few chains or levels, and where the weights are not
     finite. See the top of this module for the two bounds, and for what is not true of them.
     """
+    sampler, potential = as_sampler(sampler), as_potential(potential)
+    generator = as_generator(generator, seed, "bracket_log_z", device=device_of(potential))
     require_invariant(sampler)
     check_precision(sampler, potential)
     require(
@@ -393,7 +398,12 @@ class BitsPerDimension:
 
 @torch.no_grad()
 def bits_per_dimension(
-    potential: Energy, images: Tensor, bracket: Bracket, *, generator: Generator
+    potential: Energy,
+    images: Tensor,
+    bracket: Bracket,
+    *,
+    generator: Generator | None = None,
+    seed: int | None = None,
 ) -> BitsPerDimension:
     """An upper bound on the code length of images under p = exp(-U)/Z, in bits per dimension.
 
@@ -407,6 +417,7 @@ def bits_per_dimension(
     log p = -U - log Z (Theis et al. 2016, section 3.1). Not true: that a density gains by reaching
     beyond [-1, 1): the mass there is lost to it.
     """
+    rng = as_generator(generator, seed, "bits_per_dimension", device=device_of(potential))
     require(
         images.dtype == torch.uint8,
         f"images have type {images.dtype}, but must be uint8, since bits are counted for bytes",
@@ -415,7 +426,7 @@ def bits_per_dimension(
     d = math.prod(images.shape[1:])
 
     def of_bytes(part: Tensor) -> Tensor:
-        return values(potential, dequantise(part.to(generator.device), generator)).double()
+        return values(potential, dequantise(part.to(rng.device), rng)).double()
 
     u, bits = in_chunks(of_bytes, images, CHUNK), d * math.log(2)
     mean, error = float(u.mean()), float(u.std()) / len(images) ** 0.5

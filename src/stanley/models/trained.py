@@ -23,6 +23,7 @@ from stanley.models.packed import is_packed, read_packed
 from stanley.models.units import InUnitsOfData, OfStandardised
 from stanley.networks import LevelEnergy, OwnNetwork, build_energy
 from stanley.networks.levels import level_energy
+from stanley.notebooks import in_a_line, in_html
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import is_signed, paths_of, without_paths
@@ -79,6 +80,24 @@ class Trained:
     standardisation: Standardisation | None = None  # of the data, before training
     columns: tuple[str, ...] | None = None  # names of the coordinates, where the data had some
     on_z: Trained | None = None  # the model on standardised points; None where it is that itself
+
+    def told(self) -> dict[str, object]:
+        """What it is, for a person."""
+        numbers = sum(w.numel() for w in self.energy.parameters())
+        return {
+            "path": self.path,
+            "step": f"{self.step:,} of {self.config.steps:,}",
+            "weights": self.weights,
+            "energy": f"{self.config.network.kind}, {numbers:,} parameters",
+            "points": self.event_shape,
+            "sampled by": self.sampled_by["kind"],
+        }
+
+    def __repr__(self) -> str:
+        return in_a_line("Trained", self.told())
+
+    def _repr_html_(self) -> str:
+        return in_html("Trained energy", self.told())
 
     @property
     def standardised(self) -> Trained:

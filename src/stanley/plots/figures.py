@@ -10,6 +10,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,11 +109,21 @@ def _encode(image: Image) -> bytes:
     return buffer.getvalue()
 
 
-def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
-    """An empty white figure of width × height inches."""
+@cache
+def figure_class() -> type[Figure]:
+    """Matplotlib's, made on first use; without pyplot a notebook does not know how to show it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")  # type: ignore[arg-type]
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            return _encode(rendered(self))
+
+    return Shown
+
+
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """An empty white figure of width × height inches, which a notebook shows."""
+    figure = figure_class()(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")  # type: ignore[arg-type]
     if layout == "constrained":
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
     return figure

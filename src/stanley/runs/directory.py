@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from stanley.errors import StanleyError, require
+from stanley.errors import StanleyError, in_one_line, require
 from stanley.files import PART, lock, sweep, write_atomic, write_json
+from stanley.notebooks import in_a_line, in_html
 from stanley.reading import MEGABYTE, checked_lines, read_json, read_whole
 
 LARGEST = 4096 * MEGABYTE  # of records: some ten million steps
@@ -70,6 +71,38 @@ class RunDirectory:
             " `stanley train`",
         )
         return run
+
+    def told(self) -> dict[str, object]:
+        """What is known of the run, for a person; it never raises, whatever the files hold."""
+        told: dict[str, object] = {"path": self.path}
+        try:
+            config = self.read_config()
+            for part in ("data", "network", "sampler"):
+                told[part] = config[part]["kind"]
+            told["step"] = f"{self.last_step():,} of {config['steps']:,}"
+            if self.scores_file.exists():
+                scores = read_json(self.scores_file, dict[str, Any], "restore it")
+                numbers = (scores.get(name) for name in ("kl", "tv"))
+                known = zip(("KL", "total variation"), numbers, strict=True)
+                told |= {name: f"{v:.4g}" for name, v in known if isinstance(v, float)}
+        except (StanleyError, LookupError, TypeError, ValueError) as error:
+            told["cannot be read"] = in_one_line(error)
+        return told
+
+    def last_step(self) -> int:
+        """The step of the last whole record; 0 where there is none."""
+        if not self.records_file.exists():
+            return 0
+        with self.records_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
+            *lines, _ = file.read().decode("utf-8", "replace").split("\n")
+        return (step_of(lines[-1]) if lines else None) or 0
+
+    def __repr__(self) -> str:
+        return in_a_line("RunDirectory", self.told())
+
+    def _repr_html_(self) -> str:
+        return in_html("Run", self.told())
 
     def create(self) -> None:
         """Make the folders; raises StanleyError where they cannot be made, or hold other files."""

@@ -18,7 +18,7 @@ from stanley.samplers.langevin import Langevin
 from stanley.samplers.mala import MALA
 from stanley.samplers.matched import MatchedLangevin
 from stanley.samplers.named import SingleSampler
-from stanley.samplers.preconditioned import Preconditioned
+from stanley.samplers.preconditioned import DensePreconditioned, Preconditioned
 from stanley.samplers.preconditioned_langevin import PreconditionedLangevin
 from stanley.samplers.random_walk import RandomWalk
 from stanley.samplers.replica import ReplicaExchange
@@ -48,6 +48,7 @@ __all__ = [
     "ChainResult",
     "ChainState",
     "ClippedLangevin",
+    "DensePreconditioned",
     "GivenSampler",
     "GradientDescent",
     "Langevin",

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, overload
+from typing import Literal, TypeVar, get_args, overload
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
+from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.chees import MOST_LEAPFROG, ChEES, TrajectorySearch, van_der_corput
-from stanley.samplers.preconditioned import Preconditioned, Stretched, without_preconditioner
+from stanley.samplers.preconditioned import (
+    DensePreconditioned,
+    Preconditioned,
+    without_preconditioner,
+)
 from stanley.samplers.run import check_event, check_precision, check_request
 from stanley.samplers.runaway import check_mass
 from stanley.samplers.traits import (
@@ -30,7 +36,7 @@ from stanley.samplers.traits import (
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
-Precondition = Literal["draws", "gradients", "both"]
+Precondition = Literal["draws", "gradients", "both", "dense"]
 
 #: Shares of the steps: each of the first three windows ends in a new scale, the last finds the step
 #: size alone.
@@ -40,17 +46,20 @@ FEWEST = 20  # steps in which a scale can be found
 LOOK_EVERY = 10  # steps, for chains that run away
 #: Of `ChEES`, leapfrog steps of one trajectory while there is no scale yet that could be relied on.
 FIRST_LEAPFROG = 100
+MOST_DENSE = 1000  # numbers of one point for which there is a dense scale
+PAYS = 4.0  # how many times as round the target must become by one
 NOTHING, EVERYTHING = 1e-3, 0.99  # mean acceptances of a search that has found nothing
 
 
 @overload
 def adapt(
     sampler: S,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: None = None,
 ) -> tuple[S, Tensor]: ...
@@ -58,12 +67,27 @@ def adapt(
 
 @overload
 def adapt(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    sampler: str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
+    target_acceptance: float | None = None,
+    precondition: None = None,
+) -> tuple[Sampler, Tensor]: ...
+
+
+@overload
+def adapt(
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
+    *,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: Precondition,
 ) -> tuple[Preconditioned, Tensor]: ...
@@ -71,12 +95,13 @@ def adapt(
 
 @torch.no_grad()
 def adapt(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 500,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: Precondition | None = None,
 ) -> tuple[Sampler, Tensor]:
@@ -91,7 +116,8 @@ def adapt(
         c = 0.75.
 
     a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8
-    for HMC, 0.4 for Barker, 0.234 for a random walk.
+    for HMC, 0.4 for Barker, 0.234 for a random walk. Sampler, positions and randomness are given as
+    to `run_chains`; the step size of the sampler is the first guess.
 
     With `precondition` the sampler comes back inside `Preconditioned`, with a scale per coordinate
     measured over all finite chains and the second half of a window of steps:
@@ -100,11 +126,21 @@ def adapt(
         'gradients'  s_i = (E (∂_iU)²)^{-1/2}             Titsias (2023), the diagonal of the Fisher
                      matrix
         'both'       s_i = (Var x_i / E (∂_iU)²)^{1/4}    as in nutpie
+        'dense'      Cov x = LLᵀ, inside `DensePreconditioned`, where it pays; else as 'draws'
 
-    The three agree on independent Gaussians; elsewhere 'draws' looks at the widths of the target,
-    'gradients' at its steepness. Windows of 10, 20 and 40 % of the steps each end in a new scale,
-    and the search for h starts again from 1, a natural step where every width is 1; the last 30 %
-    find h at the final scale.
+    The first three agree on independent Gaussians; elsewhere 'draws' looks at the widths of the
+    target, 'gradients' at its steepness. 'dense' looks at correlations too. It pays where points
+    have 2 to 1,000 numbers and, of the covariance C of every other chain and C' of the chains
+    between,
+
+        κ(L⁻¹C'L⁻ᵀ) ≤ κ(S⁻¹C'S⁻¹)/4,   C = LLᵀ,   S² = diag C,
+
+    with κ the ratio of the largest to the smallest eigenvalue: where what half of the chains know
+    makes the other half so much rounder that a trajectory takes half the steps. Too few chains or
+    draws for a covariance do not pass that, since the halves are independent.
+
+    Windows of 10, 20 and 40 % of the steps each end in a new scale, and the search for h starts
+    again from 1, a natural step where every width is 1; the last 30 % find h at the final scale.
 
     Of `ChEES` the trajectory length is found along with the step size, which then aims at the
     harmonic mean of the acceptance; see there.
@@ -117,6 +153,7 @@ def adapt(
     found the target. Raises StanleyError for a sampler that is not adjusted: nothing is rejected,
     so there is nothing to aim at.
     """
+    sampler, potential, x0, generator = as_request("adapt", sampler, potential, x0, generator, seed)
     name = type(sampler).__name__
     instead = f"MALA or Adjusted({name}(...))" if why_not_adjustable(sampler) is None else "MALA"
     require(
@@ -127,10 +164,10 @@ def adapt(
     own = traits_of(sampler).target_acceptance
     target = own if target_acceptance is None else target_acceptance
     require(0 < target < 1, f"target_acceptance is {target}, must lie between 0 and 1")
-    known = (None, "draws", "gradients", "both")
+    known = (None, *get_args(Precondition))
     require(
         precondition in known,
-        f"precondition is {precondition!r}, must be None, 'draws', 'gradients' or 'both'",
+        f"precondition is {precondition!r}, must be None, 'draws', 'gradients', 'both' or 'dense'",
     )
     check_request(x0, num_steps, generator, None)
     check_precision(sampler, potential)
@@ -150,14 +187,17 @@ def adapt(
         if n == len(windows) and has_quantile(sampler):
             sampler = with_threshold(sampler, sampler.init(potential, x).threshold)
         most = FIRST_LEAPFROG if n < len(windows) else MOST_LEAPFROG
-        sampler, x, seen = tune(sampler, potential, x, steps, target, generator, most)
+        sampler, x, seen = tune(
+            sampler, potential, x, steps, target, generator, most, precondition == "dense"
+        )
         if precondition and n < len(windows):
+            factor = seen.factor() if precondition == "dense" else None
             natural = {"step_size": 1.0}
-            if learns_trajectory(sampler) and n == 1:  # later ones have the units of this one
-                natural["trajectory"] = 1.0
-            sampler = Preconditioned(
-                replace_inside(without_preconditioner(sampler), **natural), seen.scale(precondition)
-            )
+            kind = Preconditioned if factor is None else DensePreconditioned
+            if learns_trajectory(sampler) and type(sampler) is not kind:
+                natural["trajectory"] = 1.0  # later ones have the units of this one
+            scale = seen.scale(precondition) if factor is None else factor
+            sampler = kind(replace_inside(without_preconditioner(sampler), **natural), scale)
     return sampler, x
 
 
@@ -181,12 +221,13 @@ def tune(
     target: float,
     generator: torch.Generator,
     most_leapfrog: int = MOST_LEAPFROG,
+    dense: bool = False,
 ) -> tuple[S, Tensor, Moments]:
     """One window of dual averaging: the sampler with h̄, where the chains ended,
     what their second half looked like.
     """
     first = float(sampler.step_size)
-    averaging, seen, accepted = DualAveraging(target, first), Moments(x), []
+    averaging, seen, accepted = DualAveraging(target, first), Moments(x, dense), []
     search = TrajectoryKernel(sampler, most_leapfrog) if learns_trajectory(sampler) else None  # type: ignore[arg-type]
     state = sampler.init(potential, x)
     for n in range(num_steps):
@@ -221,7 +262,7 @@ class TrajectoryKernel:
         assert isinstance(chees, ChEES)
         u, inner = van_der_corput(self.search.n + 1), state
         if isinstance(kernel, Preconditioned):
-            potential, inner = Stretched(potential, kernel.scale.to(state.x)), state.memory
+            potential, inner = kernel.inside(potential, state.x), state.memory
         move = chees.move(potential, inner, u, generator, self.most)
         self.search.update(inner.x, move)
         after = kernel.carry(state, move.after) if inner is not state else move.after  # type: ignore[attr-defined]
@@ -265,14 +306,16 @@ class Moments:
     x about where the window began.
     """
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: Tensor, dense: bool = False) -> None:
         self.exact = widest_float(x.device)
         self.type, self.centre = x.dtype, x.to(self.exact).mean(0)
         self.count = self.first = self.second = self.steepness = torch.zeros_like(self.centre)
+        wanted = dense and 2 <= x[0].numel() <= MOST_DENSE and len(x) >= 4
+        self.halves = (Covariance(self.centre), Covariance(self.centre)) if wanted else None
 
     def add(self, state: ChainState) -> None:
-        finite = finite_chains(state.x) & state.potential.isfinite()
-        finite = finite.view(-1, *[1] * (state.x.dim() - 1))
+        chains = finite_chains(state.x) & state.potential.isfinite()
+        finite = chains.view(-1, *[1] * (state.x.dim() - 1))
         x = torch.where(finite, state.x - self.centre, 0.0)
         self.count = self.count + finite.sum(0)
         self.first, self.second = self.first + x.sum(0), self.second + (x**2).sum(0)
@@ -280,12 +323,30 @@ class Moments:
             finite, state.grad.to(self.exact) ** 2, 0.0
         ).sum(0)
 
+        for half, among in enumerate(self.halves or ()):
+            among.add(x[half::2].flatten(1), chains[half::2])
+
+    def factor(self) -> Tensor | None:
+        """L of the covariance of all, lower triangular, or None where it does not pay."""
+        if self.halves is None:
+            return None
+        here, there = (half.covariance() for half in self.halves)
+        factor, bad = torch.linalg.cholesky_ex(here)
+        widths = here.diagonal().clamp(min=0).sqrt()
+        whole, failed = torch.linalg.cholesky_ex(self.halves[0].plus(self.halves[1]).covariance())
+        if bad or failed or not whole.isfinite().all():
+            return None
+        dense = roundness(factor, there)
+        if dense == math.inf or PAYS * dense > roundness(widths.diag(), there):
+            return None
+        return whole.to(self.type)
+
     def scale(self, kind: Precondition) -> Tensor:
         variance = self.second / self.count - (self.first / self.count) ** 2
         steepness = self.steepness / self.count
         for name, value, needed in (
             ("draws", variance, kind != "gradients"),
-            ("gradients", steepness, kind != "draws"),
+            ("gradients", steepness, kind in ("gradients", "both")),
         ):
             bad = int((~((value > 0) & value.isfinite())).sum()) if needed else 0
             what = "do not move" if name == "draws" else "have no gradient, or a non-finite one"
@@ -296,10 +357,45 @@ class Moments:
             )
         square = {
             "draws": variance,
+            "dense": variance,
             "gradients": 1 / steepness,
             "both": (variance / steepness).sqrt(),
         }[kind]
         return square.sqrt().to(self.type)
+
+
+class Covariance:
+    """Sums over points (n, d) that make their covariance."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.count = like.new_zeros(())
+        self.first = like.new_zeros(like.numel())
+        self.second = like.new_zeros(like.numel(), like.numel())
+
+    def add(self, x: Tensor, finite: Tensor) -> None:
+        """Points of which those that are not finite are zero."""
+        self.count = self.count + finite.sum()
+        self.first, self.second = self.first + x.sum(0), self.second + x.T @ x
+
+    def plus(self, other: Covariance) -> Covariance:
+        both = Covariance(self.first)
+        both.count, both.first = self.count + other.count, self.first + other.first
+        both.second = self.second + other.second
+        return both
+
+    def covariance(self) -> Tensor:
+        mean = self.first / self.count
+        return self.second / self.count - mean[:, None] * mean
+
+
+def roundness(factor: Tensor, covariance: Tensor) -> float:
+    """κ(L⁻¹CL⁻ᵀ), 1 where C = LLᵀ and more elsewhere; infinite where it has no full rank."""
+    half = torch.linalg.solve_triangular(factor, covariance, upper=False)
+    white = torch.linalg.solve_triangular(factor, half.T, upper=False)
+    if not white.isfinite().all():
+        return math.inf
+    low, *_, high = torch.linalg.eigvalsh((white + white.T) / 2).tolist()
+    return high / low if low > 0 else math.inf
 
 
 class DualAveraging:

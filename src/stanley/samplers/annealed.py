@@ -13,6 +13,7 @@ from stanley.errors import require
 from stanley.progress import Bar
 from stanley.samplers.base import evaluate
 from stanley.samplers.noise import normal_like
+from stanley.streams import as_generator
 from stanley.types import Energy
 
 RUNGS = 40
@@ -61,7 +62,8 @@ def anneal(
     x: Tensor,
     sigmas: Sequence[float],
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     progress: bool = False,
 ) -> Tensor:
     """Chains x (B, *event), drawn at the noise level sigmas[0], taken down to sigmas[-1]:
@@ -79,6 +81,7 @@ def anneal(
     Ho, Jain & Abbeel (2020), the posterior of equation 7 in the variance-exploding form of Song et
     al. (2021), equation 47.
     """
+    generator = as_generator(generator, seed, "anneal", device=x.device)
     require_descending(sigmas)
     with Bar("annealing", len(sigmas) - 1, enabled=progress) as bar:
         for rung, (sigma, lower) in enumerate(pairwise(sigmas), 1):

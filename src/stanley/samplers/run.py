@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
+from stanley.notebooks import in_a_line, in_html
 from stanley.progress import Bar
+from stanley.samplers.arguments import Points, as_request, is_whole
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
 from stanley.samplers.joint import joint
@@ -49,25 +52,46 @@ class ChainResult:
     info: ChainInfo
     before: Tensor  # (B, *event), where the chains were before the last step
 
+    def told(self) -> dict[str, object]:
+        """What came of the chains, for a person."""
+        lost = int(self.info.nonfinite.sum())
+        return {
+            "x": tuple(self.x.shape),
+            "draws": None if self.draws is None else tuple(self.draws.shape),
+            "acceptance": f"{float(self.info.acceptance.mean()):.2f}",
+            "gradients a chain": f"{self.info.num_gradients:,}",
+            **({"not finite": f"{lost} of {len(self.x)}"} if lost else {}),
+        }
+
+    def __repr__(self) -> str:
+        return in_a_line("ChainResult", self.told())
+
+    def _repr_html_(self) -> str:
+        return in_html("Chains", self.told())
+
 
 @torch.no_grad()
 def run_chains(
-    sampler: Sampler,
-    potential: Energy,
-    x0: Tensor,
-    num_steps: int,
+    sampler: Sampler | str,
+    potential: Energy | Distribution,
+    x0: Points,
+    num_steps: int = 1000,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     keep_every: int | None = None,
     execution: Execution = "auto",
     progress: bool = False,
 ) -> ChainResult:
     """Run B independent chains for `num_steps` steps from x0.
 
-    potential    U: (B, *event) -> (B,), p ∝ exp(-U); for an energy at temperature T hand over
-                 `Potential(E, T)`
-    x0           (B, *event), finite; it fixes type and device, and is left as it is
-    generator    the only source of randomness, on the device of x0
+    sampler      or its name, such as 'mala', for that sampler at step size 0.1
+    potential    U: (B, *event) -> (B,), p ∝ exp(-U), or a distribution of torch; for an energy at
+                 temperature T hand over `Potential(E, T)`
+    x0           (B, *event), finite; a tensor fixes type and device, and is left as it is; an array
+                 or lists take those of a network's weights, else float64
+    generator, seed   the only source of randomness, one of the two; the generator on the device of
+                 x0
     keep_every   keep every n-th state in `draws`
     execution    'eager', 'compile', 'graph' (CUDA) or 'auto': how a step is carried out, see
                  `execution.py`
@@ -80,6 +104,9 @@ def run_chains(
     num_steps < 1, a potential of the wrong shape, or without the gradient that every sampler but
     `RandomWalk` needs.
     """
+    sampler, potential, x0, generator = as_request(
+        "run_chains", sampler, potential, x0, generator, seed
+    )
     check_request(x0, num_steps, generator, keep_every)
     check_precision(sampler, potential)
     check_event(potential, x0)
@@ -124,10 +151,14 @@ def warn_of_level(potential: Tensor) -> None:
 def check_request(
     x0: Tensor, num_steps: int, generator: torch.Generator, keep_every: int | None
 ) -> None:
-    require(num_steps >= 1, f"num_steps is {num_steps}, must be at least 1")
     require(
-        keep_every is None or 1 <= keep_every <= num_steps,
-        f"keep_every is {keep_every}, must lie between 1 and num_steps = {num_steps}",
+        is_whole(num_steps) and num_steps >= 1,
+        f"num_steps is {num_steps!r}, must be a whole number of at least 1",
+    )
+    require(
+        keep_every is None or (is_whole(keep_every) and 1 <= keep_every <= num_steps),
+        f"keep_every is {keep_every!r}, must be a whole number between 1 and num_steps ="
+        f" {num_steps}",
     )
     require(
         x0.dim() >= 2 and len(x0) >= 1,

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from stanley.errors import require
+from stanley.streams import as_generator
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -58,14 +59,23 @@ class Target(ABC):
     # (n, d) float64 on the generator's device
     def _draw(self, n: int, generator: Generator) -> Tensor: ...
 
-    def sample(self, n: int, generator: Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Return n exact independent draws (n, d) on the generator's device.
+    def sample(
+        self,
+        n: int,
+        generator: Generator | None = None,
+        dtype: torch.dtype = torch.float64,
+        *,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Return n exact independent draws (n, d) on the generator's device, or of a seed on
+        the CPU.
 
         They are drawn in float64 and converted to `dtype`. Raises StanleyError if n < 1, or if the
         target has no independent samples.
         """
         require(n >= 1, f"n is {n}, but must be at least 1: the number of samples to draw")
-        return self._draw(n, generator).to(dtype)
+        rng = as_generator(generator, seed, "sample")
+        return self._draw(n, rng).to(dtype)
 
     def log_density(self, x: Tensor) -> Tensor:  # (B, d) -> (B,)
         """log p(x) = -U(x) - log Z. Raises StanleyError where log Z is not known."""

@@ -17,6 +17,7 @@ from stanley.samplers import (
     evaluate,
     run_chains,
 )
+from stanley.samplers.arguments import Points, as_request
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
 from stanley.uses.rows import row_per_chain, rows_for
@@ -91,14 +92,15 @@ class Denoised:
 
 
 def denoise(
-    sampler: Sampler,
+    sampler: Sampler | str,
     potential: Energy,
     observed: Tensor,
     std: float,
-    x0: Tensor,
+    x0: Points,
     num_steps: int,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     progress: bool = False,
 ) -> Denoised:
     """Denoise images by running n chains on the posterior of each, see `Noisy`.
@@ -110,6 +112,9 @@ def denoise(
 
     Raises StanleyError for an unadjusted Langevin or gradient step that is unstable, h >= 4σ².
     """
+    sampler, potential, x0, generator = as_request(
+        "denoise", sampler, potential, x0, generator, seed
+    )
     require_stable(sampler, std)
     per_image = chains_per_image(observed, x0)
     posterior = Noisy(potential, row_per_chain(observed, per_image), std)

@@ -12,7 +12,9 @@ from torch import Tensor
 from stanley.errors import require
 from stanley.samplers import ChainInfo, Sampler, evaluate, run_chains
 from stanley.samplers.annealed import step_down
+from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.noise import normal_like
+from stanley.streams import as_generator
 from stanley.types import Energy
 from stanley.uses.rows import row_per_chain, rows_for
 
@@ -109,14 +111,15 @@ class Inpainted:
 
 
 def inpaint(
-    sampler: Sampler,
+    sampler: Sampler | str,
     potential: Energy,
     images: Tensor,
     mask: Tensor,
-    x0: Tensor,
+    x0: Points,
     num_steps: int,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     progress: bool = False,
 ) -> Inpainted:
     """Fill in the masked part of images by running n chains for each, see `Clamped`.
@@ -126,6 +129,9 @@ def inpaint(
     x0       (N·n, *event), starts of the n chains of the first image, then of the second, …; only
              their values under the mask are used
     """
+    sampler, potential, x0, generator = as_request(
+        "inpaint", sampler, potential, x0, generator, seed
+    )
     per_image = chains_per_image(images, x0)
     clamped = Clamped(potential, row_per_chain(images, per_image), mask)
     chains = run_chains(
@@ -143,7 +149,8 @@ def anneal_unknown(
     x0: Tensor,
     sigmas: Sequence[float],
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
     corrections: int = 2,
 ) -> Tensor:
     """Starts for `inpaint`: chains of the unknown coordinates that come down a ladder of noise
@@ -161,17 +168,18 @@ def anneal_unknown(
     at 40 levels. Chains on the clamped potential follow.
     Song & Ermon (2019), algorithm 2; Song et al. (2021), appendix I.2.
     """
+    rng = as_generator(generator, seed, "anneal_unknown", device=known.device)
 
     def clamped(sigma: float) -> Clamped:
-        return Clamped(potential_at(sigma), known + sigma * normal_like(known, generator), mask)
+        return Clamped(potential_at(sigma), known + sigma * normal_like(known, rng), mask)
 
     exact = Clamped(potential_at(sigmas[-1]), known, mask)
     z = exact.take(x0)
     for sigma, lower in pairwise(sigmas):
-        z = step_down(clamped(sigma), z, sigma, lower, generator)
+        z = step_down(clamped(sigma), z, sigma, lower, rng)
         for _ in range(corrections):
             grad = evaluate(clamped(lower), z).grad
-            z = z - lower**2 / 2 * grad + lower * normal_like(z, generator)
+            z = z - lower**2 / 2 * grad + lower * normal_like(z, rng)
     return exact.put(z)
 
 
