@@ -37,6 +37,7 @@ from stanley.data.base import Dataset
 from stanley.errors import StanleyError
 from stanley.judging.evaluate import evaluate, what_went_wrong
 from stanley.networks import LevelConvNet, LevelMLP
+from stanley.networks.levels import level_energy
 from stanley.runs.directory import RunDirectory
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
@@ -69,7 +70,8 @@ class AtSmallestLevel:
     data: Dataset
 
     def build(self, event_shape: tuple[int, ...]) -> nn.Module:
-        levels = self.network.build(event_shape)
+        levels = level_energy(self.network.build(event_shape))
+        assert levels is not None
         levels.fit_data(self.data)
         return SmallestLevel(levels)
 

@@ -124,3 +124,19 @@ def test_a_grid_is_written_as_values_are():
         "sampler.step_size": [0.001, 0.5],
         "sampler.threshold": [[{"quantile": 0.5}]],
     }
+
+
+def test_code_that_a_file_names_is_imported_only_when_it_is_named_or_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("evil.py").write_text("open('imported', 'w')\ndef Net(): ...\n")
+    Path("ask.yaml").write_text(
+        "recipe: rings\narms: {a: {}, b: {network: 'evil.py:Net'}}\nseeds: 1\n"
+    )
+    with pytest.raises(StanleyError, match=r"arms.b.network names code, evil.py:Net.*--trust"):
+        app(["compare", "ask.yaml"], exit_on_error=False, print_error=False)
+    assert not Path("imported").exists()
+    with pytest.raises(StanleyError, match="made a NoneType"):
+        app(["compare", "ask.yaml", "--trust"], exit_on_error=False, print_error=False)
+    assert Path("imported").exists()

@@ -331,3 +331,45 @@ def test_an_engine_that_is_not_there_is_one_line(tmp_path: Path, where: str, mes
         pytest.importorskip("distributed", reason="an extra")
     with pytest.raises(StanleyError, match=message), workers_on(where, 1, tmp_path):
         pass
+
+
+OWN = """
+import torch
+
+
+class Bowl(torch.nn.Module):
+    def __init__(self, width=4, event_shape=(2,)):
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(2, width), torch.nn.SiLU(), torch.nn.Linear(width, 1)
+        )
+
+    def forward(self, x):
+        return self.net(x).squeeze(-1) + x.square().sum(1) / 8
+
+
+def points():
+    return torch.randn(300, 2, generator=torch.Generator().manual_seed(3))
+"""
+
+
+def test_arms_are_networks_and_data_of_ones_own(here: None, tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    small = {k: v for k, v in TINY.items() if not k.startswith("network")}
+    network = {"network": f"{file}:Bowl"}
+    arms = {"narrow": network | {"network.width": 3}, "wide": network | {"network.width": 9}}
+    comparison = asked(
+        recipe="array-contrastive", arms=arms, fields=small | {"data": f"{file}:points"}, scores=[]
+    )
+    result = compare(comparison, tmp_path / "c")
+    assert result["asked"]["scores"] == ["nll_held_out", "fresh.mmd2"]
+    assert not failures(result)
+    assert result["scores"]["nll_held_out"]["wide"]["n"] == 2
+    assert write_figures(result, tmp_path / "c", ["png"], 60)[1].name == "samples.png"
+    with pytest.raises(StanleyError, match="takes no argument 'depth'"):
+        asked(
+            recipe="array-contrastive",
+            arms={"a": network, "b": network | {"network.depth": 3}},
+            fields={"data": f"{file}:points"},
+        ).check()

@@ -90,6 +90,14 @@ def compare(
             "submitit-local."
         ),
     ] = "local",
+    trust: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Import the code that a file names, without naming it. It can do anything.",
+        ),
+    ] = False,
     formats: Annotated[
         str, Parameter(name="--format", help="Formats of the figure: png, pdf, svg.")
     ] = "png",
@@ -141,6 +149,8 @@ def compare(
         result = compare_runs(paths, scores=asked_scores, baseline=baseline)
     else:
         comparison = asked(paths[0], given, fields, tuning)
+        named = [paths[0], *fields.values(), *(vary or "").replace("=", ",").split(",")]
+        require_trusted(comparison, named, trust)
         comparison = changed(comparison, scores=asked_scores or None, baseline=baseline)
         name = Path(paths[0]).stem if Path(paths[0]).suffix else Path(paths[0]).name
         if (Path(paths[0]) / RECORD).is_file():
@@ -208,6 +218,7 @@ def of_recipe(
 ) -> Comparison:
     """Arms of one recipe, named by --samplers or --vary."""
     from stanley.comparing import Comparison
+    from stanley.comparing.comparison import in_short
     from stanley.training.resolve import resolve
 
     require(
@@ -224,7 +235,7 @@ def of_recipe(
         arms = {name: {"sampler": name} for name in names}
     else:
         ((name, values),) = parsed_grid((given["vary"],)).items()
-        arms = {f"{name.rpartition('.')[2]}={value}": {name: value} for value in values}
+        arms = {f"{name.rpartition('.')[2]}={in_short(v)}": {name: v} for v in values}
     tuned = parsed_grid(given["grid"] or ())
     if given["samplers"] is not None and not tuned and tuning:
         h = getattr(resolve(recipe, {}, shared).sampler, "step_size", None)
@@ -237,6 +248,21 @@ def of_recipe(
     return Comparison(
         recipe=recipe, arms=arms, fields=shared, grid={} if not tuning else tuned, **rest
     )
+
+
+def require_trusted(comparison: Comparison, named: list[Any], trust: bool) -> None:
+    """Nothing is imported because a file names it."""
+    from stanley.config import leaves, to_dict
+    from stanley.own_code import is_named
+
+    for path, value in leaves(to_dict(comparison)):
+        values = value if isinstance(value, list) else [value]
+        code = next((v for v in values if is_named(v) and v not in named), None)
+        require(
+            code is None or trust,
+            f"{'.'.join(path)} names code, {code}, which is imported only where you name it; pass "
+            "--trust, or it as a flag",
+        )
 
 
 def changed(comparison: Comparison, **fields: Any) -> Comparison:

@@ -113,10 +113,10 @@ def train(
     with another N.
     """
     from stanley.cli.config_file import read_config_file
-    from stanley.cli.own import ForTraining
     from stanley.cli.values import parse_fields
     from stanley.runs.directory import RunDirectory
     from stanley.torchrun import this_process
+    from stanley.training.by_name import ForTraining
     from stanley.training.loop import steps as training_steps
     from stanley.training.resolve import resolve
 

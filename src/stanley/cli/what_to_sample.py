@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stanley.cli.flags import NOTHING, OwnFlags, UnknownFlag
-from stanley.cli.own import made_of, parts_of, sampler_named
+from stanley.cli.own import parts_of, sampler_named
 from stanley.cli.values import parse_fields, whole_number
 from stanley.config import flatten, from_dict
 from stanley.device import pick_device
@@ -26,6 +26,7 @@ from stanley.samplers.given import own_inside, plain, with_own
 from stanley.samplers.run import potential_for
 from stanley.samplers.traits import innermost
 from stanley.targets.by_name import DType, find
+from stanley.training.by_name import made_of
 from stanley.training.fields import apply
 from stanley.types import Energy
 

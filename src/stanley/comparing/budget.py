@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stanley.comparing.comparison import Comparison
-from stanley.config import flatten
+from stanley.config import flatten, kind_of
 from stanley.errors import require
+from stanley.samplers import OwnSampler
 from stanley.samplers.traits import traits_of
+from stanley.training.by_name import named_parts
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.objectives import Contrastive
@@ -35,10 +37,10 @@ class Share:
 
 def gradients_of_an_iteration(config: TrainConfig) -> float | None:
     """Gradient evaluations of the chains in one iteration, of the whole batch; None where the
-    objective runs none, or is made of several.
+    objective runs none, or is made of several, and where the sampler is the user's own.
     """
     chains = config.objective
-    if not isinstance(chains, Contrastive):
+    if not isinstance(chains, Contrastive) or isinstance(config.sampler, OwnSampler):
         return None
     traits = traits_of(config.sampler)
     start = traits.init_gradients + traits.init_potentials / 2
@@ -71,14 +73,13 @@ def on_gradients(comparison: Comparison, arm: str, config: TrainConfig) -> Train
     """
     recipe = comparison.config_of_recipe()
     wanted, each = gradients_of_an_iteration(recipe), gradients_of_an_iteration(config)
-    for what, found, kind in (
-        ("the recipe", wanted, recipe.objective.kind),
-        (f"arm {arm!r}", each, config.objective.kind),
-    ):
+    for what, found, of in (("the recipe", wanted, recipe), (f"arm {arm!r}", each, config)):
+        own = isinstance(of.sampler, OwnSampler)
+        why = "sampler is your own" if own else f"objective is {kind_of(of.objective)!r}"
         require(
             found is not None,
-            f"budget is gradients, but objective {kind!r} of {what} is not chains alone, whose "
-            "gradients can be counted; use budget seconds or iterations",
+            f"budget is gradients, which are counted for the library's samplers in objective "
+            f"contrastive, but the {why} of {what}; use budget seconds or iterations",
         )
     assert wanted is not None
     assert isinstance(config.objective, Contrastive)
@@ -111,13 +112,14 @@ def fitting(config: TrainConfig, wanted: float) -> int:
 
 def steps_in(seconds: float, config: TrainConfig) -> int:
     """How many iterations take so many CPU seconds, by a short run of the same configuration."""
+    parts = named_parts(config)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         out = Path(folder) / "run"
         began = time.process_time()
-        train(replace(config, steps=TIMED, save_every=TIMED), out, device="cpu")
+        train(replace(config, steps=TIMED, save_every=TIMED), out, device="cpu", **parts)
         between = time.process_time()
-        train(replace(config, steps=2 * TIMED, save_every=2 * TIMED), out, device="cpu")
+        train(replace(config, steps=2 * TIMED, save_every=2 * TIMED), out, device="cpu", **parts)
         second = time.process_time() - between
     once = max(0.0, between - began - second)
     steps = int((seconds - once) / (second / TIMED))

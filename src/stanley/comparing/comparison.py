@@ -13,6 +13,7 @@ from stanley.config import flatten, to_dict
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.samplers.named import step_is_time
 from stanley.samplers.traits import traits_of
+from stanley.training.by_name import ForTraining
 from stanley.training.config import TrainConfig
 from stanley.training.resolve import resolve
 
@@ -31,6 +32,7 @@ class Comparison:
     is the one that the reported seeds are trained with. Without a grid nothing is tuned.
     Values of sampler.step_size are variances h of a Langevin step; a sampler whose step is a time,
     such as hmc, gets √h.
+    Whatever is named as module:Name or file.py:Name is imported, here and by the workers.
     An adjusted arm whose step size is in the grid keeps it fixed (`objective.adapt` null, unless it
     says otherwise), so that what is tuned is what is used.
 
@@ -147,7 +149,7 @@ class Comparison:
             if step_is_time(kind):
                 changes = {"sampler.step_size": self.usual_time_step()} | changes
                 setting = as_time(setting)
-            config = resolve(self.recipe, {}, changes | setting)
+            config = resolve(self.recipe, {}, changes | setting, ForTraining({}, trust=True))
             if adapts and "sampler.step_size" in setting:
                 config = with_fixed_step_size(config)
         except StanleyError as error:
@@ -156,7 +158,7 @@ class Comparison:
 
     def config_of_recipe(self) -> TrainConfig:
         """The recipe with the changes that all arms share: what the budget is taken from."""
-        return resolve(self.recipe, {}, flatten(self.fields))
+        return resolve(self.recipe, {}, flatten(self.fields), ForTraining({}, trust=True))
 
     def usual_time_step(self) -> float:
         """√h of the recipe, whose step size does not carry over to a sampler whose step is a time:

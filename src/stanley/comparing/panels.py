@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from stanley.comparing.tables import number, ordered
+from stanley.config import from_dict
 from stanley.data import to_bytes
 from stanley.metrics import density_on_grid
 from stanley.models.trained import Trained, data_of, load
+from stanley.runs.directory import RunDirectory
+from stanley.training.by_name import named_parts, of_the_model
+from stanley.training.config import TrainConfig
 from stanley.types import Energy
 
 CELLS = 160  # per side of a density
@@ -40,12 +44,22 @@ def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         if seed is None:
             continue
         run = next(r for r in result["arms"][arm]["runs"] if r["seed"] == seed)
-        model = load(where(folder, run["folder"]), device="cpu").standardised
+        place = RunDirectory(where(folder, run["folder"]))
+        model = load(place, device="cpu", **own_parts(place, result)).standardised
         if not found:
             found.append(of_data(model))
         value = result["scores"][score][arm]["values"][str(seed)]
         found.append(of_model(model) | {"title": arm, "note": f"{score} {number(value)}"})
     return found if found and len(found[0]) > 2 else []
+
+
+def own_parts(run: RunDirectory, result: dict[str, Any]) -> dict[str, Any]:
+    """The user's own parts of a run of this comparison; of runs that were there nothing that they
+    name is imported.
+    """
+    if "runs" in result["asked"]:
+        return {}
+    return of_the_model(named_parts(from_dict(TrainConfig, run.read_config())))
 
 
 def where(folder: Path, name: str) -> Path:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from stanley.config import from_dict
+from stanley.data.given import dataset_of
 from stanley.errors import DivergenceError, require
 from stanley.files import write_json
 from stanley.judging.evaluate import evaluate, exact_scores
 from stanley.overwriting import json_object
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
+from stanley.training.by_name import named_parts, of_the_model
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.stack import train_stack, why_not_stackable
@@ -79,7 +81,8 @@ def carry_out(plain: list[dict[str, Any]]) -> list[Row]:
     configs = [from_dict(TrainConfig, task.config) for task in waiting]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few samples, and of scales: the result says them once
-        if len(waiting) > 1 and why_not_stackable(configs) is None:
+        own = any(named_parts(config) for config in configs)
+        if len(waiting) > 1 and not own and why_not_stackable(configs) is None:
             train_stack(configs, [task.folder for task in waiting], device="cpu")
         for task, config in zip(waiting, configs, strict=True):
             write_json(Path(task.folder) / ROW, trained_and_scored(task, config))
@@ -89,14 +92,14 @@ def carry_out(plain: list[dict[str, Any]]) -> list[Row]:
 def trained_and_scored(task: Task, config: TrainConfig) -> Row:
     """The row of a task, which is trained to its end where it has not come there in a stack."""
     row: Row = {"config": task.config, "num": task.num, "failure": None, "scores": {}, "along": []}
-    run = RunDirectory(task.folder)
+    run, parts = RunDirectory(task.folder), named_parts(config)
     try:
         if (failure := divergence_of(run)) is None:
-            train(config, task.folder, device="cpu")
+            train(config, task.folder, device="cpu", **parts)
     except DivergenceError as error:
         failure = str(error)
     if failure is None:
-        row |= scored(run, task, config)
+        row |= scored(run, task, config, of_the_model(parts))
     else:
         row |= {"failure": failure, "scores": dict.fromkeys(task.scores)}
     row["seconds"] = seconds_of(run)
@@ -112,14 +115,14 @@ def divergence_of(run: RunDirectory) -> str | None:
     return None
 
 
-def scored(run: RunDirectory, task: Task, config: TrainConfig) -> Row:
+def scored(run: RunDirectory, task: Task, config: TrainConfig, own: dict[str, Any]) -> Row:
     """The scores at the end, and the first one along the run where it is exact."""
     found: dict[str, Any] = {"gradients": task.gradients, "steps": config.steps}
     found["seconds"] = seconds_of(run)
     found["record"] = run.last_record() or {}
     judged = [name for name in task.scores if name.partition(".")[0] not in OF_TRAINING]
     if set(judged) <= set(EXACT):
-        found |= exact_scores(run) if judged else {}
+        found |= exact_scores(run, **own) if judged else {}
     else:
         found |= evaluate(
             run,
@@ -127,22 +130,23 @@ def scored(run: RunDirectory, task: Task, config: TrainConfig) -> Row:
             features=features_of(judged),
             kid=any(name.rpartition(".")[2].startswith("kd_") for name in judged),
             neighbours=any("prdc_" in name for name in judged),
+            **own,
         )
     row: Row = {"scores": {name: number_in(found, name) for name in task.scores}, "along": []}
     if row["scores"][task.scores[0]] is None:
         row["failure"] = f"no {task.scores[0]}: {found.get('not_settled', 'it is not finite')}"
     if task.along:
-        row["along"] = along(run, task.scores[0])
+        row["along"] = along(run, task.scores[0], own)
     return row
 
 
-def along(run: RunDirectory, score: str) -> list[tuple[int, float | None]]:
+def along(run: RunDirectory, score: str, own: dict[str, Any]) -> list[tuple[int, float | None]]:
     """(step, score) at every checkpoint that was kept, but the untrained first one; empty for a
     score that needs samples.
     """
     steps = [step for step in checkpoint.steps_of(run.checkpoints) if step]
     if score in EXACT:
-        return [(step, number_in(exact_scores(run, step=step), score)) for step in steps]
+        return [(step, number_in(exact_scores(run, step=step, **own), score)) for step in steps]
     if score.startswith("record."):
         records = run.records()
         return [(step, number_in({"record": records[step - 1]}, score)) for step in steps]
@@ -197,7 +201,8 @@ def seconds_of(run: RunDirectory) -> float:
 
 def usual_scores(config: TrainConfig) -> tuple[str, ...]:
     """The scores of a comparison that asks for none: exact ones where there are."""
-    data = config.data.load()
+    own = named_parts(config).get("data")
+    data = config.data.load() if own is None else dataset_of(own)
     if data.event_shape == (2,) and config.objective.kind != "flow-matching":
         return ("kl", "tv") if data.log_density is not None else ("nll_held_out", "fresh.mmd2")
     if data.is_image:
