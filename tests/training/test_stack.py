@@ -192,7 +192,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "features": {"network": MLP(width=16, fourier=4)},
     "deep": {"network": MLP(width=12, depth=3, activation="leaky-relu"), "data": Moons(num=2000)},
     "reference and features": {"network": MLP(16, fourier=4), "reference_std": 2.0},
-    "stuck": {"free_stuck": 0.99},
+    "stuck": {"free_stuck": 1.0},
     "odd": {"batch": 13},
     "momentum": {"optimizer": SGD(1e-2, 0.9)},
     "no momentum": {"optimizer": SGD(1e-2)},
