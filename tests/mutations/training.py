@@ -150,7 +150,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         (
             "the temperature is left out",
             "Potential(state.model, config.temperature)",
-            "state.model",
+            "Potential(state.model, 1.0)",
         ),
         (
             "numbers of a loss are lost",
