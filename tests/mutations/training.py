@@ -96,7 +96,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "networks/given.py",
         "training/test_own_parts.py",
-        ("rows may depend on each other", "            same,\n", "            True,\n"),
+        (
+            "rows may depend on each other",
+            "abs(float(together) - float(alone)) <= far,",
+            "True,",
+        ),
+        ("rows may depend a little", "far = ROUNDINGS * rounding(energy, x)", "far = 1e-2"),
+        ("other code is the same network", "float(apart[at]) <= ROUNDINGS", "0 <= ROUNDINGS"),
+        ("rounding is none", "return far + unit * float(u.abs().max())", "return 0.0"),
+        ("rounding is a hundredth", "unit = torch.finfo(torch.float32).eps", "unit = 1e-2"),
         ("fingerprint without shapes", "str(t.dtype), list(t.shape))", "str(t.dtype))"),
         ("random numbers allowed", "        not drew,\n", "        True,\n"),
         ("the user's module is changed", "return copy.deepcopy(own)", "return own"),
@@ -108,8 +116,112 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("the row of NaN is that after the split", "int(order[first + at])", "first + at"),
         (
             "other values are the same data",
-            "digest.update(part.contiguous()",
-            "bytes(part.contiguous()",
+            "digest.update(part.view(-1)",
+            "bytes(part.view(-1)",
+        ),
+    ),
+    *breakages(
+        "data/given.py",
+        "training/test_own_data_units.py",
+        ("not standardised unasked", "if standardise is None or standardise:", "if standardise:"),
+        ("always standardised", "if standardise is None or standardise:", "if True:"),
+        ("vectors in float32", "narrow = rows.dim() > 2 or (", "narrow = True or ("),
+        ("every kind is vectors", "raw = rows.dim() == 2", "raw = True"),
+        ("a fingerprint in float32", "number = torch.float64 if wide else", "number ="),
+        (
+            "asked for where it is not done",
+            "        data.raw or not standardise,\n",
+            "        True,\n",
+        ),
+    ),
+    *breakages(
+        "training/former.py",
+        "training/test_own_data_units.py",
+        ("own data of before were standardised", '("array", *OWN)', '("array",)'),
+    ),
+    *breakages(
+        "training/own.py",
+        "training/test_own_data_units.py",
+        ("by name it is not asked", "None if spec.standardise else False", "None"),
+    ),
+    *breakages(
+        "training/objectives/given.py",
+        "training/test_own_objective.py",
+        (
+            "the temperature is left out",
+            "Potential(state.model, config.temperature)",
+            "Potential(state.model, 1.0)",
+        ),
+        (
+            "numbers of a loss are lost",
+            '{**numbers, "loss": loss.detach()}',
+            '{"loss": loss.detach()}',
+        ),
+        ("random numbers of elsewhere", "            not drew,\n", "            True,\n"),
+        ("a stream of its own", "x_pos, state.chain_generator)", "x_pos, torch.default_generator)"),
+        (
+            "the library's fields are forgotten",
+            "return GivenObjective(name_of(own), arguments, like)",
+            "return GivenObjective(name_of(own), arguments)",
+        ),
+        (
+            "its arguments are forgotten",
+            "GivenObjective(name_of(own), arguments, like)",
+            "GivenObjective(name_of(own), {}, like)",
+        ),
+        ("another one is the same", "        not changed,\n", "        True,\n"),
+        ("the name of a record's number is taken", "        not taken,\n", "        True,\n"),
+        (
+            "pairs are one number",
+            "value if isinstance(value, tuple) and len(value) == 2 else (value, 1.0)",
+            "(value[0] if isinstance(value, tuple) else value, 1.0)",
+        ),
+        (
+            "gradients do not get there",
+            "any(g is not None for g in torch",
+            "True or any(g is not None for g in torch",
+        ),
+    ),
+    *breakages(
+        "training/objectives/contrastive.py",
+        "training/test_own_objective.py",
+        (
+            "own loss of energies unused",
+            "loss = objective.contrast(energy_pos, energy_neg)\n    else:",
+            "loss = contrastive_loss(energy_pos, energy_neg, objective.energy_l2)\n    else:",
+        ),
+    ),
+    *breakages(
+        "training/own.py",
+        "training/test_own_objective.py",
+        (
+            "the loss is not looked at",
+            "config.objective.probe(state.energy, x,",
+            "(lambda *_: None)(state.energy, x,",
+        ),
+        (
+            "what extends the library is the library",
+            "type(part) not in (*get_args(library), *get_args(own))",
+            "not isinstance(part, library | own)",
+        ),
+    ),
+    *breakages(
+        "own_code.py",
+        "training/test_own_objective.py",
+        (
+            "arguments with addresses",
+            "return repr(value) if told else type(value).__qualname__",
+            "return repr(value)",
+        ),
+    ),
+    *breakages(
+        "models/packing.py",
+        "training/test_own_parts.py",
+        ("weights used twice", "save(checkpoint.apart(tensors)", "save(tensors"),
+        (
+            "packed without what it computes",
+            'if probe := saved.part("probe"):',
+            "if probe := None:",
         ),
     ),
     *breakages(
