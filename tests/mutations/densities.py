@@ -147,17 +147,17 @@ MUTATIONS: tuple[Mutation, ...] = (
             "bad = ~u.isfinite()\n    if bad.any():",
             "bad = u > 1e99\n    if bad.any():",
         ),
-        (
-            "one seed for all",
-            'as_generator(generator, seed if generator is None else None, "draw"',
-            'as_generator(None, seed, "draw"',
-        ),
         ("no warning", "if out.reasons:", "if not out:"),
         ("the budget is not kept", "self.spent >= self.budget", "self.spent >= 50 * self.budget"),
     ),
     *breakages(
         "judging/draw.py",
         "samplers/test_arguments.py",
+        (
+            "one seed for all",
+            'as_generator(generator, seed if generator is None else None, "draw"',
+            'as_generator(None, seed, "draw"',
+        ),
         (
             "keep_every is not heard",
             "every, steps = self.keep_every, FIRST * self.keep_every\n",
