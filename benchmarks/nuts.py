@@ -55,37 +55,31 @@ def data_of(target: str) -> tuple[int, dict[str, np.ndarray]]:
 def potential_of(target: str, m: Any, d: Any) -> Callable[[Any], Any]:
     """U of points (..., n), written once for torch and jax.numpy, `m`, with data `d`."""
 
-    def softplus(t: Any) -> Any:
-        return m.logaddexp(t, m.zeros_like(t))
-
     def logistic(z: Any) -> Any:
-        return softplus(-d["sign"] * (z @ d["x"].T)).sum(-1) + (z**2).sum(-1) / 2
+        t = -d["sign"] * (z @ d["x"].T)
+        return m.logaddexp(t, m.zeros_like(t)).sum(-1) + (z**2).sum(-1) / 2
 
     def gaussian(z: Any) -> Any:
         return ((z @ d["precision"]) * z).sum(-1) / 2
 
     def schools(z: Any) -> Any:
-        mu, log_tau, eta = 5 * z[..., 0], z[..., 1], z[..., 2:]
-        tau = m.exp(log_tau)
-        r = (d["y"] - mu[..., None] - tau[..., None] * eta) / d["error"]
+        log_tau, tau, eta = z[..., 1], m.exp(z[..., 1]), z[..., 2:]
+        r = (d["y"] - 5 * z[..., :1] - tau[..., None] * eta) / d["error"]
         prior = (z[..., 0] ** 2 + (eta**2).sum(-1)) / 2
         return (r**2).sum(-1) / 2 + prior + m.log1p((tau / 5) ** 2) - log_tau
 
     def volatility(z: Any) -> Any:
-        level, log_scale, steps = z[..., 0], z[..., 1] - 1.5, z[..., 2:]
-        h = level[..., None] + m.cumsum(m.exp(log_scale)[..., None] * steps, -1)
+        h = z[..., :1] + m.cumsum(m.exp(z[..., 1:2] - 1.5) * z[..., 2:], -1)
         return (z**2).sum(-1) / 2 + (h + d["y"] ** 2 * m.exp(-h)).sum(-1) / 2
 
-    known = {f.__name__: f for f in (logistic, gaussian, schools, volatility)}
-    return known[target]
+    return {f.__name__: f for f in (logistic, gaussian, schools, volatility)}[target]
 
 
 def starts(n: int, chains: int, seed: int) -> np.ndarray:
     return np.random.default_rng([2, seed]).normal(size=(chains, n))
 
 
-# A contender takes (x0, seed) and gives the draws (draws, chains, n), gradients a chain and seconds
-# of the warm-up and of the draws, and the seconds of compilation.
+#: (x0, seed) -> draws (draws, chains, n); gradients a chain and seconds of warm-up and of draws; …
 Contender = Callable[[np.ndarray, int], dict[str, Any]]
 
 
@@ -104,7 +98,6 @@ def stanley(target: str, chains: int) -> Contender:
         sampler, x = adapt(ChEES(FIRST_STEP), counted, x0, WARM_UP, seed=seed, precondition="dense")
         warm = cpu()
         out = run_chains(sampler, u, x, DRAWS[chains], seed=seed, keep_every=1)
-        assert out.draws is not None
         return {
             "draws": out.draws.numpy(),
             "gradients": (counted.points / chains, out.info.num_gradients),
@@ -233,12 +226,10 @@ def main() -> None:
     settings = parser.parse_args()
     versions = {name: version(name) for name in ("torch", "jax", "blackjax", "numpyro")}
     result: dict[str, Any] = {"seeds": settings.seeds, "versions": versions, "rows": []}
-    os.environ |= {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     for target in settings.targets:
         names = (*CONTENDERS, *(DENSE if target == "gaussian" else ()))
-        alone = {"max_workers": 1, "mp_context": get_context("spawn")}
-        processes = {name: ProcessPoolExecutor(**alone) for name in names}
+        processes = {name: ProcessPoolExecutor(1, get_context("spawn")) for name in names}
         for chains in settings.chains:
             rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
             for seed in range(settings.seeds):
@@ -249,8 +240,7 @@ def main() -> None:
                 row = {"target": target, "chains": chains, "contender": name, "runs": runs}
                 result["rows"].append(row)
                 Path(settings.out).write_text(json.dumps(result, indent=1) + "\n")
-                shown = [key for key in runs[0] if key.startswith("ess")]
-                told = [f"{key} {median(run[key] for run in runs):.3g}" for key in shown]
+                told = [f"{k} {median(r[k] for r in runs):.3g}" for k in runs[0] if "ess" in k]
                 print(target, chains, name, *told, flush=True)
         for process in processes.values():
             process.shutdown()

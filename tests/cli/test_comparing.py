@@ -130,7 +130,7 @@ def test_code_that_a_file_names_is_imported_only_when_it_is_named_or_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    Path("evil.py").write_text("open('imported', 'w')\ndef Net(): ...\n")
+    Path("evil.py").write_text("import pathlib; pathlib.Path('imported').touch()\ndef Net(): ...\n")
     Path("ask.yaml").write_text(
         "recipe: rings\narms: {a: {}, b: {network: 'evil.py:Net'}}\nseeds: 1\n"
     )

@@ -15,7 +15,7 @@ from torch import distributions as D
 
 import stanley
 from stanley.errors import StanleyError
-from stanley.judging.draw import NotConverged, draw
+from stanley.judging.draw import NotConverged, Wanted, draw
 from stanley.samplers import ChEES, RandomWalk
 from stanley.samplers.traits import innermost
 from stanley.targets import Gaussian
@@ -121,6 +121,8 @@ def test_an_unreachable_wish_is_told_by_the_coordinate():
         out = draw(normal, 2, ess=1e9, budget=600, seed=seed(), **QUICK)
     assert not out.converged
     assert "bulk ESS" in out.verdict()
+    last = int(out.history[-1].split(" steps, ")[1].split()[0].replace(",", ""))
+    assert out.gradients - last < 600 <= out.gradients  # no other round begins
 
 
 def test_chains_that_cannot_meet_do_not_pass():
@@ -143,6 +145,11 @@ def test_the_error_of_a_mean_can_be_asked_for():
     assert len(fine.points) > len(coarse.points)
     with pytest.raises(StanleyError, match="mcse names 'y'"):
         draw(target, seed=s, mcse={"y": 0.1}, **QUICK)
+
+
+def test_an_error_is_asked_of_the_parameter_that_is_named():
+    allowed = Wanted(mcse={"tau": 0.1, "w": 0.2}).errors(("mu", "tau", "w[0]", "w[1]", "U"))
+    assert allowed.tolist() == [math.inf, 0.1, 0.2, 0.2, math.inf]
 
 
 def test_what_may_be_handed_over():

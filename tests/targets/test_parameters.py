@@ -217,3 +217,24 @@ def test_checks_of_arguments_are_as_before():
     before = D.Distribution._validate_args
     MODEL.potential(log_density)(torch.zeros(2, *MODEL.event_shape, dtype=torch.float64))
     assert D.Distribution._validate_args is before
+
+
+def test_the_jacobians_of_all_parameters_are_added():
+    """Of two parameters and one between without any."""
+    model = Parameters(tau=positive(), mu=real(2), p=unit_interval(3))
+    z = torch.randn(4, *model.event_shape, generator=stream(5), dtype=torch.float64)
+    _, total = model.with_jacobian(z)
+    each = [
+        part.constrain(piece)[1]
+        for part, piece in zip(model.parts.values(), z.split([1, 2, 3], 1), strict=True)
+    ]
+    torch.testing.assert_close(total, sum(each))
+    assert (each[0] != 0).all()
+    assert (each[2] != 0).all()
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_a_start_at_the_edge_is_told(value):
+    """inf is a real number to torch."""
+    with pytest.raises(StanleyError, match=r"mu is -?inf, at the edge of what is allowed"):
+        Parameters(mu=real(), tau=positive()).unconstrain({"mu": value, "tau": 1.0})

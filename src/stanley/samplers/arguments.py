@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import Sampler
 from stanley.samplers.named import sampler_named
+from stanley.samplers.noise import Generators
 from stanley.streams import as_generator
 from stanley.targets.own import from_log_density
 from stanley.targets.parameters import Parameters
@@ -31,17 +32,20 @@ class Request(NamedTuple):
     sampler: Sampler
     potential: Energy
     x0: Tensor  # (B, *event)
-    generator: torch.Generator
+    generator: Any  # torch.Generator, or noise.Generators
 
 
 def as_request(
     what: str, sampler: Any, potential: Any, x0: Any, generator: Any, seed: Any
 ) -> Request:
     """The arguments of the function that is called `what`; see `as_sampler`, `as_potential`,
-    `as_positions` and `streams.as_generator`, which raise StanleyError."""
+    `as_positions` and `streams.as_generator`, which raise StanleyError. The generators of several
+    runs side by side (`noise.Generators`) are taken as they are."""
     sampler, potential = as_sampler(sampler), as_potential(potential)
     x0 = as_positions(x0, potential)
-    return Request(sampler, potential, x0, as_generator(generator, seed, what, device=x0.device))
+    if not isinstance(generator, Generators):
+        generator = as_generator(generator, seed, what, device=x0.device)
+    return Request(sampler, potential, x0, generator)
 
 
 def as_sampler(sampler: Any) -> Sampler:
