@@ -32,7 +32,7 @@ class Request(NamedTuple):
     sampler: Sampler
     potential: Energy
     x0: Tensor  # (B, *event)
-    generator: Any  # torch.Generator, or noise.Generators
+    generator: torch.Generator  # or the `noise.Generators` of runs side by side
 
 
 def as_request(
