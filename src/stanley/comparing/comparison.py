@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stanley.config import flatten, to_dict
+from stanley.data.given import dataset_of
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.samplers.named import step_is_time
 from stanley.samplers.traits import traits_of
-from stanley.training.by_name import ForTraining
+from stanley.training.by_name import ForTraining, named_parts
 from stanley.training.config import TrainConfig
 from stanley.training.resolve import resolve
 
@@ -201,6 +202,7 @@ class Comparison:
         for arm in self.arms:
             for setting in self.settings(arm):
                 self.config(arm, setting)
+            require_network(self.config(arm))
 
     def extended(self, name: str, value: Any, *, below: bool) -> Comparison:
         """With one more value of the grid, before its first or behind its last one."""
@@ -208,6 +210,14 @@ class Comparison:
         return replace(
             self, grid=self.grid | {name: [value, *values] if below else [*values, value]}
         )
+
+
+def require_network(config: TrainConfig) -> None:
+    """Raise StanleyError where a network of the user's own cannot be made for the data."""
+    own = named_parts(config)
+    if "energy" in own:
+        data = dataset_of(own["data"]) if "data" in own else config.data.load()
+        own["energy"].build(data.event_shape)
 
 
 def has_field(comparison: Comparison, arm: str, name: str) -> bool:

@@ -43,9 +43,10 @@ def as_request(
     runs side by side (`noise.Generators`) are taken as they are."""
     sampler, potential = as_sampler(sampler), as_potential(potential)
     x0 = as_positions(x0, potential)
-    if not isinstance(generator, Generators):
-        generator = as_generator(generator, seed, what, device=x0.device)
-    return Request(sampler, potential, x0, generator)
+    source: Any = generator
+    if not isinstance(source, Generators):
+        source = as_generator(generator, seed, what, device=x0.device)
+    return Request(sampler, potential, x0, source)
 
 
 def as_sampler(sampler: Any) -> Sampler:
