@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -43,10 +43,9 @@ def as_request(
     runs side by side (`noise.Generators`) are taken as they are."""
     sampler, potential = as_sampler(sampler), as_potential(potential)
     x0 = as_positions(x0, potential)
-    source: Any = generator
-    if not isinstance(source, Generators):
-        source = as_generator(generator, seed, what, device=x0.device)
-    return Request(sampler, potential, x0, source)
+    if not isinstance(generator, Generators):
+        generator = as_generator(generator, seed, what, device=x0.device)
+    return Request(sampler, potential, x0, cast(torch.Generator, generator))
 
 
 def as_sampler(sampler: Any) -> Sampler:
