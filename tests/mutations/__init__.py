@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutations import (
+    comparing,
     conventions,
     data,
     densities,
@@ -21,6 +22,7 @@ from tests.mutations import (
 from tests.mutations.mutation import Mutation
 
 MUTATIONS: tuple[Mutation, ...] = (
+    *comparing.MUTATIONS,
     *conventions.MUTATIONS,
     *data.MUTATIONS,
     *densities.MUTATIONS,
