@@ -10,6 +10,8 @@ data leave possible.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +20,7 @@ from torch import distributions as D
 
 import stanley
 
-data = load_breast_cancer()
+data: Any = load_breast_cancer()
 x, y = (torch.tensor(part, dtype=torch.float64) for part in (data["data"], data["target"]))
 split = train_test_split(x, y, test_size=0.3, random_state=0, stratify=y)
 x_train, x_test, y_train, y_test = map(torch.as_tensor, split)
