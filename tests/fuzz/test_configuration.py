@@ -38,7 +38,7 @@ def not_trained(config: TrainConfig, *_: object, **__: object) -> None:
 
 
 def resolved(*arguments: str, file: tuple[str, bytes] | None = None) -> None:
-    with mock.patch("stanley.training.loop.train", not_trained):
+    with mock.patch("stanley.training.loop.steps", not_trained):
         attempt(
             ["train", *arguments, "--out", "new"],
             changed=None if file is None else {file[0]: file[1]},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.networks.levels import level_energy
 from stanley.own_code import GivenInPython, NamedByUser
+from stanley.streams import stream
 
 #: So many times what a rounding of weights and points changes, two evaluations of one function may
 #: part: see `rounding`.
@@ -217,7 +218,7 @@ def rounding(energy: nn.Module, x: Tensor) -> float:
     and float64). Not true: that it sees what rounding does to numbers that stand in the code alone,
     such as 10⁴ that is added to each term of a sum and taken away again.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = stream(0, "rounding")
     unit = torch.finfo(torch.float32).eps
 
     def changed(t: Tensor) -> Tensor:
