@@ -84,6 +84,8 @@ def test_the_seeds_that_are_needed_are_those_of_the_normal_power_formula():
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     assert seeds_needed(own, base) == math.ceil(z**2 * 5)
     assert seeds_needed(own, own) is None
+    strict = stats.norm.ppf(1 - 0.05 / 6) + stats.norm.ppf(0.8)
+    assert seeds_needed(own, base, tests=3) == math.ceil(strict**2 * 5)
 
 
 @pytest.mark.parametrize("more_is_better", [False, True])

@@ -38,7 +38,9 @@ def verdicts(scores: dict[str, Scores], baseline: str, more_is_better: bool) -> 
     corrected = holm({arm: found[arm]["welch"] for arm in others})
     for arm in others:
         found[arm]["welch_holm"] = corrected[arm]
-        found[arm]["verdict"] = verdict(found[arm], found[baseline], baseline, more_is_better)
+        found[arm]["verdict"] = verdict(
+            found[arm], found[baseline], baseline, more_is_better, tests=len(others)
+        )
     found[baseline]["verdict"] = "the baseline"
     return found
 
@@ -130,8 +132,10 @@ def holm(p: dict[str, float | None]) -> dict[str, float | None]:
     return corrected
 
 
-def verdict(own: dict[str, Any], base: dict[str, Any], baseline: str, more_is_better: bool) -> str:
-    """How an arm stands to the baseline, in words."""
+def verdict(
+    own: dict[str, Any], base: dict[str, Any], baseline: str, more_is_better: bool, tests: int
+) -> str:
+    """How an arm stands to the baseline, in words; `tests` arms are compared with it."""
     lost = own["failed"] - base["failed"]
     of = own["n"] + own["failed"]
     if own["n"] == 0:
@@ -149,22 +153,23 @@ def verdict(own: dict[str, Any], base: dict[str, Any], baseline: str, more_is_be
         return words + f"{'better' if better else 'worse'} than {baseline} (p = {p:.2g})"
     n = min(own["n"], base["n"])
     words += f"not distinguishable from {baseline} with n = {n} (p = {p:.2g})"
-    needed = seeds_needed(own, base)
+    needed = seeds_needed(own, base, tests)
     if needed is None:
         return words
     if needed >= MOST_SEEDS:
         return f"{words}; it would take over {MOST_SEEDS:,} seeds"
-    return f"{words}; a difference of this size takes about {needed:,} seeds"
+    return f"{words}; a difference of this size takes about {max(n + 1, needed):,} seeds"
 
 
-def seeds_needed(own: dict[str, Any], base: dict[str, Any]) -> int | None:
-    """Seeds of each arm with which a test at 5 % shows the difference that was found with
-    probability 0.8: n = (z_0.975 + z_0.8)²·(s₁² + s₂²)/d². None where there is no difference.
+def seeds_needed(own: dict[str, Any], base: dict[str, Any], tests: int = 1) -> int | None:
+    """Seeds of each arm with which the strictest of m tests, at α = 0.05/m, shows the difference
+    that was found with probability 0.8: n = (z_{1-α/2} + z_0.8)²·(s₁² + s₂²)/d². None where there
+    is no difference. Not true: that it holds for few seeds, whose t has heavier tails.
     """
     difference = own["mean"] - base["mean"]
     if difference == 0 or own["sd"] is None or base["sd"] is None:
         return None
     normal = statistics.NormalDist()
-    z = normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)
+    z = normal.inv_cdf(1 - LEVEL / tests / 2) + normal.inv_cdf(POWER)
     needed = z**2 * (own["sd"] ** 2 + base["sd"] ** 2) / difference**2
     return max(LEAST, min(MOST_SEEDS, math.ceil(needed)))
