@@ -150,6 +150,14 @@ def test_every_arm_gets_the_recipes_gradients_and_no_more(kind: str):
     assert got >= min(wanted * 0.98, wanted - each)  # short of one iteration at most
 
 
+def test_a_step_that_costs_the_same_gets_the_same_steps():
+    arms = {"langevin": {"sampler": "langevin"}, "mala": {"sampler": "mala"}}
+    comparison = asked(arms=arms, fields={"steps": 100})
+    for arm in arms:
+        share = share_of(on_budget(comparison, arm, comparison.config(arm), 0))
+        assert (share.steps, share.chain_steps) == (100, 10)
+
+
 def test_an_arm_that_sets_k_gets_other_iterations():
     arms = {"base": {"sampler": "langevin"}, "long": {"objective.chain_steps": 100}}
     comparison = asked(arms=arms, fields={"steps": 100})

@@ -81,7 +81,8 @@ def copied(folder: Path) -> Path:
 
 def run_tests(folder: Path, tests: Sequence[str], limit: float | None = None) -> Outcome:
     started = time.monotonic()
-    process = WARM.Process(target=pytest_in, args=(folder, tests), daemon=True)
+    # not a daemon, which may have no processes of its own, as the workers of a comparison are
+    process = WARM.Process(target=pytest_in, args=(folder, tests))
     process.start()
     process.join(limit)
     seconds = time.monotonic() - started
