@@ -373,3 +373,25 @@ def test_arms_are_networks_and_data_of_ones_own(here: None, tmp_path: Path):
             arms={"a": network, "b": network | {"network.depth": 3}},
             fields={"data": f"{file}:points"},
         ).check()
+
+
+def test_a_process_that_dies_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from contextlib import nullcontext
+
+    class Shaky(Here):
+        def __init__(self) -> None:
+            self.seen: set[str] = set()
+
+        def submit(self, function: Any, argument: Any) -> Future[Any]:
+            folder = argument[0]["folder"]
+            if folder in self.seen:
+                return super().submit(function, argument)
+            self.seen.add(folder)
+            future: Future[Any] = Future()
+            future.set_exception(RuntimeError("a process in the pool was terminated abruptly"))
+            return future
+
+    monkeypatch.setattr(carry_out, "workers_on", lambda *_: nullcontext(Shaky()))
+    result = compare(asked(stacks=False, seeds=1), tmp_path / "c")
+    assert not result["lost"]
+    assert all(len(found) == 1 for found in values(result).values())
