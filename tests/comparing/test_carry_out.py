@@ -188,6 +188,14 @@ def test_other_questions_are_refused_in_a_folder_that_has_one(here: None, tmp_pa
         compare(comparison, tmp_path / "d")
 
 
+def test_a_row_of_another_setting_is_not_taken_for_this_one(here: None, tmp_path: Path):
+    comparison = asked(seeds=1)
+    compare(comparison, tmp_path / "c")
+    other = ARMS | {"MALA": {"sampler": "mala", "optimizer.lr": 1e-4}}
+    with pytest.raises(StanleyError, match=r"another configuration.*optimizer.lr"):
+        compare(asked(seeds=1, arms=other, first_seed=comparison.first_seed), tmp_path / "c")
+
+
 def test_local_workers_give_the_bits_of_one_process(here: None, tmp_path: Path, monkeypatch: Any):
     comparison = asked()
     serial = compare(comparison, tmp_path / "serial")
