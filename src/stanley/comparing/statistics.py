@@ -41,7 +41,7 @@ def verdicts(scores: dict[str, Scores], baseline: str, more_is_better: bool) -> 
         found[arm]["verdict"] = verdict(
             found[arm], found[baseline], baseline, more_is_better, tests=len(others)
         )
-    found[baseline]["verdict"] = "the baseline"
+    found[baseline]["verdict"] = "the baseline" if others else ""
     return found
 
 

@@ -91,7 +91,7 @@ def budget_lines(result: dict[str, Any]) -> list[str]:
     for arm, about in result["arms"].items():
         if about["share"] is not None:
             seconds = [run["seconds"] for run in about["runs"] if run["seconds"]]
-            took = f", {min(seconds):.2g} to {max(seconds):.2g} s a run" if seconds else ""
+            took = f", {number(min(seconds))} to {number(max(seconds))} s a run" if seconds else ""
             lines.append(f"{arm}: {in_words(Share(**about['share']))}{took}")
     return lines
 
