@@ -164,3 +164,13 @@ def sync_folder(folder: Path) -> None:
             "may be missing after a loss of power",
             stacklevel=2,
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a command's --out; raises StanleyError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StanleyError(
+            f"cannot create {folder}: {error.strerror or error}; choose another --out"
+        ) from error

@@ -97,6 +97,9 @@ def test_flags_change_a_file():
         ("experiments/demo.yaml --samplers mala", "has its own"),
         ("runs/none runs/nowhere", "no such run directory"),
         ("runs/none runs/nowhere --seeds 3", "yet to be made"),
+        ("runs/none runs/nowhere --extend", "--extend is for runs that are yet to be made"),
+        ("runs/none runs/nowhere --workers 2", "--workers is for runs"),
+        ("rings --samplers langevin,mala --format gif", "format is 'gif'"),
     ],
     ids=lambda word: word,
 )

@@ -121,7 +121,8 @@ def compare(
     from stanley.comparing.carry_out import compare as carry_out
     from stanley.comparing.given import compare_runs
     from stanley.comparing.tables import terminal_lines, write_tables
-    from stanley.plots.comparison import write_figures
+    from stanley.files import make_folder
+    from stanley.plots.comparison import check_formats, write_figures
 
     paths, fields = apart(what)
     require(
@@ -139,7 +140,12 @@ def compare(
         "grid": grid or None,
         "tuning_seeds": tuning_seeds,
     }
+    figures = formats.split(",")
+    check_formats(figures, dpi)  # before hours of work
     if len(paths) > 1:
+        given |= {"no_tuning": None if tuning else True, "on": None if on == "local" else on}
+        given |= {"extend": extend or None, "trust": trust or None}
+        given |= {"workers": None if workers == 1 else workers}
         unused = [name for name, value in given.items() if value is not None]
         require(
             not unused and not fields,
@@ -165,9 +171,9 @@ def compare(
         if len(paths) > 1:
             from stanley.overwriting import write_answer
 
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
             write_answer(out / RECORD, result)
-        files = [*write_tables(result, out), *write_figures(result, out, formats.split(","), dpi)]
+        files = [*write_tables(result, out), *write_figures(result, out, figures, dpi)]
         lines += ["", f"written: {out / RECORD}, {', '.join(file.name for file in files)}"]
     show(result, json_, lines)
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from stanley.cli.sample_files import make_folder
 from stanley.config import to_dict
 from stanley.errors import DivergenceError
-from stanley.files import write_json
+from stanley.files import make_folder, write_json
 from stanley.judging.evaluate import evaluate
 from stanley.overwriting import make_room
 from stanley.plots import Panel, densities, save

@@ -17,8 +17,7 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.cli.printable import cell
 from stanley.data import to_bytes
-from stanley.errors import StanleyError
-from stanley.files import write_atomic
+from stanley.files import make_folder, write_atomic
 from stanley.judging.evaluate import window
 from stanley.metrics import density_on_grid
 from stanley.plots import Panel, chain_film, densities, save, write_grid_png
@@ -126,12 +125,3 @@ def write_named(arrays: dict[str, np.ndarray], folder: Path, name: str) -> Path:
     path = folder / f"{name}.npz"
     write_atomic(path, buffer.getvalue())
     return path
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StanleyError(
-            f"cannot create {folder}: {error.strerror or error}; choose another --out"
-        ) from error

@@ -122,10 +122,10 @@ def sample(
     adjusted-stanley, …), and --steps another end. Without a step size one is found in the warm-up.
     """
     from stanley.cli.names import answer_files, file_name, folder_for
-    from stanley.cli.sample_files import make_folder, write_array, write_film, write_samples
+    from stanley.cli.sample_files import write_array, write_film, write_samples
     from stanley.cli.what_to_sample import refuse_unused, what_to_sample
     from stanley.cli.wording import how_it_went, sampler_as_json, sampler_in_words
-    from stanley.files import write_json
+    from stanley.files import make_folder, write_json
     from stanley.models.sampling import DENSITY_STEPS, sample_density, sample_trained
     from stanley.overwriting import make_room
 
@@ -338,11 +338,11 @@ def diagnose(
     """
     from stanley.cli.densities import scale_by_rules
     from stanley.cli.names import folder_for
-    from stanley.cli.sample_files import make_folder, write_array
+    from stanley.cli.sample_files import write_array
     from stanley.cli.tables import diagnosis_json, diagnosis_lines
     from stanley.cli.what_to_sample import what_to_sample
     from stanley.cli.wording import sampler_as_json, sampler_in_words
-    from stanley.files import write_json
+    from stanley.files import make_folder, write_json
     from stanley.judging.diagnose import diagnose as judge
     from stanley.judging.diagnose import effort_for, in_units_of_data
     from stanley.models.sampling import start_chains

@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from stanley.comparing.comparison import Comparison
 from stanley.config import flatten, kind_of
@@ -30,9 +29,6 @@ class Share:
     steps: int
     chain_steps: int
     gradients: float | None  # one for each chain and step; U without its gradient counts half
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def gradients_of_an_iteration(config: TrainConfig) -> float | None:

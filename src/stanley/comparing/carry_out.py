@@ -24,12 +24,13 @@ from stanley.comparing.task import Row, Task, carry_out, more_is_better, row_of,
 from stanley.comparing.workers import Running, Workers, workers_on
 from stanley.config import differences, from_dict, to_dict
 from stanley.errors import StanleyError, in_one_line, require
-from stanley.files import write_json
+from stanley.files import make_folder, write_json
 from stanley.overwriting import json_object
 from stanley.progress import Bar
 from stanley.training.config import TrainConfig
 
 RECORD = "comparison.json"
+TIMED = "timed.json"  # arm -> iterations, where seconds are equal
 #: What may change of a comparison that has begun: the runs that are there are used again.
 MAY_CHANGE = ("seeds", "baseline", "scores", "num", "grid", "arms", "tuning_seeds")
 EXTENSIONS = 4  # values that are added to a grid at most
@@ -86,6 +87,8 @@ def compare(
     steps = planned_steps(folder, comparison)
     lost: list[str] = []
     note_request(folder, comparison)
+    if steps:  # only now, so that a folder with timings is known for one of a comparison
+        write_json(folder / TIMED, steps)
     with workers_on(on, workers, folder) as pool:
         job = Job(comparison, folder, steps, pool, progress, lost)
         arms = job.tuned()
@@ -216,12 +219,7 @@ def with_scores(comparison: Comparison) -> Comparison:
 
 def require_same(folder: Path, comparison: Comparison) -> None:
     """Refuse a folder that holds a comparison of something else, or other files."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StanleyError(
-            f"cannot create {folder}: {error.strerror or error}; choose another --out"
-        ) from error
+    make_folder(folder)
     before = json_object(folder / RECORD).get("asked")
     if before is None:
         others = sorted(p.name for p in folder.iterdir() if p.name != RECORD)
@@ -248,18 +246,14 @@ def note_request(folder: Path, comparison: Comparison) -> None:
 
 
 def planned_steps(folder: Path, comparison: Comparison) -> dict[str, int]:
-    """The iterations of every arm where seconds are equal: timed once, and kept for a resumed
-    comparison."""
+    """The iterations of every arm where seconds are equal: those that were timed before, and new
+    ones."""
     if comparison.budget != "seconds":
         return {}
     assert comparison.seconds is not None
-    file = folder / "timed.json"
-    known: dict[str, int] = json_object(file)
-    for arm in comparison.arms:
-        if arm not in known:
-            known[arm] = steps_in(comparison.seconds, comparison.config(arm))
-            write_json(file, known)
-    return {arm: known[arm] for arm in comparison.arms}
+    known: dict[str, int] = json_object(folder / TIMED)
+    new = (arm for arm in comparison.arms if arm not in known)
+    return known | {arm: steps_in(comparison.seconds, comparison.config(arm)) for arm in new}
 
 
 def mean_score(comparison: Comparison, rows: list[Row | None]) -> float | None:

@@ -50,7 +50,8 @@ def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
             found.append(of_data(model))
         value = result["scores"][score][arm]["values"][str(seed)]
         found.append(of_model(model) | {"title": arm, "note": f"{score} {number(value)}"})
-    return found if found and len(found[0]) > 2 else []
+    drawn = found and found[0].keys() & {"density", "samples", "images"}
+    return found if drawn else []
 
 
 def own_parts(run: RunDirectory, result: dict[str, Any]) -> dict[str, Any]:

@@ -189,12 +189,7 @@ def samples(shown: list[dict[str, Any]]) -> Figure | None:
 
 def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi: int) -> list[Path]:
     """comparison.EXT, and samples.EXT where the runs can be drawn, in every format."""
-    for name in formats:
-        require(
-            name in FORMATS,
-            f"format is {name!r}, but must be png, pdf or svg, or several with a comma",
-        )
-    require(20 <= dpi <= 1200, f"dpi is {dpi}, but must lie in [20, 1200]; 200 suits a paper")
+    check_formats(formats, dpi)
     figures = {"comparison": comparison(result)}
     try:
         drawn = samples(panels(result, folder))
@@ -211,6 +206,16 @@ def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi:
             files.append(folder / f"{name}.{suffix}")
             write_atomic(files[-1], encoded(figure, suffix, dpi))
     return files
+
+
+def check_formats(formats: list[str], dpi: int) -> None:
+    """Raise StanleyError for a format that is none of `FORMATS`, and for too few or many dots."""
+    for name in formats:
+        require(
+            name in FORMATS,
+            f"format is {name!r}, but must be png, pdf or svg, or several with a comma",
+        )
+    require(20 <= dpi <= 1200, f"dpi is {dpi}, but must lie in [20, 1200]; 200 suits a paper")
 
 
 def encoded(figure: Figure, suffix: str, dpi: int) -> bytes:

@@ -36,7 +36,7 @@ class Answer:
 
     def make_room(self) -> None:
         """To be called before the first file is written."""
-        from stanley.cli.sample_files import make_folder
+        from stanley.files import make_folder
 
         make_folder(self.folder)
         make_room(self.record, self.asked, beside=answer_files(self.folder, self.name))

@@ -83,8 +83,7 @@ def ood(
     is more outside. Energies are in the units of the data, gradients of vectors that training
     standardised are per standard deviation of a column.
     """  # fmt: skip
-    from stanley.cli.sample_files import make_folder
-    from stanley.files import write_atomic
+    from stanley.files import make_folder, write_atomic
     from stanley.plots import energy_histograms, save
     from stanley.types import in_float32
     from stanley.uses import outside
