@@ -30,6 +30,7 @@ from stanley.networks import MLP, ConvNet, build_energy
 from stanley.runs import checkpoint
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import MALA, Adjusted, Langevin, Quantile, Stanley, run_chains
+from stanley.training import divergence
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.optim import Adam
@@ -316,6 +317,19 @@ class TestDivergence:
         assert newest(run).meta["rollbacks"] == len(
             [e for e in run.events() if e["kind"] == "rollback"]
         )
+
+    def test_rollback_goes_further_back_where_the_same_checkpoint_led_here_before(
+        self, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Step 7 diverges whatever is tried: 6, 3, 6 anew, and then not 3 again."""
+        monkeypatch.setattr(
+            divergence, "find_divergence", lambda config, r: "seven" if r["step"] == 7 else None
+        )
+        config = replace(small, on_divergence="rollback", max_rollbacks=7, save_every=3)
+        with pytest.warns(UserWarning, match="seven"), pytest.raises(DivergenceError):
+            train(config, tmp_path / "run")
+        rollbacks = RunDirectory(tmp_path / "run").events()[:-1]
+        assert [e["checkpoint"] for e in rollbacks] == [6, 3, 6, 0, 6, 3, 6]
 
     def test_a_healthy_run_is_left_alone(self, small: TrainConfig, tmp_path: Path) -> None:
         run = train(small, tmp_path / "run")

@@ -241,9 +241,9 @@ class TestOneThatGoesWrong:
     def configs(self, small: TrainConfig, **changes: Any) -> list[TrainConfig]:
         configs = three(small, SAMPLERS["langevin"])
         configs = [changed(config, save_every=3) for config in configs]
-        # first energies are small, and steps of 1 in every weight make large ones
-        bad = replace(configs[1], optimizer=Adam(lr=1.0), warmup=0)
-        configs[1] = changed(bad, gap_limit=0.5, **changes)
+        # first gaps are about 0.1, and steps of 10 in every weight make them 1e4 and more
+        bad = replace(configs[1], optimizer=Adam(lr=10.0), warmup=0)
+        configs[1] = changed(bad, gap_limit=5.0, **changes)
         return configs
 
     def test_stops_alone_and_the_others_do_not_notice(
@@ -267,7 +267,7 @@ class TestOneThatGoesWrong:
 
     @pytest.mark.usefixtures("exact")
     def test_goes_back_alone(self, small: TrainConfig, tmp_path: Path) -> None:
-        configs = self.configs(small, on_divergence="rollback", max_rollbacks=20)
+        configs = self.configs(small, on_divergence="rollback", max_rollbacks=40)
         with pytest.warns(UserWarning, match="goes back to step"):
             runs = train_stack(configs, outs(tmp_path / "stack"), device="cpu")
         with pytest.warns(UserWarning, match="goes back to step"):

@@ -236,12 +236,23 @@ def last_good_checkpoint(
     """
     good = newest_checkpoint(run)
     calm = divergence.step - (RECENT if divergence.kind == "collapsed" else 0)
-    used = good.meta["rollbacks"] < state.rollbacks
-    while (used or good.step >= calm) and len(checkpoint.saved(run.checkpoints)) > 1:
+    others = len(checkpoint.saved(run.checkpoints)) - 1
+    while others and (used(run, state, good) or good.step >= calm):
         assert good.path is not None
         good.path.unlink()
-        good, used = newest_checkpoint(run), False
+        good, others = newest_checkpoint(run), others - 1
     return good
+
+
+def used(run: RunDirectory, state: TrainState, good: Checkpoint) -> bool:
+    """Whether a rollback went back to this checkpoint since it was written.
+
+    Each rollback halves the slowdown, so that it tells their order. One that was written down and
+    then lost, as the process ended before it took effect, is below the state's.
+    """
+    back = [event for event in run.events() if event["kind"] == "rollback"]
+    since = [e for e in back if state.slowdown <= e["slowdown"] < good.meta["slowdown"]]
+    return good.step in [event["checkpoint"] for event in since]
 
 
 def newest_checkpoint(run: RunDirectory) -> Checkpoint:
