@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from stanley.comparing import Comparison, carry_out, compare
-from stanley.comparing import task as tasks
+from stanley.comparing import Comparison, carry_out, compare, trained
 from stanley.comparing.given import compare_runs
 from stanley.comparing.tables import csv_text, escaped, latex, markdown, terminal_lines
+from stanley.comparing.task import ROW
 from stanley.comparing.workers import LocalWorkers, workers_on
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
@@ -119,7 +119,7 @@ def test_a_run_of_a_comparison_is_the_run_that_train_makes(here: None, tmp_path:
 def test_what_is_there_is_used_again_and_more_seeds_are_added(here: None, tmp_path: Path):
     comparison = asked()
     first = compare(comparison, tmp_path / "c")
-    rows = {p: p.stat().st_mtime_ns for p in (tmp_path / "c").rglob(tasks.ROW)}
+    rows = {p: p.stat().st_mtime_ns for p in (tmp_path / "c").rglob(ROW)}
     more = asked(first_seed=comparison.first_seed, seeds=3)
     second = compare(more, tmp_path / "c")
     assert {p: p.stat().st_mtime_ns for p in rows} == rows
@@ -135,7 +135,7 @@ def test_stopped_and_gone_on_with_it_gives_the_same_bits(
 ):
     comparison = asked(stacks=stacks)
     whole = compare(comparison, tmp_path / "whole")
-    original, calls = tasks.scored, []
+    original, calls = trained.scored, []
 
     def stopped(*arguments: Any) -> Any:
         calls.append(1)
@@ -143,7 +143,7 @@ def test_stopped_and_gone_on_with_it_gives_the_same_bits(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(tasks, "scored", stopped)
+    monkeypatch.setattr(trained, "scored", stopped)
     with pytest.raises(KeyboardInterrupt):
         compare(comparison, tmp_path / "parts")
     assert values(compare(comparison, tmp_path / "parts")) == values(whole)

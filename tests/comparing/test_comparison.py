@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from stanley.comparing import Comparison
-from stanley.comparing.budget import gradients_of_an_iteration, on_budget, share_of, steps_in
+from stanley.comparing.budget import gradients_of_an_iteration, share_of, steps_in
 from stanley.comparing.comparison import edges, folder_name, next_value, setting_name
 from stanley.comparing.given import named
-from stanley.comparing.task import features_of, more_is_better, number_in
+from stanley.comparing.task import more_is_better, number_in
+from stanley.comparing.trained import features_of
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.samplers import run_chains
@@ -139,8 +140,8 @@ def test_every_arm_gets_the_recipes_gradients_and_no_more(kind: str):
         arms={"base": {"sampler": "langevin"}, "own": {"sampler": kind, "batch": 64}},
         fields={"steps": 100},
     )
-    config = on_budget(comparison, "own", comparison.config("own"), 0)
-    wanted = share_of(comparison.config_of_recipe()).gradients
+    config = comparison.on_budget("own", comparison.config("own"), 0)
+    wanted = share_of(comparison.base()).gradients
     got = share_of(config).gradients
     assert wanted is not None
     assert got is not None
@@ -154,14 +155,14 @@ def test_a_step_that_costs_the_same_gets_the_same_steps():
     arms = {"langevin": {"sampler": "langevin"}, "mala": {"sampler": "mala"}}
     comparison = asked(arms=arms, fields={"steps": 100})
     for arm in arms:
-        share = share_of(on_budget(comparison, arm, comparison.config(arm), 0))
+        share = share_of(comparison.on_budget(arm, comparison.config(arm), 0))
         assert (share.steps, share.chain_steps) == (100, 10)
 
 
 def test_an_arm_that_sets_k_gets_other_iterations():
     arms = {"base": {"sampler": "langevin"}, "long": {"objective.chain_steps": 100}}
     comparison = asked(arms=arms, fields={"steps": 100})
-    config = on_budget(comparison, "long", comparison.config("long"), 0)
+    config = comparison.on_budget("long", comparison.config("long"), 0)
     assert config.chains.chain_steps == 100
     assert config.steps == int(100 * 11 / 101)
 
@@ -170,7 +171,7 @@ def test_an_objective_without_chains_has_no_gradients_to_count():
     arms = {"chains": {}, "denoised": {"objective": "denoising", "network": "level-mlp"}}
     comparison = asked(arms=arms)
     with pytest.raises(StanleyError, match=r"arm 'denoised'.*budget seconds"):
-        on_budget(comparison, "denoised", comparison.config("denoised"), 0)
+        comparison.on_budget("denoised", comparison.config("denoised"), 0)
 
 
 def test_seconds_become_iterations():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from stanley.comparing.comparison import Comparison
-from stanley.config import flatten, kind_of
+from stanley.comparing.subject import Changes, Share
+from stanley.config import kind_of
 from stanley.errors import require
 from stanley.samplers import OwnSampler
 from stanley.samplers.traits import traits_of
@@ -20,15 +20,6 @@ from stanley.training.objectives import Contrastive
 
 TIMED = 20  # iterations that are timed, after as many that are not
 CLOSE = 0.02  # gradients may differ by this share before the number of iterations follows
-
-
-@dataclass(frozen=True)
-class Share:
-    """What an arm gets: K steps an iteration (0 where no chain runs), and its gradients in all."""
-
-    steps: int
-    chain_steps: int
-    gradients: float | None  # one for each chain and step; U without its gradient counts half
 
 
 def gradients_of_an_iteration(config: TrainConfig) -> float | None:
@@ -54,24 +45,14 @@ def share_of(config: TrainConfig) -> Share:
     )
 
 
-def on_budget(comparison: Comparison, arm: str, config: TrainConfig, steps: int) -> TrainConfig:
-    """The configuration of an arm with its share of the budget, `steps` where that is known."""
-    if comparison.budget == "iterations":
-        return config
-    if comparison.budget == "seconds":
-        return replace(config, steps=steps)
-    return on_gradients(comparison, arm, config)
-
-
-def on_gradients(comparison: Comparison, arm: str, config: TrainConfig) -> TrainConfig:
+def on_gradients(recipe: TrainConfig, arm: str, config: TrainConfig, own: Changes) -> TrainConfig:
     """As many gradient evaluations as the recipe makes, by K or, where an arm sets that itself or
     a single step costs more, by the number of iterations.
     """
-    recipe = comparison.config_of_recipe()
     wanted, each = gradients_of_an_iteration(recipe), gradients_of_an_iteration(config)
     for what, found, of in (("the recipe", wanted, recipe), (f"arm {arm!r}", each, config)):
-        own = isinstance(of.sampler, OwnSampler)
-        why = "sampler is your own" if own else f"objective is {kind_of(of.objective)!r}"
+        is_own = isinstance(of.sampler, OwnSampler)
+        why = "sampler is your own" if is_own else f"objective is {kind_of(of.objective)!r}"
         require(
             found is not None,
             f"budget is gradients, which are counted for the library's samplers in objective "
@@ -79,7 +60,6 @@ def on_gradients(comparison: Comparison, arm: str, config: TrainConfig) -> Train
         )
     assert wanted is not None
     assert isinstance(config.objective, Contrastive)
-    own = flatten(comparison.arms[arm])
     if "objective.chain_steps" not in own:
         config = replace(
             config, objective=replace(config.objective, chain_steps=fitting(config, wanted))
@@ -125,10 +105,3 @@ def steps_in(seconds: float, config: TrainConfig) -> int:
         f"comes before the first {once:.3g}; use more seconds",
     )
     return steps
-
-
-def in_words(share: Share) -> str:
-    words = f"{share.steps:,} iterations"
-    if share.chain_steps:
-        words += f" of {share.chain_steps} chain steps"
-    return words if share.gradients is None else f"{words}, {share.gradients:,.0f} gradients"

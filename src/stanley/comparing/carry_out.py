@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import warnings
@@ -10,9 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stanley.comparing.budget import on_budget, share_of, steps_in
 from stanley.comparing.comparison import (
-    Changes,
     Comparison,
     edges,
     folder_name,
@@ -20,14 +17,14 @@ from stanley.comparing.comparison import (
     setting_name,
 )
 from stanley.comparing.statistics import verdicts
-from stanley.comparing.task import Row, Task, carry_out, more_is_better, row_of, usual_scores
+from stanley.comparing.subject import Changes, Config, Share
+from stanley.comparing.task import Row, Task, more_is_better, row_of
 from stanley.comparing.workers import Running, Workers, workers_on
-from stanley.config import differences, from_dict, to_dict
+from stanley.config import differences, to_dict
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.files import make_folder, write_json
 from stanley.overwriting import json_object
 from stanley.progress import Bar
-from stanley.training.config import TrainConfig
 
 RECORD = "comparison.json"
 TIMED = "timed.json"  # arm -> iterations, where seconds are equal
@@ -48,6 +45,7 @@ class Arm:
     tuning: dict[str, list[Row | None]] = field(default_factory=dict)  # setting -> row of each seed
     chosen: Changes | None = None
     runs: dict[int, Row] = field(default_factory=dict)  # seed -> row
+    share: Share | None = None  # of the budget
 
     def tuned(self, comparison: Comparison) -> bool:
         """Whether any setting of the grid gave a score."""
@@ -141,15 +139,19 @@ class Job:
         rows = self.carried_out("comparing", wanted)
         for arm in arms:
             arm.runs = {seed: row for (name, seed), row in rows.items() if name == arm.name}
+            arm.share = self.comparison.subject.share(self.config(arm.name, arm.chosen or {}))
+
+    def config(self, arm: str, setting: Changes) -> Config:
+        """The configuration of an arm with one setting of the grid and its share of the budget."""
+        config = self.comparison.config(arm, setting)
+        return self.comparison.on_budget(arm, config, self.steps.get(arm, 0))
 
     def task(self, arm: str, setting: Changes, seed: int, *, along: bool = False) -> Task:
-        comparison = self.comparison
-        config = on_budget(comparison, arm, comparison.config(arm, setting), self.steps.get(arm, 0))
-        every = math.ceil(config.steps / comparison.along)
-        config = replace(config, seed=seed, save_every=every, keep=comparison.along + 1)
+        comparison, subject = self.comparison, self.comparison.subject
+        config = subject.of_a_run(self.config(arm, setting), seed, comparison.along)
         folder = self.folder / "runs" / folder_name(arm) / setting_name(setting) / f"seed-{seed}"
         scores = tuple(comparison.scores if along else comparison.scores[:1])
-        gradients = share_of(config).gradients
+        gradients = subject.share(config).gradients
         return Task(str(folder), to_dict(config), scores, along, gradients, comparison.num)
 
     def carried_out(self, title: str, wanted: dict[Any, Task]) -> dict[Any, Row]:
@@ -163,7 +165,8 @@ class Job:
                 while waiting and len(running) < self.pool.at_once:
                     keys = waiting.pop(0)
                     plain = [wanted[key].plain() for key in keys]
-                    running.append((keys, self.pool.submit(carry_out, plain)))
+                    work = self.comparison.subject.carry_out
+                    running.append((keys, self.pool.submit(work, plain)))
                 ended = [one for one in running if one[1].done()]
                 running = [one for one in running if one not in ended]
                 for keys, future in ended:
@@ -213,7 +216,7 @@ def with_scores(comparison: Comparison) -> Comparison:
     """With the usual scores where none are named."""
     if comparison.scores:
         return comparison
-    usual = usual_scores(comparison.config(comparison.against))
+    usual = comparison.subject.usual_scores(comparison.config(comparison.against))
     return replace(comparison, scores=list(usual))
 
 
@@ -252,8 +255,9 @@ def planned_steps(folder: Path, comparison: Comparison) -> dict[str, int]:
         return {}
     assert comparison.seconds is not None
     known: dict[str, int] = json_object(folder / TIMED)
-    new = (arm for arm in comparison.arms if arm not in known)
-    return known | {arm: steps_in(comparison.seconds, comparison.config(arm)) for arm in new}
+    new = [arm for arm in comparison.arms if arm not in known]
+    subject, seconds = comparison.subject, comparison.seconds
+    return known | {arm: subject.steps_in(seconds, comparison.config(arm)) for arm in new}
 
 
 def mean_score(comparison: Comparison, rows: list[Row | None]) -> float | None:
@@ -279,18 +283,10 @@ def best_setting(comparison: Comparison, arm: Arm) -> Changes:
         mean = mean_score(comparison, rows)
         if mean is not None:
             return 0, sign * mean
-        lasted = [last_step(row) for row in rows]
+        lasted = [comparison.subject.last_step(row) for row in rows]
         return 1, -sum(lasted) / len(lasted)
 
     return min(arm.settings, key=rank)
-
-
-def last_step(row: Row | None) -> float:
-    """How far a run came."""
-    if row is None:
-        return 0
-    diverged = [step for kind, step in row["went_wrong"] if kind == "diverged"]
-    return float(diverged[-1] if diverged else row["config"]["steps"])
 
 
 def wider_grid(comparison: Comparison, arms: list[Arm], asked: Comparison) -> Comparison | None:
@@ -341,7 +337,6 @@ def summary(
 def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any]:
     chosen = arm.chosen or {}
     place = f"runs/{folder_name(arm.name)}/{setting_name(chosen)}"
-    config = next((from_dict(TrainConfig, row["config"]) for row in arm.runs.values()), None)
     tuning = {
         name: {"score": mean_score(comparison, rows), "rows": [short(row) for row in rows]}
         for name, rows in arm.tuning.items()
@@ -351,7 +346,7 @@ def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any
         "setting": chosen,
         "setting_name": setting_name(chosen),
         "edges": [name for name, _ in edges(comparison.grid, chosen) if arm.tuned(comparison)],
-        "share": None if config is None else asdict(share_of(config)),
+        "share": None if arm.share is None else asdict(arm.share),
         "tuning": tuning,
         "runs": [
             {"seed": seed, "folder": f"{place}/seed-{seed}"} | short(arm.runs.get(seed))

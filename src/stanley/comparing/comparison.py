@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from stanley.comparing.subject import Changes, Config, Subject
+from stanley.comparing.trained import TrainedRecipe
 from stanley.config import flatten, to_dict
-from stanley.data.given import dataset_of
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.samplers.named import step_is_time
 from stanley.samplers.traits import traits_of
-from stanley.training.by_name import ForTraining, named_parts
-from stanley.training.config import TrainConfig
-from stanley.training.resolve import resolve
-
-#: The field of a configuration and its value, for several fields.
-Changes = dict[str, Any]
 
 MOST_RUNS = 100_000
 
@@ -137,10 +131,15 @@ class Comparison:
         """The arm that others are compared with."""
         return self.baseline or next(iter(self.arms))
 
-    def config(self, arm: str, setting: Changes | None = None) -> TrainConfig:
+    @property
+    def subject(self) -> Subject:
+        """What is compared."""
+        return TrainedRecipe(self.recipe)
+
+    def config(self, arm: str, setting: Changes | None = None) -> Config:
         """The configuration of an arm with one setting of the grid, before its budget.
 
-        Raises StanleyError, with the name of the arm, where that cannot be trained.
+        Raises StanleyError, with the name of the arm, where that cannot be carried out.
         """
         setting = setting or {}
         changes = flatten(self.fields) | flatten(self.arms[arm])
@@ -150,22 +149,32 @@ class Comparison:
             if step_is_time(kind):
                 changes = {"sampler.step_size": self.usual_time_step()} | changes
                 setting = as_time(setting)
-            config = resolve(self.recipe, {}, changes | setting, ForTraining({}, trust=True))
+            config = self.subject.config(changes | setting)
             if adapts and "sampler.step_size" in setting:
-                config = with_fixed_step_size(config)
+                config = self.subject.with_fixed_step_size(config)
         except StanleyError as error:
             raise StanleyError(f"arm {arm!r}: {error}") from error
         return config
 
-    def config_of_recipe(self) -> TrainConfig:
-        """The recipe with the changes that all arms share: what the budget is taken from."""
-        return resolve(self.recipe, {}, flatten(self.fields), ForTraining({}, trust=True))
+    def base(self) -> Config:
+        """What all arms change: the budget is taken from it."""
+        return self.subject.config(flatten(self.fields))
+
+    def on_budget(self, arm: str, config: Config, steps: int) -> Config:
+        """The configuration of an arm with its share of the budget, `steps` where seconds are
+        equal.
+        """
+        if self.budget == "iterations":
+            return config
+        if self.budget == "seconds":
+            return replace(config, steps=steps)
+        return self.subject.on_gradients(self.base(), arm, config, flatten(self.arms[arm]))
 
     def usual_time_step(self) -> float:
-        """√h of the recipe, whose step size does not carry over to a sampler whose step is a time:
-        one leapfrog step with √h is a Langevin step with h.
+        """√h of what all arms change, whose step size does not carry over to a sampler whose step
+        is a time: one leapfrog step with √h is a Langevin step with h.
         """
-        sampler: Any = self.config_of_recipe().sampler
+        sampler: Any = self.base().sampler
         step = float(getattr(sampler, "step_size", 1.0))
         return step if traits_of(sampler).step_is_time else step**0.5
 
@@ -179,21 +188,15 @@ class Comparison:
         return [dict(zip(has, values, strict=True)) for values in every]
 
     def check(self) -> None:
-        """Raise StanleyError for arms that cannot be trained, that are the same, or that no value
-        of the grid concerns."""
-        configs = {arm: to_dict(self.config(arm)) for arm in self.arms}
-        for one, other in itertools.combinations(configs, 2):
+        """Raise StanleyError for arms that cannot be carried out, that are the same, or that no
+        value of the grid concerns."""
+        configs = {arm: self.config(arm) for arm in self.arms}
+        plain = {arm: to_dict(config) for arm, config in configs.items()}
+        for one, other in itertools.combinations(plain, 2):
             require(
-                configs[one] != configs[other],
+                plain[one] != plain[other],
                 f"arms {one!r} and {other!r} are the same configuration; leave one of them out",
             )
-        data = {arm: json.dumps(c["data"], sort_keys=True) for arm, c in configs.items()}
-        apart = [arm for arm in data if data[arm] != data[self.against]]
-        require(
-            not apart,
-            f"arm {apart[0] if apart else ''!r} has other data than {self.against!r}: their scores "
-            "cannot be compared; make a comparison for each data set",
-        )
         for name in self.grid:
             require(
                 any(has_field(self, arm, name) for arm in self.arms),
@@ -202,7 +205,7 @@ class Comparison:
         for arm in self.arms:
             for setting in self.settings(arm):
                 self.config(arm, setting)
-            require_network(self.config(arm))
+        self.subject.check(configs, self.against)
 
     def extended(self, name: str, value: Any, *, below: bool) -> Comparison:
         """With one more value of the grid, before its first or behind its last one."""
@@ -210,14 +213,6 @@ class Comparison:
         return replace(
             self, grid=self.grid | {name: [value, *values] if below else [*values, value]}
         )
-
-
-def require_network(config: TrainConfig) -> None:
-    """Raise StanleyError where a network of the user's own cannot be made for the data."""
-    own = named_parts(config)
-    if "energy" in own:
-        data = dataset_of(own["data"]) if "data" in own else config.data.load()
-        own["energy"].build(data.event_shape)
 
 
 def has_field(comparison: Comparison, arm: str, name: str) -> bool:
@@ -229,17 +224,6 @@ def has_field(comparison: Comparison, arm: str, name: str) -> bool:
             return False
         raise
     return True
-
-
-def with_fixed_step_size(config: TrainConfig) -> TrainConfig:
-    """Without adaptation of the step size, which would leave the tuned one at once."""
-    objective = config.objective
-    if objective.contrastive is None or objective.contrastive.adapt is None:
-        return config
-    fixed = replace(objective.contrastive, adapt=None)
-    if objective.contrastive is objective:
-        return replace(config, objective=fixed)
-    return replace(config, objective=replace(objective, contrastive=fixed))  # type: ignore[arg-type]  # what holds a contrastive part has that field
 
 
 def as_time(setting: Changes) -> Changes:

@@ -9,14 +9,8 @@ from typing import Any
 
 from stanley.comparing.comparison import in_short
 from stanley.comparing.statistics import verdicts
-from stanley.comparing.task import (
-    EXACT,
-    features_of,
-    more_is_better,
-    number_in,
-    seconds_of,
-    usual_scores,
-)
+from stanley.comparing.task import more_is_better, number_in
+from stanley.comparing.trained import EXACT, features_of, seconds_of, usual_scores
 from stanley.config import flatten, from_dict
 from stanley.errors import StanleyError, did_you_mean, require
 from stanley.judging.evaluate import evaluate, exact_scores

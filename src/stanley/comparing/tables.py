@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from stanley.comparing.budget import Share, in_words
+from stanley.comparing.subject import Share
 from stanley.comparing.task import more_is_better
 from stanley.files import write_atomic
 
@@ -92,7 +92,7 @@ def budget_lines(result: dict[str, Any]) -> list[str]:
         if about["share"] is not None:
             seconds = [run["seconds"] for run in about["runs"] if run["seconds"]]
             took = f", {number(min(seconds))} to {number(max(seconds))} s a run" if seconds else ""
-            lines.append(f"{arm}: {in_words(Share(**about['share']))}{took}")
+            lines.append(f"{arm}: {Share(**about['share']).in_words()}{took}")
     return lines
 
 
