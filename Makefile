@@ -5,6 +5,7 @@
 # make bench  speed ratios against a bare loop and installed peers
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
+# make results  the tables and figures of docs/results.md and docs/results/ from experiments/records
 # TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := .venv/bin
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow fuzz kills mutations check bench bench-samplers clean
+.PHONY: demo test test-slow fuzz kills mutations check bench bench-samplers results clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -46,6 +47,9 @@ bench-samplers: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers_peers.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --draw benchmarks/samplers.json
+
+results: .venv/ready
+	$(BIN)/python experiments/results.py
 
 # stale when the requirements are newer than the environment
 .venv/ready: pyproject.toml constraints.txt

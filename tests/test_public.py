@@ -21,7 +21,7 @@ import stanley
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "stanley"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: From what stands on others to what others stand on; a room may import those of later rows, and
 #: its own row.
@@ -222,11 +222,20 @@ def test_what_an_own_loop_told_tensorboard_is_read_back(tmp_path: Path):
     assert told == pytest.approx(kept, rel=1e-6, abs=1e-6)
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page may end in, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.replace("`", "").lower()).replace(" ", "-") for h in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            other = page.parent / target if target else page
+            assert other.exists(), target
+            if anchor and other.suffix == ".md":
+                assert anchor in anchors(other), f"{target}#{anchor}"
 
 
 def test_every_data_set_has_a_recipe_that_trains_by_chains():

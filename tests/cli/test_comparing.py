@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from stanley.cli.comparing import asked, parsed_grid
 from stanley.cli.config_file import read_config_file
 from stanley.cli.values import load
 from stanley.comparing import Comparison
+from stanley.comparing.tables import terminal_lines
 from stanley.config import from_dict
 from stanley.errors import StanleyError
+from tests.test_results import record
 
 ROOT = Path(__file__).parents[2]
 GIVEN = dict.fromkeys(
@@ -100,6 +103,11 @@ def test_flags_change_a_file():
         ("runs/none runs/nowhere --extend", "--extend is for runs that are yet to be made"),
         ("runs/none runs/nowhere --workers 2", "--workers is for runs"),
         ("rings --samplers langevin,mala --format gif", "format is 'gif'"),
+        ("none.json", "none.json cannot be read"),
+        ("none.json --seeds 3", "--seeds is for runs that are yet to be made, and none.json is a"),
+        ("none.json --baseline mala", "--baseline is for"),
+        ("none.json --batch 3", "--batch is for"),
+        ("benchmarks/nuts.json", "is damaged"),
     ],
     ids=lambda word: word,
 )
@@ -114,6 +122,25 @@ def test_what_cannot_be_compared_is_one_line(
             print_error=False,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_record_is_shown_and_drawn_without_its_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    found = record(converted="from what another program found")
+    (tmp_path / "rings.json").write_text(json.dumps(found))
+    file = str(tmp_path / "rings.json")
+    app(["compare", file], exit_on_error=False, result_action="return_value")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == terminal_lines(found)
+    assert lines[-1] == "converted: from what another program found"
+    words = ["compare", file, "--out", str(tmp_path / "out")]
+    with pytest.warns(UserWarning, match="samples are not drawn"):
+        app(words, exit_on_error=False, result_action="return_value")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        *("comparison.md", "comparison.tex", "comparison.csv", "comparison.png")
+    }
+    assert capsys.readouterr().out.splitlines()[:-2] == lines
 
 
 def test_a_grid_is_written_as_values_are():

@@ -21,7 +21,7 @@ from stanley.errors import StanleyError
 from stanley.training.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Flags of stanley compare that say what is asked.
 ASKED = (
     *("samplers", "vary", "seeds", "first_seed", "steps", "budget", "seconds", "grid"),

@@ -110,9 +110,9 @@ def compare(
     """Compare settings on one budget, each tuned in the same way, over several seeds.
 
     WHAT is a recipe, whose arms are named by --samplers or --vary; a .yaml or .toml file that says
-    everything; the folder of a comparison, which goes on or is shown again; or several runs that
-    are there already, grouped by their configurations. Any field of the recipe is a flag for all
-    arms, as in stanley train.
+    everything; the folder of a comparison, which goes on or is shown again; a .json record of one,
+    which is shown; or several runs that are there already, grouped by their configurations. Any
+    field of the recipe is a flag for all arms, as in stanley train.
 
     Every run is an ordinary run directory. One that diverges counts as a failure and is never
     dropped. The folder gets comparison.json, tables (.md, .tex, .csv) and a figure.
@@ -120,6 +120,7 @@ def compare(
     from stanley.comparing.carry_out import RECORD
     from stanley.comparing.carry_out import compare as carry_out
     from stanley.comparing.given import compare_runs
+    from stanley.comparing.record import read_record
     from stanley.comparing.tables import terminal_lines, write_tables
     from stanley.files import make_folder
     from stanley.plots.comparison import check_formats, write_figures
@@ -142,16 +143,21 @@ def compare(
     }
     figures = formats.split(",")
     check_formats(figures, dpi)  # before hours of work
-    if len(paths) > 1:
+    is_record = len(paths) == 1 and paths[0].endswith(".json")
+    if is_record or len(paths) > 1:
         given |= {"no_tuning": None if tuning else True, "on": None if on == "local" else on}
         given |= {"extend": extend or None, "trust": trust or None}
         given |= {"workers": None if workers == 1 else workers}
-        unused = [name for name, value in given.items() if value is not None]
+        given |= {"scores": scores, "baseline": baseline} if is_record else {}
+        unused = [name for name, value in given.items() if value is not None] + list(fields)
         require(
-            not unused and not fields,
-            f"--{(unused or ['field'])[0].replace('_', '-')} is for runs that are yet to be made, "
-            f"and {len(paths)} are given",
+            not unused,
+            f"--{(unused or [''])[0].replace('_', '-')} is for runs that are yet to be made, and "
+            + (f"{paths[0]} is a record" if is_record else f"{len(paths)} are given"),
         )
+    if is_record:
+        result = read_record(Path(paths[0]))
+    elif len(paths) > 1:
         result = compare_runs(paths, scores=asked_scores, baseline=baseline)
     else:
         comparison = asked(paths[0], given, fields, tuning)
@@ -168,13 +174,14 @@ def compare(
         )
     lines = terminal_lines(result)
     if out is not None:
+        make_folder(out)
         if len(paths) > 1:
             from stanley.overwriting import write_answer
 
-            make_folder(out)
             write_answer(out / RECORD, result)
         files = [*write_tables(result, out), *write_figures(result, out, figures, dpi)]
-        lines += ["", f"written: {out / RECORD}, {', '.join(file.name for file in files)}"]
+        files = files if is_record else [out / RECORD, *files]
+        lines += ["", f"written: {files[0]}, {', '.join(file.name for file in files[1:])}"]
     show(result, json_, lines)
 
 

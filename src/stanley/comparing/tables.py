@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ def terminal_lines(result: dict[str, Any]) -> list[str]:
     lines += ["", "budget", *(f"  {line}" for line in budget_lines(result))]
     lines += [f"edge: {line}" for line in edge_lines(result)]
     lines += [f"lost: {line}" for line in result["lost"]]
+    lines += [f"converted: {result['converted']}"] if "converted" in result else []
     return lines[1:]
 
 
@@ -154,20 +156,96 @@ def aligned(rows: list[tuple[str, ...]]) -> list[str]:
 def markdown(result: dict[str, Any]) -> str:
     parts = []
     for score in result["asked"]["scores"]:
-        lines = [f"**{heading(result, score)}**", "", row_md(HEAD), "|" + "---|" * len(HEAD)]
-        lines += [row_md(row) for row in rows_of(result, score)]
-        parts.append("\n".join(lines))
-    if tuned := tuning_rows(result):
-        head = ("arm", "setting", f"{result['asked']['scores'][0]} on the tuning seeds")
-        lines = ["**Tuning**", "", row_md(head), "|---|---|---|", *map(row_md, tuned)]
-        parts.append("\n".join(lines))
+        table = markdown_table(HEAD, rows_of(result, score))
+        parts.append(f"**{heading(result, score)}**\n\n{table}")
+    if any(about["tuning"] for about in result["arms"].values()):
+        parts.append(f"**Tuning: {result['asked']['scores'][0]}**\n\n{tuning_table(result)}")
     budget = [f"* {line}" for line in [*budget_lines(result), *edge_lines(result)]]
     parts.append("\n".join(["**Budget**", "", *budget]))
     return "\n\n".join(parts) + "\n"
 
 
-def row_md(cells: tuple[str, ...]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join([row_md(head), "|" + "---|" * len(head), *map(row_md, rows)])
+
+
+def row_md(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def scores_table(result: dict[str, Any], scores: Sequence[str]) -> str:
+    """Markdown: an arm a row, best first; mean ± sd of every score, and of the first one its
+    median, the seeds that failed, and the verdict.
+    """
+    first = scores[0]
+    tuned = any(about["setting"] for about in result["arms"].values())
+    head = ["arm", *(["setting"] if tuned else []), "n", *scores, f"median {first}", "failed"]
+    head += ["verdict"] if len(result["arms"]) > 1 else []
+    rows = []
+    for row in rows_of(result, first):
+        found = [result["scores"][score][row[0]] for score in scores]
+        cells = [row[0], *([row[1]] if tuned else []), str(found[0]["n"])]
+        cells += [spread(own["mean"], own["sd"]) for own in found]
+        cells += [row[3], row[5], row[7]]
+        rows.append(cells[: len(head)])
+    return markdown_table(head, rows)
+
+
+def seeds_table(result: dict[str, Any], score: str) -> str:
+    """Markdown: what every seed of every arm gave, and how often a run went wrong on its way."""
+    rows = []
+    for arm in ordered(result, score):
+        own, runs = result["scores"][score][arm], result["arms"][arm]["runs"]
+        known = [value for value in own["values"].values() if value is not None]
+        worst = (min if more_is_better(score) else max)(known, default=None)
+        each = " ".join("failed" if v is None else number(v) for v in own["values"].values())
+        alarms = sum(len(run["went_wrong"]) for run in runs)
+        rows.append((arm, each, number(own["median"]), number(worst), str(alarms)))
+    return markdown_table(("arm", f"{score} of every seed", "median", "worst", "alarms"), rows)
+
+
+def tuning_table(result: dict[str, Any]) -> str:
+    """Markdown: the first score on the tuning seeds, or where that failed, of all that was tried.
+    The field with most values has a column for each of them; what was chosen is bold.
+    """
+    cells: dict[tuple[str, ...], dict[str, str]] = {}  # arm, other fields -> value -> cell
+    tried = [setting for about in result["arms"].values() for setting in about["tuning"]]
+    values: dict[str, list[str]] = {}  # of each field
+    for name, value in (pair for setting in tried for pair in pairs(setting).items()):
+        values[name] = list(dict.fromkeys([*values.get(name, []), value]))
+    field = max(values, key=lambda name: len(values[name]))
+    for arm, about in result["arms"].items():
+        for setting, trial in about["tuning"].items():
+            fields = pairs(setting)
+            value = fields.pop(field, "–")
+            failures = [row["failure"] for row in trial["rows"] if row["failure"]]
+            cell = number(trial["score"]) if trial["score"] is not None else short(failures)
+            row = (arm, ", ".join(f"{name} {value}" for name, value in fields.items()))
+            cells.setdefault(row, {})[value] = (
+                f"**{cell}**" if setting == about["setting_name"] else cell
+            )
+    columns = sorted(values[field], key=in_order)
+    columns += ["–"] if any("–" in row for row in cells.values()) else []
+    others = any(row[1] for row in cells)
+    head = ["arm", *([""] if others else []), *(f"{field} {value}" for value in columns)]
+    rows = [
+        [row[0], *([row[1]] if others else []), *(found.get(value, "–") for value in columns)]
+        for row, found in cells.items()
+    ]
+    return markdown_table(head, rows)
+
+
+def pairs(setting: str) -> dict[str, str]:
+    """The fields and values in the name of a setting."""
+    return dict(word.split("=", 1) for word in setting.split(","))
+
+
+def in_order(value: str) -> tuple[bool, float]:
+    """Numbers by size, before all else."""
+    try:
+        return False, float(value)
+    except ValueError:
+        return True, 0.0
 
 
 def latex(result: dict[str, Any]) -> str:

@@ -1,0 +1,223 @@
+"""The tables and figures of docs/results.md and docs/results/, made from records: `make results`.
+
+A page says what stands where, in a comment; what is between it and the next `end` is made here:
+
+    <!-- scores of experiments/records/rings.json: kl, tv -->      an arm a row, with its verdict
+    <!-- seeds of experiments/records/rings.json: kl -->           every seed of every arm
+    <!-- tuning of experiments/records/rings.json -->              every setting tried
+    <!-- record of experiments/records/rings.json -->              the file, the budget, losses
+    <!-- figure of experiments/records/rings.json: ../images/rings.png -->
+    <!-- overview: Langevin | STANLEY | best                       a record a row, an arm a column
+    rings: kl of experiments/records/rings.json
+    mixture: kl of experiments/records/gmm.json
+    -->
+    <!-- end -->
+
+The text around the blocks is written by hand. A record is what `stanley compare` writes as
+comparison.json, or what another program found before, converted to that form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stanley.comparing.record import read_record, score_of
+from stanley.comparing.tables import (
+    budget_lines,
+    edge_lines,
+    heading,
+    markdown_table,
+    ordered,
+    scores_table,
+    seeds_table,
+    spread,
+    tuning_table,
+)
+from stanley.errors import StanleyError, did_you_mean, require
+from stanley.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("scores", "seeds", "tuning", "record", "figure", "overview")
+END = "end"
+DPI = 130
+
+
+@dataclass(frozen=True)
+class Block:
+    """One comment of a page: what is asked for, and of which record."""
+
+    page: Path
+    line: int  # from 1
+    words: str  # of the comment
+    root: Path
+
+    @property
+    def kind(self) -> str:
+        return re.split(r"[\s:]", self.words, maxsplit=1)[0]
+
+    def parts(self) -> tuple[Path, str]:
+        """The file of the record, and what stands behind the colon."""
+        found = re.fullmatch(r"\w+ of (\S+?\.json)(?:: (.+))?", self.words)
+        require(found, f"write {self.kind} of experiments/records/NAME.json, not {self.words!r}")
+        assert found is not None
+        return self.root / found[1], (found[2] or "").strip()
+
+    def text(self) -> str:
+        """What the block shall hold. Raises StanleyError, with the page and line."""
+        try:
+            require(
+                self.kind in KINDS, f"{self.kind!r} is no block: {did_you_mean(self.kind, KINDS)}"
+            )
+            if self.kind == "overview":
+                return overview(self.words, self.root)
+            file, rest = self.parts()
+            record = read_record(file)
+            if self.kind == "figure":
+                return f"![{alternative(record)}]({rest})"
+            return table(self.kind, record, rest, self.link(file))
+        except StanleyError as error:
+            where = self.page.relative_to(self.root)
+            raise StanleyError(f"{where} line {self.line}: {error}") from error
+
+    def link(self, file: Path) -> str:
+        name = file.relative_to(self.root)
+        return f"[{name}]({Path(os.path.relpath(file, self.page.parent)).as_posix()})"
+
+
+def table(kind: str, record: dict[str, Any], rest: str, link: str) -> str:
+    if kind == "record":
+        return about(record, link)
+    if kind == "tuning":
+        tuned = any(arm["tuning"] for arm in record["arms"].values())
+        require(tuned, "nothing was tuned in this record; leave the block out")
+        return tuning_table(record)
+    scores = [score_of(record, score.strip()) for score in rest.split(",") if score.strip()]
+    require(scores, f"name the scores, as in `{kind} of FILE: {record['asked']['scores'][0]}`")
+    require(kind == "scores" or len(scores) == 1, "seeds are shown of one score at a time")
+    rows = scores_table(record, scores) if kind == "scores" else seeds_table(record, scores[0])
+    return f"{heading(record, scores[0])}.\n\n{rows}"
+
+
+def about(record: dict[str, Any], link: str) -> str:
+    lines = [f"record: {link}", *budget_lines(record), *edge_lines(record)]
+    lines += [f"lost: {line}" for line in record["lost"]]
+    lines += [f"converted: {record['converted']}"] if "converted" in record else []
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def alternative(record: dict[str, Any]) -> str:
+    """What a reader is told who does not see the figure."""
+    arms, scores = len(record["arms"]), record["asked"]["scores"]
+    what = f"every seed of {arms} arms" if arms > 1 else "every seed"
+    return f"{heading(record, scores[0])}: {what}, means and intervals"
+
+
+def overview(words: str, root: Path) -> str:
+    """A record a row, an arm a column: mean ± sd of a score. `best` is the best arm of all."""
+    first, *lines = [line.strip() for line in words.splitlines() if line.strip()]
+    columns = [name.strip() for name in first.partition(":")[2].split("|")]
+    require(all(columns) and lines, "write overview: ARM | ARM | best, and a line for each record")
+    rows, unseen = [], set(columns) - {"best"}
+    for line in lines:
+        found = re.fullmatch(r"(.+): (\S+) of (\S+)", line)
+        require(found, f"{line!r} says no record; write NAME: SCORE of FILE.json")
+        assert found is not None
+        record = read_record(root / found[3])
+        score = score_of(record, found[2])
+        arms = record["scores"][score]
+        unseen -= set(arms)
+        best = ordered(record, score)[0]
+        n = max(arm["n"] + arm["failed"] for arm in arms.values())
+        shown = {arm: cell(own) for arm, own in arms.items()}
+        shown["best"] = f"{best} {shown[best]}"
+        rows.append((f"{found[1]}, n = {n}", *(shown.get(column, "–") for column in columns)))
+    require(not unseen, f"no record has an arm {', '.join(map(repr, sorted(unseen)))}")
+    return markdown_table(("", *columns), rows)
+
+
+def cell(found: dict[str, Any]) -> str:
+    lost = f", {found['failed']} failed" if found["failed"] else ""
+    return spread(found["mean"], found["sd"]) + lost
+
+
+def blocks(text: str, page: Path, root: Path) -> Iterator[tuple[Block, int, int]]:
+    """Every block of a page, with where its content begins and ends."""
+    open_: tuple[Block, int] | None = None
+    for comment in re.finditer(r"<!--(.*?)-->", text, re.S):
+        words, line = comment[1].strip(), text.count("\n", 0, comment.start()) + 1
+        where = f"{page.relative_to(root)} line {line}"
+        if words == END:
+            require(open_, f"{where}: <!-- end --> without a block before it; remove it")
+            assert open_ is not None
+            yield open_[0], open_[1], comment.start()
+            open_ = None
+            continue
+        require(not open_, f"{where}: the block before it has no end; add <!-- end -->")
+        open_ = Block(page, line, words, root), comment.end()
+    if open_:
+        block = open_[0]
+        where = f"{page.relative_to(root)} line {block.line}"
+        raise StanleyError(f"{where}: the block has no end; add <!-- end --> behind it")
+
+
+def filled(page: Path, root: Path = ROOT) -> str:
+    """The page with what its blocks shall hold now."""
+    text, done, parts = page.read_text(encoding="utf-8"), 0, []
+    for block, begin, end in blocks(text, page, root):
+        parts += [text[done:begin], f"\n\n{block.text()}\n\n"]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    return [root / "docs" / "results.md", *sorted((root / "docs" / "results").glob("*.md"))]
+
+
+def figures(page: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+    """(file of the figure, file of its record) of every figure that is made of a record."""
+    for block, _, _ in blocks(page.read_text(encoding="utf-8"), page, root):
+        if block.kind == "figure":
+            record, name = block.parts()
+            yield page.parent / name, record
+
+
+def mark(record: Path) -> str:
+    """What a figure's file says of the record that it was drawn from."""
+    return f"{record.name} {hashlib.sha256(record.read_bytes()).hexdigest()}"
+
+
+def draw(file: Path, record: Path) -> None:
+    from stanley.plots.comparison import comparison
+
+    buffer = io.BytesIO()
+    comparison(read_record(record)).savefig(
+        buffer, format="png", dpi=DPI, metadata={"Description": mark(record)}
+    )
+    write_atomic(file, buffer.getvalue())
+
+
+def main(root: Path = ROOT) -> None:
+    new = {page: filled(page, root) for page in pages(root)}  # all of them, before one is written
+    for page, text in new.items():
+        changed = text != page.read_text(encoding="utf-8")
+        if changed:
+            write_atomic(page, text.encode())
+        print(f"{page.relative_to(root)}: {'written' if changed else 'as it was'}")
+        for file, record in figures(page, root):
+            draw(file, record)
+            print(f"  {os.path.relpath(file, root)}: drawn")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StanleyError as error:
+        sys.exit(f"make results: {error}")

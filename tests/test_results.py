@@ -1,0 +1,254 @@
+"""The pages of results say what the records hold, and the records what their runs gave."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stanley.cli.config_file import read_config_file
+from stanley.comparing import Comparison, statistics
+from stanley.comparing.record import read_record
+from stanley.comparing.statistics import verdicts
+from stanley.comparing.task import more_is_better
+from stanley.config import from_dict, to_dict
+from stanley.errors import StanleyError
+from tests.seeds import fresh_seed
+
+ROOT = Path(__file__).parents[1]
+RECORDS = sorted((ROOT / "experiments" / "records").glob("*.json"))
+
+
+def loaded() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results", ROOT / "experiments" / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["results"] = module  # where its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
+results = loaded()
+
+
+def record(seeds: int = 4, **more: Any) -> dict[str, Any]:
+    """One of three arms that are tuned, of which the last one loses every seed."""
+    rng = np.random.default_rng(fresh_seed())
+    arms = {"Langevin": {"sampler": "langevin"}, "STANLEY": {}, "MALA | adapted": {}}
+    asked = Comparison(
+        "rings", arms, seeds=seeds, scores=["kl", "tv"], grid={"sampler.step_size": [0.01, 0.1]}
+    )
+    about: dict[str, Any] = {}
+    for arm in arms:
+        lost = arm.startswith("MALA")
+        scores = [{"kl": None if lost else rng.random(), "tv": rng.random()} for _ in range(seeds)]
+        failure = "diverged at step 7: |gap| is 99" if lost else None
+        row = {"failure": failure, "along": [], "went_wrong": [("diverged", 7)] if lost else []}
+        about[arm] = {
+            "changes": arms[arm],
+            "setting": {"sampler.step_size": 0.1},
+            "setting_name": "step_size=0.1",
+            "edges": ["sampler.step_size"],
+            "share": {"steps": 10, "chain_steps": 2, "gradients": 600.0},
+            "tuning": {
+                f"step_size={h:g}": {"score": None if lost else h, "rows": [row | {"scores": {}}]}
+                for h in (0.01, 0.1)
+            },
+            "runs": [
+                row | {"seed": seed, "folder": "", "seconds": 1.5, "scores": scores[seed]}
+                for seed in range(seeds)
+            ],
+        }
+    found = {
+        score: verdicts(
+            {arm: {r["seed"]: r["scores"][score] for r in about[arm]["runs"]} for arm in arms},
+            "Langevin",
+            more_is_better(score),
+        )
+        for score in asked.scores
+    }
+    return {"asked": to_dict(asked), "arms": about, "scores": found, "lost": []} | more
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one record and no pages yet."""
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    (tmp_path / "docs" / "images").mkdir()
+    write(tmp_path, "a", record())
+    return tmp_path
+
+
+def write(root: Path, name: str, what: Any) -> None:
+    folder = root / "experiments" / "records"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(what))
+
+
+def page(root: Path, text: str) -> Path:
+    file = root / "docs" / "results.md"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("file", results.pages(), ids=lambda p: p.stem)
+def test_a_page_says_what_the_records_say(file: Path):
+    """Else `make results` was forgotten, or a number was changed by hand."""
+    assert file.read_text() == results.filled(file)
+
+
+@pytest.mark.parametrize("file", results.pages(), ids=lambda p: p.stem)
+def test_a_figure_is_drawn_of_the_record_as_it_is(file: Path):
+    for figure, of in results.figures(file):
+        with Image.open(figure) as image:
+            assert image.info["Description"] == results.mark(of), f"make results draws {figure}"
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda p: p.stem)
+def test_a_record_says_what_its_runs_gave(file: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every statistic is computed again, but for intervals, which versions of scipy draw apart."""
+    found = read_record(file)
+    monkeypatch.setattr(statistics, "interval", lambda _: None)
+    for score, arms in found["scores"].items():
+        own = {
+            arm: {run["seed"]: run["scores"].get(score) for run in found["arms"][arm]["runs"]}
+            for arm in arms
+        }
+        baseline = next(
+            arm for arm in arms if arms[arm]["verdict"] in ("the baseline", "") or len(arms) == 1
+        )
+        for arm, again in verdicts(own, baseline, more_is_better(score)).items():
+            for name, value in again.items():
+                if not name.endswith("interval"):
+                    assert arms[arm][name] == (
+                        pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
+                    ), f"{arm}: {name} of {score}"
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda p: p.stem)
+def test_a_record_is_of_the_file_of_its_name(file: Path):
+    asked = ROOT / "experiments" / f"{file.stem}.yaml"
+    if asked.exists():
+        wanted = from_dict(Comparison, read_config_file(asked))
+        found = from_dict(Comparison, read_record(file)["asked"])
+        assert list(found.arms) == list(wanted.arms)
+        assert found.reported == wanted.reported
+        assert found.recipe == wanted.recipe
+        assert set(wanted.scores) <= set(found.scores)
+
+
+def test_every_block_is_filled_with_what_it_asks_for(project: Path):
+    file = page(
+        project,
+        "# R\n\nBefore.\n\n"
+        "<!-- scores of experiments/records/a.json: kl, tv --><!-- end -->\n"
+        "<!-- seeds of experiments/records/a.json: tv -->old<!-- end -->\n"
+        "<!-- tuning of experiments/records/a.json -->\n<!-- end -->\n"
+        "<!-- record of experiments/records/a.json -->\n<!-- end -->\n"
+        "<!-- figure of experiments/records/a.json: images/a.png -->\n<!-- end -->\n"
+        "<!-- overview: Langevin | best\n"
+        "plane: tv of experiments/records/a.json -->\n<!-- end -->\n"
+        "After.\n",
+    )
+    results.main(project)
+    text, rows = file.read_text(), read_record(project / "experiments" / "records" / "a.json")
+    assert text.startswith("# R\n\nBefore.\n\n<!-- scores of")
+    assert text.endswith("<!-- end -->\nAfter.\n")
+    assert "old" not in text
+    for arm in ("Langevin", "STANLEY"):
+        for score in ("kl", "tv"):
+            own = rows["scores"][score][arm]
+            assert f"{own['mean']:.3g} ± {own['sd']:.3g}" in text
+        for value in rows["scores"]["tv"][arm]["values"].values():
+            assert f"{value:.3g}" in text
+    assert "| MALA \\| adapted | step_size=0.1 (edge) | 0 | – |" in text  # it failed everywhere
+    assert "| arm | step_size 0.01 | step_size 0.1 |" in text
+    assert "| Langevin | 0.01 | **0.1** |" in text
+    assert "| MALA \\| adapted | diverged at 7 | **diverged at 7** |" in text
+    assert "* Langevin: 10 iterations of 2 chain steps, 600 gradients, 1.5 to 1.5 s a run" in text
+    assert "[experiments/records/a.json](../experiments/records/a.json)" in text
+    own = rows["scores"]["tv"]
+    assert (
+        f"| plane, n = 4 | {own['Langevin']['mean']:.3g} ± {own['Langevin']['sd']:.3g} | " in text
+    )
+    assert min(arm["mean"] for arm in own.values()) == own[results.ordered(rows, "tv")[0]]["mean"]
+    with Image.open(project / "docs" / "images" / "a.png") as image:
+        assert image.info["Description"].startswith("a.json ")
+    results.main(project)
+    assert file.read_text() == text
+
+
+def test_negative_control_a_changed_number_is_noticed(project: Path):
+    file = page(project, "<!-- scores of experiments/records/a.json: kl --><!-- end -->")
+    results.main(project)
+    right = file.read_text()
+    digits = list(re.finditer(r"0\.\d+", right))
+    one = digits[fresh_seed() % len(digits)]
+    last = str((int(one[0][-1]) + 1) % 10)
+    file.write_text(f"{right[: one.end() - 1]}{last}{right[one.end() :]}")
+    assert file.read_text() != results.filled(file, project) == right
+    # and so is a record that is not the one of the figure
+    page(project, "<!-- figure of experiments/records/a.json: images/a.png --><!-- end -->")
+    results.main(project)
+    write(project, "a", record())
+    ((figure, of),) = results.figures(file, project)
+    with Image.open(figure) as image:
+        assert image.info["Description"] != results.mark(of)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- scores of experiments/records/b.json: kl --><!-- end -->", "b.json cannot be read"),
+        ("\n<!-- scores of experiments/records/a.json: kl -->", "line 2: the block has no end"),
+        ("<!-- tuning of a.json --><!-- tuning of a.json -->", "the block before it has no end"),
+        ("<!-- end -->", "without a block"),
+        ("<!-- socres of a.json --><!-- end -->", "did you mean 'scores'"),
+        ("<!-- scores a.json --><!-- end -->", "write scores of"),
+        (
+            "<!-- scores of experiments/records/a.json: kll --><!-- end -->",
+            "no score 'kll': did you mean 'kl'",
+        ),
+        ("<!-- scores of experiments/records/a.json --><!-- end -->", "name the scores"),
+        ("<!-- seeds of experiments/records/a.json: kl, tv --><!-- end -->", "one score at a time"),
+        ("<!-- scores of experiments/records/c.json: kl --><!-- end -->", "is damaged"),
+        ("<!-- scores of experiments/records/d.json: kl --><!-- end -->", "not finished"),
+        ("<!-- scores of experiments/records/e.json: kl --><!-- end -->", "has no tv of arm"),
+        ("<!-- tuning of experiments/records/f.json --><!-- end -->", "nothing was tuned"),
+        ("<!-- overview: A | best\nx: kl of experiments/records/a.json --><!-- end -->", "arm 'A'"),
+        ("<!-- overview: A | best\nexperiments/records/a.json --><!-- end -->", "says no record"),
+        ("<!-- overview: A --><!-- end -->", "a line for each record"),
+    ],
+    ids=lambda text: text[:70] if text.startswith(("<", "\n")) else None,
+)
+def test_what_cannot_be_filled_is_one_line_and_writes_nothing(
+    text: str, message: str, project: Path
+):
+    write(project, "c", {"asked": {"scores": ["kl"]}})
+    write(project, "d", {"asked": {"scores": ["kl"]}, "unfinished": True})
+    missing, untuned = record(), record()
+    del missing["scores"]["tv"]["STANLEY"]
+    write(project, "e", missing)
+    for arm in untuned["arms"].values():
+        arm["tuning"] = {}
+    write(project, "f", untuned)
+    good = "<!-- scores of experiments/records/a.json: kl --><!-- end -->"
+    (project / "docs" / "results" / "a.md").write_text(good)
+    file = page(project, text)
+    with pytest.raises(StanleyError, match=re.escape(message)) as raised:
+        results.main(project)
+    assert str(raised.value).startswith("docs/results.md line ")
+    assert "\n" not in str(raised.value)
+    assert file.read_text() == text
+    assert (project / "docs" / "results" / "a.md").read_text() == good
+    shutil.rmtree(project / "docs")
