@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from stanley.errors import StanleyError, did_you_mean, require
+from stanley.reading import adapter
 
 T = TypeVar("T")
 
@@ -64,10 +65,10 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
     """The typed configuration, or a StanleyError that names the field, its value,
     and what is possible.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        config = TypeAdapter(kind).validate_python(read_back(values))
+        config = adapter(kind).validate_python(read_back(values))
     except ValidationError as error:
         raise StanleyError(explain(error.errors())) from None
     known = to_dict(config)

@@ -110,6 +110,7 @@ def read_archive(path: Path, cure: str, most: int = 1024 * MEGABYTE) -> dict[str
 
 @functools.cache
 def adapter(kind: Any) -> Any:
+    """What compares values with a type; making one for a configuration takes 30 ms."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -16,7 +17,7 @@ from stanley.comparing.task import more_is_better, number_in
 from stanley.comparing.trained import features_of
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
-from stanley.samplers import run_chains
+from stanley.samplers import HMC, run_chains
 from stanley.samplers.named import SingleSampler, sampler_named
 from stanley.samplers.traits import traits_of
 from stanley.targets import Gaussian
@@ -113,25 +114,41 @@ KINDS = [
 ] + ["adjusted-stanley"]
 
 
+def counted_and_stated(sampler: Any, steps: int) -> tuple[float, float]:
+    """Gradients of one chain: those that `run_chains` counts, and those that the budget states."""
+    config = replace(
+        recipe("rings"),
+        sampler=sampler,
+        objective=replace(recipe("rings").chains, adapt=None, chain_steps=steps),
+        batch=16,
+    )
+    x = torch.randn(16, 3, generator=fresh())
+    chains = run_chains(sampler, Gaussian(torch.eye(3)), x, steps, generator=fresh())
+    stated = gradients_of_an_iteration(config)
+    assert stated is not None
+    return chains.info.num_gradients + chains.info.num_potentials / 2, stated / 16
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_that_the_chains_count(kind: str):
     """What the budget takes from a sampler's traits is what `run_chains` counts."""
     sampler = sampler_named(kind, 0.1)
-    config = replace(
-        recipe("rings"),
-        sampler=sampler,
-        objective=replace(recipe("rings").chains, adapt=None, chain_steps=7),
-        batch=16,
-    )
-    x = torch.randn(16, 3, generator=fresh())
-    chains = run_chains(sampler, Gaussian(torch.eye(3)), x, 7, generator=fresh())
-    counted = chains.info.num_gradients + chains.info.num_potentials / 2
-    stated = gradients_of_an_iteration(config)
-    assert stated is not None
-    if traits_of(sampler).gradients == round(traits_of(sampler).gradients) and "hmc" not in kind:
-        assert stated / 16 == pytest.approx(counted)
-    else:  # the number of leapfrog steps is drawn: its mean is stated
-        assert 0.3 * counted < stated / 16 < 3 * counted
+    if isinstance(sampler, HMC):
+        sampler = replace(sampler, jitter=False)
+    counted, stated = counted_and_stated(sampler, 7)
+    assert stated == counted
+
+
+def test_gradients_of_trajectories_of_random_length_are_those_of_the_mean():
+    """Lengths are uniform on {1, …, 2L - 1}: by Hoeffding the mean of n leaves L by more than
+    (2L - 2)·√(log(2/δ)/2n) with probability δ = 1e-9 at most.
+    """
+    sampler, steps = HMC(step_size=0.1), 400
+    counted, stated = counted_and_stated(sampler, steps)
+    width = (2 * sampler.num_leapfrog - 2) * math.sqrt(math.log(2e9) / (2 * steps))
+    assert abs(counted - stated) < steps * width
+    longer, _ = counted_and_stated(replace(sampler, num_leapfrog=20), steps)
+    assert abs(longer - stated) > steps * width  # the control: twice as long
 
 
 @pytest.mark.parametrize("kind", KINDS)

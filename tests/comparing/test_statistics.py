@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 
 from stanley.comparing.statistics import (
+    RESAMPLES,
     holm,
     interval,
     seeds_needed,
@@ -64,14 +65,35 @@ def test_welch_is_that_of_scipy_without_the_failures():
 
 
 def test_the_interval_holds_the_mean_about_as_often_as_it_says():
-    """Of 200 samples of 20 normal values: binomial, and the bootstrap is a little too narrow."""
+    """Of n normal values the bootstrap resamples N(x̄, s²(n-1)/n²) up to its fourth cumulant, so
+    that its interval holds the mean with probability P(|t_{n-1}| <= 1.96·√((n-1)/n)): 0.929 for 20.
+    Of 400 samples as many as a binomial law with that probability allows, at 1e-9 on each side;
+    measured it is 0.932 ± 0.005 (3,000 samples), which moves these bounds by one.
+    """
+    n, samples = 20, 400
+    holds = 1 - 2 * stats.t.sf(stats.norm.ppf(0.975) * math.sqrt((n - 1) / n), n - 1)
     inside = 0
-    for _ in range(200):
-        low, high = interval(list(normal(20, mean=3.0).values())) or (0.0, 0.0)  # type: ignore[arg-type]  # no None among them
+    for _ in range(samples):
+        low, high = interval(list(normal(n, mean=3.0).values())) or (0.0, 0.0)  # type: ignore[arg-type]  # no None among them
         inside += low <= 3.0 <= high
-    assert 0.84 * 200 <= inside <= 199
+    law = stats.binom(samples, holds)
+    assert law.ppf(1e-9) <= inside <= law.isf(1e-9)
     assert interval([1.0, 2.0]) is None
     assert interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_of_many_values_the_interval_is_the_normal_one():
+    """x̄ ± 1.96·s/√n. The bounds are quantiles of R = 9,999 resampled means, whose standard error is
+    √(0.025·0.975/R)/φ(1.96) = 0.027 of their deviation: six of them hold at 1e-9, and an interval
+    of 90 %, 1.645, is twelve away.
+    """
+    half = np.abs(np.asarray(list(normal(500).values()), dtype=float))
+    values = np.concatenate([half, -half])  # symmetric, so that BCa corrects nothing
+    low, high = interval(values.tolist()) or (0.0, 0.0)
+    error = values.std() / math.sqrt(len(values))
+    off = 6 * math.sqrt(0.025 * 0.975 / RESAMPLES) / stats.norm.pdf(1.96)
+    assert abs(low / error + 1.96) < off
+    assert abs(high / error - 1.96) < off
 
 
 def test_the_interval_is_the_same_when_it_is_shown_again():
@@ -129,11 +151,12 @@ def test_differences_are_taken_on_the_seeds_that_both_have():
 
 def test_false_alarms_are_as_rare_as_the_level_says():
     """Two arms of one law beside a baseline of the same: a verdict of better or worse has
-    probability at most 0.05, by Holm's correction; of 300 at most 30 are far out.
+    probability at most 0.05, by Holm's correction; Welch's test of five normal values is no more
+    liberal. Of 300 pairs as many as a binomial law allows at 1e-9.
     """
     alarms = 0
     for _ in range(300):
         arms = {name: normal(5) for name in ("base", "a", "b")}
         p = holm({name: welch(arms[name], arms["base"]) for name in ("a", "b")})
         alarms += any(value is not None and value < 0.05 for value in p.values())
-    assert alarms <= 30
+    assert alarms <= stats.binom(300, 0.05).isf(1e-9)

@@ -24,8 +24,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "comparing/test_comparison.py",
         (
             "values of U are free",
-            "traits.gradients + traits.potentials / 2\n    return config.batch",
-            "traits.gradients\n    return config.batch",
+            "traits.gradients + traits.potentials / 2",
+            "traits.gradients",
         ),
         ("the first gradient is free", "config.batch * (start + chains", "config.batch * (chains"),
         ("more gradients than the recipe", "max(1, int((wanted", "max(1, 1 + int((wanted"),

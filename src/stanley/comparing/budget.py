@@ -11,7 +11,7 @@ from pathlib import Path
 from stanley.comparing.subject import Changes, Share
 from stanley.config import kind_of
 from stanley.errors import require
-from stanley.samplers import OwnSampler
+from stanley.samplers import OwnSampler, Sampler
 from stanley.samplers.traits import traits_of
 from stanley.training.by_name import named_parts
 from stanley.training.config import TrainConfig
@@ -22,6 +22,16 @@ TIMED = 20  # iterations that are timed, after as many that are not
 CLOSE = 0.02  # gradients may differ by this share before the number of iterations follows
 
 
+def gradients_of_a_chain(sampler: Sampler) -> tuple[float, float]:
+    """(at its start, in one step) of one chain, as its sampler states them; a value of U without
+    its gradient counts half.
+    """
+    traits = traits_of(sampler)
+    start = traits.init_gradients + traits.init_potentials / 2
+    step = traits.gradients + traits.potentials / 2
+    return start, step
+
+
 def gradients_of_an_iteration(config: TrainConfig) -> float | None:
     """Gradient evaluations of the chains in one iteration, of the whole batch; None where the
     objective runs none, or is made of several, and where the sampler is the user's own.
@@ -29,9 +39,7 @@ def gradients_of_an_iteration(config: TrainConfig) -> float | None:
     chains = config.objective
     if not isinstance(chains, Contrastive) or isinstance(config.sampler, OwnSampler):
         return None
-    traits = traits_of(config.sampler)
-    start = traits.init_gradients + traits.init_potentials / 2
-    step = traits.gradients + traits.potentials / 2
+    start, step = gradients_of_a_chain(config.sampler)
     return config.batch * (start + chains.chain_steps * step)
 
 
@@ -80,9 +88,7 @@ def on_gradients(recipe: TrainConfig, arm: str, config: TrainConfig, own: Change
 
 def fitting(config: TrainConfig, wanted: float) -> int:
     """K with which an iteration costs at most so many gradients, at least 1."""
-    traits = traits_of(config.sampler)
-    start = traits.init_gradients + traits.init_potentials / 2
-    step = traits.gradients + traits.potentials / 2
+    start, step = gradients_of_a_chain(config.sampler)
     return max(1, int((wanted / config.batch - start) / step))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from stanley.comparing.tables import number, ordered
 from stanley.config import from_dict
 from stanley.data import to_bytes
+from stanley.judging.evaluate import window
 from stanley.metrics import density_on_grid
 from stanley.models.trained import Trained, data_of, load
 from stanley.runs.directory import RunDirectory
@@ -35,7 +38,7 @@ def median_seed(result: dict[str, Any], arm: str) -> int | None:
 
 def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """The data, then the arms from the best on: title, note, and a `density` (n, n) in the plane,
-    else `samples`, of fresh chains. Empty where there are none to show, as for vectors in space.
+    else `samples`, of fresh chains; in the units of the data. Empty where there are none to show, as for vectors in space.
     """
     score = result["asked"]["scores"][0]
     found: list[dict[str, Any]] = []
@@ -78,11 +81,10 @@ def of_data(model: Trained) -> dict[str, Any]:
     if model.event_shape != (2,):
         return panel
     if data.log_density is None:
-        return panel | {"box": box_of(model), "samples": data.test[:POINTS].cpu().numpy()}
+        return panel | axes(model) | {"samples": in_units(model, data.test[:POINTS])}
     log_density = data.log_density
     negative: Energy = lambda x: -log_density(x)  # noqa: E731
-    density = density_on_grid(negative, box_of(model), CELLS).numpy()
-    return {"title": "true density", "note": "", "box": box_of(model), "density": density}
+    return axes(model) | {"title": "true density", "note": "", "density": grid_of(negative, model)}
 
 
 def of_model(model: Trained) -> dict[str, Any]:
@@ -91,12 +93,29 @@ def of_model(model: Trained) -> dict[str, Any]:
     if model.event_shape != (2,):
         return {}
     if model.flow is not None:
-        return {"samples": np.asarray(model.sample(POINTS, seed=0).x), "box": box_of(model)}
-    return {
-        "density": density_on_grid(model.potential, box_of(model), CELLS).numpy(),
-        "box": box_of(model),
-    }
+        return axes(model) | {"samples": in_units(model, model.sample(POINTS, seed=0).x)}
+    return axes(model) | {"density": grid_of(model.potential, model)}
 
 
-def box_of(model: Trained) -> float:
+def axes(model: Trained) -> dict[str, Any]:
+    """The window and the names of its coordinates, in the units of the data."""
+    side = side_of(model)
+    box = side if model.standardisation is None else tuple(window(model, side).tolist())
+    names = {} if model.columns is None else {"names": model.columns}
+    return {"box": box} | names
+
+
+def grid_of(energy: Energy, model: Trained) -> np.ndarray:
+    """The density of an energy of standardised points, in the units of the data: a cell of it is
+    Π std as large.
+    """
+    return density_on_grid(energy, side_of(model), CELLS).numpy() / math.exp(model.log_scale)
+
+
+def in_units(model: Trained, z: Tensor) -> np.ndarray:
+    return model.original(z).cpu().numpy()
+
+
+def side_of(model: Trained) -> float:
+    """Half the side of the window of standardised points."""
     return 1.25 * float(data_of(model).test.abs().max())

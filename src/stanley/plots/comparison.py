@@ -12,7 +12,7 @@ from stanley.comparing.panels import panels
 from stanley.comparing.tables import heading, number, ordered
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
-from stanley.plots.density import Panel, densities
+from stanley.plots.density import NAMES, Panel, densities
 from stanley.plots.figures import (
     CYCLE,
     INK,
@@ -179,9 +179,17 @@ def samples(shown: list[dict[str, Any]]) -> Figure | None:
         groups = [(f"{label(p['title'])}: {p['note']}", p["images"]) for p in shown]
         return labelled_grids(groups, columns=COLUMNS)
     box = shown[0]["box"]
+    first, second = map(label, shown[0]["names"]) if "names" in shown[0] else NAMES
     return densities(
         [
-            Panel(label(p["title"]), p.get("density"), p.get("samples"), box, p["note"])
+            Panel(
+                label(p["title"]),
+                p.get("density"),
+                p.get("samples"),
+                box,
+                p["note"],
+                (first, second),
+            )
             for p in shown
         ]
     )
