@@ -19,7 +19,6 @@ from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
 from stanley.samplers import HMC, run_chains
 from stanley.samplers.named import SingleSampler, sampler_named
-from stanley.samplers.traits import traits_of
 from stanley.targets import Gaussian
 from stanley.training.recipes import recipe
 from tests.seeds import fresh

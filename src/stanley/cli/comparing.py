@@ -52,6 +52,8 @@ def compare(
             help="Values to tune over, FIELD=A,B,C; may be given again for another field. "
             "[default: with --samplers five step sizes around the recipe's, and two thresholds]",
             consume_multiple=False,
+            negative="",
+            show_default=False,
         ),
     ] = (),
     tuning: Annotated[
@@ -99,9 +101,10 @@ def compare(
         ),
     ] = False,
     formats: Annotated[
-        str, Parameter(name="--format", help="Formats of the figure: png, pdf, svg.")
-    ] = "png",
-    dpi: Annotated[Whole, Parameter(help="Dots per inch of a PNG.")] = 200,
+        str | None,
+        Parameter(name="--format", help="Formats of the figures: png, pdf, svg. [default: png]"),
+    ] = None,
+    dpi: Annotated[Whole | None, Parameter(help="Dots per inch of a PNG. [default: 200]")] = None,
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
@@ -118,18 +121,14 @@ def compare(
     dropped. The folder gets comparison.json, tables (.md, .tex, .csv) and a figure.
     """
     from stanley.comparing.carry_out import RECORD
-    from stanley.comparing.carry_out import compare as carry_out
-    from stanley.comparing.given import compare_runs
     from stanley.comparing.record import read_record
-    from stanley.comparing.tables import terminal_lines, write_tables
-    from stanley.files import make_folder
-    from stanley.plots.comparison import check_formats, write_figures
+    from stanley.comparing.tables import terminal_lines
+    from stanley.plots.comparison import check_formats
 
     paths, fields = apart(what)
     require(
         paths, "nothing to compare; give a recipe, a .yaml file, a folder of a comparison, or runs"
     )
-    asked_scores = [] if scores is None else scores.split(",")
     given = {
         "samplers": samplers,
         "vary": vary,
@@ -141,48 +140,102 @@ def compare(
         "grid": grid or None,
         "tuning_seeds": tuning_seeds,
     }
-    figures = formats.split(",")
-    check_formats(figures, dpi)  # before hours of work
+    figures = ("png" if formats is None else formats).split(",")
+    dots = 200 if dpi is None else dpi
+    check_formats(figures, dots)  # before hours of work
+    asked_scores = [] if scores is None else scores.split(",")
     is_record = len(paths) == 1 and paths[0].endswith(".json")
     if is_record or len(paths) > 1:
         given |= {"no_tuning": None if tuning else True, "on": None if on == "local" else on}
         given |= {"extend": extend or None, "trust": trust or None}
         given |= {"workers": None if workers == 1 else workers}
         given |= {"scores": scores, "baseline": baseline} if is_record else {}
-        unused = [name for name, value in given.items() if value is not None] + list(fields)
-        require(
-            not unused,
-            f"--{(unused or [''])[0].replace('_', '-')} is for runs that are yet to be made, and "
-            + (f"{paths[0]} is a record" if is_record else f"{len(paths)} are given"),
-        )
+        there = f"{paths[0]} is a record" if is_record else f"{len(paths)} are given"
+        require_no_question(there, given, fields)
+        require_figures(out, formats, dpi)
     if is_record:
         result = read_record(Path(paths[0]))
     elif len(paths) > 1:
-        result = compare_runs(paths, scores=asked_scores, baseline=baseline)
+        result = of_runs(paths, asked_scores, baseline, out)
     else:
         comparison = asked(paths[0], given, fields, tuning)
         named = [paths[0], *fields.values(), *(vary or "").replace("=", ",").split(",")]
         require_trusted(comparison, named, trust)
         comparison = changed(comparison, scores=asked_scores or None, baseline=baseline)
-        name = Path(paths[0]).stem if Path(paths[0]).suffix else Path(paths[0]).name
-        if (Path(paths[0]) / RECORD).is_file():
-            out = out or Path(paths[0])
-        out = out or Path("comparisons") / name.rpartition(":")[2]
-        progress = not quiet and sys.stderr.isatty()
-        result = carry_out(
-            comparison, out, workers=workers, on=on, extend=extend, progress=progress
-        )
+        out = out or folder_of(paths[0])
+        how = {"workers": workers, "on": on, "extend": extend}
+        result = carried_out(comparison, out, how, quiet)
     lines = terminal_lines(result)
     if out is not None:
-        make_folder(out)
-        if len(paths) > 1:
-            from stanley.overwriting import write_answer
-
-            write_answer(out / RECORD, result)
-        files = [*write_tables(result, out), *write_figures(result, out, figures, dpi)]
-        files = files if is_record else [out / RECORD, *files]
+        drawn = write_all(result, out, figures, dots)
+        files = drawn if is_record else [out / RECORD, *drawn]
         lines += ["", f"written: {files[0]}, {', '.join(file.name for file in files[1:])}"]
     show(result, json_, lines)
+
+
+def require_no_question(there: str, given: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Runs that are there have been asked already."""
+    unused = [name for name, value in given.items() if value is not None] + list(fields)
+    require(
+        not unused,
+        f"--{(unused or [''])[0].replace('_', '-')} is for runs that are yet to be made, and "
+        f"{there}",
+    )
+
+
+def require_figures(out: Path | None, formats: str | None, dpi: int | None) -> None:
+    """Only a folder has figures."""
+    unused = "--format" if formats is not None else "--dpi" if dpi is not None else None
+    require(
+        out is not None or unused is None,
+        f"{unused} is of the figures, which are written where --out names a folder; give --out, or "
+        f"leave {unused} out",
+    )
+
+
+def of_runs(
+    paths: list[str], scores: list[str], baseline: str | None, out: Path | None
+) -> dict[str, Any]:
+    """The comparison of runs that are there, written to a folder where one is named."""
+    from stanley.comparing.carry_out import RECORD
+    from stanley.comparing.given import compare_runs
+    from stanley.files import make_folder
+    from stanley.overwriting import write_answer
+
+    result = compare_runs(paths, scores=scores, baseline=baseline)
+    if out is not None:
+        make_folder(out)
+        write_answer(out / RECORD, result)
+    return result
+
+
+def carried_out(
+    comparison: Comparison, out: Path, how: dict[str, Any], quiet: bool
+) -> dict[str, Any]:
+    """The comparison of runs that are made, or went on with, in a folder."""
+    from stanley.comparing.carry_out import compare as carry_out
+
+    return carry_out(comparison, out, progress=not quiet and sys.stderr.isatty(), **how)
+
+
+def folder_of(path: str) -> Path:
+    """Where the comparison of a recipe or a file goes; the folder of one that is there."""
+    from stanley.comparing.carry_out import RECORD
+
+    if (Path(path) / RECORD).is_file():
+        return Path(path)
+    name = Path(path).stem if Path(path).suffix else Path(path).name
+    return Path("comparisons") / name.rpartition(":")[2]
+
+
+def write_all(result: dict[str, Any], out: Path, figures: list[str], dpi: int) -> list[Path]:
+    """The tables and figures of a comparison, in a folder."""
+    from stanley.comparing.tables import write_tables
+    from stanley.files import make_folder
+    from stanley.plots.comparison import write_figures
+
+    make_folder(out)
+    return [*write_tables(result, out), *write_figures(result, out, figures, dpi)]
 
 
 def apart(words: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:

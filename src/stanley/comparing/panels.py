@@ -38,7 +38,8 @@ def median_seed(result: dict[str, Any], arm: str) -> int | None:
 
 def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """The data, then the arms from the best on: title, note, and a `density` (n, n) in the plane,
-    else `samples`, of fresh chains; in the units of the data. Empty where there are none to show, as for vectors in space.
+    else `samples`, of fresh chains; in the units of the data. Empty where there are none to show,
+    as for vectors in space.
     """
     score = result["asked"]["scores"][0]
     found: list[dict[str, Any]] = []
