@@ -124,7 +124,6 @@ def test_what_cannot_be_compared_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-<<<<<<< HEAD
 def test_a_record_is_shown_and_drawn_without_its_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -142,7 +141,8 @@ def test_a_record_is_shown_and_drawn_without_its_runs(
         *("comparison.md", "comparison.tex", "comparison.csv", "comparison.png")
     }
     assert capsys.readouterr().out.splitlines()[:-2] == lines
-=======
+
+
 @pytest.mark.parametrize("flag", ["--format pdf", "--dpi 90"])
 def test_a_figure_that_is_not_written_has_no_format(flag: str):
     with pytest.raises(StanleyError, match=f"{flag.split()[0]} is of the figures.*--out"):
@@ -151,7 +151,6 @@ def test_a_figure_that_is_not_written_has_no_format(flag: str):
             exit_on_error=False,
             print_error=False,
         )
->>>>>>> 3ee30ed (compare: one function for runs that are there and one for those to be made; a format or dots without a folder are refused)
 
 
 def test_a_grid_is_written_as_values_are():
