@@ -24,7 +24,7 @@ from stanley.cli.field_help import KINDS, OPTIONAL, fields_of, kinds_of
 from stanley.cli.usage import EXAMPLES, WORDS
 from stanley.data import AnyData
 from stanley.networks import AnyNetwork
-from stanley.samplers import AnySampler, Langevin, Quantile, RobbinsMonro
+from stanley.samplers import AnySampler, Quantile, RobbinsMonro
 from stanley.training.augment import Augment
 from stanley.training.config import TrainConfig
 from stanley.training.objectives import AnyObjective
@@ -385,19 +385,22 @@ def test_files_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert mine.with_name("mala-n3-seed0-former.npy").read_text() == "mine"
 
 
-def test_a_demo_with_another_seed_keeps_the_former_one(
+def test_a_demo_is_a_comparison_that_more_seeds_go_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("stanley.cli.demo.SAMPLERS", {"Langevin": Langevin(0.02)})
-    monkeypatch.setattr("stanley.cli.demo.FRESH_STEPS", 2)
-    words = ("demo", "--out", "d", "--steps", "2", "--seed")
-    for seed in ("0", "0"):
-        assert "kept" not in run(capsys, *words, seed)[1]
-    told = run(capsys, *words, "1")[1]
-    assert "(seed 0, now 1) as d/demo-former.json, and demo-former.png, langevin-former" in told
-    for name, seed in (("langevin", 1), ("langevin-former", 0)):
-        assert json.loads((tmp_path / "d" / name / "config.json").read_text())["seed"] == seed
+    monkeypatch.setattr("stanley.cli.demo.ARMS", {"Langevin": {"sampler": "langevin"}})
+    words = ("demo", "--out", "d", "--steps", "30", "--workers", "1")
+    out = run(capsys, *words)[0]
+    assert "seed 0, n = 1; three seeds and more are tested" in out
+    assert "figure: d/samples.png" in out
+    (first,) = (tmp_path / "d").glob("runs/*/*/*")
+    before = (first / "records.jsonl").read_bytes()
+    assert "seeds 0 to 1, n = 2" in run(capsys, *words, "--seeds", "2")[0]
+    assert (first / "records.jsonl").read_bytes() == before
+    assert "n = 2" in run(capsys, "compare", "d")[0]
+    failure = refused(capsys, *words, "--seed", "1")
+    assert "first_seed is 0, now 1; choose another --out" in failure
 
 
 def test_a_threshold_that_follows_the_gradients_is_told(

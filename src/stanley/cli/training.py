@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -296,15 +297,29 @@ def in_plain_words(kl: float) -> str:
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(help="Folder for the runs, the table and the figure.")] = Path(
+    out: Annotated[Path, Parameter(help="Folder for the runs, the tables and the figures.")] = Path(
         "runs/demo"
     ),
     seed: Seed = 0,
-    steps: Annotated[Whole, Parameter(help="Training iterations of each sampler.")] = 1500,
+    seeds: Annotated[Whole, Parameter(help="Seeds of each sampler, from --seed on.")] = 1,
+    steps: Annotated[Whole, Parameter(help="Training iterations of each sampler.")] = 3000,
+    workers: Annotated[
+        Whole | None,
+        Parameter(
+            help="Runs at the same time, of one core each. [default: one for each core, up to 3]"
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Train rings with three samplers on one budget, and judge each exactly."""
-    from stanley.cli.demo import run_demo, table_lines
+    """Train rings with three samplers on one budget, and judge each exactly: a small comparison.
 
-    table = run_demo(out, seed=seed, steps=steps, progress=sys.stderr.isatty())
-    show(table, json_, table_lines(table))
+    Goes on where it was stopped; with more --seeds it adds them.
+    """
+    from stanley.cli.demo import ARMS, run_demo
+
+    at_once = min(len(ARMS), os.cpu_count() or 1) if workers is None else workers
+    progress = sys.stderr.isatty()
+    result, lines = run_demo(
+        out, seed=seed, seeds=seeds, steps=steps, workers=at_once, progress=progress
+    )
+    show(result, json_, lines)

@@ -18,7 +18,7 @@ from stanley.comparing.comparison import (
 )
 from stanley.comparing.statistics import verdicts
 from stanley.comparing.subject import Changes, Config, Share
-from stanley.comparing.task import Row, Task, more_is_better, row_of
+from stanley.comparing.task import Row, Task, more_is_better, row_of, steps_made
 from stanley.comparing.workers import Running, Workers, workers_on
 from stanley.config import differences, to_dict
 from stanley.errors import StanleyError, in_one_line, require
@@ -160,7 +160,9 @@ class Job:
         waiting = [keys for keys in self.side_by_side(wanted) if not rows.keys() >= set(keys)]
         running: list[tuple[list[Any], Running]] = []
         deaths: dict[Any, int] = {}
-        with Bar(title, len(wanted), len(rows), enabled=self.progress) as bar:
+        steps = {key: task.config["steps"] for key, task in wanted.items()}
+        ended_steps = sum(steps[key] for key in rows)
+        with Bar(title, sum(steps.values()), ended_steps, enabled=self.progress) as bar:
             while waiting or running:
                 while waiting and len(running) < self.pool.at_once:
                     keys = waiting.pop(0)
@@ -184,10 +186,13 @@ class Job:
                         else:
                             why = in_one_line(error)
                             self.lost.append(f"{wanted[keys[0]].folder}: died twice ({why})")
-                if bar.due(len(rows)):
+                made = sum(steps[key] for key in rows)
+                if bar.due(made):
+                    at_work = [wanted[key] for keys, _ in running for key in keys]
+                    made += sum(steps_made(task) for task in at_work)
                     failed = sum(row["failure"] is not None for row in rows.values())
-                    at_work = sum(len(keys) for keys, _ in running)
-                    bar.draw(len(rows), in_progress(at_work, failed, len(self.lost)))
+                    counts = (len(rows), len(wanted), len(at_work), failed, len(self.lost))
+                    bar.draw(made, in_progress(*counts))
                 time.sleep(LOOK if running else 0)
         return rows
 
@@ -207,9 +212,10 @@ class Job:
         ]
 
 
-def in_progress(running: int, failed: int, lost: int) -> str:
-    words = f"{running} in work" + (f", {failed} failed" if failed else "")
-    return words + (f", {lost} lost" if lost else "")
+def in_progress(done: int, wanted: int, at_work: int, failed: int, lost: int) -> str:
+    counts = {"in work": at_work, "failed": failed, "lost": lost}
+    words = [f"{count} {what}" for what, count in counts.items() if count]
+    return ", ".join([f"{done} of {wanted} runs done", *words])
 
 
 def with_scores(comparison: Comparison) -> Comparison:

@@ -23,6 +23,8 @@ from stanley.types import Energy
 CELLS = 160  # per side of a density
 DRAWS = 32  # pictures of an arm
 POINTS = 2_000
+#: How a score is written under an arm's name.
+NOTES = {"kl": "KL {} nats", "tv": "total variation {}", "nll_held_out": "held-out -log p {} nats"}
 
 
 def median_seed(result: dict[str, Any], arm: str) -> int | None:
@@ -37,9 +39,9 @@ def median_seed(result: dict[str, Any], arm: str) -> int | None:
 
 
 def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """The data, then the arms from the best on: title, note, and a `density` (n, n) in the plane,
-    else `samples`, of fresh chains; in the units of the data. Empty where there are none to show,
-    as for vectors in space.
+    """The data, then the arms from the best on: title, note, and in the plane `samples` of fresh
+    chains and their `density` (n, n), in the units of the data; of pictures `images`. Empty for
+    vectors in space.
     """
     score = result["asked"]["scores"][0]
     found: list[dict[str, Any]] = []
@@ -53,7 +55,8 @@ def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         if not found:
             found.append(of_data(model))
         value = result["scores"][score][arm]["values"][str(seed)]
-        found.append(of_model(model) | {"title": arm, "note": f"{score} {number(value)}"})
+        note = NOTES.get(score, f"{score} {{}}").format(number(value))
+        found.append(of_model(model) | {"title": arm, "note": note})
     drawn = found and found[0].keys() & {"density", "samples", "images"}
     return found if drawn else []
 
@@ -81,11 +84,13 @@ def of_data(model: Trained) -> dict[str, Any]:
         return panel | {"images": data.test[:DRAWS].cpu().numpy()}
     if model.event_shape != (2,):
         return panel
+    panel |= axes(model) | {"samples": in_units(model, data.test[:POINTS])}
     if data.log_density is None:
-        return panel | axes(model) | {"samples": in_units(model, data.test[:POINTS])}
+        return panel
     log_density = data.log_density
     negative: Energy = lambda x: -log_density(x)  # noqa: E731
-    return axes(model) | {"title": "true density", "note": "", "density": grid_of(negative, model)}
+    panel |= {"title": "true density", "note": "and held-out data"}
+    return panel | {"density": grid_of(negative, model)}
 
 
 def of_model(model: Trained) -> dict[str, Any]:
@@ -93,9 +98,10 @@ def of_model(model: Trained) -> dict[str, Any]:
         return {"images": to_bytes(model.sample(DRAWS, seed=0).x).cpu().numpy()}
     if model.event_shape != (2,):
         return {}
+    panel = axes(model) | {"samples": in_units(model, model.sample(POINTS, seed=0).x)}
     if model.flow is not None:
-        return axes(model) | {"samples": in_units(model, model.sample(POINTS, seed=0).x)}
-    return axes(model) | {"density": grid_of(model.potential, model)}
+        return panel
+    return panel | {"density": grid_of(model.potential, model)}
 
 
 def axes(model: Trained) -> dict[str, Any]:

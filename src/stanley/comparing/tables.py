@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from stanley.comparing.comparison import setting_name
 from stanley.comparing.subject import Share
 from stanley.comparing.task import more_is_better
 from stanley.files import write_atomic
@@ -32,9 +33,7 @@ def rows_of(result: dict[str, Any], score: str) -> list[tuple[str, ...]]:
     rows = []
     for arm in ordered(result, score):
         own, about = result["scores"][score][arm], result["arms"][arm]
-        setting = about["setting_name"]
-        if about["edges"]:
-            setting += " (edge)"
+        setting = setting_in_words(about)
         rows.append(
             (
                 arm,
@@ -48,6 +47,14 @@ def rows_of(result: dict[str, Any], score: str) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def setting_in_words(about: dict[str, Any]) -> str:
+    """What was tuned, or else what the arm itself says beyond its sampler."""
+    if about["setting"]:
+        return about["setting_name"] + (" (edge)" if about["edges"] else "")
+    own = {name: value for name, value in about["changes"].items() if name != "sampler"}
+    return setting_name(own) if own else about["setting_name"]
 
 
 def number(value: float | None) -> str:
@@ -92,7 +99,8 @@ def budget_lines(result: dict[str, Any]) -> list[str]:
     for arm, about in result["arms"].items():
         if about["share"] is not None:
             seconds = [run["seconds"] for run in about["runs"] if run["seconds"]]
-            took = f", {number(min(seconds))} to {number(max(seconds))} s a run" if seconds else ""
+            ends = dict.fromkeys(number(end(seconds)) for end in (min, max) if seconds)
+            took = f", {' to '.join(ends)} s a run" if ends else ""
             lines.append(f"{arm}: {Share(**about['share']).in_words()}{took}")
     return lines
 
@@ -119,11 +127,13 @@ def short(failures: list[str]) -> str:
 def terminal_lines(result: dict[str, Any]) -> list[str]:
     """The table that a person reads after the command."""
     lines: list[str] = []
-    for score in result["asked"]["scores"]:
-        rows = rows_of(result, score)
-        shown = [(r[0], r[1], r[2], r[3], r[5], r[7]) for r in rows]
-        head = (HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[5], HEAD[7])
-        lines += ["", heading(result, score), *aligned([head, *shown])]
+    if all(len(about["runs"]) == 1 for about in result["arms"].values()):
+        lines += ["", *lines_of_one_seed(result)]
+    else:
+        for score in result["asked"]["scores"]:
+            rows = [HEAD, *rows_of(result, score)]
+            shown = [(r[0], r[1], r[2], r[3], r[5], r[7]) for r in rows]
+            lines += ["", heading(result, score), *aligned(shown)]
     if tuned := tuning_rows(result):
         asked = result["asked"]
         first, n = asked["first_tuning_seed"], asked["tuning_seeds"]
@@ -135,6 +145,19 @@ def terminal_lines(result: dict[str, Any]) -> list[str]:
     lines += [f"lost: {line}" for line in result["lost"]]
     lines += [f"converted: {result['converted']}"] if "converted" in result else []
     return lines[1:]
+
+
+def lines_of_one_seed(result: dict[str, Any]) -> list[str]:
+    """All scores in one table, where there is nothing to take a mean of, or to test."""
+    names = result["asked"]["scores"]
+    rows = [("arm", "setting", *names, "")]
+    for arm in ordered(result, names[0]):
+        about = result["arms"][arm]
+        (run,) = about["runs"]
+        failure = short([run["failure"]]) if run["failure"] else ""
+        values = (number(run["scores"].get(name)) for name in names)
+        rows.append((arm, setting_in_words(about), *values, failure))
+    return [f"{heading(result, names[0])}; three seeds and more are tested", *aligned(rows)]
 
 
 def edge_lines(result: dict[str, Any]) -> list[str]:
