@@ -316,32 +316,6 @@ def test_tables_and_figures_are_written(here: None, tmp_path: Path):
         write_figures(result, out, ["png"], 5)
 
 
-@pytest.mark.parametrize("where", ["dask", "submitit-local"])
-def test_other_engines_give_the_bits_of_one_process(here: None, tmp_path: Path, where: str):
-    pytest.importorskip("distributed" if where == "dask" else "submitit", reason="an extra")
-    comparison = asked(seeds=1)
-    serial = compare(comparison, tmp_path / "serial")
-    with workers_on(where, 2, tmp_path) as pool:
-        job = carry_out.Job(comparison, tmp_path / where, {}, pool, False, [])
-        arms = job.tuned()
-        job.report(arms)
-    found = {
-        a.name: {str(s): row["scores"]["record.loss"] for s, row in a.runs.items()} for a in arms
-    }
-    assert found == values(serial)
-
-
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [("moon", "must be local"), ("dask:tcp://127.0.0.1:9", "no Dask scheduler answers")],
-)
-def test_an_engine_that_is_not_there_is_one_line(tmp_path: Path, where: str, message: str):
-    if where.startswith("dask"):
-        pytest.importorskip("distributed", reason="an extra")
-    with pytest.raises(StanleyError, match=message), workers_on(where, 1, tmp_path):
-        pass
-
-
 OWN = """
 import torch
 

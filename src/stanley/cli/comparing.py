@@ -120,9 +120,9 @@ def compare(
     Every run is an ordinary run directory. One that diverges counts as a failure and is never
     dropped. The folder gets comparison.json, tables (.md, .tex, .csv) and a figure.
     """
-    from stanley.comparing.carry_out import RECORD
     from stanley.comparing.record import read_record
     from stanley.comparing.tables import terminal_lines
+    from stanley.comparing.task import RECORD
     from stanley.plots.comparison import check_formats
 
     paths, fields = apart(what)
@@ -197,8 +197,8 @@ def of_runs(
     paths: list[str], scores: list[str], baseline: str | None, out: Path | None
 ) -> dict[str, Any]:
     """The comparison of runs that are there, written to a folder where one is named."""
-    from stanley.comparing.carry_out import RECORD
     from stanley.comparing.given import compare_runs
+    from stanley.comparing.task import RECORD
     from stanley.files import make_folder
     from stanley.overwriting import write_answer
 
@@ -220,7 +220,7 @@ def carried_out(
 
 def folder_of(path: str) -> Path:
     """Where the comparison of a recipe or a file goes; the folder of one that is there."""
-    from stanley.comparing.carry_out import RECORD
+    from stanley.comparing.task import RECORD
 
     if (Path(path) / RECORD).is_file():
         return Path(path)
@@ -250,7 +250,7 @@ def asked(path: str, given: dict[str, Any], fields: dict[str, Any], tuning: bool
     """The comparison that one word and the flags ask for."""
     from stanley.cli.config_file import read_config_file
     from stanley.comparing import Comparison
-    from stanley.comparing.carry_out import RECORD
+    from stanley.comparing.task import RECORD
     from stanley.config import from_dict
     from stanley.overwriting import json_object
 

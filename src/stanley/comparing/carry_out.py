@@ -18,7 +18,7 @@ from stanley.comparing.comparison import (
 )
 from stanley.comparing.statistics import verdicts
 from stanley.comparing.subject import Changes, Config, Share
-from stanley.comparing.task import Row, Task, more_is_better, row_of, steps_made
+from stanley.comparing.task import RECORD, Row, Task, more_is_better, row_of, steps_made
 from stanley.comparing.workers import Running, Workers, workers_on
 from stanley.config import differences, to_dict
 from stanley.errors import StanleyError, in_one_line, require
@@ -26,7 +26,6 @@ from stanley.files import make_folder, write_json
 from stanley.overwriting import json_object
 from stanley.progress import Bar
 
-RECORD = "comparison.json"
 TIMED = "timed.json"  # arm -> iterations, where seconds are equal
 #: What may change of a comparison that has begun: the runs that are there are used again.
 MAY_CHANGE = ("seeds", "baseline", "scores", "num", "grid", "arms", "tuning_seeds")
@@ -149,7 +148,8 @@ class Job:
     def task(self, arm: str, setting: Changes, seed: int, *, along: bool = False) -> Task:
         comparison, subject = self.comparison, self.comparison.subject
         config = subject.of_a_run(self.config(arm, setting), seed, comparison.along)
-        folder = self.folder / "runs" / folder_name(arm) / setting_name(setting) / f"seed-{seed}"
+        arms = self.folder.absolute() / "runs"  # workers may have begun elsewhere
+        folder = arms / folder_name(arm) / setting_name(setting) / f"seed-{seed}"
         scores = tuple(comparison.scores if along else comparison.scores[:1])
         gradients = subject.share(config).gradients
         return Task(str(folder), to_dict(config), scores, along, gradients, comparison.num)

@@ -18,6 +18,7 @@ from stanley.overwriting import json_object
 from stanley.runs.directory import RunDirectory
 
 ROW = "compared.json"
+RECORD = "comparison.json"  # of the whole, in the folder of the comparison
 #: Scores of which more is better, by the last part of their names; of all others less is.
 MORE_IS_BETTER = ("covered", "precision", "recall", "density", "coverage", "score", "ess")
 #: Bytes at the end of the records that hold the last one.

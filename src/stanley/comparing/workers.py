@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from stanley.comparing.task import RECORD
 from stanley.errors import StanleyError, in_one_line, require
 
 PATIENCE = 10.0  # seconds in which a Dask scheduler has to answer
@@ -90,13 +92,50 @@ def leave_with(parent: int) -> None:
 
 
 class OfExecutor:
-    """An engine of somebody else's, which queues what it cannot take yet."""
+    """An engine of somebody else's, which queues what it cannot take yet, and whose workers may be
+    on other machines: they have to see the folder of the comparison, under the same path.
+    """
 
-    def __init__(self, executor: Any, at_once: int, **how: Any) -> None:
+    def __init__(self, executor: Any, at_once: int, folder: Path, **how: Any) -> None:
         self.executor, self.at_once, self.how = executor, at_once, how
+        self.folder = str(folder.absolute())
 
     def submit(self, function: Callable[..., Any], argument: Any) -> Running:
-        return self.executor.submit(function, argument, **self.how)
+        return Elsewhere(
+            self.executor.submit(elsewhere, function, argument, self.folder, **self.how)
+        )
+
+
+class Elsewhere:
+    """A task on a worker that may be on another machine. Why it was refused comes back as a value:
+    engines make errors of their own of what is raised.
+    """
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+
+    def done(self) -> bool:
+        return self.running.done()
+
+    def result(self) -> Any:
+        found, refused = self.running.result()
+        if refused is not None:
+            raise StanleyError(refused)
+        return found
+
+
+def elsewhere(function: Callable[..., Any], argument: Any, folder: str) -> tuple[Any, str | None]:
+    """What such a worker does: (the result, None), or (None, why it is refused and where)."""
+    host = socket.gethostname()
+    if not (Path(folder) / RECORD).is_file():
+        return None, (
+            f"the worker on {host} does not see {folder}/{RECORD}; choose an --out on a file "
+            "system that all workers share, under the same path"
+        )
+    try:
+        return function(argument), None
+    except StanleyError as error:
+        return None, f"{error} (on {host})"
 
 
 @contextmanager
@@ -118,9 +157,9 @@ def workers_on(where: str, count: int, folder: Path) -> Iterator[Workers]:
     elif kind == "dask":
         with dask_client(address, count) as client:
             there = len(client.scheduler_info()["workers"])
-            yield OfExecutor(client, max(count, there), pure=False)
+            yield OfExecutor(client, max(count, there), folder, pure=False)
     elif kind in ("slurm", "submitit-local"):
-        yield OfExecutor(submitit_executor(kind, folder), count)
+        yield OfExecutor(submitit_executor(kind, folder), count, folder)
     else:
         raise StanleyError(
             f"on is {where!r}, but must be local, dask, dask:tcp://HOST:PORT, slurm or "
@@ -145,6 +184,13 @@ def dask_client(address: str, count: int) -> Iterator[Any]:
                 "`dask scheduler`, and pass its address"
             ) from error
         with client:
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError as error:
+                raise StanleyError(
+                    f"the Dask scheduler at {address} has no workers; start some with `dask worker "
+                    f"{address} --nthreads 1`"
+                ) from error
             yield client
         return
     with (
