@@ -17,9 +17,10 @@ from stanley.comparing.task import more_is_better, number_in
 from stanley.comparing.trained import features_of
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
-from stanley.samplers import HMC, run_chains
+from stanley.samplers import HMC, Quantile, run_chains
 from stanley.samplers.named import SingleSampler, sampler_named
 from stanley.targets import Gaussian
+from stanley.training.objectives.contrastive import Growth
 from stanley.training.recipes import recipe
 from tests.seeds import fresh
 
@@ -82,6 +83,18 @@ def test_an_arm_is_tuned_in_the_fields_that_it_has_and_does_not_set():
     comparison = asked(arms=three, grid=grid)
     assert [len(comparison.settings(arm)) for arm in three] == [2, 6, 2]
     assert comparison.settings("fixed")[0] == {"sampler.step_size": 0.01}
+
+
+def test_an_arm_that_sets_a_part_of_a_value_is_not_tuned_over_it():
+    """A quantile is part of the threshold: any number of the grid would leave the arm as it is."""
+    inside = {"sampler": "stanley", "sampler.threshold": {"quantile": 0.5}}
+    comparison = asked(
+        arms=TWO | {"inside": inside},
+        grid={"sampler.step_size": [0.01, 0.02], "sampler.threshold": [1.0, 3.0]},
+    )
+    assert [len(comparison.settings(arm)) for arm in comparison.arms] == [2, 4, 2]
+    config = comparison.config("inside", comparison.settings("inside")[0])
+    assert config.sampler.threshold == Quantile(0.5)  # type: ignore[union-attr]
 
 
 def test_a_tuned_step_size_stays_where_it_is():
@@ -181,6 +194,24 @@ def test_an_arm_that_sets_k_gets_other_iterations():
     config = comparison.on_budget("long", comparison.config("long"), 0)
     assert config.chains.chain_steps == 100
     assert config.steps == int(100 * 11 / 101)
+
+
+def test_chains_that_grow_cost_what_they_take_on_average():
+    """K from 4 to 12 over the whole run is 8 on average, and the start's gradient besides."""
+    growing = replace(
+        recipe("rings"),
+        sampler=sampler_named("langevin", 0.1),
+        objective=replace(
+            recipe("rings").chains, adapt=None, chain_steps=4, growth=Growth(12, share=1.0)
+        ),
+        batch=16,
+        steps=400,
+    )
+    steps = [growing.chains.chain_steps_at(k, growing.steps) for k in range(growing.steps)]
+    assert share_of(growing).gradients == pytest.approx(16 * (sum(steps) + 400))
+    assert gradients_of_an_iteration(growing) == pytest.approx(16 * 9, rel=0.01)
+    constant = replace(growing, objective=replace(growing.chains, growth=None))
+    assert gradients_of_an_iteration(constant) == 16 * 5
 
 
 def test_an_objective_without_chains_has_no_gradients_to_count():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 import warnings
@@ -33,14 +34,18 @@ def gradients_of_a_chain(sampler: Sampler) -> tuple[float, float]:
 
 
 def gradients_of_an_iteration(config: TrainConfig) -> float | None:
-    """Gradient evaluations of the chains in one iteration, of the whole batch; None where the
-    objective runs none, or is made of several, and where the sampler is the user's own.
+    """Gradient evaluations of the chains in one iteration, of the whole batch, on average over the
+    run where K grows; None where the objective runs no chains, or is made of several, and where the
+    sampler is the user's own.
     """
     chains = config.objective
     if not isinstance(chains, Contrastive) or isinstance(config.sampler, OwnSampler):
         return None
+    steps = [chains.chain_steps]
+    if chains.growth is not None:
+        steps = [chains.chain_steps_at(k, config.steps) for k in range(config.steps)]
     start, step = gradients_of_a_chain(config.sampler)
-    return config.batch * (start + chains.chain_steps * step)
+    return config.batch * (start + statistics.fmean(steps) * step)
 
 
 def share_of(config: TrainConfig) -> Share:

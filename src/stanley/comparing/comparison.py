@@ -216,14 +216,18 @@ class Comparison:
 
 
 def has_field(comparison: Comparison, arm: str, name: str) -> bool:
-    """Whether an arm has a field of this name: a wrapper's is that of what is inside it."""
+    """Whether an arm has a field of this name, a wrapper's being that of what is inside it, and the
+    values of the grid make a difference there: not where the arm sets what is inside the field, as
+    sampler.threshold.quantile is inside sampler.threshold.
+    """
+    values = comparison.grid[name]
     try:
-        comparison.config(arm, {name: comparison.grid[name][0]})
+        configs = [comparison.config(arm, {name: value}) for value in values]
     except StanleyError as error:
         if "unknown field" in str(error):
             return False
         raise
-    return True
+    return len(values) == 1 or any(config != configs[0] for config in configs[1:])
 
 
 def as_time(setting: Changes) -> Changes:
