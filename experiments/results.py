@@ -5,6 +5,7 @@ A page says what stands where, in a comment; what is between it and the next `en
     <!-- scores of experiments/records/rings.json: kl, tv -->      an arm a row, with its verdict
     <!-- seeds of experiments/records/rings.json: kl -->           every seed of every arm
     <!-- tuning of experiments/records/rings.json -->              every setting tried
+    <!-- also of experiments/records/rings.json -->                what is known beside the scores
     <!-- record of experiments/records/rings.json -->              the file, the budget, losses
     <!-- figure of experiments/records/rings.json: ../images/rings.png -->
     <!-- overview: Langevin | STANLEY | best                       a record a row, an arm a column
@@ -30,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from stanley.comparing.record import read_record, score_of
+from stanley.comparing.subject import Share
 from stanley.comparing.tables import (
-    budget_lines,
-    edge_lines,
+    also_table,
     heading,
     markdown_table,
+    number,
     ordered,
     scores_table,
     seeds_table,
@@ -45,7 +47,7 @@ from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("scores", "seeds", "tuning", "record", "figure", "overview")
+KINDS = ("scores", "seeds", "tuning", "also", "record", "figure", "overview")
 END = "end"
 DPI = 130
 
@@ -99,6 +101,10 @@ def table(kind: str, record: dict[str, Any], rest: str, link: str) -> str:
         tuned = any(arm["tuning"] for arm in record["arms"].values())
         require(tuned, "nothing was tuned in this record; leave the block out")
         return tuning_table(record)
+    if kind == "also":
+        told = any(arm.get("also") for arm in record["arms"].values())
+        require(told, "nothing is known beside the scores of this record; leave the block out")
+        return also_table(record)
     scores = [score_of(record, score.strip()) for score in rest.split(",") if score.strip()]
     require(scores, f"name the scores, as in `{kind} of FILE: {record['asked']['scores'][0]}`")
     require(kind == "scores" or len(scores) == 1, "seeds are shown of one score at a time")
@@ -107,10 +113,36 @@ def table(kind: str, record: dict[str, Any], rest: str, link: str) -> str:
 
 
 def about(record: dict[str, Any], link: str) -> str:
-    lines = [f"record: {link}", *budget_lines(record), *edge_lines(record)]
+    lines = [f"record: {link}", *budgets(record), *edges(record)]
     lines += [f"lost: {line}" for line in record["lost"]]
     lines += [f"converted: {record['converted']}"] if "converted" in record else []
     return "\n".join(f"* {line}" for line in lines)
+
+
+def budgets(record: dict[str, Any]) -> list[str]:
+    """What was spent; arms that got the same stand together."""
+    same: dict[str, list[str]] = {}
+    for arm, own in record["arms"].items():
+        words = "" if own["share"] is None else Share(**own["share"]).in_words()
+        same.setdefault(words, []).append(arm)
+    lines = []
+    for words, arms in same.items():
+        runs = [run for arm in arms for run in record["arms"][arm]["runs"]]
+        seconds = [run["seconds"] for run in runs if run["seconds"]]
+        took = [f"{number(min(seconds))} to {number(max(seconds))} s a run"] if seconds else []
+        who = "; ".join(arms) if len(same) > 1 else "every arm"
+        if told := ", ".join([*([words] if words else []), *took]):
+            lines.append(f"{who}: {told}")
+    return lines
+
+
+def edges(record: dict[str, Any]) -> list[str]:
+    """The arms whose best setting lies at an end of the grid, by its field."""
+    at_end: dict[str, list[str]] = {}
+    for arm, own in record["arms"].items():
+        for field in own["edges"]:
+            at_end.setdefault(field, []).append(arm)
+    return [f"best at an end of the grid of {f}: {'; '.join(arms)}" for f, arms in at_end.items()]
 
 
 def alternative(record: dict[str, Any]) -> str:

@@ -61,7 +61,10 @@ def record(seeds: int = 4, **more: Any) -> dict[str, Any]:
             "edges": ["sampler.step_size"],
             "share": {"steps": 10, "chain_steps": 2, "gradients": 600.0},
             "tuning": {
-                f"step_size={h:g}": {"score": None if lost else h, "rows": [row | {"scores": {}}]}
+                f"step_size={h:g}": {
+                    "score": None if lost else h,
+                    "rows": [row | {"scores": {"kl": None if lost else h}}],
+                }
                 for h in (0.01, 0.1)
             },
             "runs": [
@@ -175,7 +178,11 @@ def test_every_block_is_filled_with_what_it_asks_for(project: Path):
     assert "| arm | step_size 0.01 | step_size 0.1 |" in text
     assert "| Langevin | 0.01 | **0.1** |" in text
     assert "| MALA \\| adapted | diverged at 7 | **diverged at 7** |" in text
-    assert "* Langevin: 10 iterations of 2 chain steps, 600 gradients, 1.5 to 1.5 s a run" in text
+    assert "* every arm: 10 iterations of 2 chain steps, 600 gradients, 1.5 to 1.5 s a run" in text
+    assert (
+        "* best at an end of the grid of sampler.step_size: Langevin; STANLEY; MALA | adapted"
+        in text
+    )
     assert "[experiments/records/a.json](../experiments/records/a.json)" in text
     own = rows["scores"]["tv"]
     assert (
@@ -186,6 +193,36 @@ def test_every_block_is_filled_with_what_it_asks_for(project: Path):
         assert image.info["Description"].startswith("a.json ")
     results.main(project)
     assert file.read_text() == text
+
+
+def test_arms_of_other_budgets_stand_apart_and_every_tuning_seed_is_told(project: Path):
+    own = record()
+    arms = own["arms"]
+    arms["STANLEY"]["share"]["chain_steps"] = 3
+    arms["STANLEY"]["runs"][0]["seconds"] = 9.0
+    arms["STANLEY"]["also"] = {"gamma": {"0": 0.25, "1": 0.75}, "accepted": {"0": 0.5}}
+    arms["Langevin"]["also"] = {"accepted": {"0": 1.0}}
+    values = [fresh_seed() % 1000 + 1 for _ in range(2)]
+    rows = [{"failure": None, "scores": {"kl": value}} for value in values]
+    arms["Langevin"]["tuning"]["step_size=0.1"]["rows"] = rows
+    failed = {"failure": "diverged at step 3: |gap| is 9", "scores": {"kl": None}}
+    arms["Langevin"]["tuning"]["step_size=0.01"]["rows"] = [rows[0], failed]
+    write(project, "a", own)
+    file = page(
+        project,
+        "<!-- record of experiments/records/a.json --><!-- end -->\n"
+        "<!-- tuning of experiments/records/a.json --><!-- end -->\n"
+        "<!-- also of experiments/records/a.json --><!-- end -->\n",
+    )
+    results.main(project)
+    text = file.read_text()
+    assert (
+        "* Langevin; MALA | adapted: 10 iterations of 2 chain steps, 600 gradients, 1.5 to" in text
+    )
+    assert "* STANLEY: 10 iterations of 3 chain steps, 600 gradients, 1.5 to 9 s a run" in text
+    assert f"| Langevin | {values[0]}, diverged at 3 | **{values[0]}, {values[1]}** |" in text
+    assert "| arm | accepted | gamma |\n|---|---|---|\n| Langevin | 1 | – |" in text
+    assert "| STANLEY | 0.5 | 0.5 ± 0.354 |" in text
 
 
 def test_negative_control_a_changed_number_is_noticed(project: Path):
@@ -225,6 +262,7 @@ def test_negative_control_a_changed_number_is_noticed(project: Path):
         ("<!-- scores of experiments/records/d.json: kl --><!-- end -->", "not finished"),
         ("<!-- scores of experiments/records/e.json: kl --><!-- end -->", "has no tv of arm"),
         ("<!-- tuning of experiments/records/f.json --><!-- end -->", "nothing was tuned"),
+        ("<!-- also of experiments/records/f.json --><!-- end -->", "nothing is known beside"),
         ("<!-- overview: A | best\nx: kl of experiments/records/a.json --><!-- end -->", "arm 'A'"),
         ("<!-- overview: A | best\nexperiments/records/a.json --><!-- end -->", "says no record"),
         ("<!-- overview: A --><!-- end -->", "a line for each record"),

@@ -27,7 +27,12 @@ MUTATIONS: tuple[Mutation, ...] = (
             "traits.gradients + traits.potentials / 2",
             "traits.gradients",
         ),
-        ("the first gradient is free", "config.batch * (start + chains", "config.batch * (chains"),
+        (
+            "the first gradient is free",
+            "config.batch * (start + statistics.fmean",
+            "config.batch * (statistics.fmean",
+        ),
+        ("chains do not grow", "if chains.growth is not None", "if False"),
         ("more gradients than the recipe", "max(1, int((wanted", "max(1, 1 + int((wanted"),
     ),
     *breakages(
@@ -35,6 +40,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "comparing/test_comparison.py",
         ("a tuned step size adapts", 'if adapts and "sampler.step_size" in setting:', "if False:"),
         ("times are variances", '{"sampler.step_size": h**0.5}', '{"sampler.step_size": h}'),
+        ("values that change nothing", "len(values) == 1 or any(", "True or any("),
         ("tuned on reported seeds", "not self.grid or not reported & tuning", "True"),
         ("what an arm sets is tuned", "name not in own and has_field", "has_field"),
     ),

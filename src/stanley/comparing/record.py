@@ -38,6 +38,7 @@ class ArmRecord(TypedDict):
     share: dict[str, Any] | None
     tuning: dict[str, Trial]
     runs: list[Run]
+    also: NotRequired[dict[str, dict[str, float]]]  # what else is known: name -> seed -> number
 
 
 class Found(TypedDict):
@@ -53,7 +54,7 @@ class Found(TypedDict):
 
 class Record(TypedDict):
     """What `comparing.compare` returns; `converted` says of a record that another program made
-    before, how it came to be this one.
+    before, how it came to be this one, and such a record may tell more of an arm (`also`).
     """
 
     asked: Asked

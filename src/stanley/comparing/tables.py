@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,9 +229,10 @@ def seeds_table(result: dict[str, Any], score: str) -> str:
 
 
 def tuning_table(result: dict[str, Any]) -> str:
-    """Markdown: the first score on the tuning seeds, or where that failed, of all that was tried.
+    """Markdown: the first score on every tuning seed, or where that failed, of all that was tried.
     The field with most values has a column for each of them; what was chosen is bold.
     """
+    score = result["asked"]["scores"][0]
     cells: dict[tuple[str, ...], dict[str, str]] = {}  # arm, other fields -> value -> cell
     tried = [setting for about in result["arms"].values() for setting in about["tuning"]]
     values: dict[str, list[str]] = {}  # of each field
@@ -241,8 +243,7 @@ def tuning_table(result: dict[str, Any]) -> str:
         for setting, trial in about["tuning"].items():
             fields = pairs(setting)
             value = fields.pop(field, "–")
-            failures = [row["failure"] for row in trial["rows"] if row["failure"]]
-            cell = number(trial["score"]) if trial["score"] is not None else short(failures)
+            cell = ", ".join(of_trial(row, score) for row in trial["rows"])
             row = (arm, ", ".join(f"{name} {value}" for name, value in fields.items()))
             cells.setdefault(row, {})[value] = (
                 f"**{cell}**" if setting == about["setting_name"] else cell
@@ -256,6 +257,27 @@ def tuning_table(result: dict[str, Any]) -> str:
         for row, found in cells.items()
     ]
     return markdown_table(head, rows)
+
+
+def of_trial(row: dict[str, Any], score: str) -> str:
+    """The score of one run of the tuning, or how it failed."""
+    return short([row["failure"]]) if row["failure"] else number(row["scores"].get(score))
+
+
+def also_table(result: dict[str, Any]) -> str:
+    """Markdown: mean ± sd of what is known of arms beside their scores."""
+    told = {arm: about["also"] for arm, about in result["arms"].items() if about.get("also")}
+    names = list(dict.fromkeys(name for also in told.values() for name in also))
+    rows = [
+        (arm, *(over_seeds(also.get(name, {})) for name in names)) for arm, also in told.items()
+    ]
+    return markdown_table(("arm", *names), rows)
+
+
+def over_seeds(values: dict[str, float]) -> str:
+    known = list(values.values())
+    sd = statistics.stdev(known) if len(known) > 1 else None
+    return spread(statistics.fmean(known), sd) if known else "–"
 
 
 def pairs(setting: str) -> dict[str, str]:

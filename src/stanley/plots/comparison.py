@@ -28,6 +28,7 @@ from stanley.plots.images import labelled_grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf", "svg")
@@ -40,6 +41,10 @@ WORDS = {
     "seconds": "seconds of training",
 }
 LEAST_RATIO = 8  # of scores, all positive, from which on their axis is logarithmic
+LONGEST = 48  # characters of an arm's name that are shown
+DASHES = ("-", "--", ":", "-.")  # of the lines whose colours come back
+MOST_INSIDE = 5  # arms whose names stand inside the curves, with the range of each
+ROOM = 0.3  # of an axis, for what is said of seeds that failed
 COLUMNS = 8  # pictures side by side in the samples of one arm
 
 
@@ -53,11 +58,12 @@ def comparison(result: dict[str, Any]) -> Figure:
     arms = ordered(result, scores[0])
     curves = {arm: along(result, arm) for arm in arms}
     learned = any(len(curve) > 1 for curve in curves.values())
-    longest = max(len(label(arm)) for arm in arms)
+    longest = max(len(label(arm, LONGEST)) for arm in arms)
     left = 0.9 + 0.062 * longest
     height = 0.9 + 0.36 * len(arms)
-    figure = new_figure(left + 2.9 * len(scores), height + (2.6 if learned else 0))
-    rows = figure.add_gridspec(2 if learned else 1, 1, height_ratios=[height, 2.6][: 1 + learned])
+    below = 2.6 if len(arms) <= MOST_INSIDE else 0.8 + 0.2 * len(arms)
+    figure = new_figure(left + 2.9 * len(scores), height + (below if learned else 0))
+    rows = figure.add_gridspec(2 if learned else 1, 1, height_ratios=[height, below][: 1 + learned])
     top = rows[0].subgridspec(1, len(scores))
     first: Axes | None = None
     for k, score in enumerate(scores):
@@ -89,12 +95,7 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
         ax.set_xscale("log")
     dress(ax, "", in_words(score))
     if log:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-        subs = (1.0, 2.0, 5.0) if max(every) < 100 * min(every) else (1.0,)
-        ax.xaxis.set_major_locator(LogLocator(subs=subs))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        in_numbers(ax.xaxis, max(every) / min(every))
     for row, arm in enumerate(arms):
         own, colour = found[arm], colour_of(result, arm)
         values = [v for v in own["values"].values() if v is not None]
@@ -118,37 +119,58 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
                 color=VERMILION,
                 fontweight="bold",
             )
-    ax.set_yticks(range(len(arms)), [label(arm) for arm in arms])
+    ax.set_yticks(range(len(arms)), [label(arm, LONGEST) for arm in arms])
     ax.set_ylim(len(arms) - 0.4, -0.6)
     ax.yaxis.grid(visible=False)
+    if every and any(own["failed"] for own in found.values()):
+        low, high = ax.get_xlim()
+        ax.set_xlim(low, high * (high / low) ** ROOM if log else high + ROOM * (high - low))
     if not every:
         ax.set_xticks([])
 
 
+def in_numbers(axis: Axis, ratio: float) -> None:
+    """A logarithmic axis with plain numbers, of greatest to least `ratio`."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 100 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
-    """The score along training: the mean over seeds, and the range of all of them."""
-    positive = [v for curve in curves.values() for _, values in curve for v in values]
-    if positive and min(positive) > 0 and max(positive) > LEAST_RATIO * min(positive):
+    """The score along training: the mean over seeds, and the range of all of them, which is left
+    out where many arms would lie on each other.
+    """
+    every = [v for curve in curves.values() for _, values in curve for v in values]
+    log = bool(every) and min(every) > 0 and max(every) > LEAST_RATIO * min(every)
+    if log:
         ax.set_yscale("log")
-    dress(ax, "", "iteration", f"{in_words(score)}: mean, range")
+    few = len(curves) <= MOST_INSIDE
+    dress(ax, "", "iteration", f"{in_words(score)}: mean{', range' if few else ''}")
+    if log:
+        in_numbers(ax.yaxis, max(every) / min(every))
     for k, (arm, curve) in enumerate(curves.items()):
         if not curve:
             continue
         steps = [step for step, _ in curve]
         means = [float(np.mean(values)) for _, values in curve]
-        colour = CYCLE[k % len(CYCLE)]
-        ax.fill_between(
-            steps,
-            [min(values) for _, values in curve],
-            [max(values) for _, values in curve],
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
-        )
+        colour, dashes = CYCLE[k % len(CYCLE)], DASHES[k // len(CYCLE) % len(DASHES)]
+        if few:
+            least, most = [min(values) for _, values in curve], [max(v) for _, v in curve]
+            ax.fill_between(steps, least, most, color=colour, alpha=0.15, linewidth=0)
         ax.plot(
-            steps, means, color=colour, marker="o", markersize=3, linewidth=1.4, label=label(arm)
+            steps,
+            means,
+            color=colour,
+            linestyle=dashes,
+            marker="o",
+            markersize=3,
+            linewidth=1.4,
+            label=label(arm, LONGEST),
         )
-    ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    beside = {} if few else {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK, **beside)
 
 
 def in_words(score: str) -> str:
