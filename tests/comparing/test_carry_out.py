@@ -19,7 +19,16 @@ from PIL import Image
 
 from stanley.comparing import Comparison, carry_out, compare, trained
 from stanley.comparing.given import compare_runs
-from stanley.comparing.tables import csv_text, escaped, latex, markdown, terminal_lines
+from stanley.comparing.record import read_record
+from stanley.comparing.tables import (
+    csv_text,
+    escaped,
+    latex,
+    markdown,
+    scores_table,
+    terminal_lines,
+    write_tables,
+)
 from stanley.comparing.task import ROW, Task, steps_made
 from stanley.comparing.workers import LocalWorkers, workers_on
 from stanley.config import from_dict, to_dict
@@ -106,6 +115,47 @@ def test_the_answer_says_what_was_asked_tuned_spent_and_found(here: None, tmp_pa
             config = RunDirectory(tmp_path / "c" / run["folder"]).read_config()
             assert config["seed"] == run["seed"]
             assert config["sampler"]["kind"] == ARMS[arm]["sampler"]
+
+
+def test_an_arm_may_begin_from_another_recipe_and_lack_a_score(here: None, tmp_path: Path):
+    """Objectives side by side: flow matching is no density, and denoising has no bank."""
+    small = {"network.width": 16, "network.depth": 1, "network.fourier": 2}
+    arms = {
+        "chains": {"reference_std": 3.0},
+        "denoising": {"recipe": "rings-warm-start", "objective": "denoising", **small},
+        "flow": {"recipe": "rings-warm-start", "objective": "flow-matching"}
+        | {"network.damped": False, **small},
+    }
+    fields = {"steps": 4, "batch": 16}
+    scores = ["kl", "fresh.mmd2", "bank.mmd2"]
+    comparison = asked(
+        arms=arms, fields=fields, scores=scores, seeds=1, num=64, budget="iterations"
+    )
+    result = compare(comparison, tmp_path / "c")
+    assert not failures(result)
+    assert list(result["scores"]["kl"]) == ["chains", "denoising"]
+    assert list(result["scores"]["fresh.mmd2"]) == list(arms)
+    assert list(result["scores"]["bank.mmd2"]) == ["chains"]
+    run = RunDirectory(tmp_path / "c" / result["arms"]["denoising"]["runs"][0]["folder"])
+    assert run.read_config()["network"]["kind"] == "level-mlp"
+    assert run.read_config()["seed"] == comparison.first_seed
+    assert read_record(tmp_path / "c" / carry_out.RECORD)["arms"].keys() == arms.keys()
+    assert "flow" not in scores_table(result, ["kl", "bank.mmd2"])
+    assert "| denoising | 1 |" in scores_table(result, ["kl", "bank.mmd2"])
+    assert "| – |" in scores_table(result, ["fresh.mmd2", "kl"])
+    out = tmp_path / "c"
+    files = [*write_tables(result, out), *write_figures(result, out, ["png"], 60)]
+    assert all(file.stat().st_size for file in files)
+    less = asked(
+        arms={name: arms[name] for name in ("denoising", "flow")},
+        fields=fields,
+        scores=["fresh.mmd2", "bank.mmd2"],
+        seeds=1,
+        num=64,
+        budget="iterations",
+    )
+    with pytest.raises(StanleyError, match=r"no arm can have the score bank.mmd2; leave it out"):
+        compare(less, tmp_path / "d")
 
 
 def test_a_run_of_a_comparison_is_the_run_that_train_makes(here: None, tmp_path: Path):

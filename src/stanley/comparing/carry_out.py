@@ -317,27 +317,30 @@ def summary(
     comparison: Comparison, arms: list[Arm], folder: Path, lost: list[str]
 ) -> dict[str, Any]:
     """What comparison.json holds."""
-    rows = {arm.name: arm_as_json(comparison, arm, folder) for arm in arms}
-    scores = {
-        arm.name: {
-            name: {seed: row["scores"].get(name) for seed, row in arm.runs.items()}
-            for name in comparison.scores
-        }
-        for arm in arms
-    }
     return {
         "asked": to_dict(comparison),
-        "arms": rows,
-        "scores": {
-            name: verdicts(
-                {arm: found[name] for arm, found in scores.items()},
-                comparison.against,
-                more_is_better(name),
-            )
-            for name in comparison.scores
-        },
+        "arms": {arm.name: arm_as_json(comparison, arm, folder) for arm in arms},
+        "scores": {name: of_all(comparison, arms, name) for name in comparison.scores},
         "lost": lost,
     }
+
+
+def of_all(comparison: Comparison, arms: list[Arm], score: str) -> dict[str, Any]:
+    """The verdicts on one score, of the arms that can have it, against the baseline or, where that
+    cannot, the first of them.
+    """
+    found = {
+        arm.name: {seed: row["scores"].get(score) for seed, row in arm.runs.items()}
+        for arm in arms
+        if not any(score in row.get("without", ()) for row in arm.runs.values())
+    }
+    require(
+        found,
+        f"no arm can have the score {score}; leave it out (the runs are kept, and the same command "
+        "with other --scores goes on)",
+    )
+    against = comparison.against if comparison.against in found else next(iter(found))
+    return verdicts(found, against, more_is_better(score))
 
 
 def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any]:

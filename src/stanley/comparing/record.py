@@ -76,8 +76,9 @@ def read_record(path: Path) -> dict[str, Any]:
     require(arms and record["asked"]["scores"], f"{path} holds no arms or no scores; {CURE}")
     for score in record["asked"]["scores"]:
         found = record["scores"].get(score, {})
-        missing = next((arm for arm in arms if arm not in found), None)
-        require(missing is None, f"{path} has no {score} of arm {missing!r}; {CURE}")
+        require(found, f"{path} has no {score} of any arm; {CURE}")
+        unknown = next((arm for arm in found if arm not in arms), None)
+        require(unknown is None, f"{path} has {score} of an arm {unknown!r} without runs; {CURE}")
     return record
 
 

@@ -95,14 +95,14 @@ def seeds_in_words(result: dict[str, Any]) -> str:
 
 
 def budget_lines(result: dict[str, Any]) -> list[str]:
-    """What each arm got of the budget."""
+    """What each arm got of the budget, as far as it is known."""
     lines = []
     for arm, about in result["arms"].items():
-        if about["share"] is not None:
-            seconds = [run["seconds"] for run in about["runs"] if run["seconds"]]
-            ends = dict.fromkeys(number(end(seconds)) for end in (min, max) if seconds)
-            took = f", {' to '.join(ends)} s a run" if ends else ""
-            lines.append(f"{arm}: {Share(**about['share']).in_words()}{took}")
+        words = [] if about["share"] is None else [Share(**about["share"]).in_words()]
+        if seconds := [run["seconds"] for run in about["runs"] if run["seconds"]]:
+            ends = dict.fromkeys(number(end(seconds)) for end in (min, max))
+            words.append(f"{' to '.join(ends)} s a run")
+        lines += [f"{arm}: {', '.join(words)}"] if words else []
     return lines
 
 
@@ -207,9 +207,9 @@ def scores_table(result: dict[str, Any], scores: Sequence[str]) -> str:
     head += ["verdict"] if len(result["arms"]) > 1 else []
     rows = []
     for row in rows_of(result, first):
-        found = [result["scores"][score][row[0]] for score in scores]
-        cells = [row[0], *([row[1]] if tuned else []), str(found[0]["n"])]
-        cells += [spread(own["mean"], own["sd"]) for own in found]
+        found = [result["scores"][score].get(row[0]) for score in scores]
+        cells = [row[0], *([row[1]] if tuned else []), str(result["scores"][first][row[0]]["n"])]
+        cells += ["–" if own is None else spread(own["mean"], own["sd"]) for own in found]
         cells += [row[3], row[5], row[7]]
         rows.append(cells[: len(head)])
     return markdown_table(head, rows)

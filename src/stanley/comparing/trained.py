@@ -43,7 +43,10 @@ class TrainedRecipe:
     recipe: str
 
     def config(self, changes: Changes) -> TrainConfig:
-        return resolve(self.recipe, {}, changes, ForTraining({}, trust=True))
+        """An arm may begin from another recipe, `recipe` among its changes."""
+        fields = {name: value for name, value in changes.items() if name != "recipe"}
+        recipe = str(changes.get("recipe", self.recipe))
+        return resolve(recipe, {}, fields, ForTraining({}, trust=True))
 
     def with_fixed_step_size(self, config: TrainConfig) -> TrainConfig:
         objective = config.objective
@@ -169,12 +172,27 @@ def scored(run: RunDirectory, task: Task, config: TrainConfig, own: dict[str, An
             neighbours=any("prdc_" in name for name in judged),
             **own,
         )
-    row: Row = {"scores": {name: number_in(found, name) for name in task.scores}, "along": []}
-    if row["scores"][task.scores[0]] is None:
-        row["failure"] = f"no {task.scores[0]}: {found.get('not_settled', 'it is not finite')}"
-    if task.along:
-        row["along"] = along(run, task.scores[0], own)
+    without = [name for name in task.scores if not can_have(config, name)]
+    scores = {n: None if n in without else number_in(found, n) for n in task.scores}
+    row: Row = {"scores": scores, "without": without, "along": []}
+    first = task.scores[0]
+    if first not in without:
+        if scores[first] is None:
+            row["failure"] = f"no {first}: {found.get('not_settled', 'it is not finite')}"
+        if task.along:
+            row["along"] = along(run, first, own)
     return row
+
+
+def can_have(config: TrainConfig, score: str) -> bool:
+    """Whether a run can have this score at all: one by flow matching is no density, and one without
+    chains in training has no bank.
+    """
+    name = score.partition(".")[0]
+    if name in EXACT:
+        return config.objective.kind != "flow-matching"
+    chains = config.objective.contrastive
+    return name != "bank" or (chains is not None and chains.start == "bank")
 
 
 def along(run: RunDirectory, score: str, own: dict[str, Any]) -> list[tuple[int, float | None]]:

@@ -89,7 +89,8 @@ def comparison(result: dict[str, Any]) -> Figure:
 def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
     """One score of all arms, an arm a row."""
     found = result["scores"][score]
-    every = [v for arm in arms for v in found[arm]["values"].values() if v is not None]
+    shown = [found[arm] for arm in arms if arm in found]
+    every = [v for own in shown for v in own["values"].values() if v is not None]
     log = bool(every) and min(every) > 0 and max(every) > LEAST_RATIO * min(every)
     if log:
         ax.set_xscale("log")
@@ -97,6 +98,8 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
     if log:
         in_numbers(ax.xaxis, max(every) / min(every))
     for row, arm in enumerate(arms):
+        if arm not in found:  # it cannot have this score
+            continue
         own, colour = found[arm], colour_of(result, arm)
         values = [v for v in own["values"].values() if v is not None]
         spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
