@@ -30,6 +30,9 @@ GIVEN = dict.fromkeys(
         "budget",
         "seconds",
         "grid",
+        "search",
+        "trials",
+        "by",
         "tuning_seeds",
     )
 )

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 #: Flags of stanley compare that say what is asked.
 ASKED = (
     *("samplers", "vary", "seeds", "first_seed", "steps", "budget", "seconds", "grid"),
-    "tuning_seeds",
+    *("search", "trials", "by", "tuning_seeds"),
 )
 PROGRAMS = ("stanley", "python", "torchrun", "make")
 # of numbers; RUN, DIR, IMAGE are paths as they stand

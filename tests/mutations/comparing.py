@@ -41,7 +41,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("a tuned step size adapts", 'if adapts and "sampler.step_size" in setting:', "if False:"),
         ("times are variances", '{"sampler.step_size": h**0.5}', '{"sampler.step_size": h}'),
         ("values that change nothing", "len(values) == 1 or any(", "True or any("),
-        ("tuned on reported seeds", "not self.grid or not reported & tuning", "True"),
+        ("tuned on reported seeds", "not self.tuned_fields or not reported & tuning", "True"),
         ("what an arm sets is tuned", "name not in own and has_field", "has_field"),
     ),
     *breakages(

@@ -56,6 +56,25 @@ def compare(
             show_default=False,
         ),
     ] = (),
+    search: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Range to search in place of a grid, FIELD=LOW:HIGH or FIELD=LOW:HIGH:log, or "
+            "choices, FIELD=A,B; may be given again for another field. [default: with --samplers "
+            "and --trials the ranges of the grid]",
+            consume_multiple=False,
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
+    trials: Annotated[
+        Whole | None,
+        Parameter(help="Settings that a search tries for every arm; needs stanley[optuna]."),
+    ] = None,
+    by: Annotated[
+        Literal["tpe", "random", "qmc"] | None,
+        Parameter(help="What proposes them: this sampler of optuna. [default: tpe]"),
+    ] = None,
     tuning: Annotated[
         bool, Parameter(negative="--no-tuning", help="Tune every arm first, on seeds of its own.")
     ] = True,
@@ -138,6 +157,9 @@ def compare(
         "budget": budget,
         "seconds": seconds,
         "grid": grid or None,
+        "search": search or None,
+        "trials": trials,
+        "by": by,
         "tuning_seeds": tuning_seeds,
     }
     figures = ("png" if formats is None else formats).split(",")
@@ -267,15 +289,13 @@ def asked(path: str, given: dict[str, Any], fields: dict[str, Any], tuning: bool
                 given[name] is None,
                 f"--{name} names arms, and {path} has its own; leave it out, or change the file",
             )
-        values = {k: v for k, v in given.items() if k in ("seeds", "first_seed", "tuning_seeds")}
-        values |= {"budget": given["budget"], "seconds": given["seconds"]}
+        names = ("seeds", "first_seed", "tuning_seeds", "budget", "seconds", "trials", "by")
+        values = {name: given[name] for name in names}
         shared = dict(plain.get("fields") or {}) | fields
         shared |= {} if given["steps"] is None else {"steps": given["steps"]}
         plain = plain | {"fields": shared}
         plain |= {k: v for k, v in values.items() if v is not None}
-        if given["grid"] or not tuning:
-            plain["grid"] = parsed_grid(given["grid"] or ())
-        return from_dict(Comparison, plain)
+        return from_dict(Comparison, plain | tuned_by_flags(given, tuning))
     return of_recipe(path, given, fields, tuning)
 
 
@@ -302,18 +322,51 @@ def of_recipe(
     else:
         ((name, values),) = parsed_grid((given["vary"],)).items()
         arms = {f"{name.rpartition('.')[2]}={in_short(v)}": {name: v} for v in values}
-    tuned = parsed_grid(given["grid"] or ())
-    if given["samplers"] is not None and not tuned and tuning:
-        h = getattr(resolve(recipe, {}, shared).sampler, "step_size", None)
-        if h is not None:
-            tuned["sampler.step_size"] = [float(f"{factor * h:.6g}") for factor in FACTORS]
-        if any(word in name for name in arms for word in THRESHOLDED):
-            tuned["sampler.threshold"] = [{"quantile": q} for q in QUANTILES]
-    known = {"seeds", "first_seed", "budget", "seconds", "tuning_seeds"}
+    known = {"seeds", "first_seed", "budget", "seconds", "tuning_seeds", "trials", "by"}
     rest = {name: value for name, value in given.items() if name in known and value is not None}
-    return Comparison(
-        recipe=recipe, arms=arms, fields=shared, grid={} if not tuning else tuned, **rest
-    )
+    rest |= tuned_by_flags(given, tuning)
+    if given["samplers"] is not None and tuning and not (given["grid"] or given["search"]):
+        usual = usual_grid(getattr(resolve(recipe, {}, shared).sampler, "step_size", None), arms)
+        of = "grid" if given["trials"] is None else "search"
+        rest[of] = usual if of == "grid" else as_search(usual)
+    return Comparison(recipe=recipe, arms=arms, fields=shared, **rest)
+
+
+def tuned_by_flags(given: dict[str, Any], tuning: bool) -> dict[str, Any]:
+    """What the flags say of the tuning: a grid in place of a search, or the other way round."""
+    nothing = {"grid": {}, "search": {}, "trials": None, "by": "tpe"}
+    if not tuning:
+        flag = next((name for name in nothing if given[name] is not None), None)
+        require(flag is None, f"--{flag} is of the tuning, which --no-tuning leaves out")
+        return nothing
+    grid, search = parsed_grid(given["grid"] or ()), parsed_search(given["search"] or ())
+    if grid:
+        require(
+            not (search or given["trials"] or given["by"]),
+            "--grid is tried as a whole; leave it out, or --search, --trials and --by",
+        )
+        return nothing | {"grid": grid}
+    return {"grid": {}, "search": search} if search else {}
+
+
+def usual_grid(h: float | None, arms: dict[str, Any]) -> dict[str, list[Any]]:
+    """Step sizes around the recipe's, and thresholds where an arm has one."""
+    grid: dict[str, list[Any]] = {}
+    if h is not None:
+        grid["sampler.step_size"] = [float(f"{factor * h:.6g}") for factor in FACTORS]
+    if any(word in name for name in arms for word in THRESHOLDED):
+        grid["sampler.threshold"] = [{"quantile": q} for q in QUANTILES]
+    return grid
+
+
+def as_search(grid: dict[str, list[Any]]) -> dict[str, Any]:
+    """Step sizes as a range from the smallest to the largest, and the other fields as choices."""
+    ranges = {
+        name: {"low": values[0], "high": values[-1], "log": True}
+        for name, values in grid.items()
+        if name.endswith("step_size")
+    }
+    return grid | ranges
 
 
 def require_trusted(comparison: Comparison, named: list[Any], trust: bool) -> None:
@@ -336,6 +389,28 @@ def changed(comparison: Comparison, **fields: Any) -> Comparison:
     from dataclasses import replace
 
     return replace(comparison, **{k: v for k, v in fields.items() if v is not None})
+
+
+def parsed_search(words: tuple[str, ...]) -> dict[str, Any]:
+    """`sampler.step-size=1e-3:1:log` to {"sampler.step_size": {low: 0.001, high: 1, log: True}}."""
+    found: dict[str, Any] = {}
+    for word in words:
+        ends = word.partition("=")[2].split(":")
+        if len(ends) == 1 or "{" in word:
+            found |= parsed_grid((word,))
+            continue
+        name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        require(name not in found, f"{name} is given twice; give one range")
+        try:
+            low, high = (float(end) for end in ends[:2])
+            require(ends[2:] in ([], ["log"]), "")
+        except ValueError as error:
+            raise StanleyError(
+                f"{word!r} is no range; write FIELD=LOW:HIGH or FIELD=LOW:HIGH:log, such as "
+                "sampler.step_size=1e-3:1:log"
+            ) from error
+        found[name] = {"low": low, "high": high, "log": ends[2:] == ["log"]}
+    return found
 
 
 def parsed_grid(words: tuple[str, ...]) -> dict[str, list[Any]]:

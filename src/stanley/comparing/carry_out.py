@@ -11,11 +11,11 @@ from typing import Any
 
 from stanley.comparing.comparison import (
     Comparison,
-    edges,
     folder_name,
     next_value,
     setting_name,
 )
+from stanley.comparing.search import Search, installed
 from stanley.comparing.statistics import verdicts
 from stanley.comparing.subject import Changes, Config, Share
 from stanley.comparing.task import RECORD, Row, Task, more_is_better, row_of, steps_made
@@ -28,7 +28,8 @@ from stanley.progress import Bar
 
 TIMED = "timed.json"  # arm -> iterations, where seconds are equal
 #: What may change of a comparison that has begun: the runs that are there are used again.
-MAY_CHANGE = ("seeds", "baseline", "scores", "num", "grid", "arms", "tuning_seeds")
+MAY_CHANGE = ("seeds", "baseline", "scores", "num", "arms", "tuning_seeds")
+MAY_CHANGE += ("grid", "search", "trials", "by")
 EXTENSIONS = 4  # values that are added to a grid at most
 LOOK = 0.1  # seconds between two looks at what is running
 MOST_BESIDE = 10  # runs of one arm that a worker trains side by side
@@ -47,7 +48,7 @@ class Arm:
     share: Share | None = None  # of the budget
 
     def tuned(self, comparison: Comparison) -> bool:
-        """Whether any setting of the grid gave a score."""
+        """Whether any setting that was tried gave a score."""
         return any(mean_score(comparison, rows) is not None for rows in self.tuning.values())
 
 
@@ -71,13 +72,19 @@ def compare(
     workers   runs at the same time, of one thread each
     on        where they run: local processes, dask, dask:tcp://HOST:PORT, slurm, submitit-local
     extend    where the best value of the grid is its first or last, try one more there for all,
-              up to four more values of a field
+              up to four more values of a field; a search has ranges, which its question widens
 
     A run that diverges is a result. One whose process dies twice is reported and left out, and the
     same call tries it again. Raises StanleyError for arms that cannot be trained, and for a folder
     that holds another comparison.
     """
     folder = Path(out)
+    require(
+        not (extend and comparison.search),
+        "extend is for a grid, and this comparison searches ranges; widen them instead",
+    )
+    if comparison.search:
+        installed()
     comparison.check()
     comparison = with_scores(comparison)
     require_same(folder, comparison)
@@ -110,23 +117,52 @@ class Job:
     lost: list[str]
 
     def tuned(self) -> list[Arm]:
-        """Every arm with its best setting of the grid."""
-        arms = [Arm(name, self.comparison.settings(name)) for name in self.comparison.arms]
+        """Every arm with the best of its settings, all of the grid or those of a search."""
+        comparison = self.comparison
+        if comparison.search:
+            arms = self.searched()
+        else:
+            arms = [Arm(name, comparison.settings(name)) for name in comparison.arms]
+            self.try_settings("tuning", [arm for arm in arms if len(arm.settings) > 1])
+        for arm in arms:
+            arm.chosen = best_setting(comparison, arm)
+        return arms
+
+    def searched(self) -> list[Arm]:
+        """Every arm with the trials of its search, a batch of all arms at a time. They are asked
+        for from the first one on, also where their rows are there.
+        """
+        comparison, more = self.comparison, more_is_better(self.comparison.scores[0])
+        seed, by = comparison.first_tuning_seed, comparison.by
+        spaces = {name: comparison.space(name) for name in comparison.arms}
+        arms = {n: Arm(n, [] if space else [{}]) for n, space in spaces.items()}
+        searches = {n: Search(s, by, seed, more_is_better=more) for n, s in spaces.items() if s}
+        made = 0
+        for count in comparison.batches():
+            asked = {name: search.ask(count) for name, search in searches.items()}
+            for name, settings in asked.items():
+                arms[name].settings += [s for s in settings if s not in arms[name].settings]
+            title = f"trials {made + 1} to {made + count} of {comparison.trials} an arm"
+            self.try_settings(title, [arms[name] for name in searches])
+            for name, settings in asked.items():
+                rows = [arms[name].tuning[setting_name(setting)] for setting in settings]
+                searches[name].tell([mean_score(comparison, found) for found in rows])
+            made += count
+        return list(arms.values())
+
+    def try_settings(self, title: str, arms: list[Arm]) -> None:
+        """Train every setting of some arms that has not been tried on the tuning seeds."""
+        seeds = self.comparison.for_tuning
+        new = [(a, s) for a in arms for s in a.settings if setting_name(s) not in a.tuning]
         wanted = {
             (arm.name, setting_name(setting), seed): self.task(arm.name, setting, seed)
-            for arm in arms
-            for setting in arm.settings
-            for seed in self.comparison.for_tuning
-            if len(arm.settings) > 1
+            for arm, setting in new
+            for seed in seeds
         }
-        rows = self.carried_out("tuning", wanted)
-        for arm in arms:
-            for setting in arm.settings if len(arm.settings) > 1 else ():
-                name = setting_name(setting)
-                found = [rows.get((arm.name, name, seed)) for seed in self.comparison.for_tuning]
-                arm.tuning[name] = found
-            arm.chosen = best_setting(self.comparison, arm)
-        return arms
+        rows = self.carried_out(title, wanted)
+        for arm, setting in new:
+            name = setting_name(setting)
+            arm.tuning[name] = [rows.get((arm.name, name, seed)) for seed in seeds]
 
     def report(self, arms: list[Arm]) -> None:
         """Train every arm on the reported seeds."""
@@ -298,7 +334,7 @@ def best_setting(comparison: Comparison, arm: Arm) -> Changes:
 def wider_grid(comparison: Comparison, arms: list[Arm], asked: Comparison) -> Comparison | None:
     """With one more value at an end of the grid that won, or None where there is none to add."""
     for arm in arms:
-        found = edges(comparison.grid, arm.chosen or {}) if arm.tuned(comparison) else ()
+        found = comparison.edges(arm.chosen or {}) if arm.tuned(comparison) else ()
         for name, below in found:
             if len(comparison.grid[name]) - len(asked.grid[name]) == EXTENSIONS:
                 continue
@@ -354,7 +390,7 @@ def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any
         "changes": comparison.arms[arm.name],
         "setting": chosen,
         "setting_name": setting_name(chosen),
-        "edges": [name for name, _ in edges(comparison.grid, chosen) if arm.tuned(comparison)],
+        "edges": [name for name, _ in comparison.edges(chosen) if arm.tuned(comparison)],
         "share": None if arm.share is None else asdict(arm.share),
         "tuning": tuning,
         "runs": [

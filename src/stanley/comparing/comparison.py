@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from stanley.comparing.search import BATCH, By, Space, ends, require_space, side
 from stanley.comparing.subject import Changes, Config, Subject
 from stanley.comparing.trained import TrainedRecipe
 from stanley.config import flatten, to_dict
@@ -24,11 +25,13 @@ class Comparison:
 
     Each arm is first tuned: on `tuning_seeds` other seeds it is trained with every value of `grid`
     in the fields that it has, and the setting with the best first score, a mean over these seeds,
-    is the one that the reported seeds are trained with. Without a grid nothing is tuned.
+    is the one that the reported seeds are trained with. `search` and `trials` in place of a grid
+    have every arm tried with so many settings, which a sampler of optuna proposes. Without either
+    nothing is tuned.
     Values of sampler.step_size are variances h of a Langevin step; a sampler whose step is a time,
     such as hmc, gets √h.
     Whatever is named as module:Name or file.py:Name is imported, here and by the workers.
-    An adjusted arm whose step size is in the grid keeps it fixed (`objective.adapt` null, unless it
+    An adjusted arm whose step size is tuned keeps it fixed (`objective.adapt` null, unless it
     says otherwise), so that what is tuned is what is used.
 
     budget   gradients: so many gradient evaluations as the recipe makes (an evaluation of U without
@@ -53,6 +56,9 @@ class Comparison:
     budget: Literal["gradients", "iterations", "seconds"] = "gradients"  # what is equal
     seconds: float | None = None  # CPU seconds of a run, where these are equal
     grid: dict[str, list[Any]] = field(default_factory=dict)  # field -> values to tune over
+    search: Space = field(default_factory=dict)  # field -> {low, high, log}, or a list of choices
+    trials: int | None = None  # of every arm, where search is given
+    by: By = "tpe"  # what proposes them: optuna's sampler tpe, random or qmc
     tuning_seeds: int = 1  # seeds of the tuning, which are not reported
     first_tuning_seed: int = 10_000  # the first of them
     scores: list[str] = field(default_factory=list)  # the first one decides; empty: the usual ones
@@ -86,7 +92,7 @@ class Comparison:
             require(0 <= value < 2**31, f"{name} is {value}, but must lie in [0, 2^31)")
         reported, tuning = set(self.reported), set(self.for_tuning)
         require(
-            not self.grid or not reported & tuning,
+            not self.tuned_fields or not reported & tuning,
             f"seed {min(reported & tuning, default=0)} is tuned on and reported; use another "
             "first_tuning_seed",
         )
@@ -99,6 +105,29 @@ class Comparison:
             self.seconds is None or 0 < self.seconds < math.inf,
             f"seconds is {self.seconds}, but must be > 0",
         )
+        require(
+            not (self.grid and self.search),
+            "grid and search are both given; tune by one of them",
+        )
+        require_space(self.search)
+        require(
+            (self.trials is not None) == bool(self.search),
+            f"trials is {self.trials} and search is {self.search or 'empty'}; give the number of "
+            "trials of every arm where there is a search, and only there",
+        )
+        require(
+            self.trials is None or self.trials >= 2,
+            f"trials is {self.trials}, but must be at least 2",
+        )
+        require(
+            self.search or self.by == "tpe",
+            f"by is {self.by!r}, which is how a search proposes trials; give search and trials",
+        )
+        for name in self.tuned_fields:
+            require(
+                name not in ("seed", "steps"),
+                f"{name} would be tuned, but it is what the arms have in common",
+            )
         for name, values in self.grid.items():
             require(
                 values,
@@ -106,13 +135,8 @@ class Comparison:
             )
             twice = next((v for v in values if values.count(v) > 1), None)
             require(twice is None, f"grid.{name} holds {twice} twice; give it once")
-            require(
-                name not in ("seed", "steps"),
-                f"grid.{name} would be tuned, but it is what the arms have in common",
-            )
-        runs = len(self.arms) * (
-            self.seeds + self.tuning_seeds * math.prod(map(len, self.grid.values()))
-        )
+        settings = self.trials or math.prod(map(len, self.grid.values()))
+        runs = len(self.arms) * (self.seeds + self.tuning_seeds * settings)
         require(
             runs <= MOST_RUNS,
             f"that is up to {runs:,} runs, but at most {MOST_RUNS:,}; use fewer seeds or values",
@@ -125,6 +149,11 @@ class Comparison:
     @property
     def for_tuning(self) -> range:
         return range(self.first_tuning_seed, self.first_tuning_seed + self.tuning_seeds)
+
+    @property
+    def tuned_fields(self) -> list[str]:
+        """The fields that are tuned, in the arms that have them."""
+        return [*self.grid, *self.search]
 
     @property
     def against(self) -> str:
@@ -179,13 +208,51 @@ class Comparison:
         return step if traits_of(sampler).step_is_time else step**0.5
 
     def settings(self, arm: str) -> list[Changes]:
-        """The settings of the grid in the fields that the arm has, and does not set itself; one
-        empty setting where there are none.
+        """The settings of the grid in the fields of the arm; one empty setting where there are
+        none.
         """
-        own = {name for changes in (self.arms[arm], self.fields) for name in flatten(changes)}
-        has = [name for name in self.grid if name not in own and has_field(self, arm, name)]
+        has = [name for name in self.grid if self.is_tuned(arm, name)]
         every = itertools.product(*(self.grid[name] for name in has))
         return [dict(zip(has, values, strict=True)) for values in every]
+
+    def space(self, arm: str) -> Space:
+        """What is searched for the arm: a range is of real numbers where its field takes them, and
+        else of whole ones.
+        """
+        found = {name: of for name, of in self.search.items() if self.is_tuned(arm, name)}
+        for name, of in found.items():
+            if not isinstance(of, list):
+                kind = float if self.takes(arm, name, int(of["low"]) + 0.5) else int
+                found[name] = of | {"low": kind(of["low"]), "high": kind(of["high"])}
+        return found
+
+    def takes(self, arm: str, name: str, value: Any) -> bool:
+        """Whether a field of an arm may have a value."""
+        try:
+            self.config(arm, {name: value})
+        except StanleyError:
+            return False
+        return True
+
+    def is_tuned(self, arm: str, name: str) -> bool:
+        """Whether the arm has a field, and does not set it itself."""
+        own = {name for changes in (self.arms[arm], self.fields) for name in flatten(changes)}
+        return name not in own and has_field(self, arm, name)
+
+    def batches(self) -> list[int]:
+        """How many trials of an arm are proposed at a time."""
+        trials = self.trials or 0
+        return [min(BATCH, trials - first) for first in range(0, trials, BATCH)]
+
+    def edges(self, chosen: Changes) -> Iterator[tuple[str, bool]]:
+        """(field, whether below) for every number that was chosen at an end of its values, or
+        within 5 % of one of its range.
+        """
+        yield from edges(self.grid, {n: v for n, v in chosen.items() if n in self.grid})
+        for name, value in chosen.items():
+            where = side(self.search[name], value) if name in self.search else None
+            if where is not None:
+                yield name, where
 
     def check(self) -> None:
         """Raise StanleyError for arms that cannot be carried out, that are the same, or that no
@@ -197,14 +264,18 @@ class Comparison:
                 plain[one] != plain[other],
                 f"arms {one!r} and {other!r} are the same configuration; leave one of them out",
             )
-        for name in self.grid:
+        of = "search" if self.search else "grid"
+        for name in self.tuned_fields:
             require(
                 any(has_field(self, arm, name) for arm in self.arms),
-                f"grid.{name} is a field that no arm has; its arms are {', '.join(self.arms)}",
+                f"{of}.{name} is a field that no arm has; its arms are {', '.join(self.arms)}",
             )
         for arm in self.arms:
             for setting in self.settings(arm):
                 self.config(arm, setting)
+            for name in self.space(arm):
+                for value in ends(self.search[name]):
+                    self.config(arm, {name: value})
         self.subject.check(configs, self.against)
 
     def extended(self, name: str, value: Any, *, below: bool) -> Comparison:
@@ -217,10 +288,10 @@ class Comparison:
 
 def has_field(comparison: Comparison, arm: str, name: str) -> bool:
     """Whether an arm has a field of this name, a wrapper's being that of what is inside it, and the
-    values of the grid make a difference there: not where the arm sets what is inside the field, as
+    values to tune over make a difference there: not where the arm sets what is inside the field, as
     sampler.threshold.quantile is inside sampler.threshold.
     """
-    values = comparison.grid[name]
+    values = comparison.grid.get(name) or ends(comparison.search[name])
     try:
         configs = [comparison.config(arm, {name: value}) for value in values]
     except StanleyError as error:

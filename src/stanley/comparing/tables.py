@@ -139,7 +139,7 @@ def terminal_lines(result: dict[str, Any]) -> list[str]:
         asked = result["asked"]
         first, n = asked["first_tuning_seed"], asked["tuning_seeds"]
         which = f"seed {first}" if n == 1 else f"seeds {first} to {first + n - 1}"
-        lines += ["", f"tuned on {which}, not reported: {asked['scores'][0]} of every setting"]
+        lines += ["", f"tuned on {which}, not reported: {asked['scores'][0]} of {tried(asked)}"]
         lines += aligned(tuned)
     lines += ["", "budget", *(f"  {line}" for line in budget_lines(result))]
     lines += [f"edge: {line}" for line in edge_lines(result)]
@@ -161,9 +161,19 @@ def lines_of_one_seed(result: dict[str, Any]) -> list[str]:
     return [f"{heading(result, names[0])}; three seeds and more are tested", *aligned(rows)]
 
 
+def tried(asked: dict[str, Any]) -> str:
+    if not asked.get("search"):
+        return "every setting"
+    return f"every trial, proposed by optuna's {asked['by']}"
+
+
 def edge_lines(result: dict[str, Any]) -> list[str]:
+    searched = result["asked"].get("search")
+    where, cure = "at an end of the grid", "--extend tries more"
+    if searched:
+        where, cure = "within 5 % of an end of the range", "widen it in the question"
     return [
-        f"{arm} is best at an end of the grid of {', '.join(about['edges'])}; --extend tries more"
+        f"{arm} is best {where} of {', '.join(about['edges'])}; {cure}"
         for arm, about in result["arms"].items()
         if about["edges"]
     ]
@@ -183,7 +193,8 @@ def markdown(result: dict[str, Any]) -> str:
         table = markdown_table(HEAD, rows_of(result, score))
         parts.append(f"**{heading(result, score)}**\n\n{table}")
     if any(about["tuning"] for about in result["arms"].values()):
-        parts.append(f"**Tuning: {result['asked']['scores'][0]}**\n\n{tuning_table(result)}")
+        what = f"{result['asked']['scores'][0]} of {tried(result['asked'])}"
+        parts.append(f"**Tuning: {what}**\n\n{tuning_table(result)}")
     budget = [f"* {line}" for line in [*budget_lines(result), *edge_lines(result)]]
     parts.append("\n".join(["**Budget**", "", *budget]))
     return "\n\n".join(parts) + "\n"
