@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+import yaml
 
 from stanley.cli import app
 from stanley.cli.comparing import asked, parsed_grid
@@ -15,7 +17,7 @@ from stanley.cli.config_file import read_config_file
 from stanley.cli.values import load
 from stanley.comparing import Comparison
 from stanley.comparing.tables import terminal_lines
-from stanley.config import from_dict
+from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
 from tests.test_results import record
 
@@ -51,8 +53,12 @@ def test_every_experiment_can_be_carried_out(file: Path):
 
 def test_the_file_in_the_documentation_can_be_carried_out():
     page = (ROOT / "docs" / "comparing.md").read_text()
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
-    from_dict(Comparison, load(block)).check()
+    question, search = (
+        load(dedent(block)) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)
+    )
+    from_dict(Comparison, question).check()
+    del question["grid"]
+    from_dict(Comparison, question | search).check()
 
 
 def test_samplers_are_arms_tuned_around_the_recipes_step_size():
@@ -65,6 +71,37 @@ def test_samplers_are_arms_tuned_around_the_recipes_step_size():
     comparison.check()
     assert not of(samplers="langevin,mala", tuning=False).grid
     assert "sampler.threshold" not in of(samplers="langevin,mala").grid
+
+
+def test_trials_search_the_range_of_the_usual_grid():
+    comparison = of(samplers="langevin,stanley", trials=8)
+    assert not comparison.grid
+    assert comparison.search == {
+        "sampler.step_size": {"low": 0.0225, "high": 0.36, "log": True},
+        "sampler.threshold": [{"quantile": 0.5}, {"quantile": 0.9}],
+    }
+    assert (comparison.trials, comparison.by) == (8, "tpe")
+    comparison.check()
+
+
+def test_a_search_takes_the_place_of_the_grid_of_a_file_and_the_other_way_round(tmp_path: Path):
+    file = str(ROOT / "experiments" / "demo.yaml")
+    words = ("sampler.step-size=1e-3:1:log", "batch=32:64", "sampler.threshold=1,3")
+    found = of(file, search=words, trials=9, by="qmc")
+    assert not found.grid
+    assert (found.trials, found.by) == (9, "qmc")
+    assert found.search == {
+        "sampler.step_size": {"low": 1e-3, "high": 1.0, "log": True},
+        "batch": {"low": 32.0, "high": 64.0, "log": False},
+        "sampler.threshold": [1, 3],
+    }
+    ask = tmp_path / "ask.yaml"
+    ask.write_text(yaml.safe_dump(to_dict(found)))
+    assert of(str(ask)) == found
+    assert of(str(ask), trials=12).trials == 12
+    back = of(str(ask), grid=("sampler.step_size=1,2",))
+    assert (back.search, back.trials, back.by) == ({}, None, "tpe")
+    assert not of(str(ask), tuning=False).tuned_fields
 
 
 def test_values_of_a_field_are_arms():
@@ -106,6 +143,14 @@ def test_flags_change_a_file():
         ("runs/none runs/nowhere --extend", "--extend is for runs that are yet to be made"),
         ("runs/none runs/nowhere --workers 2", "--workers is for runs"),
         ("rings --samplers langevin,mala --format gif", "format is 'gif'"),
+        ("rings --samplers langevin,mala --search batch=1:2", "trials is None"),
+        ("rings --samplers langevin,mala --search batch=1:b --trials 3", "is no range"),
+        ("rings --samplers langevin,mala --search batch=1:2:lag --trials 3", "is no range"),
+        ("rings --samplers langevin,mala --grid batch=1,2 --trials 3", "tried as a whole"),
+        ("rings --samplers langevin,mala --no-tuning --trials 3", "--trials is of the tuning"),
+        ("rings --vary batch=32,64 --trials 3", "trials is 3 and search is empty"),
+        ("experiments/demo.yaml --trials 3", "trials is 3 and search is empty"),
+        ("runs/none runs/nowhere --by qmc", "--by is for runs"),
         ("none.json", "none.json cannot be read"),
         ("none.json --seeds 3", "--seeds is for runs that are yet to be made, and none.json is a"),
         ("none.json --baseline mala", "--baseline is for"),

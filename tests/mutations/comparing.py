@@ -45,6 +45,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("what an arm sets is tuned", "name not in own and has_field", "has_field"),
     ),
     *breakages(
+        "comparing/search.py",
+        "comparing/test_search.py",
+        ("edges of logarithms", 'math.log if values.get("log") else float', "float"),
+        ("nothing is near an end", "EDGE = 0.05", "EDGE = 0.0"),
+        ("a range may be turned", "and low < high", ""),
+    ),
+    *breakages(
         "comparing/carry_out.py",
         "comparing/test_carry_out.py",
         ("the worst setting is chosen", "return min(arm.settings", "return max(arm.settings"),
