@@ -29,7 +29,7 @@ from stanley.comparing.tables import (
     terminal_lines,
     write_tables,
 )
-from stanley.comparing.task import ROW, Task, steps_made
+from stanley.comparing.task import ROW
 from stanley.comparing.workers import LocalWorkers, workers_on
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
@@ -320,7 +320,6 @@ def test_runs_that_are_there_are_grouped_by_what_they_are(tmp_path: Path):
     seed = fresh_seed() % 1_000
     tiny = from_dict(TrainConfig, to_dict(asked(seeds=1).config("MALA")))
     paths = []
-    from dataclasses import replace
 
     for rate in (1e-3, 4e-3):
         for s in (seed, seed + 1):
@@ -428,20 +427,3 @@ def test_a_process_that_dies_once_loses_nothing(tmp_path: Path, monkeypatch: pyt
     result = compare(asked(stacks=False, seeds=1), tmp_path / "c")
     assert not result["lost"]
     assert all(len(found) == 1 for found in values(result).values())
-
-
-def test_steps_made_are_read_from_the_end_of_the_records(
-    small: TrainConfig, tmp_path: Path
-) -> None:
-    """Also while a line is being written, and before there is any."""
-    task = Task(str(tmp_path / "run"), {}, ("kl",))
-    assert steps_made(task) == 0
-    run = train(replace(small, steps=5), task.folder)
-    assert steps_made(task) == 5
-    whole = run.records_file.read_bytes()
-    last = whole.rstrip(b"\n").rindex(b"\n") + 1
-    for cut in (last, last + 1, len(whole) - 1):
-        run.records_file.write_bytes(whole[:cut])
-        assert steps_made(task) == 4
-    run.records_file.write_bytes(whole[:7])
-    assert steps_made(task) == 0

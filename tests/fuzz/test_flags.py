@@ -23,6 +23,7 @@ REQUESTS = {
         "evaluate": "evaluate run --num 4 --steps 1",
         "likelihood": "likelihood run --levels 2 --chains 2 --rows 4",
         "plot": "plot run",
+        "report": "report run --out new.html",
         "recipes": "recipes",
         "targets": "targets",
         "pack": "pack run --out new",

@@ -120,6 +120,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "plane", "--num", "8", "--steps", "2"),
     "likelihood": ("likelihood", "plane", "--levels", "2", "--chains", "2", "--rows", "4"),
     "plot": ("plot", "images"),
+    "report": ("report", "images"),
     "inpaint": (
         "inpaint",
         "images",

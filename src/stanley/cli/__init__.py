@@ -16,7 +16,16 @@ from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
-from stanley.cli import comparing, judging, likelihood, listing, models, sampling, training
+from stanley.cli import (
+    comparing,
+    judging,
+    likelihood,
+    listing,
+    models,
+    reporting,
+    sampling,
+    training,
+)
 from stanley.cli.features import features
 from stanley.cli.flags import UnknownFlag
 from stanley.cli.images import composing, interpolating, restoring, scoring
@@ -41,6 +50,7 @@ for command in (
     likelihood.likelihood,
     judging.plot,
     comparing.compare,
+    reporting.report,
     listing.recipes,
     listing.targets,
     training.demo,

@@ -12,11 +12,11 @@ from stanley.plots.comparison import write_figures
 
 #: Each with the step size that was best for it on another seed: experiments/demo.yaml.
 ARMS: dict[str, dict[str, Any]] = {
-    "Langevin": {"sampler": "langevin", "sampler.step_size": 0.01},
-    "STANLEY": {"sampler": "stanley", "sampler.step_size": 0.02, "sampler.threshold": 1.0},
+    "Langevin": {"sampler": "langevin", "sampler.step_size": 0.005},
+    "STANLEY": {"sampler": "stanley", "sampler.step_size": 0.01, "sampler.threshold": 1.0},
     "STANLEY, Metropolis-adjusted": {
         "sampler": "adjusted-stanley",
-        "sampler.step_size": 0.02,
+        "sampler.step_size": 0.09,
         "sampler.threshold": 1.0,
     },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,14 +16,13 @@ from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Track,
 from stanley.cli.output import say, show
 
 if TYPE_CHECKING:
-    from stanley.judging.evaluate import RelativeFrechet
     from stanley.runs.directory import Record, RunDirectory
     from stanley.training.config import TrainConfig
 
-#: Of the relative Fréchet distance of fresh chains: close to the data, and nowhere near.
-CLOSE, FAR = 0.05, 0.5
 #: Seconds of training after which the rest is estimated.
 SOON = 5.0
+#: Seconds between two pages of a run that is trained, each of which takes one or two.
+PAGE_EVERY = 60.0
 
 
 def train(
@@ -115,6 +114,7 @@ def train(
     """
     from stanley.cli.config_file import read_config_file
     from stanley.cli.values import parse_fields
+    from stanley.errors import DivergenceError
     from stanley.runs.directory import RunDirectory
     from stanley.torchrun import this_process
     from stanley.training.by_name import ForTraining
@@ -160,8 +160,15 @@ def train(
         **own.parts,
     )
     first = this_process().rank == 0
-    for _ in with_time_to_go(records, resolved.steps, enabled=first and not quiet):
-        pass
+    if first:
+        records = with_page(records, RunDirectory(out), resolved)
+    try:
+        for _ in with_time_to_go(records, resolved.steps, enabled=first and not quiet):
+            pass
+    except DivergenceError:
+        if first:
+            leave_page(RunDirectory(out))
+        raise
     if first:
         report_training(RunDirectory(out), json_, own.of_the_model, track)
 
@@ -186,6 +193,31 @@ def with_time_to_go(
                     " --steps sets how many, and Ctrl-C saves what is done"
                 )
         yield record
+
+
+def with_page(
+    records: Iterable[Record], run: RunDirectory, config: TrainConfig
+) -> Iterator[Record]:
+    """The same records; after a checkpoint the page of the run is written anew, but not within
+    `PAGE_EVERY` seconds.
+    """
+    written = time.monotonic()
+    for record in records:
+        yield record
+        if record["step"] % config.save_every == 0 and time.monotonic() - written > PAGE_EVERY:
+            leave_page(run)
+            written = time.monotonic()
+
+
+def leave_page(run: RunDirectory, said: Sequence[str] = ()) -> None:
+    """Write the page of the run. A training does not fail by it, and says why there is none."""
+    from stanley.errors import StanleyError
+    from stanley.reports import report_run
+
+    try:
+        report_run(run, said=said)
+    except StanleyError as error:
+        say(f"warning: the page of the run could not be written: {error}")
 
 
 def in_minutes(seconds: float) -> str:
@@ -227,6 +259,8 @@ def report_training(
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
     reading, words = read_quality(run, own or {}) if trained else ({}, [])
+    if trained:
+        leave_page(run, words)
     if track is not None and reading:
         from stanley.training.tracking import track_scores
 
@@ -243,8 +277,9 @@ def report_training(
         *words,
         (
             f"next: stanley evaluate {run.path}{flags_in_words(config)}; stanley sample {run.path}"
-            f"{flags_in_words(config | {'data': None})}; stanley plot {run.path}"
+            f"{flags_in_words(config | {'data': None})}; stanley report {run.path}"
         ),
+        f"page: {run.path / 'index.html'}",
     ]
     told = {"run": str(run.path), **numbers, "trained": trained, "kl": None, "fresh": None}
     show(told | reading, as_json, lines)
@@ -258,41 +293,16 @@ def read_quality(run: RunDirectory, own: dict[str, Any]) -> tuple[dict[str, Any]
     """
     from stanley.errors import StanleyError
     from stanley.judging.evaluate import exact_kl, relative_frechet
+    from stanley.judging.in_words import fresh_in_words, kl_in_words
 
     try:
         if (kl := exact_kl(run, **own)) is not None:
-            line = f"KL(data‖model) {kl:.4f} nats (exact): {in_plain_words(kl)}"
+            line = f"KL(data‖model) {kl:.4f} nats (exact): {kl_in_words(kl)}"
             return {"kl": kl}, [line]
         fresh = relative_frechet(run, **own)
     except StanleyError as error:
         return {}, [f"warning: the energy could not be judged: {error}"]
-    return ({}, []) if fresh is None else ({"fresh": asdict(fresh)}, [in_words_of_fresh(fresh)])
-
-
-def in_words_of_fresh(fresh: RelativeFrechet) -> str:
-    """At 1 the samples say no more of the data than their mean would."""
-    where = f"{fresh.num} fresh chains"
-    features = "their coordinates" if fresh.features == "pixels" else fresh.features
-    if fresh.value is None:
-        return f"{where}: some diverged; try more --steps, or a smaller sampler.step_size"
-    distance = (
-        f"{where} are {fresh.value:.2f} from the data (Fréchet distance in {features} /"
-        f" spread of the data; as many points of the data {fresh.of_data:.2f}, their mean 1)"
-    )
-    if fresh.value <= 2 * fresh.of_data + CLOSE:
-        return f"{distance}: close in mean and covariance"
-    if fresh.value <= FAR:
-        return f"{distance}: some of the data's variety is there, not all"
-    return f"{distance}: poor, chains end elsewhere; try more --steps, or another --seed"
-
-
-def in_plain_words(kl: float) -> str:
-    """What an exact KL in the plane means; the recipes end at about 0.005."""
-    if kl <= 0.02:
-        return "close to the data"
-    if kl <= 0.1:
-        return "the shape is there, its details or the shares of its parts are off"
-    return "poor: parts of the data are missing or misplaced; try more --steps, or another --seed"
+    return ({}, []) if fresh is None else ({"fresh": asdict(fresh)}, [fresh_in_words(fresh)])
 
 
 def demo(

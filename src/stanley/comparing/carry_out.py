@@ -18,13 +18,14 @@ from stanley.comparing.comparison import (
 from stanley.comparing.search import Search, installed
 from stanley.comparing.statistics import verdicts
 from stanley.comparing.subject import Changes, Config, Share
-from stanley.comparing.task import RECORD, Row, Task, more_is_better, row_of, steps_made
+from stanley.comparing.task import RECORD, Row, Task, more_is_better, row_of
 from stanley.comparing.workers import Running, Workers, workers_on
 from stanley.config import differences, to_dict
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.files import make_folder, write_json
 from stanley.overwriting import json_object
 from stanley.progress import Bar
+from stanley.runs.directory import RunDirectory
 
 TIMED = "timed.json"  # arm -> iterations, where seconds are equal
 #: What may change of a comparison that has begun: the runs that are there are used again.
@@ -225,7 +226,7 @@ class Job:
                 made = sum(steps[key] for key in rows)
                 if bar.due(made):
                     at_work = [wanted[key] for keys, _ in running for key in keys]
-                    made += sum(steps_made(task) for task in at_work)
+                    made += sum(RunDirectory(task.folder).last_step() for task in at_work)
                     failed = sum(row["failure"] is not None for row in rows.values())
                     counts = (len(rows), len(wanted), len(at_work), failed, len(self.lost))
                     bar.draw(made, in_progress(*counts))

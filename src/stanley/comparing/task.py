@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stanley.errors import require
 from stanley.overwriting import json_object
-from stanley.runs.directory import RunDirectory
 
 ROW = "compared.json"
 RECORD = "comparison.json"  # of the whole, in the folder of the comparison
 #: Scores of which more is better, by the last part of their names; of all others less is.
 MORE_IS_BETTER = ("covered", "precision", "recall", "density", "coverage", "score", "ess")
-#: Bytes at the end of the records that hold the last one.
-TAIL = 16_384
 
 
 @dataclass(frozen=True)
@@ -56,17 +52,6 @@ def row_of(task: Task) -> Row | None:
     same = all(there.get(name) == plain[name] for name in ("config", "num"))
     ended = there.get("failure") is not None
     return there if same and (ended or set(task.scores) <= set(there.get("scores", ()))) else None
-
-
-def steps_made(task: Task) -> int:
-    """The last step in the records of a run that a worker carries out; 0 where there are none."""
-    try:
-        with RunDirectory(task.folder).records_file.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            lines = file.read().split(b"\n")
-        return int(json.loads(lines[-2])["step"])
-    except (OSError, LookupError, TypeError, ValueError):  # none yet, or one that is half written
-        return 0
 
 
 def number_in(found: dict[str, Any], name: str) -> float | None:

@@ -220,9 +220,8 @@ def samples(shown: list[dict[str, Any]]) -> Figure | None:
     )
 
 
-def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi: int) -> list[Path]:
-    """comparison.EXT, and samples.EXT where the runs can be drawn, in every format."""
-    check_formats(formats, dpi)
+def figures_of_comparison(result: dict[str, Any], folder: Path) -> dict[str, Figure]:
+    """`comparison`, and `samples` where the runs in the folder can be drawn."""
     figures = {"comparison": comparison(result)}
     try:
         drawn = samples(panels(result, folder))
@@ -231,10 +230,14 @@ def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi:
         import warnings
 
         warnings.warn(f"samples are not drawn: {error}", stacklevel=2)
-    if drawn is not None:
-        figures["samples"] = drawn
+    return figures if drawn is None else figures | {"samples": drawn}
+
+
+def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi: int) -> list[Path]:
+    """comparison.EXT, and samples.EXT where the runs can be drawn, in every format."""
+    check_formats(formats, dpi)
     files = []
-    for name, figure in figures.items():
+    for name, figure in figures_of_comparison(result, folder).items():
         for suffix in formats:
             files.append(folder / f"{name}.{suffix}")
             write_atomic(files[-1], encoded(figure, suffix, dpi))

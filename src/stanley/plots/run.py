@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,16 +26,24 @@ from stanley.plots.figures import label
 from stanley.reading import read_archive
 from stanley.runs.directory import RunDirectory
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SHOWN = 64  # images in a grid
 LABELS = {"data": "held-out data", "fresh": "fresh chains, from noise", "bank": "bank"}
 
 
 def plot_run(run: RunDirectory) -> list[Path]:
-    """Write the figures of a run as plots/*.png, and return their paths.
+    """Write the figures of a run as plots/*.png, and return their paths."""
+    return [save(figure, run.plots / f"{name}.png") for name, figure in figures_of_run(run).items()]
+
+
+def figures_of_run(run: RunDirectory) -> dict[str, Figure]:
+    """The figures of a run by name: curves, energies, traces, autocorrelation, samples, landscape.
 
     Without samples/evaluated.npz, which `evaluate` writes, there are only the learning curves.
     """
-    drawn: dict[str, Any] = {}
+    drawn: dict[str, Figure] = {}
     drawn["curves"] = learning_curves(run.records(), run.went_wrong(), title=str(run.path))
     kept = run.samples / "evaluated.npz"
     if kept.exists():
@@ -58,7 +66,7 @@ def plot_run(run: RunDirectory) -> list[Path]:
                     if n == "data" or f"samples_{n}" in arrays
                 ]
             )
-    return [save(figure, run.plots / f"{name}.png") for name, figure in drawn.items()]
+    return drawn
 
 
 def kept_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -90,7 +98,7 @@ def kept_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def plane(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def plane(arrays: dict[str, np.ndarray]) -> dict[str, Figure]:
     box, model = box_of(arrays["box"]), arrays.get("model_density")
     names = axis_names(arrays)
     truth = arrays.get("data_density")
@@ -100,7 +108,7 @@ def plane(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         for n in ("fresh", "bank")
         if f"samples_{n}" in arrays
     ]
-    drawn: dict[str, Any] = {"samples": densities(panels)}
+    drawn = {"samples": densities(panels)}
     if model is not None:
         energy = -np.log(np.maximum(model, 1e-300))
         drawn["landscape"] = energy_landscape(energy, box, "energy + log Z", names)

@@ -5,6 +5,7 @@ records.jsonl    one line for each training step, with its "step"
 events.jsonl     what else happened: resumed, reconfigured, collapsed, rolled back, diverged
 checkpoints/     step-00001000.safetensors and so on, the newest few
 samples/         samples, and plots/ the figures
+index.html       all of it on a page, of `stanley train` and `stanley report`
 scores.json      answers of commands, also likelihood.json; the answers to other requests are kept
                  as scores-former.json and so on
 """
