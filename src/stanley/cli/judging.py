@@ -127,7 +127,7 @@ def evaluate(
     track_scores(RunDirectory(run), track, scores["step"], told)
     if scores["step"] == 0:
         say(f"warning: {run} is at step 0: these are the scores of an untrained network")
-    next_ = f"; draw it with: stanley plot {run}" if scores["step"] else ""
+    next_ = f"; draw it with: stanley plot {run}, or stanley report {run}" if scores["step"] else ""
     show(scores, json_, [*score_lines(scores), f"wrote {run / 'scores.json'}{next_}"])
 
 
