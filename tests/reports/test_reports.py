@@ -230,9 +230,9 @@ class TestOfAComparison:
     ("words", "told"),
     [
         ("nothing", "nothing is neither a run directory nor a comparison"),
-        ("half", "half/comparison.json is not the record of a complete comparison"),
+        ("half", "half/comparison.json is of a comparison that is not finished"),
         ("run --out page.pdf", "--out page.pdf is no .html file"),
-        ("other.json", "other.json is not the record of a complete comparison"),
+        ("other.json", "other.json is damaged"),
         ("shape.json", "shape.json is damaged"),
         ("empty", "empty is not a run directory, because it has no config.json"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -29,10 +29,10 @@ def report(
     The file needs no other and no script. Nothing is trained or sampled for it: a run has the
     scores and samples of its last stanley evaluate.
     """
+    from stanley.comparing.record import read_record
     from stanley.comparing.task import RECORD
     from stanley.reports import report_comparison, report_run
     from stanley.reports.of_run import NAME
-    from stanley.reports.page import whole
     from stanley.runs.directory import RunDirectory
 
     require(
@@ -41,10 +41,8 @@ def report(
     )
     record = what / RECORD if what.is_dir() else what
     if record.is_file():
-        result = complete(record)
         beside = what / NAME if what.is_dir() else what.with_suffix(".html")
-        with whole(record, "restore it, or carry the comparison out again"):
-            written = report_comparison(result, record.parent, out or beside)
+        written = report_comparison(read_record(record), record.parent, out or beside)
     else:
         require(
             what.is_dir(),
@@ -53,16 +51,3 @@ def report(
         )
         written = report_run(RunDirectory.existing(what), out)
     show({"file": str(written)}, json_, [f"wrote {written}"])
-
-
-def complete(record: Path) -> dict[str, Any]:
-    """A comparison that came to its end; raises StanleyError for another file."""
-    from stanley.overwriting import json_object
-
-    result = json_object(record)
-    require(
-        {"asked", "arms", "scores", "lost"} <= set(result),
-        f"{record} is not the record of a complete comparison; stanley compare {record.parent} "
-        "brings it to its end",
-    )
-    return result
