@@ -6,10 +6,11 @@
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
 # make results  the tables and figures of docs/results.md and docs/results/ from experiments/records
-# TORCH=cu126 make demo   takes PyTorch for a GPU from download.pytorch.org instead of constraints.txt
+# TORCH=cu126 make demo   takes that build of PyTorch; without it a machine without an NVIDIA GPU gets the one for CPUs
 
 PYTHON ?= python3
 BIN := .venv/bin
+WHEELS := https://download.pytorch.org/whl
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
@@ -55,10 +56,18 @@ results: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 ifdef TORCH
-	$(BIN)/pip install --quiet torch --index-url https://download.pytorch.org/whl/$(TORCH)
+	$(BIN)/pip install --quiet torch --index-url $(WHEELS)/$(TORCH)
 	$(BIN)/pip install --quiet -e '.[dev]'
 else
-	$(BIN)/pip install --quiet -c constraints.txt torch
+	@if command -v nvidia-smi >/dev/null; then \
+	    echo "PyTorch: an NVIDIA GPU is here, so the build of PyPI, for CUDA on Linux"; \
+	    $(BIN)/pip install --quiet -c constraints.txt torch; \
+	else \
+	    echo "PyTorch: no NVIDIA GPU is here, so the build for CPUs, of $(WHEELS)/cpu"; \
+	    $(BIN)/pip install --quiet -c constraints.txt torch --index-url $(WHEELS)/cpu --timeout 20 --retries 1 || { \
+	        echo "PyTorch: that address does not answer, so the build of PyPI, which may bring CUDA along"; \
+	        $(BIN)/pip install --quiet -c constraints.txt torch; }; \
+	fi
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 endif
 	touch $@
