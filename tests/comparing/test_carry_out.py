@@ -40,6 +40,7 @@ from stanley.runs.directory import RunDirectory
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
 from stanley.training.recipes import recipe
+from tests.comparing.here import Here
 from tests.seeds import fresh_seed
 
 #: Rings so small that a run takes less than a second; with a reference Z is finite from the start.
@@ -53,20 +54,6 @@ TINY = {
     "reference_std": 3.0,
 }
 ARMS = {"Langevin": {"sampler": "langevin"}, "MALA": {"sampler": "mala"}}
-
-
-class Here:
-    """Workers that do the work at once, in this process."""
-
-    at_once = 1
-
-    def submit(self, function: Any, argument: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(argument))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
 
 
 @pytest.fixture

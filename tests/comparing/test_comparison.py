@@ -36,6 +36,7 @@ def asked(**fields: Any) -> Comparison:
     [
         ({"arms": {}}, "arms is empty"),
         ({"arms": {"a/b": {}}}, "names a folder"),
+        ({"arms": {"\x1b[31m": {}}}, "names a folder"),
         ({"arms": {"A b": {}, "a-b": {}}}, "share the folder"),
         ({"baseline": "langevan"}, "langevin"),
         ({"seeds": 0}, "seeds is 0"),

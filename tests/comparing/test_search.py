@@ -16,7 +16,8 @@ from stanley.comparing.search import BATCH, DIGITS, By, Search, require_space, s
 from stanley.comparing.tables import terminal_lines
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
-from tests.comparing.test_carry_out import TINY, Here, values
+from tests.comparing.here import Here
+from tests.comparing.test_carry_out import TINY, values
 from tests.comparing.test_carry_out import asked as with_arms
 from tests.seeds import fresh_seed
 

@@ -18,7 +18,8 @@ from stanley.comparing.task import RECORD
 from stanley.comparing.workers import elsewhere, workers_on
 from stanley.errors import StanleyError
 from stanley.overwriting import json_object
-from tests.comparing.test_carry_out import TINY, Here, asked, failures, values
+from tests.comparing.here import Here
+from tests.comparing.test_carry_out import TINY, asked, failures, values
 
 ENGINES = {"dask": "distributed", "submitit-local": "submitit"}
 DEADLINE = 180.0

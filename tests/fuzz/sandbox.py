@@ -23,10 +23,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from stanley.cli import main
+from stanley.errors import StanleyError
+from tests.comparing.here import Here
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILURES = ROOT / "runs" / "fuzz"
@@ -57,6 +60,25 @@ SMALL = (
 )
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class LocalWorkers(Here):
+    """The workers of a comparison, in this process, where what they raise is seen: a comparison
+    takes an error that it does not know for a process that died.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.at_once = count
+
+    def submit(self, function: Callable[..., Any], argument: Any) -> Any:
+        future = super().submit(function, argument)
+        error = future.exception()
+        if error is not None and not isinstance(error, StanleyError):
+            raise error
+        return future
+
+    def close(self) -> None:
+        pass
 
 
 class Stuck(BaseException):
@@ -207,6 +229,7 @@ def call(arguments: Sequence[str], folder: Path, forbidden: Path | None = None) 
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             warnings.catch_warnings(),
+            mock.patch("stanley.comparing.workers.LocalWorkers", LocalWorkers),
             limited(),
         ):
             warnings.simplefilter("default")
@@ -391,6 +414,22 @@ def plane() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-base-")).resolve()
     built(["train", "rings", "--out", "run", "--steps", "4", "--data.num", "60", *SMALL], folder)
     built(["pack", "run", "--out", "packed"], folder)
+    return folder
+
+
+COMPARED = (
+    *("compare", "rings", "--samplers", "langevin,mala", "--grid", "sampler.step_size=0.02,0.03"),
+    *("--seeds", "1", "--steps", "2", "--budget", "iterations", "--scores", "record.loss"),
+    *("--data.num", "40", "--batch", "8", "--objective.bank-size", "8"),
+    *("--network.width", "4", "--network.depth", "1", "--out", "new"),
+)
+
+
+@functools.cache
+def compared() -> Path:
+    """`new`, a comparison of four runs that were tuned and two that are reported."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-base-")).resolve()
+    built(COMPARED, folder)
     return folder
 
 

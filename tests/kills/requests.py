@@ -161,6 +161,19 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         *("features", "train", "mnist", "--data.root", "data", "--epochs", "1", "--limit", "8"),
         *("--out", "classifier.safetensors"),
     ),
+    "compare": (
+        *(
+            "compare",
+            "rings",
+            "--samplers",
+            "langevin,mala",
+            "--grid",
+            "sampler.step_size=0.02,0.03",
+        ),
+        *("--steps", "4", "--seeds", "1", "--data.num", "60", "--scores", "record.loss"),
+        *("--budget", "iterations", "--out", "new", *SMALL[:4], *SMALL[8:10], *SMALL[11:15]),
+    ),
+    "compare runs": ("compare", "plane", "beside", "--scores", "record.loss", "--out", "new"),
     "demo": ("demo", "--out", "new", "--steps", "2"),
 }
 
@@ -168,7 +181,11 @@ REQUESTS: dict[str, tuple[str, ...]] = {
 KEYED = re.compile(r"(?<=cache/folder-)\w+")
 
 #: What tells when something was done, or by which way it was come to.
-CLOCKS = re.compile(rb'"(seconds|peak_mib|test_accuracy_seconds)": [^,}\n]+')
+CLOCKS = re.compile(
+    rb'"(seconds|peak_mib|test_accuracy_seconds)": [^,}\n]+|, \S+( to \S+)? s a run'
+    rb"|(?<=,)[\d.]+(?=,-?[\d.]+$)",  # in the tables of a comparison
+    re.M,
+)
 
 
 @functools.cache
@@ -197,6 +214,10 @@ def base() -> Path:
             "--data.path",
             "images.npy",
             *SMALL,
+        ),
+        (
+            *("train", "rings", "--out", "beside", "--steps", "4", "--data.num", "60"),
+            *("--seed", "1", *SMALL),
         ),
         ("evaluate", "images", "--num", "4", "--steps", "4"),
         ("pack", "images", "--out", "packed"),

@@ -69,7 +69,8 @@ class Comparison:
     def __post_init__(self) -> None:
         require(self.arms, "arms is empty; name at least two, such as --samplers langevin,stanley")
         for name in self.arms:
-            plain = name and not set(name) & set("/\\\0\n") and name.strip(". ") == name
+            plain = name.isprintable() and not set(name) & set("/\\")
+            plain = plain and name and name.strip(". ") == name
             require(
                 plain,
                 f"arm {name!r} names a folder; use letters, digits, blanks and hyphens",

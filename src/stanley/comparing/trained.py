@@ -32,8 +32,6 @@ from stanley.training.stack import train_stack, why_not_stackable
 EXACT = ("kl", "tv", "log_z", "nll_held_out")
 #: Numbers of the training itself; `record.gap` is the gap in the record of the last step.
 OF_TRAINING = ("seconds", "gradients", "steps", "record")
-#: Kinds of samples that `evaluate` judges.
-SAMPLES = ("fresh", "bank")
 
 
 @dataclass(frozen=True)
