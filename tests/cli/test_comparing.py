@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from stanley.cli import app
-from stanley.cli.comparing import asked, parsed_grid
+from stanley.cli.comparing import asked, folder_of, parsed_grid
 from stanley.cli.config_file import read_config_file
 from stanley.cli.values import load
 from stanley.comparing import Comparison
@@ -24,6 +24,9 @@ from tests.test_results import record
 ROOT = Path(__file__).parents[2]
 GIVEN = dict.fromkeys(
     (
+        "target",
+        "shape",
+        "log_density",
         "samplers",
         "vary",
         "seeds",
@@ -104,6 +107,33 @@ def test_a_search_takes_the_place_of_the_grid_of_a_file_and_the_other_way_round(
     assert not of(str(ask), tuning=False).tuned_fields
 
 
+def test_samplers_on_a_density_are_arms_tuned_around_the_step_of_mala():
+    comparison = asked(
+        None, GIVEN | {"target": "banana", "samplers": "mala,hmc", "steps": 300}, {}, True
+    )
+    assert comparison.target == "banana"
+    assert comparison.recipe is None
+    assert comparison.arms == {"mala": {"sampler": "mala"}, "hmc": {"sampler": "hmc"}}
+    assert comparison.fields == {"steps": 300}
+    assert comparison.tuning_seeds == 3
+    assert len(comparison.settings("mala")) == 5
+    assert len(comparison.settings("hmc")) == 10
+    comparison.check()
+    own = {"target": "mine.py:U", "shape": [2], "log_density": True, "samplers": "mala"}
+    comparison = asked(None, GIVEN | own, {"chains": 9}, False)
+    assert comparison.fields == {"chains": 9, "shape": [2], "log_density": True}
+
+
+def test_a_file_of_one_density_is_asked_of_another():
+    file = str(ROOT / "experiments" / "samplers.yaml")
+    comparison = of(file, target="quartic", seeds=2)
+    assert comparison.target == "quartic"
+    assert comparison.arms == from_dict(Comparison, read_config_file(Path(file))).arms
+    assert folder_of(file, "quartic") == Path("comparisons/samplers-quartic")
+    assert folder_of(None, "mine.py:U") == Path("comparisons/U")
+    assert folder_of(None, "runs/rings") == Path("comparisons/rings")
+
+
 def test_values_of_a_field_are_arms():
     comparison = of(vary="optimizer.lr=1e-3,4e-3", seeds=2)
     assert comparison.arms == {
@@ -135,6 +165,16 @@ def test_flags_change_a_file():
         ("rings --samplers langevin,mala --grid batch=1 --grid batch=2", "given twice"),
         ("rings --samplers langevin,lange", "langevin"),
         ("ringz --samplers langevin,mala", "rings"),
+        ("rings --target banana --samplers langevin,mala", "both the recipe rings and --target"),
+        ("rings --shape 2 --samplers langevin,mala", "--shape is of a density"),
+        ("experiments/demo.yaml --target banana", "--target is of a density"),
+        ("--target bananna --samplers langevin,mala", "banana"),
+        ("--target banana", "banana is one density; name the arms"),
+        ("--target banana --samplers langevin,lange", "langevin"),
+        ("--target banana --samplers langevin,mala --batch 3", "one of training"),
+        ("--target banana --samplers langevin,mala --scores kl", "none of chains on a density"),
+        ("--target banana --shape 3 --samplers langevin,mala", "has a shape of its own"),
+        ("--target banana --samplers langevin,hmc --steps 10", "--steps"),
         ("rings --samplers langevin,mala --budget seconds", "give seconds"),
         ("rings --samplers langevin,mala --bacth 3", "batch"),
         ("experiments/demo.yaml --samplers mala", "has its own"),
@@ -212,6 +252,27 @@ def test_a_grid_is_written_as_values_are():
         "sampler.step_size": [0.001, 0.5],
         "sampler.threshold": [[{"quantile": 0.5}]],
     }
+
+
+def test_a_density_of_ones_own_is_imported_where_it_is_named_or_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("def U(x):\n    return (x * x).sum(-1) / 2\n")
+    question = "arms: {a: {sampler: mala}, b: {sampler: hmc}}\nseeds: 1\nscores: [rhat]\n"
+    Path("ask.yaml").write_text(
+        f"target: mine.py:U\nfields: {{shape: 2, steps: 50, chains: 4}}\n{question}"
+    )
+    with pytest.raises(StanleyError, match=r"target names code, mine.py:U.*--trust"):
+        app(["compare", "ask.yaml"], exit_on_error=False, print_error=False)
+    checked: list[Comparison] = []
+    monkeypatch.setattr(
+        "stanley.comparing.carry_out.compare", lambda c, *_, **__: checked.append(c)
+    )
+    for words in (["ask.yaml", "--trust"], ["ask.yaml", "--target", "mine.py:U"]):
+        with pytest.raises(TypeError):  # of the answer that there is not
+            app(["compare", *words], exit_on_error=False, print_error=False)
+    assert [c.target for c in checked] == ["mine.py:U"] * 2
 
 
 def test_code_that_a_file_names_is_imported_only_when_it_is_named_or_trusted(

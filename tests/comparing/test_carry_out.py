@@ -94,7 +94,8 @@ def test_the_answer_says_what_was_asked_tuned_spent_and_found(here: None, tmp_pa
         tried = {name: trial["score"] for name, trial in about["tuning"].items()}
         assert about["setting_name"] == min(tried, key=lambda name: tried[name])
         assert about["edges"] == ["sampler.step_size"]  # of two values each is an end
-        assert about["share"] == {"steps": 12, "chain_steps": 3, "gradients": 12 * 16 * 4}
+        share = {"steps": 12, "chain_steps": 3, "gradients": 12 * 16 * 4, "chains": None}
+        assert about["share"] == share
         assert [run["seed"] for run in about["runs"]] == list(comparison.reported)
         for run in about["runs"]:
             assert [step for step, _ in run["along"]] == [6, 12]

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Extra, Json, Real, Whole
+from stanley.cli.flags import Extra, Json, LogDensity, Real, Shape, Whole
 from stanley.cli.output import show
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
     from stanley.comparing import Comparison
 
-#: Factors on the recipe's step size, and thresholds, that arms named by --samplers are tuned over.
-FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-QUANTILES = (0.5, 0.9)
-THRESHOLDED = ("stanley", "clipped", "matched", "amala")
+FILES = (".yaml", ".yml", ".toml")
+#: Of samplers that are named on a density: b² of one seed says little, and chains cost little.
+TUNING_SEEDS = 3
 
 
 def compare(
@@ -27,6 +26,15 @@ def compare(
         str | None,
         Parameter(help="Samplers to compare: langevin,stanley,adjusted-stanley,mala and so on."),
     ] = None,
+    target: Annotated[
+        str | None,
+        Parameter(
+            help="Density that the samplers are compared on, in place of a recipe: a name that "
+            "stanley targets lists, module:function, file.py:function, or a run."
+        ),
+    ] = None,
+    shape: Shape = None,
+    log_density: LogDensity = None,
     vary: Annotated[
         str | None,
         Parameter(help="One field, each of whose values is an arm: optimizer.lr=1e-3,4e-3."),
@@ -36,7 +44,11 @@ def compare(
     ] = None,
     first_seed: Annotated[Whole | None, Parameter(help="The first of them. [default: 0]")] = None,
     steps: Annotated[
-        Whole | None, Parameter(help="Training iterations of the recipe, from which budgets come.")
+        Whole | None,
+        Parameter(
+            help="Training iterations of the recipe, from which budgets come; of a density "
+            "gradients, or steps, of each chain. [default: the recipe's, or 5000]"
+        ),
     ] = None,
     budget: Annotated[
         Literal["gradients", "iterations", "seconds"] | None,
@@ -50,7 +62,8 @@ def compare(
         tuple[str, ...],
         Parameter(
             help="Values to tune over, FIELD=A,B,C; may be given again for another field. "
-            "[default: with --samplers five step sizes around the recipe's, and two thresholds]",
+            "[default: with --samplers five step sizes around the recipe's, or around MALA's on "
+            "the density, two thresholds, and on a density two numbers of leapfrog steps]",
             consume_multiple=False,
             negative="",
             show_default=False,
@@ -79,7 +92,10 @@ def compare(
         bool, Parameter(negative="--no-tuning", help="Tune every arm first, on seeds of its own.")
     ] = True,
     tuning_seeds: Annotated[
-        Whole | None, Parameter(help="Seeds to tune on, which are not reported. [default: 1]")
+        Whole | None,
+        Parameter(
+            help="Seeds to tune on, which are not reported. [default: 1, or 3 with --target]"
+        ),
     ] = None,
     extend: Annotated[
         bool,
@@ -92,7 +108,8 @@ def compare(
     scores: Annotated[
         str | None,
         Parameter(
-            help="Scores, the first of which decides: kl,tv or fresh.fd_mnist and so on. "
+            help="Scores, the first of which decides: kl,tv or fresh.fd_mnist and so on; of a "
+            "density bias2,ess_per_gradient,ess_per_second,rhat,gradients_to_bias2. "
             "[default: exact ones where there are, else of fresh samples]"
         ),
     ] = None,
@@ -136,9 +153,14 @@ def compare(
     which is shown; or several runs that are there already, grouped by their configurations. Any
     field of the recipe is a flag for all arms, as in stanley train.
 
-    Every run is an ordinary run directory. One that diverges counts as a failure and is never
-    dropped. The folder gets comparison.json, tables (.md, .tex, .csv) and a figure.
+    With --target samplers are compared on a density, by their squared error, effective draws and
+    R̂; --chains, --adapt, --start-std and so on are flags for all arms. WHAT is then left out, or
+    a file whose question is asked of another density.
+
+    Every run of a recipe is an ordinary run directory. One that diverges counts as a failure and is
+    never dropped. The folder gets comparison.json, tables (.md, .tex, .csv) and a figure.
     """
+    from stanley.cli.what_to_sample import shape_of
     from stanley.comparing.record import read_record
     from stanley.comparing.tables import terminal_lines
     from stanley.comparing.task import RECORD
@@ -146,9 +168,14 @@ def compare(
 
     paths, fields = apart(what)
     require(
-        paths, "nothing to compare; give a recipe, a .yaml file, a folder of a comparison, or runs"
+        paths or target,
+        "nothing to compare; give a recipe, --target, a .yaml file, a folder of a comparison, or "
+        "runs",
     )
     given = {
+        "target": target,
+        "shape": None if shape is None else list(shape_of(shape) or ()),
+        "log_density": log_density,
         "samplers": samplers,
         "vary": vary,
         "seeds": seeds,
@@ -180,11 +207,12 @@ def compare(
     elif len(paths) > 1:
         result = of_runs(paths, asked_scores, baseline, out)
     else:
-        comparison = asked(paths[0], given, fields, tuning)
-        named = [paths[0], *fields.values(), *(vary or "").replace("=", ",").split(",")]
-        require_trusted(comparison, named, trust)
+        what_is_asked = paths[0] if paths else None
+        comparison = asked(what_is_asked, given, fields, tuning)
+        words = (vary or "").replace("=", ",").split(",") + (samplers or "").split(",")
+        require_trusted(comparison, [what_is_asked, target, *fields.values(), *words], trust)
         comparison = changed(comparison, scores=asked_scores or None, baseline=baseline)
-        out = out or folder_of(paths[0])
+        out = out or folder_of(what_is_asked, target)
         how = {"workers": workers, "on": on, "extend": extend}
         result = carried_out(comparison, out, how, quiet)
     lines = terminal_lines(result)
@@ -240,14 +268,17 @@ def carried_out(
     return carry_out(comparison, out, progress=not quiet and sys.stderr.isatty(), **how)
 
 
-def folder_of(path: str) -> Path:
-    """Where the comparison of a recipe or a file goes; the folder of one that is there."""
+def folder_of(path: str | None, target: str | None) -> Path:
+    """Where the comparison of a recipe, a file or a density goes; the folder of one that is
+    there.
+    """
     from stanley.comparing.task import RECORD
 
-    if (Path(path) / RECORD).is_file():
+    if path is not None and (Path(path) / RECORD).is_file():
         return Path(path)
-    name = Path(path).stem if Path(path).suffix else Path(path).name
-    return Path("comparisons") / name.rpartition(":")[2]
+    given = [Path(word) for word in (path, target) if word is not None]
+    names = [(word.stem if word.suffix in FILES else word.name) for word in given]
+    return Path("comparisons") / "-".join(name.rpartition(":")[2] for name in names)
 
 
 def write_all(result: dict[str, Any], out: Path, figures: list[str], dpi: int) -> list[Path]:
@@ -268,68 +299,100 @@ def apart(words: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:
     return list(words[:first]), parse_fields(words[first:])
 
 
-def asked(path: str, given: dict[str, Any], fields: dict[str, Any], tuning: bool) -> Comparison:
-    """The comparison that one word and the flags ask for."""
+def asked(
+    path: str | None, given: dict[str, Any], fields: dict[str, Any], tuning: bool
+) -> Comparison:
+    """The comparison that one word, or none and a density, and the flags ask for."""
     from stanley.cli.config_file import read_config_file
-    from stanley.comparing import Comparison
     from stanley.comparing.task import RECORD
-    from stanley.config import from_dict
     from stanley.overwriting import json_object
 
-    record = Path(path) / RECORD
-    if record.is_file() or Path(path).suffix in (".yaml", ".yml", ".toml"):
-        plain = json_object(record).get("asked") if record.is_file() else None
-        plain = read_config_file(Path(path)) if plain is None else plain
+    point = {name: given[name] for name in ("shape", "log_density") if given[name] is not None}
+    shared = dict(fields) | point | ({} if given["steps"] is None else {"steps": given["steps"]})
+    record = None if path is None else Path(path) / RECORD
+    if path is None or record is None:
+        return of_words({"target": given["target"]}, given, shared, tuning)
+    if not record.is_file() and Path(path).suffix not in FILES:
         require(
-            "runs" not in plain,
-            f"{record} is of runs that were there already; name these runs again",
+            given["target"] is None,
+            f"both the recipe {path} and --target {given['target']} are given; give a recipe, "
+            "whose settings are trained, or a density, whose samplers are compared",
         )
-        for name in ("samplers", "vary"):
-            require(
-                given[name] is None,
-                f"--{name} names arms, and {path} has its own; leave it out, or change the file",
-            )
-        names = ("seeds", "first_seed", "tuning_seeds", "budget", "seconds", "trials", "by")
-        values = {name: given[name] for name in names}
-        shared = dict(plain.get("fields") or {}) | fields
-        shared |= {} if given["steps"] is None else {"steps": given["steps"]}
-        plain = plain | {"fields": shared}
-        plain |= {k: v for k, v in values.items() if v is not None}
-        return from_dict(Comparison, plain | tuned_by_flags(given, tuning))
-    return of_recipe(path, given, fields, tuning)
+        refuse_of_a_density(point)
+        return of_words({"recipe": path}, given, shared, tuning)
+    plain = json_object(record).get("asked") if record.is_file() else None
+    plain = read_config_file(Path(path)) if plain is None else plain
+    require(
+        "runs" not in plain,
+        f"{record} is of runs that were there already; name these runs again",
+    )
+    return of_file(path, plain, given, shared, tuning)
 
 
-def of_recipe(
-    recipe: str, given: dict[str, Any], fields: dict[str, Any], tuning: bool
+def of_file(
+    path: str, plain: dict[str, Any], given: dict[str, Any], shared: dict[str, Any], tuning: bool
 ) -> Comparison:
-    """Arms of one recipe, named by --samplers or --vary."""
+    """The question of a file, or of a folder that has one, changed by flags."""
+    from stanley.comparing import Comparison
+    from stanley.config import from_dict
+
+    for name in ("samplers", "vary"):
+        require(
+            given[name] is None,
+            f"--{name} names arms, and {path} has its own; leave it out, or change the file",
+        )
+    if plain.get("target") is None:
+        refuse_of_a_density({name: given[name] for name in ("target", "shape", "log_density")})
+    names = ("seeds", "first_seed", "tuning_seeds", "budget", "seconds", "trials", "by", "target")
+    plain = plain | {"fields": dict(plain.get("fields") or {}) | shared}
+    plain |= {name: given[name] for name in names if given[name] is not None}
+    return from_dict(Comparison, plain | tuned_by_flags(given, tuning))
+
+
+def refuse_of_a_density(flags: dict[str, Any]) -> None:
+    unused = next((name for name, value in flags.items() if value is not None), None)
+    require(
+        unused is None,
+        f"--{str(unused).replace('_', '-')} is of a density that is sampled, and a recipe is "
+        "trained here; leave it out",
+    )
+
+
+def of_words(
+    what: dict[str, Any], given: dict[str, Any], shared: dict[str, Any], tuning: bool
+) -> Comparison:
+    """Arms of one recipe or on one density, named by --samplers or --vary."""
     from stanley.comparing import Comparison
     from stanley.comparing.comparison import in_short
-    from stanley.training.resolve import resolve
 
+    ((kind, name),) = what.items()
     require(
         (given["samplers"] is None) != (given["vary"] is None),
-        f"{recipe} is one recipe; name the arms with --samplers langevin,stanley or with "
-        "--vary FIELD=A,B, or say all of it in a .yaml file",
+        f"{name} is one {'recipe' if kind == 'recipe' else 'density'}; name the arms with "
+        "--samplers langevin,stanley or with --vary FIELD=A,B, or say all of it in a .yaml file",
     )
-    shared = dict(fields) | ({} if given["steps"] is None else {"steps": given["steps"]})
     arms: dict[str, dict[str, Any]]
     if given["samplers"] is not None:
-        names = [name.strip() for name in given["samplers"].split(",") if name.strip()]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        names = [word.strip() for word in given["samplers"].split(",") if word.strip()]
+        twice = next((word for word in names if names.count(word) > 1), None)
         require(twice is None, f"--samplers names {twice} twice; give it once")
-        arms = {name: {"sampler": name} for name in names}
+        arms = {in_short(word): {"sampler": word} for word in names}
     else:
-        ((name, values),) = parsed_grid((given["vary"],)).items()
-        arms = {f"{name.rpartition('.')[2]}={in_short(v)}": {name: v} for v in values}
+        ((field, values),) = parsed_grid((given["vary"],)).items()
+        arms = {f"{field.rpartition('.')[2]}={in_short(v)}": {field: v} for v in values}
     known = {"seeds", "first_seed", "budget", "seconds", "tuning_seeds", "trials", "by"}
-    rest = {name: value for name, value in given.items() if name in known and value is not None}
+    rest: dict[str, Any] = {
+        word: value for word, value in given.items() if word in known and value is not None
+    }
+    if kind == "target":
+        rest = {"tuning_seeds": TUNING_SEEDS} | rest
     rest |= tuned_by_flags(given, tuning)
     if given["samplers"] is not None and tuning and not (given["grid"] or given["search"]):
-        usual = usual_grid(getattr(resolve(recipe, {}, shared).sampler, "step_size", None), arms)
+        plain = Comparison(**what, arms=arms, fields=shared)
+        usual = plain.subject.usual_grid(plain.base(), list(arms))
         of = "grid" if given["trials"] is None else "search"
         rest[of] = usual if of == "grid" else as_search(usual)
-    return Comparison(recipe=recipe, arms=arms, fields=shared, **rest)
+    return Comparison(**what, arms=arms, fields=shared, **rest)
 
 
 def tuned_by_flags(given: dict[str, Any], tuning: bool) -> dict[str, Any]:
@@ -349,16 +412,6 @@ def tuned_by_flags(given: dict[str, Any], tuning: bool) -> dict[str, Any]:
     return {"grid": {}, "search": search} if search else {}
 
 
-def usual_grid(h: float | None, arms: dict[str, Any]) -> dict[str, list[Any]]:
-    """Step sizes around the recipe's, and thresholds where an arm has one."""
-    grid: dict[str, list[Any]] = {}
-    if h is not None:
-        grid["sampler.step_size"] = [float(f"{factor * h:.6g}") for factor in FACTORS]
-    if any(word in name for name in arms for word in THRESHOLDED):
-        grid["sampler.threshold"] = [{"quantile": q} for q in QUANTILES]
-    return grid
-
-
 def as_search(grid: dict[str, list[Any]]) -> dict[str, Any]:
     """Step sizes as a range from the smallest to the largest, and the other fields as choices."""
     ranges = {
@@ -372,9 +425,13 @@ def as_search(grid: dict[str, list[Any]]) -> dict[str, Any]:
 def require_trusted(comparison: Comparison, named: list[Any], trust: bool) -> None:
     """Nothing is imported because a file names it."""
     from stanley.config import leaves, to_dict
+    from stanley.overwriting import json_object
     from stanley.own_code import is_named
 
-    for path, value in leaves(to_dict(comparison)):
+    plain, file = to_dict(comparison), Path(comparison.target or "") / "config.json"
+    if file.is_file():  # a run, which may name code of its own
+        plain |= {comparison.target or "": json_object(file)}
+    for path, value in leaves(plain):
         values = value if isinstance(value, list) else [value]
         code = next((v for v in values if is_named(v) and v not in named), None)
         require(

@@ -15,12 +15,14 @@ from torch import Tensor
 from stanley.cli.flags import NOTHING, OwnFlags, UnknownFlag
 from stanley.cli.own import parts_of, sampler_named
 from stanley.cli.values import parse_fields, whole_number
+from stanley.comparing.sampling import FILE, as_it_ran, density_of, read_sampled
 from stanley.config import flatten, from_dict
 from stanley.device import pick_device
 from stanley.diagnostics.coupling import Initial
 from stanley.errors import require
 from stanley.models.packing import pretrained
 from stanley.models.trained import Trained, Weights, load
+from stanley.own_code import is_named
 from stanley.samplers import AnySampler, NamedSampler, OwnSampler, Sampler
 from stanley.samplers.given import own_inside, plain, with_own
 from stanley.samplers.run import potential_for
@@ -114,6 +116,9 @@ def what_to_sample(
         return a_pretrained_model(pretrained, fields, device)
     if run is not None:
         refuse_unused(shape=shape, start_std=start_std, dtype=dtype, log_density=log_density)
+        if (run / FILE).is_file():
+            refuse_unused(weights=weights, network=own.network)
+            return of_a_comparison(run, fields, own.trust)
         return a_run(run, fields, weights or "average", device, own)
     refuse_unused(network=own.network, trust=own.trust or None)
     assert target is not None
@@ -201,6 +206,30 @@ def a_run(
     sampler, rest = sampler_named(run, fields)
     parts = parts_of(run, own._replace(sampler=sampler))
     return a_model(load(run, weights=weights, device=device, **parts), str(run), run, rest)
+
+
+def of_a_comparison(folder: Path, fields: Sequence[str], trust: bool) -> WhatToSample:
+    """The density and the sampler of one seed of a comparison, at the step size that it had."""
+    asked, _ = read_sampled(folder)
+    require(
+        trust or not (is_named(asked.target) or own_inside(asked.sampler)),
+        f"{folder / FILE} names code, which is imported only where you say so: pass --trust",
+    )
+    config, own = as_it_ran(folder)
+    density = density_of(config)
+    sampler, tune = sampler_of(own, fields)
+    return WhatToSample(
+        config.target,
+        density.event_shape,
+        lambda n, generator: density.initial(config, n, generator),
+        sampler,
+        tune,
+        torch.device("cpu"),
+        None,
+        folder,
+        density.potential,
+        dtype=density.dtype,
+    )
 
 
 def a_pretrained_model(name: str, fields: Sequence[str], device: str) -> WhatToSample:

@@ -47,6 +47,7 @@ class Arm:
     chosen: Changes | None = None
     runs: dict[int, Row] = field(default_factory=dict)  # seed -> row
     share: Share | None = None  # of the budget
+    biased: bool = False  # samples another law than the one that is asked for
 
     def tuned(self, comparison: Comparison) -> bool:
         """Whether any setting that was tried gave a score."""
@@ -92,6 +93,7 @@ def compare(
     steps = planned_steps(folder, comparison)
     lost: list[str] = []
     note_request(folder, comparison)
+    comparison.subject.prepare(comparison.base(), comparison.scores, folder)
     if steps:  # only now, so that a folder with timings is known for one of a comparison
         write_json(folder / TIMED, steps)
     with workers_on(on, workers, folder) as pool:
@@ -175,7 +177,8 @@ class Job:
         rows = self.carried_out("comparing", wanted)
         for arm in arms:
             arm.runs = {seed: row for (name, seed), row in rows.items() if name == arm.name}
-            arm.share = self.comparison.subject.share(self.config(arm.name, arm.chosen or {}))
+            config, subject = self.config(arm.name, arm.chosen or {}), self.comparison.subject
+            arm.share, arm.biased = subject.share(config), subject.biased(config)
 
     def config(self, arm: str, setting: Changes) -> Config:
         """The configuration of an arm with one setting of the grid and its share of the budget."""
@@ -237,7 +240,7 @@ class Job:
         """The tasks that are handed to a worker together, of one arm each. How many does not depend
         on the workers, since a run in a stack equals the run alone up to rounding only.
         """
-        if not self.comparison.stacks:
+        if not (self.comparison.stacks and self.comparison.subject.stackable):
             return [[key] for key in wanted]
         arms: dict[str, list[Any]] = {}
         for key in wanted:
@@ -358,6 +361,9 @@ def summary(
         "asked": to_dict(comparison),
         "arms": {arm.name: arm_as_json(comparison, arm, folder) for arm in arms},
         "scores": {name: of_all(comparison, arms, name) for name in comparison.scores},
+        "along": dict(
+            zip(("score", "of"), comparison.subject.along(comparison.scores), strict=True)
+        ),
         "lost": lost,
     }
 
@@ -392,6 +398,7 @@ def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any
         "setting": chosen,
         "setting_name": setting_name(chosen),
         "edges": [name for name, _ in comparison.edges(chosen) if arm.tuned(comparison)],
+        "biased": arm.biased,
         "share": None if arm.share is None else asdict(arm.share),
         "tuning": tuning,
         "runs": [

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from stanley.comparing.sampled import SampledDensity
 from stanley.comparing.search import BATCH, By, Space, ends, require_space, side
 from stanley.comparing.subject import Changes, Config, Subject
 from stanley.comparing.trained import TrainedRecipe
@@ -47,8 +48,10 @@ class Comparison:
     others would have given there, is part of the result.
     """
 
-    recipe: str  # recipe that all arms change
-    arms: dict[str, dict[str, Any]]  # name -> its changes, such as {"sampler": "stanley"}
+    recipe: str | None = None  # recipe that all arms change, which is trained
+    # name -> its changes, such as {"sampler": "stanley"}
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    target: str | None = None  # density that all arms sample, in place of a recipe
     fields: dict[str, Any] = field(default_factory=dict)  # changes that all arms share
     baseline: str | None = None  # the arm that others are compared with; null is the first
     seeds: int = 5  # reported seeds, consecutive
@@ -67,6 +70,16 @@ class Comparison:
     along: int = 4  # checkpoints that are scored along a run, where the score is exact
 
     def __post_init__(self) -> None:
+        require(
+            self.recipe is None or self.target is None,
+            f"recipe is {self.recipe!r} and target is {self.target!r}; give a recipe, whose "
+            "settings are trained, or a target, whose samplers are compared, not both",
+        )
+        require(
+            self.recipe is not None or self.target is not None,
+            "neither recipe nor target is given; give a recipe, whose settings are trained, or a "
+            "target, whose samplers are compared",
+        )
         require(self.arms, "arms is empty; name at least two, such as --samplers langevin,stanley")
         for name in self.arms:
             plain = name.isprintable() and not set(name) & set("/\\")
@@ -164,6 +177,9 @@ class Comparison:
     @property
     def subject(self) -> Subject:
         """What is compared."""
+        if self.target is not None:
+            return SampledDensity(self.target)
+        assert self.recipe is not None
         return TrainedRecipe(self.recipe)
 
     def config(self, arm: str, setting: Changes | None = None) -> Config:
@@ -173,15 +189,14 @@ class Comparison:
         """
         setting = setting or {}
         changes = flatten(self.fields) | flatten(self.arms[arm])
-        adapts = not any(name.startswith("objective.adapt") for name in changes)
         kind = changes.get("sampler", changes.get("sampler.kind"))
         try:
             if step_is_time(kind):
                 changes = {"sampler.step_size": self.usual_time_step()} | changes
                 setting = as_time(setting)
             config = self.subject.config(changes | setting)
-            if adapts and "sampler.step_size" in setting:
-                config = self.subject.with_fixed_step_size(config)
+            if "sampler.step_size" in setting:
+                config = self.subject.with_fixed_step_size(config, changes)
         except StanleyError as error:
             raise StanleyError(f"arm {arm!r}: {error}") from error
         return config
@@ -277,7 +292,9 @@ class Comparison:
             for name in self.space(arm):
                 for value in ends(self.search[name]):
                     self.config(arm, {name: value})
+            self.on_budget(arm, configs[arm], configs[arm].steps)
         self.subject.check(configs, self.against)
+        self.subject.check_scores(self.scores, self.num)
 
     def extended(self, name: str, value: Any, *, below: bool) -> Comparison:
         """With one more value of the grid, before its first or behind its last one."""

@@ -1,21 +1,26 @@
-"""What every arm learned at its median seed: densities in the plane, samples elsewhere."""
+"""What every arm learned, or drew, at its median seed: densities in the plane, else samples."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from stanley.comparing.tables import number, ordered
+from stanley.comparing.sampling import DRAWS as DRAWS_FILE
+from stanley.comparing.sampling import density_of, read_sampled
+from stanley.comparing.tables import named, number, ordered
 from stanley.config import from_dict
 from stanley.data import to_bytes
 from stanley.judging.evaluate import window
 from stanley.metrics import density_on_grid
 from stanley.models.trained import Trained, data_of, load
 from stanley.runs.directory import RunDirectory
+from stanley.streams import stream
+from stanley.targets import Target
 from stanley.training.by_name import named_parts, of_the_model
 from stanley.training.config import TrainConfig
 from stanley.types import Energy
@@ -24,7 +29,13 @@ CELLS = 160  # per side of a density
 DRAWS = 32  # pictures of an arm
 POINTS = 2_000
 #: How a score is written under an arm's name.
-NOTES = {"kl": "KL {} nats", "tv": "total variation {}", "nll_held_out": "held-out -log p {} nats"}
+NOTES = {
+    "kl": "KL {} nats",
+    "tv": "total variation {}",
+    "nll_held_out": "held-out -log p {} nats",
+    "bias2": "b² {}",
+}
+MOST_PANELS = 7  # arms whose draws are shown, the best ones
 
 
 def median_seed(result: dict[str, Any], arm: str) -> int | None:
@@ -43,22 +54,67 @@ def panels(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     chains and their `density` (n, n), in the units of the data; of pictures `images`. Empty for
     vectors in space.
     """
-    score = result["asked"]["scores"][0]
+    if result["asked"].get("target") is not None:
+        return draws_of_arms(result, folder)
     found: list[dict[str, Any]] = []
-    for arm in ordered(result, score):
-        seed = median_seed(result, arm)
-        if seed is None:
-            continue
-        run = next(r for r in result["arms"][arm]["runs"] if r["seed"] == seed)
-        place = RunDirectory(where(folder, run["folder"]))
+    for arm, note, at in median_runs(result, folder):
+        place = RunDirectory(at)
         model = load(place, device="cpu", **own_parts(place, result)).standardised
         if not found:
             found.append(of_data(model))
-        value = result["scores"][score][arm]["values"][str(seed)]
-        note = NOTES.get(score, f"{score} {{}}").format(number(value))
         found.append(of_model(model) | {"title": arm, "note": note})
     drawn = found and found[0].keys() & {"density", "samples", "images"}
     return found if drawn else []
+
+
+def median_runs(result: dict[str, Any], folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Arm, its first score in words, and the folder of its median seed; the best arm first."""
+    score = result["asked"]["scores"][0]
+    for arm in ordered(result, score):
+        seed = median_seed(result, arm)
+        if seed is not None:
+            run = next(r for r in result["arms"][arm]["runs"] if r["seed"] == seed)
+            value = result["scores"][score][arm]["values"][str(seed)]
+            note = NOTES.get(score, f"{score} {{}}").format(number(value))
+            yield arm, note, where(folder, run["folder"])
+
+
+def draws_of_arms(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """The density, or exact draws of it, then draws of the best arms, all in the plane of the first
+    two coordinates. Empty for pictures, and above the plane where no exact draws are known.
+    """
+    runs = list(median_runs(result, folder))[:MOST_PANELS]
+    if not runs:
+        return []
+    density = density_of(read_sampled(runs[0][2])[0])
+    if len(density.event_shape) != 1 or density.event_shape[0] < 2:
+        return []
+    found = [(arm, note, flat(np.load(at / DRAWS_FILE))) for arm, note, at in runs]
+    potential = density.potential
+    exact = None
+    if isinstance(potential, Target) and potential.log_z is not None:
+        exact = potential.sample(POINTS, stream(0, "exact draws"))[:, :2].numpy()
+    truth = found[0][2] if exact is None else exact  # without exact draws the best arm's window
+    side = 1.15 * float(np.quantile(np.abs(truth), 0.998))
+    shown = [
+        {"title": named(result, arm), "note": note, "box": side, "samples": thinned(points)}
+        for arm, note, points in found
+    ]
+    first: dict[str, Any] = {"title": "density", "note": "exact", "box": side}
+    if density.event_shape == (2,):
+        return [first | {"density": density_on_grid(potential, side, CELLS).numpy()}, *shown]
+    return [] if exact is None else [first | {"samples": exact}, *shown]
+
+
+def flat(draws: np.ndarray) -> np.ndarray:
+    """(draws, chains, d) to the first two coordinates of all, (n, 2)."""
+    return draws.reshape(-1, *draws.shape[2:])[..., :2]
+
+
+def thinned(points: np.ndarray) -> np.ndarray:
+    """At most 2,000 of them, whatever chains they are of."""
+    some = np.random.default_rng(0).permutation(len(points))[:POINTS]
+    return points[np.sort(some)]
 
 
 def own_parts(run: RunDirectory, result: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class ArmRecord(TypedDict):
     tuning: dict[str, Trial]
     runs: list[Run]
     also: NotRequired[dict[str, dict[str, float]]]  # what else is known: name -> seed -> number
+    biased: NotRequired[bool]
 
 
 class Found(TypedDict):
@@ -52,6 +53,13 @@ class Found(TypedDict):
     verdict: str
 
 
+class Along(TypedDict):
+    """Which score a run has along its way, and along what."""
+
+    score: str
+    of: str
+
+
 class Record(TypedDict):
     """What `comparing.compare` returns; `converted` says of a record that another program made
     before, how it came to be this one, and such a record may tell more of an arm (`also`).
@@ -61,6 +69,7 @@ class Record(TypedDict):
     arms: dict[str, ArmRecord]
     scores: dict[str, dict[str, Found]]
     lost: list[str]
+    along: NotRequired[Along]
     converted: NotRequired[str]
 
 

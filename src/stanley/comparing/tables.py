@@ -29,6 +29,24 @@ def ordered(result: dict[str, Any], score: str) -> list[str]:
     return sorted(found, key=rank)
 
 
+def named(result: dict[str, Any], arm: str) -> str:
+    """The arm, with a word where it samples another law than the one that is asked for."""
+    return f"{arm} (biased)" if result["arms"][arm].get("biased") else arm
+
+
+def bias_lines(result: dict[str, Any]) -> list[str]:
+    """What the effective draws of a biased sampler are not, where there are both."""
+    biased = [arm for arm, about in result["arms"].items() if about.get("biased")]
+    effective = [name for name in result["asked"]["scores"] if name.startswith("ess")]
+    if not biased or not effective:
+        return []
+    return [
+        f"biased: {', '.join(biased)} {'never rejects' if len(biased) == 1 else 'never reject'}, "
+        f"so {effective[0]} counts draws of another law than exp(-U) there, however long the "
+        "chains run: it says how fast they move, nothing of whether they are right"
+    ]
+
+
 def rows_of(result: dict[str, Any], score: str) -> list[tuple[str, ...]]:
     """The cells of one score's table, an arm a row, best first."""
     rows = []
@@ -37,7 +55,7 @@ def rows_of(result: dict[str, Any], score: str) -> list[tuple[str, ...]]:
         setting = setting_in_words(about)
         rows.append(
             (
-                arm,
+                named(result, arm),
                 setting,
                 spread(own["mean"], own["sd"]),
                 number(own["median"]),
@@ -79,7 +97,8 @@ def with_interval(value: float | None, interval: Any) -> str:
 
 def heading(result: dict[str, Any], score: str) -> str:
     better = "more" if more_is_better(score) else "less"
-    where = result["asked"].get("recipe") or "runs that were there"
+    asked = result["asked"]
+    where = asked.get("recipe") or asked.get("target") or "runs that were there"
     return f"{where}: {score}, {better} is better; {seeds_in_words(result)}"
 
 
@@ -142,6 +161,7 @@ def terminal_lines(result: dict[str, Any]) -> list[str]:
         lines += ["", f"tuned on {which}, not reported: {asked['scores'][0]} of {tried(asked)}"]
         lines += aligned(tuned)
     lines += ["", "budget", *(f"  {line}" for line in budget_lines(result))]
+    lines += bias_lines(result)
     lines += [f"edge: {line}" for line in edge_lines(result)]
     lines += [f"lost: {line}" for line in result["lost"]]
     lines += [f"converted: {result['converted']}"] if "converted" in result else []
@@ -157,7 +177,7 @@ def lines_of_one_seed(result: dict[str, Any]) -> list[str]:
         (run,) = about["runs"]
         failure = short([run["failure"]]) if run["failure"] else ""
         values = (number(run["scores"].get(name)) for name in names)
-        rows.append((arm, setting_in_words(about), *values, failure))
+        rows.append((named(result, arm), setting_in_words(about), *values, failure))
     return [f"{heading(result, names[0])}; three seeds and more are tested", *aligned(rows)]
 
 
@@ -195,7 +215,8 @@ def markdown(result: dict[str, Any]) -> str:
     if any(about["tuning"] for about in result["arms"].values()):
         what = f"{result['asked']['scores'][0]} of {tried(result['asked'])}"
         parts.append(f"**Tuning: {what}**\n\n{tuning_table(result)}")
-    budget = [f"* {line}" for line in [*budget_lines(result), *edge_lines(result)]]
+    lines = [*budget_lines(result), *bias_lines(result), *edge_lines(result)]
+    budget = [f"* {line}" for line in lines]
     parts.append("\n".join(["**Budget**", "", *budget]))
     return "\n\n".join(parts) + "\n"
 
@@ -217,9 +238,9 @@ def scores_table(result: dict[str, Any], scores: Sequence[str]) -> str:
     head = ["arm", *(["setting"] if tuned else []), "n", *scores, f"median {first}", "failed"]
     head += ["verdict"] if len(result["arms"]) > 1 else []
     rows = []
-    for row in rows_of(result, first):
-        found = [result["scores"][score].get(row[0]) for score in scores]
-        cells = [row[0], *([row[1]] if tuned else []), str(result["scores"][first][row[0]]["n"])]
+    for arm, row in zip(ordered(result, first), rows_of(result, first), strict=True):
+        found = [result["scores"][score].get(arm) for score in scores]
+        cells = [row[0], *([row[1]] if tuned else []), str(result["scores"][first][arm]["n"])]
         cells += ["–" if own is None else spread(own["mean"], own["sd"]) for own in found]
         cells += [row[3], row[5], row[7]]
         rows.append(cells[: len(head)])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stanley.comparing import budget
-from stanley.comparing.subject import Changes, Share
+from stanley.comparing.subject import QUANTILES, Changes, Share, thresholded
 from stanley.comparing.task import ROW, Row, Task, number_in, row_of, tasks_of
 from stanley.config import from_dict, to_dict
 from stanley.data.given import dataset_of
@@ -28,6 +28,8 @@ from stanley.training.loop import train
 from stanley.training.resolve import resolve
 from stanley.training.stack import train_stack, why_not_stackable
 
+#: Factors on the recipe's step size that samplers are tuned over where nobody says.
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Scores by quadrature in the plane, which need no samples.
 EXACT = ("kl", "tv", "log_z", "nll_held_out")
 #: Numbers of the training itself; `record.gap` is the gap in the record of the last step.
@@ -39,6 +41,7 @@ class TrainedRecipe:
     """See `subject.Subject`."""
 
     recipe: str
+    stackable = True
 
     def config(self, changes: Changes) -> TrainConfig:
         """An arm may begin from another recipe, `recipe` among its changes."""
@@ -46,14 +49,25 @@ class TrainedRecipe:
         recipe = str(changes.get("recipe", self.recipe))
         return resolve(recipe, {}, fields, ForTraining({}, trust=True))
 
-    def with_fixed_step_size(self, config: TrainConfig) -> TrainConfig:
+    def with_fixed_step_size(self, config: TrainConfig, changes: Changes) -> TrainConfig:
         objective = config.objective
-        if objective.contrastive is None or objective.contrastive.adapt is None:
+        asked_for = any(name.startswith("objective.adapt") for name in changes)
+        if asked_for or objective.contrastive is None or objective.contrastive.adapt is None:
             return config
         fixed = replace(objective.contrastive, adapt=None)
         if objective.contrastive is objective:
             return replace(config, objective=fixed)
         return replace(config, objective=replace(objective, contrastive=fixed))  # type: ignore[arg-type]  # what holds a contrastive part has that field
+
+    def usual_grid(self, base: TrainConfig, samplers: list[str]) -> dict[str, list[Any]]:
+        """Step sizes around the recipe's, and two thresholds."""
+        h = getattr(base.sampler, "step_size", None)
+        grid: dict[str, list[Any]] = {}
+        if h is not None:
+            grid["sampler.step_size"] = [float(f"{factor * h:.6g}") for factor in FACTORS]
+        if thresholded(samplers):
+            grid["sampler.threshold"] = [{"quantile": q} for q in QUANTILES]
+        return grid
 
     def check(self, configs: Mapping[str, TrainConfig], against: str) -> None:
         """All have the same data, and networks of the user's own can be made for them."""
@@ -66,6 +80,9 @@ class TrainedRecipe:
         )
         for config in configs.values():
             require_network(config)
+
+    def check_scores(self, scores: list[str], num: int | None) -> None:
+        """What a run has is known when it is judged."""
 
     def on_gradients(
         self, base: TrainConfig, arm: str, config: TrainConfig, own: Changes
@@ -85,9 +102,19 @@ class TrainedRecipe:
     def usual_scores(self, config: TrainConfig) -> tuple[str, ...]:
         return usual_scores(config)
 
+    def prepare(self, config: TrainConfig, scores: list[str], folder: Path) -> None:
+        """Runs share nothing."""
+
     @staticmethod
     def carry_out(plain: list[dict[str, Any]]) -> list[Row]:
         return carry_out(plain)
+
+    def along(self, scores: list[str]) -> tuple[str, str]:
+        return scores[0], "iteration"
+
+    def biased(self, config: TrainConfig) -> bool:
+        """A trained energy is judged by itself, whatever trained it."""
+        return False
 
     def last_step(self, row: Row | None) -> float:
         if row is None:

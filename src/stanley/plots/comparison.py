@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stanley.comparing.panels import panels
-from stanley.comparing.tables import heading, number, ordered
+from stanley.comparing.tables import heading, named, number, ordered
 from stanley.errors import StanleyError, require
 from stanley.files import write_atomic
 from stanley.plots.density import NAMES, Panel, densities
@@ -38,7 +38,12 @@ WORDS = {
     "kl": "KL(data‖model), nats",
     "tv": "total variation",
     "nll_held_out": "held-out -log p, nats",
-    "seconds": "seconds of training",
+    "seconds": "seconds",
+    "bias2": "b², squared error",
+    "gradients_to_bias2": "gradients a chain until b² < 0.01",
+    "ess_per_gradient": "ESS per gradient",
+    "ess_per_second": "ESS per second",
+    "rhat": "R̂",
 }
 LEAST_RATIO = 8  # of scores, all positive, from which on their axis is logarithmic
 LONGEST = 48  # characters of an arm's name that are shown
@@ -50,7 +55,7 @@ COLUMNS = 8  # pictures side by side in the samples of one arm
 
 def comparison(result: dict[str, Any]) -> Figure:
     """Every seed as a dot, the mean as a line and its interval as a bar, the best arm on top;
-    failed seeds are crosses beside them. Below it the first score along training, if it is known.
+    failed seeds are crosses beside them. Below it a score along the runs, if it is known.
 
     result   what `comparing.compare` returns, or the contents of comparison.json
     """
@@ -58,7 +63,7 @@ def comparison(result: dict[str, Any]) -> Figure:
     arms = ordered(result, scores[0])
     curves = {arm: along(result, arm) for arm in arms}
     learned = any(len(curve) > 1 for curve in curves.values())
-    longest = max(len(label(arm, LONGEST)) for arm in arms)
+    longest = max(len(label(named(result, arm), LONGEST)) for arm in arms)
     left = 0.9 + 0.062 * longest
     height = 0.9 + 0.36 * len(arms)
     below = 2.6 if len(arms) <= MOST_INSIDE else 0.8 + 0.2 * len(arms)
@@ -74,7 +79,8 @@ def comparison(result: dict[str, Any]) -> Figure:
         if k:
             ax.tick_params(labelleft=False)
     if learned:
-        learning(figure.add_subplot(rows[1]), scores[0], curves)
+        score, of = along_what(result)
+        learning(figure.add_subplot(rows[1]), score, of, curves)
     title = heading(result, scores[0]).partition(":")
     figure.suptitle(
         f"{title[0]}, {title[2].rpartition(';')[2].strip()}; line: mean, bar: 95 % interval",
@@ -122,7 +128,7 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
                 color=VERMILION,
                 fontweight="bold",
             )
-    ax.set_yticks(range(len(arms)), [label(arm, LONGEST) for arm in arms])
+    ax.set_yticks(range(len(arms)), [label(named(result, arm), LONGEST) for arm in arms])
     ax.set_ylim(len(arms) - 0.4, -0.6)
     ax.yaxis.grid(visible=False)
     if every and any(own["failed"] for own in found.values()):
@@ -141,8 +147,8 @@ def in_numbers(axis: Axis, ratio: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
-    """The score along training: the mean over seeds, and the range of all of them, which is left
+def learning(ax: Axes, score: str, of: str, curves: dict[str, Any]) -> None:
+    """The score along the runs: the mean over seeds, and the range of all of them, which is left
     out where many arms would lie on each other.
     """
     every = [v for curve in curves.values() for _, values in curve for v in values]
@@ -150,7 +156,9 @@ def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
     if log:
         ax.set_yscale("log")
     few = len(curves) <= MOST_INSIDE
-    dress(ax, "", "iteration", f"{in_words(score)}: mean{', range' if few else ''}")
+    if of != "iteration":
+        ax.set_xscale("log")
+    dress(ax, "", of, f"{in_words(score)}: mean{', range' if few else ''}")
     if log:
         in_numbers(ax.yaxis, max(every) / min(every))
     for k, (arm, curve) in enumerate(curves.items()):
@@ -174,6 +182,12 @@ def learning(ax: Axes, score: str, curves: dict[str, Any]) -> None:
         )
     beside = {} if few else {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
     ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK, **beside)
+
+
+def along_what(result: dict[str, Any]) -> tuple[str, str]:
+    """Which score is known along the runs, and along what."""
+    told = result.get("along", {"score": result["asked"]["scores"][0], "of": "iteration"})
+    return told["score"], told["of"]
 
 
 def in_words(score: str) -> str:

@@ -60,7 +60,8 @@ class Panel:
 
 
 def densities(panels: Sequence[Panel]) -> Figure:
-    """Densities above and samples below, one column per panel; the first is the reference.
+    """Densities above and samples below, one column per panel; the first is the reference. Where no
+    panel has both, all stand in one row.
 
     All densities share one linear colour scale, from 0 to the peak of the first. Where another
     density has a higher peak, its colour is that of the largest value, and the colour bar ends in
@@ -90,21 +91,23 @@ def densities(panels: Sequence[Panel]) -> Figure:
     top = float(np.max(shown[0])) if shown else 0.0
     columns = [grids, points]
     rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
+    in_one_row = not any(p.density is not None and p.samples is not None for p in panels)
 
     # In inches: squares of one size, with room for titles, notes and ticks.
     side, gap, left = 2.35, 0.27, 0.62 if box[0] == -box[1] else 0.9
-    head = 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1)
+    head = 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1 or (in_one_row and 1 in rows))
     width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
-    height = head + len(rows) * side + (len(rows) - 1) * 0.62 + 0.55
+    down_to = 1 if in_one_row else len(rows)
+    height = head + down_to * side + (down_to - 1) * 0.62 + 0.55
     figure = new_figure(width, height, layout=None)
     image: ScalarMappable | None = None
     for j, panel in enumerate(panels):
         mine = [row for row in rows if columns[row][j] is not None]
         for row in mine:
-            down = head + rows.index(row) * (side + 0.62) + side
+            down = head + (0 if in_one_row else rows.index(row)) * (side + 0.62) + side
             place = (left + j * (side + gap), height - down, side, side)
             ax = figure.add_axes(_fractions(place, width, height))
-            leftmost = all(one is None for one in columns[row][:j])
+            leftmost = not j if in_one_row else all(one is None for one in columns[row][:j])
             _frame(ax, box, panel.names, bottom=row == mine[-1], left=leftmost)
             if row == 0:
                 image = _paint(ax, grids[j], box, top)  # type: ignore[arg-type]
