@@ -50,6 +50,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("scores", "seeds", "tuning", "also", "record", "figure", "overview")
 END = "end"
 DPI = 130
+MOST_NAMED = 3  # arms of one budget that are named
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,19 @@ def about(record: dict[str, Any], link: str) -> str:
 
 
 def budgets(record: dict[str, Any]) -> list[str]:
-    """What was spent; arms that got the same stand together."""
+    """What was spent; arms that got the same stand together, and most of all last."""
     same: dict[str, list[str]] = {}
     for arm, own in record["arms"].items():
         words = "" if own["share"] is None else Share(**own["share"]).in_words()
         same.setdefault(words, []).append(arm)
-    lines = []
-    for words, arms in same.items():
+    lines, most = [], max(same, key=lambda words: len(same[words]))
+    for words, arms in sorted(same.items(), key=lambda group: group[0] == most):
         runs = [run for arm in arms for run in record["arms"][arm]["runs"]]
         seconds = [run["seconds"] for run in runs if run["seconds"]]
         took = [f"{number(min(seconds))} to {number(max(seconds))} s a run"] if seconds else []
-        who = "; ".join(arms) if len(same) > 1 else "every arm"
+        others = len(arms) > MOST_NAMED and words == most
+        who = "every other arm" if others else "; ".join(arms)
+        who = "every arm" if len(same) == 1 else who
         if told := ", ".join([*([words] if words else []), *took]):
             lines.append(f"{who}: {told}")
     return lines

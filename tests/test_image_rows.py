@@ -4,7 +4,7 @@ at full scale and at a core's.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from stanley.cli.config_file import read_config_file
-from stanley.samplers import HMC, run_chains
+from stanley.comparing import Comparison
+from stanley.config import from_dict
+from stanley.samplers import HMC, RandomWalk, run_chains
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import COMPARED, EPSILON, RECIPES
-from stanley.training.resolve import resolve
 from stanley.types import Potential
 
-SMALL = Path(__file__).parent.parent / "benchmarks" / "paper_images.yaml"
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 ROWS = [
     f"{data}-{name}"
     for data in ("cifar10", "flowers102")
@@ -53,10 +54,12 @@ def evaluations(config: TrainConfig) -> int:
     return energy.chains // 3
 
 
-def small(row: str, **flags: object) -> TrainConfig:
-    return resolve(
-        row, read_config_file(SMALL), {name.replace("__", "."): v for name, v in flags.items()}
-    )
+def small(data: str) -> Comparison:
+    """The same experiment at the scale of a core."""
+    return from_dict(Comparison, read_config_file(EXPERIMENTS / f"draft-{data}.yaml"))
+
+
+ARMS = [(data, arm) for data in ("cifar10", "flowers102") for arm in small(data).arms]
 
 
 def test_there_are_thirteen_rows() -> None:
@@ -79,18 +82,36 @@ def test_rows_differ_in_their_sampler_and_what_belongs_to_it(row: str) -> None:
 @pytest.mark.parametrize("row", ROWS)
 def test_rows_cost_the_same(row: str) -> None:
     assert evaluations(RECIPES[row]) == 50 + 1
-    hmc = {"objective__chain_steps": 2, "sampler__num_leapfrog": 5} if row.endswith("hmc") else {}
-    assert evaluations(small(row, **hmc)) == 10 + 1
 
 
-def test_negative_control_hmc_without_its_flags_costs_more() -> None:
-    assert evaluations(small("cifar10-hmc")) == 10 * 10 + 1
+@pytest.mark.parametrize(("data", "arm"), ARMS, ids=lambda word: word)
+def test_arms_at_the_scale_of_a_core_cost_the_same(data: str, arm: str) -> None:
+    """The random walk takes values of U alone, of which two count as one gradient."""
+    comparison = small(data)
+    config = comparison.on_budget(arm, comparison.config(arm), 0)
+    assert config.steps == 1_000
+    values = 2 if isinstance(config.sampler, RandomWalk) else 1
+    assert evaluations(config) == values * (10 + 1)
+
+
+def test_negative_control_hmc_with_the_steps_of_langevin_costs_more() -> None:
+    config = small("cifar10").config("HMC")
+    objective = replace(config.objective, chain_steps=10)
+    assert evaluations(replace(config, objective=objective)) == 10 * 5 + 1
+
+
+@pytest.mark.parametrize(("data", "arm"), ARMS, ids=lambda word: word)
+def test_arms_differ_in_their_sampler_and_what_belongs_to_it(data: str, arm: str) -> None:
+    comparison = small(data)
+    ours, base = comparison.config(arm), comparison.base()
+    assert differing(ours, base) <= {"sampler", "objective"}
+    assert differing(ours.objective, base.objective) <= {"adapt"}
 
 
 def test_the_small_scale_is_small() -> None:
-    config = small("flowers102-stanley", **{"data__root": "DIR", "sampler__step_size": 4e-4})
-    assert config.data.size == 16  # type: ignore[union-attr]
-    assert config.network.width == 8  # type: ignore[union-attr]
-    assert config.network.activation == "leaky-relu"  # type: ignore[union-attr]
+    config = small("flowers102").config("STANLEY", {"sampler.step_size": 4e-4})
+    assert config.data.size == 16
+    assert config.network.width == 8
+    assert config.network.activation == "leaky-relu"
     assert config.sampler.step_size == 4e-4
     assert config.temperature == RECIPES["flowers102-stanley"].temperature

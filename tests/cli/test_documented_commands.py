@@ -17,6 +17,7 @@ from cyclopts import CycloptsError
 from stanley.cli import app
 from stanley.cli.comparing import apart, asked
 from stanley.cli.values import parse_fields
+from stanley.comparing.record import read_record
 from stanley.errors import StanleyError
 from stanley.training.resolve import resolve
 
@@ -81,7 +82,9 @@ def check(command: str) -> None:
         resolve(recipe, {}, parse_fields(fields))
     if function.__name__ == "compare":
         paths, fields = apart(bound.args)
-        if len(paths) == 1 and "comparisons/" not in paths[0]:
+        if len(paths) == 1 and paths[0].startswith("experiments/records/"):
+            read_record(ROOT / paths[0])
+        elif len(paths) == 1 and "comparisons/" not in paths[0]:
             given = {"samplers": None, "vary": None, "grid": None} | bound.arguments
             given = {name: given.get(name) for name in ASKED}
             asked(paths[0], given, fields, tuning=True).check()
@@ -124,7 +127,8 @@ def test_there_are_many():
         "stanley train rings --network.depht 3",
         "stanley evaluate RUN --nmu 256",
         "stanley sample RUN --steps many",
-        "python benchmarks/ablation.py --data-rot DIR",
+        "stanley compare experiments/records/rnigs.json",
+        "python benchmarks/chain_speed.py --jsno FILE",
         "make tset",
     ],
 )
