@@ -31,7 +31,7 @@ import numpy as np
 
 WARM_UP, DRAWS = 500, {4: 1000, 64: 250}
 TARGETS = ("logistic", "gaussian", "schools", "volatility")
-CONTENDERS = ("stanley", "blackjax", "numpyro")
+CONTENDERS = ("stanley", "stanley-compiled", "blackjax", "numpyro")
 DENSE = ("blackjax-dense", "numpyro-dense")  # on the Gaussian
 
 
@@ -83,27 +83,44 @@ def starts(n: int, chains: int, seed: int) -> np.ndarray:
 Contender = Callable[[np.ndarray, int], dict[str, Any]]
 
 
-def stanley(target: str, chains: int) -> Contender:
+def stanley(target: str, chains: int, compiled: bool = False) -> Contender:
     import torch
 
-    from stanley.judging.draw import FIRST_STEP, Counted
+    from stanley.judging.draw import FIRST_STEP
     from stanley.samplers import ChEES, adapt, run_chains
+    from stanley.samplers.trajectories import Counted
 
     torch.set_num_threads(1)
     _, data = data_of(target)
     u = potential_of(target, torch, {key: torch.from_numpy(v) for key, v in data.items()})
+    how = "compile" if compiled else "eager"
+    seen: set[int] = set()  # seeds whose functions are compiled
 
-    def run(x0: np.ndarray, seed: int) -> dict[str, Any]:
+    def once(x0: np.ndarray, seed: int) -> dict[str, Any]:
         began, counted = cpu(), Counted(u)
-        sampler, x = adapt(ChEES(FIRST_STEP), counted, x0, WARM_UP, seed=seed, precondition="dense")
+        sampler, x = adapt(
+            ChEES(FIRST_STEP),
+            counted,
+            x0,
+            WARM_UP,
+            seed=seed,
+            precondition="dense",
+            execution=how,
+        )
         warm = cpu()
-        out = run_chains(sampler, u, x, DRAWS[chains], seed=seed, keep_every=1)
+        out = run_chains(sampler, u, x, DRAWS[chains], seed=seed, keep_every=1, execution=how)
         return {
             "draws": out.draws.numpy(),
             "gradients": (counted.points / chains, out.info.num_gradients),
             "seconds": (warm - began, cpu() - warm),
-            "compile": 0.0,
         }
+
+    def run(x0: np.ndarray, seed: int) -> dict[str, Any]:
+        """The same twice where something is compiled on the way, whose time is told apart."""
+        first = sum(once(x0, seed)["seconds"]) if compiled and seed not in seen else None
+        seen.add(seed)
+        found = once(x0, seed)
+        return found | {"compile": 0.0 if first is None else first - sum(found["seconds"])}
 
     return run
 
@@ -193,10 +210,10 @@ MADE: dict[int, Contender] = {}  # of this process, by the number of chains
 
 
 def answer(contender: str, target: str, chains: int, seed: int) -> dict[str, Any]:
-    name, _, dense = contender.partition("-")
+    name, _, other = contender.partition("-")  # dense, or compiled
     if chains not in MADE:
         build: Any = {"stanley": stanley, "blackjax": blackjax, "numpyro": numpyro}[name]
-        MADE[chains] = build(target, chains, True) if dense else build(target, chains)
+        MADE[chains] = build(target, chains, True) if other else build(target, chains)
     return MADE[chains](starts(data_of(target)[0], chains, seed), seed)
 
 

@@ -48,9 +48,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "networks/test_by_hand.py",
         (
             "points in any layout",
-            "isinstance(potential, Joint) and x.is_contiguous()",
-            "isinstance(potential, Joint)",
+            "isinstance(potential, KnowsGradient) and x.is_contiguous()",
+            "isinstance(potential, KnowsGradient)",
         ),
-        ("nobody uses it", "isinstance(potential, Joint) and", "False and"),
+        ("nobody uses it", "isinstance(potential, KnowsGradient) and", "False and"),
     ),
 )

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stanley.networks import MLP, ConvNet, LevelMLP, ResNet, build_energy
 from stanley.networks.mlp import MLPEnergy
-from stanley.samplers import MALA, Langevin, ReplicaExchange, Stanley, run, run_chains
+from stanley.samplers import MALA, Langevin, ReplicaExchange, Stanley, run_chains, trajectories
 from stanley.samplers.base import evaluate, hessian_vector, value_and_gradient
 from stanley.samplers.joint import Joint, joint
 from stanley.types import Bf16, Chunked, Energy, Potential
@@ -89,7 +89,7 @@ def test_chains_are_the_same_to_the_last_bit(
     energy = energy if chunk is None else Chunked(energy, chunk)
     x0, ends, asked = points(name), [], []
     for change in (lambda u, x: asked.append(joint(u, x)) or asked[-1], lambda u, x: u):
-        monkeypatch.setattr(run, "joint", change)
+        monkeypatch.setattr(trajectories, "joint", change)
         g = torch.Generator().manual_seed(2)
         ends.append(run_chains(sampler, Potential(energy, 0.5), x0, 5, generator=g))
     assert isinstance(asked[0], Joint)

@@ -52,7 +52,6 @@ TRACEABLE = (
     }
 )
 NOT_TRACEABLE = {
-    "hmc with jitter": (HMC(0.1, 3), "jitter=False"),
     "bias-corrected": (PreconditionedLangevin(0.1), "a number of its own"),
     "replicas": (ReplicaExchange(MALA(0.1)), "a number of its own"),
 }
@@ -68,7 +67,7 @@ def nothing_remembered():
 @pytest.fixture
 def traced(monkeypatch):
     """execution='compile' without the compiler: seconds become milliseconds, and rounding stays."""
-    monkeypatch.setattr(execution, "compiled", lambda graph: graph)
+    monkeypatch.setattr(execution, "compiled", lambda graph, inputs: graph)
 
 
 def run(sampler, how, potential=targets.coupled, x0=None, steps=5, rng=None):
@@ -130,7 +129,7 @@ def test_a_sampler_with_draws_of_its_own_runs_eagerly(traced):
 
 
 def test_a_failing_compiler_is_survived(monkeypatch):
-    def broken(graph):
+    def broken(graph, inputs):
         raise RuntimeError("no compiler here")
 
     monkeypatch.setattr(execution, "compiled", broken)

@@ -34,9 +34,11 @@ from stanley.samplers.arguments import (
     is_whole,
 )
 from stanley.samplers.base import DETACHED, evaluate, values
+from stanley.samplers.execution import Execution
 from stanley.samplers.run import potential_for
 from stanley.samplers.runaway import check_mass
 from stanley.samplers.traits import is_adjusted, with_step_size
+from stanley.samplers.trajectories import Counted
 from stanley.streams import as_generator
 from stanley.targets.own import potential_of
 from stanley.targets.parameters import Parameters
@@ -251,6 +253,7 @@ def draw(
     generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    execution: Execution = "auto",
     progress: bool = False,
 ) -> Draws:
     """Draws from p ∝ exp(-U) whose chains agree, by exact samplers alone, within a budget.
@@ -268,6 +271,8 @@ def draw(
     keep_every   of so many steps one draw is kept, at least
     seed, generator   the only source of randomness; the generator where both are given
     dtype      float64, or the type of a network's weights
+    execution  how steps are carried out, as for `run_chains`: 'compile' takes some seconds first,
+               and then a fraction of the time where there are few chains
 
     The rules. The sampler is `ChEES` with a scale for each coordinate, or a dense one where that
     pays (see `adapt`), all learned in the warm-up, or `RandomWalk` where U has no gradient. Starts
@@ -297,7 +302,7 @@ def draw(
     x0 = starts(u, parameters, start, num, event, start_std, rng, kind, place)
     first = exact_sampler(sampler, u, x0)
     u = potential_for(first, u)
-    rounds = Rounds(u, event, wanted, budget, rng, progress, keep_every)
+    rounds = Rounds(u, event, wanted, budget, rng, progress, keep_every, execution)
     out = rounds.run(first, x0, warm_up)
     if out.reasons:
         warnings.warn(
@@ -332,8 +337,10 @@ class Rounds:
         generator: torch.Generator,
         progress: bool,
         keep_every: int = 1,
+        execution: Execution = "auto",
     ) -> None:
         self.keep_every = keep_every
+        self.execution: Execution = execution
         self.potential, self.wanted = potential, wanted
         self.budget, self.generator, self.progress = budget, generator, progress
         self.spent, self.steps, self.accepted = 0, 0, 0.0
@@ -370,7 +377,13 @@ class Rounds:
         counted = Counted(self.potential)
         scale: Precondition = "dense"
         sampler, x = adapt(
-            sampler, counted, x0, steps, generator=self.generator, precondition=scale
+            sampler,
+            counted,
+            x0,
+            steps,
+            generator=self.generator,
+            precondition=scale,
+            execution=self.execution,
         )
         check_mass(self.potential, x0, x)
         self.note(f"warm-up of {steps:,} steps", counted.points // len(x))
@@ -386,6 +399,7 @@ class Rounds:
             steps,
             generator=self.generator,
             keep_every=every,
+            execution=self.execution,
             progress=self.progress,
         )
         assert run.draws is not None
@@ -418,17 +432,6 @@ class Rounds:
             self.accepted / self.steps,
             every,
         )
-
-
-class Counted:
-    """The same potential, which counts the points that it is asked for."""
-
-    def __init__(self, energy: Energy) -> None:
-        self.energy, self.points = energy, 0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        self.points += len(x)
-        return self.energy(x)
 
 
 def density_of(

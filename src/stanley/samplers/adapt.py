@@ -16,6 +16,7 @@ from stanley.errors import StanleyError, require
 from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.chees import MOST_LEAPFROG, ChEES, TrajectorySearch, van_der_corput
+from stanley.samplers.execution import Execution, check_execution
 from stanley.samplers.preconditioned import (
     DensePreconditioned,
     Preconditioned,
@@ -33,6 +34,7 @@ from stanley.samplers.traits import (
     with_step_size,
     with_threshold,
 )
+from stanley.samplers.trajectories import draws_lengths, prepared
 from stanley.types import Energy
 
 S = TypeVar("S", bound=Sampler)
@@ -62,6 +64,7 @@ def adapt(
     seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: None = None,
+    execution: Execution = "auto",
 ) -> tuple[S, Tensor]: ...
 
 
@@ -76,6 +79,7 @@ def adapt(
     seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: None = None,
+    execution: Execution = "auto",
 ) -> tuple[Sampler, Tensor]: ...
 
 
@@ -90,6 +94,7 @@ def adapt(
     seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: Precondition,
+    execution: Execution = "auto",
 ) -> tuple[Preconditioned, Tensor]: ...
 
 
@@ -104,6 +109,7 @@ def adapt(
     seed: int | None = None,
     target_acceptance: float | None = None,
     precondition: Precondition | None = None,
+    execution: Execution = "auto",
 ) -> tuple[Sampler, Tensor]:
     """The sampler with the step size at which its chains accept at the target rate, and where the
     chains ended.
@@ -117,7 +123,9 @@ def adapt(
 
     a* is `target_acceptance`, the sampler's own unless given: 0.574 for Langevin-type moves, 0.8
     for HMC, 0.4 for Barker, 0.234 for a random walk. Sampler, positions and randomness are given as
-    to `run_chains`; the step size of the sampler is the first guess.
+    to `run_chains`; the step size of the sampler is the first guess. With execution='compile' the
+    trajectories of `ChEES` and of `HMC` with jitter are compiled; the steps of other samplers are
+    taken eagerly here.
 
     With `precondition` the sampler comes back inside `Preconditioned`, with a scale per coordinate
     measured over all finite chains and the second half of a window of steps:
@@ -177,6 +185,9 @@ def adapt(
         f"num_steps is {num_steps}, must be at least {FEWEST} with precondition; a few hundred are"
         " usual",
     )
+    check_execution(execution, x0)
+    how = execution if draws_lengths(sampler) else "eager"
+    _, potential = prepared(how, sampler, potential, x0)
     x, *windows = (
         x0,
         *split(

@@ -27,7 +27,8 @@ see `traits.Traits`, whose defaults hold where there is none.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -36,7 +37,7 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
-from stanley.samplers.joint import Joint
+from stanley.samplers.joint import KnowsGradient
 from stanley.samplers.noise import uniform_like
 from stanley.samplers.traits import traits_of
 from stanley.types import Energy, chunk_size_of, for_rows
@@ -132,11 +133,22 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
     for each chunk.
     """
     x = x.detach()
-    parts = [value_and_gradient(part, x[rows]) for part, rows in chunks(potential, len(x))]
+    return ChainState(x, *gradients(potential, len(x))(x))
+
+
+def gradients(potential: Energy, num: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """x ↦ (U(x), ∇U(x)) for `num` chains. What the potential asks for is looked up here, once for
+    all gradients of a trajectory.
+    """
+    parts = [*chunks(potential, num)]
     if len(parts) == 1:
-        return ChainState(x, *parts[0])
-    u, grad = zip(*parts, strict=True)
-    return ChainState(x, torch.cat(u), torch.cat(grad))
+        return partial(value_and_gradient, parts[0][0])
+
+    def in_parts(x: Tensor) -> tuple[Tensor, Tensor]:
+        u, grad = zip(*(value_and_gradient(part, x[rows]) for part, rows in parts), strict=True)
+        return torch.cat(u), torch.cat(grad)
+
+    return in_parts
 
 
 @torch.no_grad()
@@ -154,7 +166,7 @@ def values(potential: Energy, x: Tensor, at_most: int | None = None) -> Tensor:
 
 
 def value_and_gradient(potential: Energy, x: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(potential, Joint) and x.is_contiguous():
+    if isinstance(potential, KnowsGradient) and x.is_contiguous():
         return potential.value_and_gradient(x)
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():

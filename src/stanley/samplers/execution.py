@@ -1,7 +1,8 @@
 """How the step of a chain is carried out: eagerly, compiled, or as a replayed CUDA graph.
 
 eager    Python and autograd, operation by operation.
-compile  the step is traced once into a graph of tensor operations, gradient included, and compiled.
+compile  the step is traced once into a graph of tensor operations, gradient included, and compiled;
+         trajectories of a length that is drawn anew in blocks of steps (`trajectories.py`).
 graph    the same traced step, captured as a CUDA graph: one launch a step.
 auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a
          tenth of the time of networks so small that Python is felt, nothing of convolutions
@@ -14,9 +15,8 @@ updates them in place, as those of torch do, is seen.
 
 The step must be a function of tensors: what is read as a Python number while tracing (a
 temperature, an attribute of a user's function) is kept. The step size is an input, so adaptation
-traces nothing anew. A sampler that reads a number back (HMC with jitter) or counts its steps
-(replica exchange, bias-corrected RMSprop) cannot be traced: the run falls back to eager and says so
-once, as it does when the compiler fails.
+traces nothing anew. A sampler that counts its steps (replica exchange, bias-corrected RMSprop)
+cannot be traced: the run falls back to eager and says so once, as it does when the compiler fails.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule, Node
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
@@ -46,7 +48,7 @@ Execution = Literal["auto", "eager", "compile", "graph"]
 Step = Callable[[ChainState, torch.Generator], tuple[ChainState, StepInfo]]
 
 KEPT = 8  # traced steps that are remembered, the last used
-CACHE: OrderedDict[Any, Traced | str] = OrderedDict()  # a traced step, or why there is none
+CACHE: OrderedDict[Any, Any] = OrderedDict()  # what was traced, or why nothing was: a str
 
 
 def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tensor) -> Step:
@@ -55,14 +57,7 @@ def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tenso
     Raises StanleyError for an unknown `execution`, and for 'graph' where the chains are not on
     CUDA.
     """
-    known = ("auto", "eager", "compile", "graph")
-    require(execution in known, f"execution is {execution!r}, must be one of {', '.join(known)}")
-    cuda = x0.device.type == "cuda"
-    require(
-        execution != "graph" or cuda,
-        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile'"
-        " or 'eager'",
-    )
+    check_execution(execution, x0)
 
     def eager(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
         return sampler.step(potential, state, generator)
@@ -84,13 +79,33 @@ def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tenso
     return step
 
 
+def check_execution(execution: str, x0: Tensor) -> None:
+    known = get_args(Execution)
+    require(execution in known, f"execution is {execution!r}, must be one of {', '.join(known)}")
+    cuda = x0.device.type == "cuda"
+    require(
+        execution != "graph" or cuda,
+        f"execution='graph' captures CUDA graphs and the chains are on {x0.device}; use 'compile'"
+        " or 'eager'",
+    )
+
+
 def lookup(
     rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
 ) -> Traced | None:
     """The traced step for chains like these, traced now if it is the first time;
     None where it cannot be had.
     """
-    key = (rung, *key_of(sampler, potential, state))
+    return remembered(
+        rung,
+        key_of(sampler, potential, state),
+        lambda: trace(rung, sampler, potential, state, generator),
+    )
+
+
+def remembered(rung: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """What `make` makes, made now if it is the first time; None, and told once, where it fails."""
+    key = (rung, *key)
     try:
         hash(key)
     except TypeError as error:
@@ -100,7 +115,7 @@ def lookup(
         ) from None
     if key not in CACHE:
         try:
-            CACHE[key] = trace(rung, sampler, potential, state, generator)
+            CACHE[key] = make()
         except NewMemory:
             raise
         except Exception as error:  # the compiler's, the tracer's or the user's: eager does without
@@ -111,7 +126,7 @@ def lookup(
                 else f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
             )
             warnings.warn(
-                f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=5
+                f"execution={rung!r} is not possible, going on eagerly: {CACHE[key]}", stacklevel=6
             )
         while len(CACHE) > KEPT:
             CACHE.popitem(last=False)
@@ -121,19 +136,32 @@ def lookup(
 
 
 def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any, ...]:
-    """What a traced step depends on: all but the step size and the values of tensors.
+    """What a traced step depends on: all but the step size, a scale and the values of tensors.
 
     The network itself is part of the key, so that it lives as long as its graph. Its training mode
     is, too. Two wrappings (`Potential`, made anew in every training iteration) of one network at
     one temperature are equal.
     """
-    kind = sampler if isinstance(sampler, Preconditioned) else with_step_size(sampler, 1.0)
     leaves, structure = pytree.tree_flatten(state)
-    like = tuple(
-        (tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v) for v in leaves
-    )
+    return kind_of(sampler), *key_of_potential(potential), structure, *like(leaves)
+
+
+def kind_of(sampler: Sampler) -> Any:
+    """The sampler without its step size and its scale."""
+    if isinstance(sampler, Preconditioned):
+        return type(sampler), kind_of(sampler.sampler)
+    return with_step_size(sampler, 1.0)
+
+
+def key_of_potential(potential: Energy) -> tuple[Any, ...]:
     training = tuple(network.training for network in networks_in(potential))
-    return kind, potential, training, structure, like
+    return potential, training
+
+
+def like(values: Iterable[Any]) -> Iterator[Any]:
+    """What a graph takes for granted of its inputs."""
+    for v in values:
+        yield (tuple(v.shape), v.dtype, v.device) if isinstance(v, Tensor) else type(v)
 
 
 class NotTraceable(StanleyError):
@@ -146,8 +174,8 @@ class NewMemory(Exception):
 
 @dataclass(frozen=True)
 class Traced:
-    """A step as a function of tensors: those of the state, the step size,
-    the random numbers -> state and info.
+    """A step as a function of tensors: those of the state, the step size and the scales of
+    `Preconditioned`, the random numbers -> state and info.
     """
 
     run: Callable[..., list[Tensor]]
@@ -156,15 +184,15 @@ class Traced:
     constants: dict[int, Any]  # what is no tensor among the leaves of (state, info)
 
     def of(self, sampler: Sampler) -> Step:
-        """The step of a sampler that differs from the traced one in nothing but its step size."""
+        """The step of a sampler that differs from the traced one in nothing but these."""
         places = range(self.structure.num_leaves)
-        size: list[Tensor] = []  # read once a run
+        own: list[Tensor] = []  # read once a run
 
         def step(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
-            if not size:
-                size.append(step_size_of(sampler, state))
+            if not own:
+                own.extend(numbers_of(sampler, state))
             numbers = [draw.draw(generator) for draw in self.draws]
-            outputs = iter(self.run(*tensors_of(state), size[0], *numbers))
+            outputs = iter(self.run(*tensors_of(state), *own, *numbers))
             leaves = [self.constants[i] if i in self.constants else next(outputs) for i in places]
             return pytree.tree_unflatten(leaves, self.structure)
 
@@ -177,8 +205,6 @@ def trace(
     """Run the step to see what it draws and returns, and again as tensor operations;
     the generator is put back.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     reason = traits_of(sampler).not_traceable
     if reason is not None:
         raise NotTraceable(reason)
@@ -204,18 +230,15 @@ def trace(
         again = pytree.tree_unflatten(
             [next(held) if isinstance(v, Tensor) else v for v in old], old_structure
         )
-        kernel = with_tensor_step_size(sampler, next(held))
+        kernel = with_numbers(sampler, held)
         return tensors_of(kernel.step(potential, again, Tape(held)))  # type: ignore[arg-type]
 
     numbers = [draw.draw(torch.Generator(draw.device)) for draw in recorder.draws]
-    inputs = (*tensors_of(state), step_size_of(sampler, state), *numbers)
-    with weights_computed_anew():
-        graph = make_fx(step)(*inputs)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
+    inputs = (*tensors_of(state), *numbers_of(sampler, state), *numbers)
+    graph = graph_of(step, inputs)
     run: Callable[..., list[Tensor]] = graph
     if rung == "compile":
-        run = compiled(graph)
+        run = compiled(graph, inputs)
     if rung == "graph":
         run = captured(graph, inputs)
     run(*inputs)  # compiles now, so that a failure is seen here
@@ -225,6 +248,17 @@ def trace(
         structure,
         {i: v for i, v in enumerate(leaves) if not isinstance(v, Tensor)},
     )
+
+
+def graph_of(function: Callable[..., Any], inputs: tuple[Tensor, ...]) -> GraphModule:
+    """The function of tensors as a graph of tensor operations."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with weights_computed_anew():
+        graph = make_fx(function)(*inputs)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
 
 
 @contextmanager
@@ -238,8 +272,37 @@ def weights_computed_anew() -> Iterator[None]:
         parametrize._cache_enabled = held
 
 
-def compiled(graph: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
-    return torch.compile(graph, fullgraph=True, dynamic=False)
+def compiled(graph: GraphModule, inputs: tuple[Tensor, ...]) -> Callable[..., list[Tensor]]:
+    """The graph through the compiler behind `torch.compile`.
+
+    `torch.compile` reads Python, and a call of what it makes checks first that the Python would
+    still be read alike: 25 to 40 µs of a step that takes 100. A graph of tensor operations for
+    inputs of known shapes has nothing to check.
+    """
+    from torch._inductor import compile as through_inductor
+
+    weights = lifted(graph)
+    run = through_inductor(graph, [*weights, *(v.contiguous() for v in inputs)])
+    # the order in memory is compiled in
+    return lambda *values: run(*weights, *(v.contiguous() for v in values))  # type: ignore[operator]
+
+
+def lifted(graph: GraphModule) -> list[Tensor]:
+    """Make inputs of the tensors that the graph holds, before its others, and return them: the
+    compiler may take what a graph holds for constant, and weights move.
+    """
+    first = next(iter(graph.graph.nodes))
+    inputs: dict[str, Node] = {}
+    for node in [n for n in graph.graph.nodes if n.op == "get_attr"]:
+        name = str(node.target)
+        if name not in inputs:
+            with graph.graph.inserting_before(first):
+                inputs[name] = graph.graph.placeholder(f"held_{len(inputs)}")
+        node.replace_all_uses_with(inputs[name])
+        graph.graph.erase_node(node)
+    held = [attrgetter(name)(graph) for name in inputs]
+    graph.recompile()
+    return held
 
 
 def captured(
@@ -268,21 +331,34 @@ def captured(
     return run
 
 
-def with_tensor_step_size(sampler: Sampler, step_size: Tensor) -> Sampler:
-    """The sampler with a tensor for a step size, unchecked: a check would read numbers back."""
+def with_numbers(sampler: Sampler, numbers: Iterator[Tensor]) -> Sampler:
+    """The sampler with tensors for its step size and scales, which are taken from `numbers_of` it,
+    unchecked: a check would read numbers back.
+    """
     other, inner = copy.copy(sampler), wrapped_by(sampler)
-    field, value = "step_size", step_size
-    if inner is not None:
-        field, value = inner[0], with_tensor_step_size(inner[1], step_size)
-    object.__setattr__(other, field, value)  # it is frozen, and ours alone
+    changed: dict[str, Any] = {}
+    if isinstance(sampler, Preconditioned):
+        changed["scale"] = next(numbers)
+    if inner is None:
+        changed["step_size"] = next(numbers)
+    else:
+        changed[inner[0]] = with_numbers(inner[1], numbers)
+    for field, value in changed.items():
+        object.__setattr__(other, field, value)  # it is frozen, and ours alone
     return other
+
+
+def numbers_of(sampler: Sampler, state: ChainState) -> list[Tensor]:
+    """The scales of `Preconditioned`, the outermost first, and the step size."""
+    if isinstance(sampler, Preconditioned):
+        return [sampler.scale.to(state.x), *numbers_of(sampler.sampler, state)]
+    return [number(sampler.step_size, state.x)]
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
     return [v for v in pytree.tree_leaves(tree) if isinstance(v, Tensor)]
 
 
-def step_size_of(sampler: Sampler, state: ChainState) -> Tensor:
-    """h as a 0-d tensor on the device of the chains, in float64 where there is one."""
-    h, x = sampler.step_size, state.x
-    return torch.as_tensor(h, dtype=widest_float(x.device), device=x.device)
+def number(value: float | Tensor, x: Tensor) -> Tensor:
+    """A number as a 0-d tensor on the device of the chains, in float64 where there is one."""
+    return torch.as_tensor(value, dtype=widest_float(x.device), device=x.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,15 +14,30 @@ from stanley.samplers.base import (
     ChainState,
     StepInfo,
     evaluate,
+    gradients,
     metropolis,
     per_chain,
     require_positive,
 )
 from stanley.samplers.noise import normal_like
 from stanley.samplers.traits import Traits
-from stanley.types import Energy
+from stanley.types import Energy, layers
 
 MOST_LEAPFROG = 10_000  # so that no file can ask for a step that does not end
+
+#: (potential, state, momentum, ε, number of steps) -> (state, momentum) of `leapfrog`.
+Leapfrog = Callable[[Energy, ChainState, Tensor, float, int], tuple[ChainState, Tensor]]
+
+
+@dataclass(frozen=True)
+class WithLeapfrog:
+    """The same potential, whose leapfrog steps another function takes: see `trajectories.py`."""
+
+    energy: Energy
+    leapfrog: Leapfrog
+
+    def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
+        return self.energy(x)
 
 
 @dataclass(frozen=True)
@@ -98,8 +114,16 @@ def leapfrog(
     is a shear. Of order 2: over a fixed time U + ½|p|² is off by O(ε²). One gradient per step, the
     state's own is used again.
     """
+    for layer in layers(potential):
+        if isinstance(layer, WithLeapfrog):
+            return layer.leapfrog(potential, state, momentum, step_size, num)
+    gradient, half = gradients(potential, len(state.x)), step_size / 2
+    x, u, kick = state.x, state.potential, half * state.grad
+    grad = state.grad
     for _ in range(num):
-        momentum = momentum - step_size / 2 * state.grad
-        state = evaluate(potential, state.x + step_size * momentum)
-        momentum = momentum - step_size / 2 * state.grad
-    return state, momentum
+        momentum = momentum - kick
+        x = x + step_size * momentum
+        u, grad = gradient(x)
+        kick = half * grad  # the end of this step, and the beginning of the next
+        momentum = momentum - kick
+    return ChainState(x, u, grad), momentum

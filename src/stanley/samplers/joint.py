@@ -26,8 +26,20 @@ Pull = Callable[[Tensor], Tensor]
 Vjp = Callable[[Tensor], tuple[Tensor, Pull]]
 
 
+class KnowsGradient:
+    """A wrapper whose gradient is not that of autograd through its call, but bit for bit the same:
+    `value_and_gradient` of contiguous points x (B, *event) gives U(x) (B,) and ∇U(x).
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Joint:
+class Joint(KnowsGradient):
     """The same potential, which knows U and ∇U without autograd."""
 
     energy: Energy

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from stanley.errors import require
-from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.samplers.base import ChainState, Sampler, StepInfo, value_and_gradient
+from stanley.samplers.joint import KnowsGradient
 from stanley.samplers.traits import Traits, traits_of
 from stanley.types import Energy
 
 
 @dataclass(frozen=True)
-class Stretched:
-    """U_z(z) = U(s⊙z)."""
+class Stretched(KnowsGradient):
+    """U_z(z) = U(s⊙z),   ∇U_z(z) = s⊙∇U(s⊙z)."""
 
     energy: Energy
     scale: Tensor
@@ -25,16 +26,24 @@ class Stretched:
     def __call__(self, z: Tensor) -> Tensor:
         return self.energy(self.scale * z)
 
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, grad = value_and_gradient(self.energy, self.scale * x)
+        return u, grad * self.scale
+
 
 @dataclass(frozen=True)
-class Sheared:
-    """U_z(z) = U(Lz)."""
+class Sheared(KnowsGradient):
+    """U_z(z) = U(Lz),   ∇U_z(z) = Lᵀ∇U(Lz)."""
 
     energy: Energy
     factor: Tensor  # L, (d, d)
 
     def __call__(self, z: Tensor) -> Tensor:
         return self.energy(times(self.factor, z))
+
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, grad = value_and_gradient(self.energy, times(self.factor, x))
+        return u, times(self.factor.T, grad)
 
 
 def times(matrix: Tensor, x: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from stanley.progress import Bar
 from stanley.samplers.arguments import Points, as_request, is_whole
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.samplers.joint import joint
 from stanley.samplers.traits import is_adjusted, traits_of
+from stanley.samplers.trajectories import prepared
 from stanley.types import Energy, in_float32, layers, rounded
 
 LEVEL = 0.05  # nats by which values of U may be rounded before a Metropolis test is doubted
@@ -110,8 +110,7 @@ def run_chains(
     check_request(x0, num_steps, generator, keep_every)
     check_precision(sampler, potential)
     check_event(potential, x0)
-    if execution in ("auto", "eager"):
-        potential = joint(potential, x0)
+    execution, potential = prepared(execution, sampler, potential, x0)
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     before = state.x
     totals = Totals(sampler, state)
