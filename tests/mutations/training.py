@@ -89,6 +89,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *breakages(
+        "training/bank.py",
+        "training/test_bank.py",
+        ("a slot twice", "return values[~again]", "return values"),
+        ("slots in their order", "return values[~again]", "return values[~again].sort().values"),
+        ("the last slot never", "torch.randint(m, size", "torch.randint(m - 1, size"),
+    ),
+    *breakages(
         "training/frozen.py",
         "training/test_own_parts.py",
         ("frozen weights trained", "if p.requires_grad]", "]"),

@@ -92,7 +92,11 @@ def test_a_wrong_block_is_seen(traced, monkeypatch):
 
 def test_another_step_size_length_and_scale_trace_nothing_anew(traced, monkeypatch):
     run(Preconditioned(HMC(0.05, 20), WIDTHS), "compile")
-    monkeypatch.setattr(trajectories, "compiled_block", None)
+
+    def anew(*_):
+        raise AssertionError("traced anew")
+
+    monkeypatch.setattr(trajectories, "compiled_block", anew)
     for sampler in (
         Preconditioned(ChEES(0.1, 3.0), 2 * WIDTHS),
         ChEES(0.1, 3.0),

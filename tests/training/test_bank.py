@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
+from scipy.stats import chi2
 
 from stanley.data import Dataset
-from stanley.training.bank import Bank, StartNoise, restart
+from stanley.training import bank as bank_module
+from stanley.training.bank import Bank, StartNoise, distinct, restart
 from tests.seeds import stream
 
 NOISE = StartNoise(torch.zeros(2), torch.ones(2), is_image=False)
@@ -37,6 +40,39 @@ def test_every_slot_is_drawn_equally_often() -> None:
         counts[bank.draw(3, g)[0]] += 1
     bound = math.sqrt(math.log(2 * 10 / 1e-6) / (2 * n))
     assert float((counts / n - 0.3).abs().max()) < bound
+
+
+@pytest.mark.parametrize("n", [1, 3], ids=str)
+def test_every_ordered_subset_is_drawn_equally_often(n: int) -> None:
+    """χ² of 20,000 draws from 6 slots over all ordered subsets of n, 6 or 120 of them: beyond its
+    quantile once in a million runs.
+    """
+    g, m, draws = stream(), 6, 20_000
+    counts: dict[tuple[int, ...], int] = dict.fromkeys(permutations(range(m), n), 0)
+    for _ in range(draws):
+        counts[tuple(distinct(n, m, g).tolist())] += 1  # a repetition has no count: KeyError
+    expected = draws / len(counts)
+    chi2_found = sum((count - expected) ** 2 / expected for count in counts.values())
+    assert chi2_found < chi2.isf(1e-6, len(counts) - 1)
+
+
+def test_a_large_bank_is_drawn_from_without_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where half of all slots are wanted, and half of the first draws are there already."""
+    monkeypatch.setattr(bank_module, "PERMUTED", 10)
+    for m, n in ((1000, 500), (1000, 999), (100_003, 256)):
+        bank = Bank(torch.arange(m)[:, None].float())
+        slots, x = bank.draw(n, stream())
+        assert len(slots) == n == len(set(slots.tolist()))
+        assert int(slots.min()) >= 0
+        assert int(slots.max()) < m
+        assert torch.equal(x[:, 0].long(), slots)
+
+
+def test_a_small_bank_is_permuted() -> None:
+    """The numbers that runs of before drew."""
+    bank = Bank(torch.zeros(1000, 1))
+    g, same = stream(), stream()
+    assert torch.equal(bank.draw(50, g)[0], torch.randperm(1000, generator=same)[:50])
 
 
 def test_restart_replaces_the_marked_rows_only() -> None:

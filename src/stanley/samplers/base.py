@@ -37,7 +37,7 @@ from torch import Tensor
 from stanley.batches import finite_chains
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
-from stanley.samplers.joint import KnowsGradient
+from stanley.samplers.joint import Joint, KnowsGradient
 from stanley.samplers.noise import uniform_like
 from stanley.samplers.traits import traits_of
 from stanley.types import Energy, chunk_size_of, for_rows
@@ -140,9 +140,10 @@ def gradients(potential: Energy, num: int) -> Callable[[Tensor], tuple[Tensor, T
     """x ↦ (U(x), ∇U(x)) for `num` chains. What the potential asks for is looked up here, once for
     all gradients of a trajectory.
     """
+    size = potential.chunk_size if isinstance(potential, Joint) else chunk_size_of(potential)
+    if size is None or size >= num:
+        return partial(value_and_gradient, potential)
     parts = [*chunks(potential, num)]
-    if len(parts) == 1:
-        return partial(value_and_gradient, parts[0][0])
 
     def in_parts(x: Tensor) -> tuple[Tensor, Tensor]:
         u, grad = zip(*(value_and_gradient(part, x[rows]) for part, rows in parts), strict=True)

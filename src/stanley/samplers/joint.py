@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stanley.types import Chunked, Energy, Potential, networks_in
+from stanley.types import Chunked, Energy, Potential, chunk_size_of, networks_in
 
 Pull = Callable[[Tensor], Tensor]
 Vjp = Callable[[Tensor], tuple[Tensor, Pull]]
@@ -44,6 +44,7 @@ class Joint(KnowsGradient):
 
     energy: Energy
     vjp: Vjp
+    chunk_size: int | None = None  # that of the potential, looked up once a run
 
     def __call__(self, x: Tensor) -> Tensor:  # (B, *event) -> (B,)
         return self.energy(x)
@@ -63,7 +64,9 @@ def joint(potential: Energy, x: Tensor) -> Energy:
     if observed(x) or any(w.dtype != x.dtype or w.device != x.device for w in weights):
         return potential
     function = vjp_of(potential)
-    return potential if function is None else Joint(potential, function)
+    if function is None:
+        return potential
+    return Joint(potential, function, chunk_size_of(potential))
 
 
 def observed(x: Tensor) -> bool:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from stanley.data.base import Dataset, centre
 
+PERMUTED = 100_000  # slots up to which a draw permutes them all
+
 
 @dataclass(frozen=True)
 class StartNoise:
@@ -58,14 +60,45 @@ class Bank:
         self.positions = positions  # (M, *event)
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """n distinct slots, uniformly, and their positions."""
-        device = self.positions.device
-        slots = torch.randperm(len(self.positions), generator=generator, device=device)[:n]
+        """n distinct slots, every set of n as probable as any other, and their positions.
+
+        Of up to 100,000 slots the first n of a permutation of all; of more by `distinct`, which
+        draws other numbers but takes time and memory that do not grow with the bank.
+        """
+        m, device = len(self.positions), self.positions.device
+        if m <= PERMUTED or n > m // 2:
+            slots = torch.randperm(m, generator=generator, device=device)[:n]
+        else:
+            slots = distinct(n, m, generator)
         return slots, self.positions[slots]
 
     def write(self, slots: Tensor, x: Tensor) -> None:
         """Put the chains x (n, *event) back into their slots (n,)."""
         self.positions[slots] = x
+
+
+def distinct(n: int, m: int, generator: torch.Generator) -> Tensor:
+    """n distinct numbers below m, in random order, every set of n as probable as any other.
+
+    The first n different values of a sequence of independent uniform ones, whose law is the same
+    however the m numbers are named, and so is that of the n. For n ≤ m/2 it takes O(n log n) time,
+    whatever m is; it reads back from the device how many differ.
+    """
+    drawn = torch.empty(0, dtype=torch.long, device=generator.device)
+    while len(drawn) < n:
+        size = (n - len(drawn),)
+        more = torch.randint(m, size, generator=generator, device=generator.device)
+        drawn = first_of_each(torch.cat([drawn, more]))
+    return drawn
+
+
+def first_of_each(values: Tensor) -> Tensor:
+    """Each value once, where it stands first, in the order of the values."""
+    order = torch.sort(values, stable=True).indices
+    ordered = values[order]
+    again = torch.zeros_like(values, dtype=torch.bool)
+    again[order[1:]] = ordered[1:] == ordered[:-1]
+    return values[~again]
 
 
 def restart(x: Tensor, chosen: Tensor, noise: StartNoise, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,9 @@ def frozen(energy: nn.Module) -> Iterator[None]:
     it are not trained after it.
     """
     trained = [p for p in energy.parameters() if p.requires_grad]
-    energy.eval().requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    energy.eval()
     try:
         with nn.utils.parametrize.cached():
             yield

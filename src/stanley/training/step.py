@@ -67,8 +67,13 @@ def update(config: TrainConfig, state: TrainState, learning_rate: float) -> Tens
     """One step of the optimiser and of the average; returns |∇_θ L| as it was before clipping."""
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    limit = config.clip_norm if config.clip_norm > 0 else math.inf
-    grad_norm = unsharded(nn.utils.clip_grad_norm_(state.energy.parameters(), limit))
+    # those of the energy, without a walk through its modules
+    weights = [p for group in state.optimizer.param_groups for p in group["params"]]
+    gradients = [p.grad for p in weights if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if config.clip_norm > 0:
+        nn.utils.clip_grads_with_norm_(weights, config.clip_norm, norm)
+    grad_norm = unsharded(norm)
     state.optimizer.step()
     update_average(state.average, state.energy, config.ema, state.step)
     return grad_norm
