@@ -2,7 +2,7 @@
 # make check  lint, format and types                     make test-slow   the tests that take minutes
 # make fuzz   inputs that nobody would write, thousands of them        SEED=7 make fuzz  the same ones once more
 # make kills  every command stopped at its file operations: killed, interrupted, on a full disk
-# make bench  speed ratios against a bare loop and installed peers
+# make bench  speed ratios against a bare loop and installed peers, and what was aimed at; ten minutes
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
 # make results  the tables and figures of docs/results.md and docs/results/ from experiments/records
@@ -39,6 +39,7 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py --json runs/chain_speed.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/nuts.py --targets logistic gaussian --seeds 1 --out runs/nuts.json
 
 mutations: .venv/ready
 	$(BIN)/python -m tests.mutations --jobs 2

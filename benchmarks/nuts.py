@@ -234,6 +234,22 @@ def numbers(found: dict[str, Any], chains: int) -> dict[str, Any]:
     }
 
 
+def told_against(rows: list[dict[str, Any]]) -> None:
+    """Effective draws a second with warm-up, compilation left out, in terms of blackjax's."""
+    by_name = {
+        row["contender"]: median(r["ess_per_second_with_warm_up"] for r in row["runs"])
+        for row in rows
+    }
+    for name in ("stanley", "stanley-compiled"):
+        wanted = 0.5 if rows[0]["chains"] == 4 else 2.0
+        speed = by_name[name] / by_name["blackjax"]
+        print(
+            f"{name}: {speed:.2f} of blackjax's effective draws a second with warm-up; aimed at"
+            f" {wanted:g}: {'reached' if speed >= wanted else 'missed'}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
@@ -242,6 +258,7 @@ def main() -> None:
     parser.add_argument("--out", default="benchmarks/nuts.json")
     settings = parser.parse_args()
     versions = {name: version(name) for name in ("torch", "jax", "blackjax", "numpyro")}
+    Path(settings.out).parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"seeds": settings.seeds, "versions": versions, "rows": []}
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     for target in settings.targets:
@@ -259,6 +276,7 @@ def main() -> None:
                 Path(settings.out).write_text(json.dumps(result, indent=1) + "\n")
                 told = [f"{k} {median(r[k] for r in runs):.3g}" for k in runs[0] if "ess" in k]
                 print(target, chains, name, *told, flush=True)
+            told_against(result["rows"][-len(rows) :])
         for process in processes.values():
             process.shutdown()
 
