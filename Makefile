@@ -4,13 +4,14 @@
 # make kills  every command stopped at its file operations: killed, interrupted, on a full disk
 # make bench  speed ratios against a bare loop and installed peers, and what was aimed at; ten minutes
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
-# make bench-samplers  every sampler on every target, and the same samplers in other libraries; about half an hour
+# make bench-samplers  samplers compared on every density, and the same samplers in other libraries; over half an hour
 # make results  the tables and figures of docs/results.md and docs/results/ from experiments/records
 # TORCH=cu126 make demo   takes that build of PyTorch; without it a machine without an NVIDIA GPU gets the one for CPUs
 
 PYTHON ?= python3
 BIN := .venv/bin
 WHEELS := https://download.pytorch.org/whl
+DENSITIES ?= banana ring-mixture quartic student-t funnel double-well ill-conditioned logistic
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
@@ -46,9 +47,8 @@ mutations: .venv/ready
 
 bench-samplers: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py
+	for target in $(DENSITIES); do $(BIN)/stanley compare experiments/samplers.yaml --target $$target --workers 2 || exit 1; done
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers_peers.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --draw benchmarks/samplers.json
 
 results: .venv/ready
 	$(BIN)/python experiments/results.py

@@ -7,8 +7,9 @@ torchebm, ebmkit and blackjax (the `bench` extra) where they are installed; thos
 named. One step size for everyone, adapted here, in each library's own convention: h is the variance
 of the noise in this library, torchebm, ebmkit and blackjax write x - ε·∇U + √(2ε)·ξ, so ε = h/2;
 the leapfrog ε is the same in all. HMC runs without jitter, which the others do not have. Everyone
-starts where the adaptation ended and spends 500 gradients a chain; b² as in `samplers.py`, at the
-end. Acceptance is the share of steps that moved. Langevin takes a tenth of MALA's step size.
+starts where the adaptation ended and spends 500 gradients a chain; b² is that of
+`stanley compare --target` (`comparing/moments.py`), at the end. Acceptance is the share of steps
+that moved. Langevin takes a tenth of MALA's step size.
 
 Gradients are counted where the energy is called, per chain and step, so that a library that
 computes the gradient of the state anew shows as 2 for MALA. Time is CPU time per step, as a ratio
@@ -17,7 +18,7 @@ all steps, and timed after compilation.
 
 NUTS of blackjax, the usual reference outside this library, runs on seven targets with step size and
 diagonal mass matrix of its own window adaptation (500 steps of one chain), in chains that start and
-are judged as in `samplers.py`. Its cost is the mean number of leapfrog steps over chains; warm-up
+are judged in the same way. Its cost is the mean number of leapfrog steps over chains; warm-up
 is not in it.
 """
 
@@ -25,10 +26,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,16 +40,80 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from samplers import LIMIT, Case, case_of, last_above, machine, squared_error, start, tuned
-from stanley import HMC, MALA, Langevin, run_chains
-from stanley.targets import LogisticRegression
+from stanley import HMC, MALA, Langevin, adapt, run_chains
+from stanley.comparing.moments import LIMIT, Moments, exact_moments, functions
+from stanley.comparing.sampled import reference
+from stanley.comparing.sampling import SamplingConfig, density_of
+from stanley.targets import LogisticRegression, Target, named
 
 CHAINS, GRADIENTS, LEAPFROGS, GROUPS, ROUNDS = 64, 500, 10, 5, 5
+WARM_UP = 300
 TARGETS = ("banana", "student-t", "funnel", "ill-conditioned", "logistic")
 NUTS = ("banana", "ring-mixture", "quartic", "student-t", "funnel", "ill-conditioned", "logistic")
 
 #: (x0, steps, seed) -> draws (steps, B, d)
 Run = Callable[[Tensor, int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A target, with what is known of its test functions."""
+
+    target: Target
+    moments: Moments
+
+    def functions(self, x: Tensor) -> Tensor:  # (n, B, d) -> (n, B, 2d)
+        return functions(self.target, x)
+
+
+def case_of(name: str) -> Case:
+    """With exact moments, or for logistic regression those of a long reference run."""
+    target = named(name)
+    config = SamplingConfig(name, start_std=1.0)
+    return Case(target, exact_moments(target) or reference(config, density_of(config)))
+
+
+def start(case: Case, chains: int, seed: int) -> Tensor:
+    """x ~ N(2, 2²)."""
+    generator = Generator().manual_seed(seed)
+    return 2 + 2 * torch.randn(chains, *case.target.event_shape, generator=generator)
+
+
+def tuned(candidate: Any, case: Case, chains: int, seed: int) -> tuple[Any, Tensor]:
+    generator = Generator().manual_seed(seed)
+    x0 = start(case, chains, seed)
+    return adapt(candidate, case.target, x0, WARM_UP, generator=generator)
+
+
+def squared_error(means: Tensor, case: Case) -> Tensor:
+    """b²(t) of means of f at every step (steps, groups, 2d): (steps, groups)."""
+    total = torch.cat([torch.zeros_like(means[:1]), means.cumsum(0)])
+    t = torch.arange(1, len(total))
+    half = t // 2
+    estimate = (total[t] - total[half]) / (t - half)[:, None, None]
+    return ((estimate - case.moments.mean) ** 2 / case.moments.variance).amax(2)
+
+
+def last_above(b2: Tensor, costs: list[float]) -> float:
+    """What had been spent at the first step after which b² is below the limit to the end;
+    ∞ if it is not at the end.
+    """
+    above = (~(b2 < LIMIT)).nonzero()
+    index = int(above[-1]) + 1 if len(above) else 0
+    return costs[index] if index < len(costs) else math.inf
+
+
+def machine() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
+    return (
+        f"{model}, {torch.get_num_threads()} thread, torch {torch.__version__},"
+        f" {platform.system()}, float32"
+    )
 
 
 class Counted:
@@ -225,11 +293,11 @@ def runs_of(
 
 def compare(column: str, absent: set[str]) -> list[dict[str, Any]]:
     """Each method at one step size in every library, on one target."""
-    case, rows = case_of(column, 200_000), []
+    case, rows = case_of(column), []
     sizes: dict[str, float] = {}
     for method in ("MALA", "HMC", "Langevin"):
         candidate = MALA(0.1) if method != "HMC" else HMC(0.1, LEAPFROGS, jitter=False)
-        sampler, x0 = tuned(candidate, case, False, CHAINS, seed=1002)
+        sampler, x0 = tuned(candidate, case, CHAINS, seed=1002)
         sizes[method] = float(sampler.step_size) / (10 if method == "Langevin" else 1)
         steps = GRADIENTS // (LEAPFROGS if method == "HMC" else 1)
         runs = runs_of(method, column, case, sizes[method], absent)
@@ -287,13 +355,13 @@ def mean_sd(values: Any) -> list[float]:
 
 def nuts(column: str, chains: int, budget: float) -> dict[str, Any]:
     """Gradients to b² < 0.01 by blackjax's NUTS, with the start,
-    the stopping rule and the groups of `samplers.py`.
+    until it was small for three times as long.
     """
     import blackjax
     import jax
     import jax.numpy as jnp
 
-    case = case_of(column, 200_000)
+    case = case_of(column)
     density = log_density(column, case.target)
     first = jnp.asarray(start(case, 1, seed=1002)[0].numpy())
     warmed, _ = blackjax.window_adaptation(blackjax.nuts, density).run(

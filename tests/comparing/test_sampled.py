@@ -19,6 +19,7 @@ import torch
 from stanley.cli.what_to_sample import what_to_sample
 from stanley.comparing import Comparison, carry_out, compare, sampled, sampling
 from stanley.comparing.moments import Moments, exact_moments, functions
+from stanley.comparing.record import read_record
 from stanley.comparing.sampling import (
     SamplingConfig,
     density_of,
@@ -247,6 +248,7 @@ def test_the_answer_says_what_was_tuned_spent_and_found(here: None, tmp_path: Pa
     out = tmp_path / "c"
     result = compare(comparison, out)
     assert json.loads((out / "comparison.json").read_text()) == json.loads(json.dumps(result))
+    assert read_record(out / "comparison.json") == json.loads(json.dumps(result))
     assert from_dict(Comparison, result["asked"]) == comparison
     for about in result["arms"].values():
         tried = {name: trial["score"] for name, trial in about["tuning"].items()}

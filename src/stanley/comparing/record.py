@@ -21,7 +21,7 @@ class Run(TypedDict):
     seed: int
     failure: str | None
     scores: dict[str, float | None]
-    along: list[tuple[int, float | None]]
+    along: list[tuple[float, float | None]]
     seconds: float | None
     went_wrong: list[tuple[str, int]]
 
