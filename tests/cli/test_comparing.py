@@ -56,12 +56,13 @@ def test_every_experiment_can_be_carried_out(file: Path):
 
 def test_the_file_in_the_documentation_can_be_carried_out():
     page = (ROOT / "docs" / "comparing.md").read_text()
-    question, search = (
+    question, search, density = (
         load(dedent(block)) for block in re.findall(r"```yaml\n(.*?)```", page, re.S)
     )
     from_dict(Comparison, question).check()
     del question["grid"]
     from_dict(Comparison, question | search).check()
+    from_dict(Comparison, density).check()
 
 
 def test_samplers_are_arms_tuned_around_the_recipes_step_size():

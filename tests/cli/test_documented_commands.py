@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 #: Flags of stanley compare that say what is asked.
 ASKED = (
     *("samplers", "vary", "seeds", "first_seed", "steps", "budget", "seconds", "grid"),
-    *("search", "trials", "by", "tuning_seeds"),
+    *("search", "trials", "by", "tuning_seeds", "target", "shape", "log_density"),
 )
 PROGRAMS = ("stanley", "python", "torchrun", "make")
 # of numbers; RUN, DIR, IMAGE are paths as they stand
@@ -82,12 +82,15 @@ def check(command: str) -> None:
         resolve(recipe, {}, parse_fields(fields))
     if function.__name__ == "compare":
         paths, fields = apart(bound.args)
+        given = {name: bound.arguments.get(name) for name in ASKED}
+        target = given["target"] or ""
         if len(paths) == 1 and paths[0].startswith("experiments/records/"):
             read_record(ROOT / paths[0])
-        elif len(paths) == 1 and "comparisons/" not in paths[0]:
-            given = {"samplers": None, "vary": None, "grid": None} | bound.arguments
-            given = {name: given.get(name) for name in ASKED}
-            asked(paths[0], given, fields, tuning=True).check()
+            return
+        there = paths and ("comparisons/" in paths[0] or paths[0].endswith(".json"))
+        if there or len(paths) > 1 or ":" in target or "/" in target:
+            return  # a folder, a record, runs, or a density that a reader has and nobody else
+        asked(paths[0] if paths else None, given, fields, tuning=True).check()
 
 
 class Parsed(Exception):

@@ -23,8 +23,20 @@ SEARCH = {"sampler.step_size": {"low": 0.01, "high": 1.0, "log": True}, "batch":
 FULL = [
     to_dict(Comparison("rings", ARMS, {"steps": 9}, grid=GRID, scores=["kl", "tv"], num=9)),
     to_dict(Comparison("rings", ARMS, search=SEARCH, trials=9, by="qmc", baseline="own")),
+    to_dict(
+        Comparison(
+            target="banana",
+            arms={
+                "MALA": {"sampler": "mala"},
+                "own": {"sampler": "hmc", "sampler.num_leapfrog": 3},
+            },
+            fields={"steps": 50, "chains": 8, "start_std": 1.5, "dtype": "float32"},
+            grid={"sampler.step_size": [0.01, 0.02]},
+            scores=["bias2", "rhat"],
+        )
+    ),
 ]
-FIELDS = sorted({*flatten(FULL[0]), *flatten(FULL[1]), *FULL[0]})
+FIELDS = sorted({name for full in FULL for name in (*flatten(full), *full)})
 TEXTS = [yaml.safe_dump(full, sort_keys=False).encode() for full in FULL]
 AGAIN = ["compare", "new"]
 ROWS = [

@@ -51,7 +51,6 @@ class Comparison:
     recipe: str | None = None  # recipe that all arms change, which is trained
     # name -> its changes, such as {"sampler": "stanley"}
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    target: str | None = None  # density that all arms sample, in place of a recipe
     fields: dict[str, Any] = field(default_factory=dict)  # changes that all arms share
     baseline: str | None = None  # the arm that others are compared with; null is the first
     seeds: int = 5  # reported seeds, consecutive
@@ -68,6 +67,7 @@ class Comparison:
     num: int | None = None  # samples that are judged; null: 2,000 vectors, or 256 images
     stacks: bool = True  # train runs of an arm side by side, where that can be done
     along: int = 4  # checkpoints that are scored along a run, where the score is exact
+    target: str | None = None  # density that all arms sample, in place of a recipe
 
     def __post_init__(self) -> None:
         require(
