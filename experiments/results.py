@@ -10,7 +10,7 @@ A page says what stands where, in a comment; what is between it and the next `en
     <!-- figure of experiments/records/rings.json: ../images/rings.png -->
     <!-- overview: Langevin | STANLEY | best                       a record a row, an arm a column
     rings: kl of experiments/records/rings.json
-    mixture: kl of experiments/records/gmm.json
+    mixture: kl of experiments/records/gmm.json: Langevin | STANLEY, th 3 | –   other names there
     -->
     <!-- end -->
 
@@ -156,26 +156,37 @@ def alternative(record: dict[str, Any]) -> str:
 
 
 def overview(words: str, root: Path) -> str:
-    """A record a row, an arm a column: mean ± sd of a score. `best` is the best arm of all."""
+    """A record a row, mean ± sd of one score of the arms that a row names, or of those that the
+    columns are called by; `best` is the best arm of all, and – is none.
+    """
     first, *lines = [line.strip() for line in words.splitlines() if line.strip()]
-    columns = [name.strip() for name in first.partition(":")[2].split("|")]
+    columns = names_in(first.partition(":")[2])
     require(all(columns) and lines, "write overview: ARM | ARM | best, and a line for each record")
-    rows, unseen = [], set(columns) - {"best"}
-    for line in lines:
-        found = re.fullmatch(r"(.+): (\S+) of (\S+)", line)
-        require(found, f"{line!r} says no record; write NAME: SCORE of FILE.json")
-        assert found is not None
-        record = read_record(root / found[3])
-        score = score_of(record, found[2])
-        arms = record["scores"][score]
-        unseen -= set(arms)
-        best = ordered(record, score)[0]
-        n = max(arm["n"] + arm["failed"] for arm in arms.values())
-        shown = {arm: cell(own) for arm, own in arms.items()}
-        shown["best"] = f"{best} {shown[best]}"
-        rows.append((f"{found[1]}, n = {n}", *(shown.get(column, "–") for column in columns)))
-    require(not unseen, f"no record has an arm {', '.join(map(repr, sorted(unseen)))}")
-    return markdown_table(("", *columns), rows)
+    return markdown_table(("", *columns), [overview_row(line, columns, root) for line in lines])
+
+
+def overview_row(line: str, columns: list[str], root: Path) -> list[str]:
+    found = re.fullmatch(r"(.+?): (\S+) of (\S+?\.json)(?:: (.+))?", line)
+    require(found, f"{line!r} says no record; write NAME: SCORE of FILE.json")
+    assert found is not None
+    record = read_record(root / found[3])
+    score = score_of(record, found[2])
+    arms, best = record["scores"][score], ordered(record, score)[0]
+    shown = {arm: cell(own) for arm, own in arms.items()} | {"–": "–"}
+    shown["best"] = f"{best}: {shown[best]}"
+    wanted = names_in(found[4]) if found[4] else columns
+    require(
+        len(wanted) == len(columns),
+        f"{found[1]} names {len(wanted)} arms for {len(columns)} columns; write – for none",
+    )
+    for arm in wanted:
+        require(arm in shown, f"{found[3]} has no arm {arm!r}: {did_you_mean(arm, arms)}")
+    n = max(arm["n"] + arm["failed"] for arm in arms.values())
+    return [f"{found[1]}, n = {n}", *(shown[arm] for arm in wanted)]
+
+
+def names_in(words: str) -> list[str]:
+    return [name.strip() for name in words.split("|")]
 
 
 def cell(found: dict[str, Any]) -> str:

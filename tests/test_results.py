@@ -164,7 +164,8 @@ def test_every_block_is_filled_with_what_it_asks_for(project: Path):
         "<!-- record of experiments/records/a.json -->\n<!-- end -->\n"
         "<!-- figure of experiments/records/a.json: images/a.png -->\n<!-- end -->\n"
         "<!-- overview: Langevin | best\n"
-        "plane: tv of experiments/records/a.json -->\n<!-- end -->\n"
+        "plane: tv of experiments/records/a.json\n"
+        "again: tv of experiments/records/a.json: STANLEY | – -->\n<!-- end -->\n"
         "After.\n",
     )
     results.main(project)
@@ -268,6 +269,11 @@ def test_negative_control_a_changed_number_is_noticed(project: Path):
         ("<!-- tuning of experiments/records/f.json --><!-- end -->", "nothing was tuned"),
         ("<!-- also of experiments/records/f.json --><!-- end -->", "nothing is known beside"),
         ("<!-- overview: A | best\nx: kl of experiments/records/a.json --><!-- end -->", "arm 'A'"),
+        (
+            "<!-- overview: STANLEY | best\nx: kl of experiments/records/a.json: STANLEY -->"
+            "<!-- end -->",
+            "names 1 arms for 2 columns",
+        ),
         ("<!-- overview: A | best\nexperiments/records/a.json --><!-- end -->", "says no record"),
         ("<!-- overview: A --><!-- end -->", "a line for each record"),
     ],

@@ -79,7 +79,7 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
 
 # The shares of modes that lie far apart are seen by chains that go over, and by the level score:
 # jumps as wide as the data, and the denoising loss to the end. With neither, two blobs of weights
-# 0.9 and 0.1 ran away, and eight Gaussians ended with shares that were off (docs/results.md).
+# 0.9 and 0.1 ran away, and eight Gaussians ended with shares that were off (docs/results/recipes.md).
 def anchored(recipe: TrainConfig) -> TrainConfig:
     """The warm start with denoising to the end, and half of the iterations for it alone."""
     assert isinstance(recipe.objective, WarmStart)
@@ -186,7 +186,7 @@ CIFAR10_SMALL = replace(MNIST_SMALL, data=CIFAR10(), network=ConvNet(width=16))
 # Convergent learning (Nijkamp, Hill, Han, Zhu & Wu 2020): SGD with a small rate, long chains, and a
 # Gaussian reference, which is N(0, 1) for U = E/T: s = 1/√T in the units of E. With Adam the energy
 # keeps moving under the chains, and long chains end in saturated images; SGD is slower.
-# One run to the end is in docs/results.md.
+# One run to the end is in docs/results/mnist.md.
 MNIST_CONVERGENT = replace(
     MNIST_SMALL,
     optimizer=SGD(lr=0.05),
@@ -255,7 +255,7 @@ def compared(data: CIFAR10 | Flowers102, sampler: AnySampler) -> TrainConfig:
 
 RECIPES: dict[str, TrainConfig] = {
     # rings train by chains, which is called -contrastive too, as elsewhere; gmm and moons come out
-    # better by a warm start, in less time (docs/results.md)
+    # better by a warm start, in less time (docs/results/recipes.md)
     "rings": RINGS,
     "rings-contrastive": RINGS,
     "gmm": anchored(warm_start(GMM_)),

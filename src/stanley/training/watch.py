@@ -28,7 +28,7 @@ class Watch:
 
     At each record: |gap| > 8·median|gap| and |∇_θ L| > 4·median|∇_θ L|, medians over the 400
     records before, is a swing; three swings within 20 records are a collapse, told once until the
-    swings are over. Healthy runs swing alone: of the full-length runs in docs/results.md none
+    swings are over. Healthy runs swing alone: of the full-length runs in docs/results none
     raised an alarm, and the recorded collapse has more than ten. Nothing is judged before 200
     records.
     Not true: that every bad end is a collapse; a run can also be slow, or lose a mode so slowly
