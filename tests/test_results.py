@@ -177,8 +177,10 @@ def test_every_block_is_filled_with_what_it_asks_for(project: Path):
         for score in ("kl", "tv"):
             own = rows["scores"][score][arm]
             assert f"{own['mean']:.3g} ± {own['sd']:.3g}" in text
-        for value in rows["scores"]["tv"][arm]["values"].values():
-            assert f"{value:.3g}" in text
+        own = rows["scores"]["tv"][arm]
+        each = " ".join(f"{value:.3g}" for value in own["values"].values())
+        worst = max(own["values"].values())
+        assert f"| {arm} | {each} | {own['median']:.3g} | {worst:.3g} | 0 |" in text
     assert "| MALA \\| adapted | step_size=0.1 (edge) | 0 | – |" in text  # it failed everywhere
     assert "| arm | step_size 0.01 | step_size 0.1 |" in text
     assert "| Langevin | 0.01 | **0.1** |" in text
@@ -228,6 +230,18 @@ def test_arms_of_other_budgets_stand_apart_and_every_tuning_seed_is_told(project
     assert f"| Langevin | {values[0]}, diverged at 3 | **{values[0]}, {values[1]}** |" in text
     assert "| arm | accepted | gamma |\n|---|---|---|\n| Langevin | 1 | – |" in text
     assert "| STANLEY | 0.5 | 0.5 ± 0.354 |" in text
+
+
+def test_one_seed_of_each_arm_is_drawn_whatever_they_are(project: Path):
+    """On a logarithmic axis, of which one point alone makes no limits."""
+    one = record(seeds=1)
+    for arm, value in (("Langevin", 6e-5), ("STANLEY", 0.04)):
+        own = one["scores"]["kl"][arm]
+        own |= {"values": {"0": value}, "mean": value, "median": value}
+    write(project, "a", one)
+    page(project, "<!-- figure of experiments/records/a.json: images/a.png --><!-- end -->")
+    results.main(project)
+    assert (project / "docs" / "images" / "a.png").stat().st_size > 1_000
 
 
 def test_negative_control_a_changed_number_is_noticed(project: Path):

@@ -112,4 +112,27 @@ MUTATIONS: tuple[Mutation, ...] = (
             "                True,\n",
         ),
     ),
+    *breakages(
+        "comparing/tables.py",
+        "test_results.py",
+        ("the worst seed is the best", "worst = (min if", "worst = (max if"),
+        (
+            "no setting was chosen",
+            'if setting == about["setting_name"] else cell',
+            "if False else cell",
+        ),
+        ("seconds that were not known", 'if run["seconds"]]:', "]:"),
+    ),
+    *breakages(
+        "comparing/trained.py",
+        "comparing/test_carry_out.py",
+        ("a flow has a density", 'return config.objective.kind != "flow-matching"', "return True"),
+        ("every run has a bank", 'name != "bank" or', "True or"),
+        ("arms have one recipe", 'str(changes.get("recipe", self.recipe))', "self.recipe"),
+    ),
+    *breakages(
+        "comparing/record.py",
+        "test_results.py",
+        ("an unfinished record is complete", 'not plain.get("unfinished")', "True"),
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +112,10 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
         spread = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
         ax.scatter(values, row + spread, s=16, color=colour, alpha=0.75, linewidths=0, zorder=3)
         if own["interval"] is not None:
-            ax.hlines(row, *own["interval"], color=colour, linewidth=5, alpha=0.25, zorder=2)
+            line(ax, own["interval"], (row, row), color=colour, linewidth=5, alpha=0.25, zorder=2)
         if own["mean"] is not None:
-            ax.vlines(own["mean"], row - 0.3, row + 0.3, color=INK, linewidth=1.4, zorder=4)
+            ends = (row - 0.3, row + 0.3)
+            line(ax, (own["mean"],) * 2, ends, color=INK, linewidth=1.4, zorder=4)
         if own["failed"]:
             words = f"× {own['failed']} failed"
             ax.annotate(
@@ -145,6 +147,12 @@ def in_numbers(axis: Axis, ratio: float) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 100 else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def line(ax: Axes, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
+    """Straight, with its ends where they are given. `vlines` and `hlines` ask for the limits of a
+    logarithmic axis before there are two points on it."""
+    ax.plot(x, y, solid_capstyle="butt", **style)
 
 
 def learning(ax: Axes, score: str, of: str, curves: dict[str, Any]) -> None:

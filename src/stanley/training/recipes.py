@@ -79,7 +79,8 @@ def warm_start(contrastive: TrainConfig) -> TrainConfig:
 
 # The shares of modes that lie far apart are seen by chains that go over, and by the level score:
 # jumps as wide as the data, and the denoising loss to the end. With neither, two blobs of weights
-# 0.9 and 0.1 ran away, and eight Gaussians ended with shares that were off (docs/results/recipes.md).
+# 0.9 and 0.1 ran away, and eight Gaussians ended with shares that were off
+# (docs/results/recipes.md).
 def anchored(recipe: TrainConfig) -> TrainConfig:
     """The warm start with denoising to the end, and half of the iterations for it alone."""
     assert isinstance(recipe.objective, WarmStart)
