@@ -73,7 +73,7 @@ class Outcome:
 
 def copied(folder: Path) -> Path:
     """The tree that is broken."""
-    for name in ("src", "tests"):
+    for name in ("src", "tests", "experiments", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
