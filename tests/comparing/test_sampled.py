@@ -440,6 +440,10 @@ def test_what_is_tuned_where_nobody_says_lies_around_the_step_of_mala():
         ({"arms": ARMS | {"b": {"steps": 100}}}, "arm 'b' sets steps"),
         ({"arms": ARMS | {"b": {"sampler": "mala"}}}, "same configuration"),
         ({"arms": {"a": {"sampler": "hmc", "sampler.num_leapfrog": 99}}}, "takes 99 gradients a"),
+        (
+            {"arms": {"a": {"sampler": "hmc"}}, "grid": {"sampler.num_leapfrog": [3, 99]}},
+            "takes 99",
+        ),
         ({"grid": {"sampler.friction": [1.0]}}, "no arm has"),
         ({"grid": {"sampler.step_size": [0.1]}, "fields": {"adapt": 9}}, "leave out one of them"),
         ({"scores": ["bais2"]}, "bias2"),

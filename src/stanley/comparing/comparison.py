@@ -24,6 +24,9 @@ MOST_RUNS = 100_000
 class Comparison:
     """Arms, each a named set of changes to one recipe, on the same budget and the same seeds.
 
+    With `target` in place of `recipe` nothing is trained: arms are samplers of one density, fields
+    are those of `sampling.SamplingConfig`, the budget is gradients of each chain, and scores are
+    bias2, ess_per_gradient, ess_per_second, rhat, gradients_to_bias2.
     Each arm is first tuned: on `tuning_seeds` other seeds it is trained with every value of `grid`
     in the fields that it has, and the setting with the best first score, a mean over these seeds,
     is the one that the reported seeds are trained with. `search` and `trials` in place of a grid
@@ -288,7 +291,8 @@ class Comparison:
             )
         for arm in self.arms:
             for setting in self.settings(arm):
-                self.config(arm, setting)
+                config = self.config(arm, setting)
+                self.on_budget(arm, config, config.steps)
             for name in self.space(arm):
                 for value in ends(self.search[name]):
                     self.config(arm, {name: value})
