@@ -22,7 +22,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 STEPS = 3000  # training iterations of each sampler
-DPI = 130
+DPI = 120
 
 
 def demo_comparison(seed: int, seeds: int, steps: int) -> Comparison:
