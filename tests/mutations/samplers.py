@@ -54,16 +54,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "samplers/trajectories.py",
         "samplers/test_trajectories.py",
-        ("blocks of one only", "left //", "min(1, left) //"),
+        ("blocks that are left out", "left //", "min(1, left) //"),
         ("the scale of the first trace", "inside, scale = inside.energy, inside.scale", "pass"),
         ("half of a trajectory", "left %= size", "left = 0"),
         ("points not counted", "layer.points += num * len(state.x)", "pass"),
         ("the length of each trajectory fixed", "is not None\n\n\ndef in", "is None\n\n\ndef in"),
-    ),
-    *breakages(
-        "samplers/execution.py",
-        "samplers/test_trajectories.py",
-        ("weights that the compiler may keep", "weights = lifted(graph)", "weights = []"),
     ),
     *breakages(
         "samplers/preconditioned.py",

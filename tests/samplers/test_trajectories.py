@@ -150,6 +150,19 @@ def test_weights_are_seen_where_they_lie():
     assert not any(isinstance(found, str) for found in execution.CACHE.values())
 
 
+def test_a_single_number_that_moves_is_seen():
+    """A 0-d tensor, which a compiler would take into its code as a constant: 4 for 1 here."""
+    steepness = torch.ones((), dtype=torch.float64)
+
+    def potential(x):
+        return steepness * targets.gaussian(x)
+
+    for value in (1.0, 4.0):
+        steepness.fill_(value)
+        eager, other = (run(ChEES(0.02, 0.3), how, potential)[0] for how in ("eager", "compile"))
+        torch.testing.assert_close(eager.draws, other.draws, rtol=0, atol=1e-10)
+
+
 def test_the_compiler_keeps_the_numbers():
     """Twelve coordinates, three trajectories of some twenty leapfrog steps of size 0.05, which
     cannot part by more than e¹⁰ times the rounding of one: 1e-10.

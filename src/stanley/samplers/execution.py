@@ -27,12 +27,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
@@ -277,32 +276,14 @@ def compiled(graph: GraphModule, inputs: tuple[Tensor, ...]) -> Callable[..., li
 
     `torch.compile` reads Python, and a call of what it makes checks first that the Python would
     still be read alike: 25 to 40 µs of a step that takes 100. A graph of tensor operations for
-    inputs of known shapes has nothing to check.
+    inputs of known shapes has nothing to check. The weights are buffers of the graph, which the
+    compiler reads where they lie.
     """
     from torch._inductor import compile as through_inductor
 
-    weights = lifted(graph)
-    run = through_inductor(graph, [*weights, *(v.contiguous() for v in inputs)])
     # the order in memory is compiled in
-    return lambda *values: run(*weights, *(v.contiguous() for v in values))  # type: ignore[operator]
-
-
-def lifted(graph: GraphModule) -> list[Tensor]:
-    """Make inputs of the tensors that the graph holds, before its others, and return them: the
-    compiler may take what a graph holds for constant, and weights move.
-    """
-    first = next(iter(graph.graph.nodes))
-    inputs: dict[str, Node] = {}
-    for node in [n for n in graph.graph.nodes if n.op == "get_attr"]:
-        name = str(node.target)
-        if name not in inputs:
-            with graph.graph.inserting_before(first):
-                inputs[name] = graph.graph.placeholder(f"held_{len(inputs)}")
-        node.replace_all_uses_with(inputs[name])
-        graph.graph.erase_node(node)
-    held = [attrgetter(name)(graph) for name in inputs]
-    graph.recompile()
-    return held
+    run = through_inductor(graph, [v.contiguous() for v in inputs])
+    return lambda *values: run(*(v.contiguous() for v in values))  # type: ignore[operator]
 
 
 def captured(
