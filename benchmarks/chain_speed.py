@@ -5,14 +5,15 @@ other libraries, and the floor below all.
                                                             # runs/chain_speed.json, runs/nuts.json
     python benchmarks/chain_speed.py --json FILE --quick    # the two small cases alone
 
-Every contender is a process of its own, so that none pays for what another left in memory. The
-processes take turns: each round asks every one of them once, in a shuffled order, and a ratio is
-the median over rounds of contender / floor of the same round, with its quartiles. Seconds are CPU
-seconds of that process on one thread; page faults are the minor ones of the timed calls alone. Each
-runs as it comes: with the C library's allocator as it is, but for rows with "kept", which keep
-freed memory as the command line does (`stanley.memory`). Peers (the `bench` extra) are timed where
-they are installed, at the same number of gradients, on networks in the memory order that this
-library gives them. What is compiled is compiled by a first call, whose time is told apart.
+Every contender of every case is a process of its own, since what glibc gives back to the kernel
+depends on what the process freed before. The processes take turns: each round asks every one of
+them once, in a shuffled order, and a ratio is the median over rounds of contender / floor of the
+same round, with its quartiles. Seconds are CPU seconds of that process on one thread; page faults
+are the minor ones of the timed calls alone. Each runs as it comes: with the C library's allocator
+as it is, but for rows with "kept", which keep freed memory as the command line does
+(`stanley.memory`). Peers (the `bench` extra) are timed where they are installed, at the same number
+of gradients, on networks in the memory order that this library gives them. What is compiled is
+compiled by a first call, whose time is told apart.
 
 chains      floor    network forward and torch.autograd.grad to the input, nothing else
             script   the loop of common training scripts: E.sum().backward() with the weights'
@@ -71,7 +72,7 @@ QUICK = ("MLP, 128 chains", "MLP, 1,024 chains")
 #: name -> network, event shape, batch, K, bank
 TRAININGS = {
     "rings": (stanley.MLP(width=64, depth=3), (2,), 256, 10, 1000),
-    "MNIST-small": (stanley.recipe("mnist-small").network, (1, 28, 28), 64, 10, 1000),
+    "MNIST-small": (stanley.recipe("mnist-small-contrastive").network, (1, 28, 28), 64, 10, 1000),
     "paper ConvNet": (stanley.ConvNet(width=32), (3, 32, 32), 50, 10, 1000),
 }
 RESTART, PENALTY, RATE = 0.05, 0.1, 1e-4
@@ -326,8 +327,9 @@ def call_of(of: str, contender: str, case: str) -> Callable[[], Any]:
 def ratios(of: str, cases: dict[str, float], names: list[str], rounds: int) -> list[dict[str, Any]]:
     """A row for each contender of each case, which has its share of the rounds."""
     rows: list[dict[str, Any]] = []
-    processes = {name: ProcessPoolExecutor(1, get_context("spawn")) for name in names}
     for case, share in cases.items():
+        # new ones for each case: what glibc gives back depends on what was freed before
+        processes = {name: ProcessPoolExecutor(1, get_context("spawn")) for name in names}
         # convolutions in a compiled loop: 51 times the floor on a CPU
         runs = [name for name in names if "MLP" in case or "blackjax" not in name]
         found = {name: [processes[name].submit(answer, of, name, case).result()] for name in runs}
@@ -357,8 +359,8 @@ def ratios(of: str, cases: dict[str, float], names: list[str], rounds: int) -> l
             )
             show(rows[-1])
         print()
-    for process in processes.values():
-        process.shutdown()
+        for process in processes.values():
+            process.shutdown()
     return rows
 
 
