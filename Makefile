@@ -40,7 +40,8 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/pip install --quiet -e '.[bench]' -c constraints.txt
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/chain_speed.py --json runs/chain_speed.json
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/nuts.py --targets logistic gaussian --seeds 1 --out runs/nuts.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/nuts.py --targets logistic gaussian --chains 4 --seeds 1 --out runs/nuts.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/nuts.py --targets logistic --chains 64 --seeds 1 --out runs/nuts_64.json
 
 mutations: .venv/ready
 	$(BIN)/python -m tests.mutations --jobs 2
