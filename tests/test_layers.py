@@ -85,8 +85,9 @@ WRAPPERS: dict[str, Callable[[Energy], Energy]] = {
 
 
 def network(activation: str = "silu") -> nn.Module:
-    energy = build_energy(MLP(width=8, depth=2, activation=activation), (D,), seed=0)  # type: ignore[arg-type]
-    return energy.eval().requires_grad_(False)
+    """With a reference, so that its chains have somewhere to stay."""
+    small = MLP(width=8, depth=2, activation=activation)  # type: ignore[arg-type]
+    return build_energy(small, (D,), seed=0, reference_std=1.0).eval().requires_grad_(False)
 
 
 @pytest.fixture(params=list(WRAPPERS))
