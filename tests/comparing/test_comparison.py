@@ -67,6 +67,8 @@ def test_what_cannot_be_asked_is_one_line(fields: dict[str, Any], message: str):
         ({"grid": {"sampler.friction": [1.0, 2.0]}}, "no arm has"),
         ({"grid": {"sampler.step_size": [0.1, -1.0]}}, "step_size is -1"),
         ({"recipe": "ringz"}, "rings"),
+        ({"scores": ["kl", "kll"]}, "no score 'kll': did you mean 'kl'"),
+        ({"scores": ["frsh.mmd2"]}, "did you mean 'fresh'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

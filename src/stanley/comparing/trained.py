@@ -17,7 +17,7 @@ from stanley.comparing.subject import QUANTILES, Changes, Share, thresholded
 from stanley.comparing.task import ROW, Row, Task, number_in, row_of, tasks_of
 from stanley.config import from_dict, to_dict
 from stanley.data.given import dataset_of
-from stanley.errors import DivergenceError, require
+from stanley.errors import DivergenceError, did_you_mean, require
 from stanley.files import write_json
 from stanley.judging.evaluate import evaluate, exact_scores
 from stanley.runs import checkpoint
@@ -82,7 +82,14 @@ class TrainedRecipe:
             require_network(config)
 
     def check_scores(self, scores: list[str], num: int | None) -> None:
-        """What a run has is known when it is judged."""
+        """What a run has below these names is known when it is judged."""
+        known = (*EXACT, *OF_TRAINING, *SAMPLES, "energy")
+        wrong = next((name for name in scores if name.partition(".")[0] not in known), "")
+        require(
+            not wrong,
+            f"no score {wrong!r}: {did_you_mean(wrong.partition('.')[0], known)}, such as kl, "
+            "fresh.mmd2 or record.gap",
+        )
 
     def on_gradients(
         self, base: TrainConfig, arm: str, config: TrainConfig, own: Changes
