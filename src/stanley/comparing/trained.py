@@ -83,7 +83,7 @@ class TrainedRecipe:
 
     def check_scores(self, scores: list[str], num: int | None) -> None:
         """What a run has below these names is known when it is judged."""
-        known = (*EXACT, *OF_TRAINING, *SAMPLES, "energy")
+        known = (*EXACT, *OF_TRAINING, "fresh", "bank", "energy")
         wrong = next((name for name in scores if name.partition(".")[0] not in known), "")
         require(
             not wrong,
