@@ -622,10 +622,11 @@ def test_torchrun_trains_and_one_process_goes_on(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    first, quality, following = done.stdout.splitlines()
+    first, quality, following, page = done.stdout.splitlines()
     assert first.startswith("done: step 6")
     assert quality.startswith(("KL(data", "128 fresh chains", "warning: the energy"))
     assert following.startswith("next: ")
+    assert page == "page: run/index.html"
     with pytest.raises(SystemExit) as end:
         cli.main(["train", "rings", "--out", str(tmp_path / "run"), "--steps", "9", *SMALL])
     assert not end.value.code

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stanley.cli.judging import wrong_lines
-from stanley.cli.training import in_plain_words, in_words_of_fresh, report_training
+from stanley.cli.training import report_training
 from stanley.data import Array
 from stanley.errors import StanleyError
 from stanley.judging.evaluate import (
@@ -21,6 +21,7 @@ from stanley.judging.evaluate import (
     relative_frechet,
     what_went_wrong,
 )
+from stanley.judging.in_words import fresh_in_words, kl_in_words
 from stanley.models.trained import Trained, data_of, load
 from stanley.runs.directory import RunDirectory
 from stanley.training.config import TrainConfig
@@ -76,7 +77,7 @@ def test_an_event_that_lacks_something_is_damaged(kind: str, missing: str, tmp_p
     ("kl", "word"), [(0.004, "close"), (0.02, "close"), (0.05, "shape is there"), (0.418, "poor")]
 )
 def test_a_poor_number_is_called_poor(kl: float, word: str) -> None:
-    assert word in in_plain_words(kl)
+    assert word in kl_in_words(kl)
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_fresh_chains_are_as_far_as_what_they_drew(
     fresh = relative_frechet(run_on_vectors, num=100, device="cpu")
     assert fresh is not None
     assert fresh.value is None
-    assert "diverged" in in_words_of_fresh(fresh)
+    assert "diverged" in fresh_in_words(fresh)
 
 
 def test_the_units_of_the_data_do_not_matter(small: TrainConfig, tmp_path: Path) -> None:
@@ -159,4 +160,4 @@ def test_a_finished_training_does_not_fail_where_it_cannot_be_judged(
     ("value", "word"), [(0.1, "close"), (0.4, "not all"), (0.51, "poor"), (6.4, "poor")]
 )
 def test_chains_that_end_elsewhere_are_called_poor(value: float, word: str) -> None:
-    assert word in in_words_of_fresh(RelativeFrechet(value, 0.06, 128, "pixels-8x8"))
+    assert word in fresh_in_words(RelativeFrechet(value, 0.06, 128, "pixels-8x8"))

@@ -177,6 +177,15 @@ class TestLeftByTraining:
         with pytest.raises(SystemExit):
             main(["train", "rings", *words, "--out", str(tmp_path / "a")])
         assert written == [2, 4, 5]
+        monkeypatch.undo()
+        with pytest.raises(SystemExit):  # an end came before the last one was written
+            main(["train", "rings", *words, "--out", str(tmp_path / "a")])
+        page = tmp_path / "a" / "index.html"
+        assert "All 5 steps were made." in Read(page).text
+        page.write_text(page.read_text() + "<!-- once more -->")
+        with pytest.raises(SystemExit):  # which is not done for nothing
+            main(["train", "rings", *words, "--out", str(tmp_path / "a")])
+        assert page.read_text().endswith("<!-- once more -->")
 
 
 def result_of(tiny: TrainConfig, folder: Path) -> dict[str, Any]:

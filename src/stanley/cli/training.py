@@ -199,12 +199,13 @@ def with_page(
     records: Iterable[Record], run: RunDirectory, config: TrainConfig
 ) -> Iterator[Record]:
     """The same records; after a checkpoint the page of the run is written anew, but not within
-    `PAGE_EVERY` seconds.
+    `PAGE_EVERY` seconds, nor after the last step, whose page says what the energy is worth.
     """
     written = time.monotonic()
     for record in records:
         yield record
-        if record["step"] % config.save_every == 0 and time.monotonic() - written > PAGE_EVERY:
+        due = record["step"] % config.save_every == 0 and record["step"] < config.steps
+        if due and time.monotonic() - written > PAGE_EVERY:
             leave_page(run)
             written = time.monotonic()
 
@@ -250,6 +251,7 @@ def report_training(
     done again.
     """
     from stanley.cli.own import flags_in_words
+    from stanley.reports.of_run import page_step
 
     last, config = run.last_record() or {}, run.read_config()
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
@@ -258,8 +260,9 @@ def report_training(
     trained = not (
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )
-    reading, words = read_quality(run, own or {}) if trained else ({}, [])
-    if trained:
+    lacks_page = page_step(run) != last.get("step")  # also where an end came before it was written
+    reading, words = read_quality(run, own or {}) if trained or lacks_page else ({}, [])
+    if trained or lacks_page:
         leave_page(run, words)
     if track is not None and reading:
         from stanley.training.tracking import track_scores

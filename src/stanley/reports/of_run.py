@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stanley.runs.directory import RunDirectory
 from stanley.training.former import of_a_run
 
 NAME = "index.html"
+HEAD = 1000  # characters of a page in which its step stands
 #: What a reader sees in a figure of `plots.run`.
 WORDS = {
     "samples": ("Samples", "Beside the data, fresh chains that began in noise, and the bank."),
@@ -56,6 +58,7 @@ def report_run(run: RunDirectory, out: Path | None = None, said: Sequence[str] =
         "run.html",
         figures,
         title=str(run.path),
+        step=last.get("step", 0),
         **of_scores,
         facts=facts_of(config, last),
         fields=[(name, value) for name, value in flatten(config).items()],
@@ -65,6 +68,16 @@ def report_run(run: RunDirectory, out: Path | None = None, said: Sequence[str] =
         evaluate=f"stanley evaluate {run.path}",
         again=f"stanley report {run.path}",
     )
+
+
+def page_step(run: RunDirectory) -> int | None:
+    """The step that the run's page is of; None where there is none, or another file."""
+    try:
+        with (run.path / NAME).open(encoding="utf-8") as file:
+            found = re.search(r'<meta name="step" content="(\d+)">', file.read(HEAD))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(found[1]) if found else None
 
 
 def scores_of(run: RunDirectory) -> dict[str, Any]:
