@@ -200,7 +200,7 @@ def test_requests_that_cannot_be_carried_out(runs: Path, tmp_path: Path) -> None
     with pytest.raises(StanleyError, match="is a run directory"):
         pack(runs / "plane", runs / "plane")
     (tmp_path / "file").touch()
-    with pytest.raises(StanleyError, match=r"cannot make .*file"):
+    with pytest.raises(StanleyError, match=r"cannot create .*file"):
         pack(runs / "plane", tmp_path / "file" / "p")
 
 

@@ -128,6 +128,15 @@ class TestOfARun:
         with pytest.raises(StanleyError, match=r"scores\.json is damaged .* evaluate again"):
             report_run(run)
 
+    def test_a_file_of_somebody_else_is_kept(self, tiny: TrainConfig, tmp_path: Path) -> None:
+        run = train(tiny, tmp_path / "run")
+        (run.path / "index.html").write_text("mine")
+        with pytest.warns(UserWarning, match=r"kept .*index-former\.html"):
+            report_run(run)
+        report_run(run)  # its own page is written again without a word
+        assert (run.path / "index-former.html").read_text() == "mine"
+        assert len(list(run.path.glob("*.html"))) == 2
+
     def test_whatever_is_in_a_name_is_text(self, tiny: TrainConfig, tmp_path: Path) -> None:
         run = train(tiny, tmp_path / "<script>alert(1)<")
         read = Read(report_run(run))

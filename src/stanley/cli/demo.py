@@ -21,7 +21,6 @@ ARMS: dict[str, dict[str, Any]] = {
     },
 }
 
-STEPS = 3000  # training iterations of each sampler
 DPI = 120
 
 

@@ -220,10 +220,8 @@ class SampledDensity:
         return carry_out(plain)
 
     def along(self, scores: list[str]) -> tuple[str, str]:
-        first = scores[0] if scores[0] in OF_MOMENTS else next(iter(scores))
-        return (
-            "bias2" if first in OF_MOMENTS or "bias2" in scores else "rhat"
-        ), "gradients a chain"
+        of_moments = scores[0] in OF_MOMENTS or "bias2" in scores
+        return "bias2" if of_moments else "rhat", "gradients a chain"
 
     def biased(self, config: SamplingConfig) -> bool:
         return not is_adjusted(sampler_of(config))

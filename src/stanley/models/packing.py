@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import stanley
 from stanley.config import OWN, flatten
 from stanley.errors import StanleyError, did_you_mean, require
-from stanley.files import write_atomic
+from stanley.files import make_folder, write_atomic
 from stanley.models.packed import CARD, MODEL, is_packed, read_packed
 from stanley.models.trained import Trained, load
 from stanley.networks.given import kept_values
@@ -130,12 +130,7 @@ def pack(
         f" chains than {len(chains)} (--bank), train a smaller network.width, or raise --limit-mb",
     )
     folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StanleyError(
-            f"cannot make {folder}: {error.strerror}; choose another --out"
-        ) from error
+    make_folder(folder)
     is_run = (folder / "config.json").exists()
     require(
         not is_run, f"{folder} is a run directory; choose an empty or a new --out for the model"

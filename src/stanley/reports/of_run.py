@@ -11,12 +11,11 @@ from stanley.config import flatten
 from stanley.judging.in_words import kl_in_words
 from stanley.own_code import is_named
 from stanley.plots.run import figures_of_run
-from stanley.reports.page import Shown, as_data, in_yaml, whole, write_page
+from stanley.reports.page import Shown, as_data, head_of, in_yaml, whole, write_page
 from stanley.runs.directory import RunDirectory
 from stanley.training.former import of_a_run
 
 NAME = "index.html"
-HEAD = 1000  # characters of a page in which its step stands
 #: What a reader sees in a figure of `plots.run`.
 WORDS = {
     "samples": ("Samples", "Beside the data, fresh chains that began in noise, and the bank."),
@@ -72,11 +71,7 @@ def report_run(run: RunDirectory, out: Path | None = None, said: Sequence[str] =
 
 def page_step(run: RunDirectory) -> int | None:
     """The step that the run's page is of; None where there is none, or another file."""
-    try:
-        with (run.path / NAME).open(encoding="utf-8") as file:
-            found = re.search(r'<meta name="step" content="(\d+)">', file.read(HEAD))
-    except (OSError, UnicodeDecodeError):
-        return None
+    found = re.search(r'<meta name="step" content="(\d+)">', head_of(run.path / NAME))
     return int(found[1]) if found else None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stanley import __version__
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.files import write_atomic
+from stanley.overwriting import keep_former
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 LARGEST = 3_000_000
 #: Dots per inch of the figures, from the first that fits.
 DPI = (140, 110, 80, 55)
+
+
+#: What a page says of itself in its first characters.
+MARK = '<meta name="generator" content="stanley">'
+HEAD = 1000
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Shown:
 
 def write_page(path: Path, template: str, figures: list[Shown], **facts: Any) -> Path:
     """Fill a template of this folder with facts and figures, escaped as HTML wants it; the file is
-    written at once or not at all. A page with fewer dots than usual says so.
+    written at once or not at all. A page with fewer dots than usual says so. A file of this name
+    that is no such page is kept under another one.
 
     Raises StanleyError where the page is too large even so, or cannot be written.
     """
@@ -59,8 +66,24 @@ def write_page(path: Path, template: str, figures: list[Shown], **facts: Any) ->
         f"the page would have {len(text.encode()):,} bytes, but at most {LARGEST:,} are written; "
         "the files in the folder have all of it",
     )
+    if not is_page(path):
+        keep_former((path,), "a file that is not a page of stanley")
     write_atomic(path, text.encode())
     return path
+
+
+def is_page(path: Path) -> bool:
+    """Whether a page was written there, whose generator says so."""
+    return MARK in head_of(path)
+
+
+def head_of(path: Path) -> str:
+    """The beginning of a file, in which a page says what it is; empty where there is none."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(HEAD)
+    except OSError:
+        return ""
 
 
 @contextmanager
