@@ -27,6 +27,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: its own row.
 LAYERS = [
     "cli __main__",
+    "studio",
     "reports",
     "plots",
     "comparing",

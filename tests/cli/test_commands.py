@@ -71,10 +71,11 @@ def test_help_answers_without_torch(tmp_path: Path) -> None:
     """--help of the program and of every command imports neither torch nor numpy nor pydantic."""
     script = (
         "import sys\nfrom stanley.cli import main\ncommands = 'train sample diagnose evaluate plot"
-        " recipes targets demo inpaint denoise compose ood '\ncommands += 'pack push pull export"
-        " features'\nfor words in ([], *([c] for c in commands.split())):\n    try: main([*words,"
-        " '--help'])\n    except SystemExit as end: assert not end.code\nheavy = {'torch', 'numpy',"
-        " 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\nassert not heavy, heavy\n"
+        " recipes targets demo studio inpaint denoise compose ood '\ncommands += 'pack push pull"
+        " export features'\nfor words in ([], *([c] for c in commands.split())):\n    try:"
+        " main([*words, '--help'])\n    except SystemExit as end: assert not end.code\nheavy ="
+        " {'torch', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\nassert not"
+        " heavy, heavy\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path

@@ -24,6 +24,7 @@ from stanley.cli import (
     models,
     reporting,
     sampling,
+    studio,
     training,
 )
 from stanley.cli.features import features
@@ -51,6 +52,7 @@ for command in (
     judging.plot,
     comparing.compare,
     reporting.report,
+    studio.studio,
     listing.recipes,
     listing.targets,
     training.demo,

@@ -1,0 +1,123 @@
+"""stanley studio: the folder's runs, comparisons and a playground in the browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from stanley.cli.flags import Whole
+from stanley.cli.output import say, show
+from stanley.errors import StanleyError, require
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+#: What the extra `studio` brings along.
+PACKAGES = ("starlette", "uvicorn", "websockets", "plotly")
+#: By which a machine reaches itself alone.
+HERE = ("127.0.0.1", "localhost", "::1")
+#: Seconds that pages which are still open have to end, once the studio is stopped.
+PATIENCE = 2
+
+
+def studio(
+    folder: Annotated[
+        Path | None,
+        Parameter(help="Folder with runs and comparisons. [default: the current folder]"),
+    ] = None,
+    *,
+    port: Annotated[Whole, Parameter(help="Port to listen on; 0 takes one that is free.")] = 8765,
+    host: Annotated[
+        str,
+        Parameter(
+            help="Address to listen on. Any but 127.0.0.1 lets other machines in, by their token."
+        ),
+    ] = "127.0.0.1",
+    data: Annotated[
+        Path | None,
+        Parameter(help="Folder besides FOLDER in which data of trainings may lie."),
+    ] = None,
+    open_: Annotated[
+        bool, Parameter(name="--open", help="Also open the address in a browser.")
+    ] = False,
+) -> None:
+    """Show the runs and comparisons of a folder in the browser, live, and train, draw and play
+    there.
+
+    Prints an address with a token, which is all that lets a browser in. Ctrl-C ends it; trainings
+    that were started in the page are then stopped as by Ctrl-C, with a checkpoint.
+    """
+    require_packages()
+    require(0 <= port < 65536, f"--port is {port}, but must be between 0 and 65535")
+    from stanley.studio import application
+    from stanley.studio.studio import LOOPBACK
+
+    folder = Path() if folder is None else folder
+    listening = bound(host, port)
+    with listening:
+        token = secrets.token_urlsafe(24)
+        app = application(folder, token, hosts=LOOPBACK if host in HERE else None, data=data)
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listening.getsockname()[1]}/?token={token}"
+        if host not in HERE:
+            say(
+                f"warning: --host {host} lets other machines in, and what they send is not "
+                "encrypted; over ssh -L the studio can stay on 127.0.0.1"
+            )
+        lines = [address, "Open it in a browser. Ctrl-C ends the studio."]
+        show({"address": address}, json_=False, lines=lines)
+        if open_:
+            import webbrowser
+
+            webbrowser.open(address)
+        serve(app, listening)
+    say("the studio has ended")
+
+
+def require_packages() -> None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    require(
+        not missing,
+        f"stanley studio needs {', '.join(missing)}: pip install 'stanley[studio]'",
+    )
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises StanleyError where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except (OSError, OverflowError, UnicodeError) as error:
+        listening.close()
+        why = getattr(error, "strerror", None) or str(error)
+        raise StanleyError(
+            f"cannot listen on {host} port {port}: {why}; another --port, or --port 0 for one "
+            "that is free"
+        ) from error
+    return listening
+
+
+def serve(app: Starlette, listening: socket.socket) -> None:
+    """Answer until Ctrl-C, SIGTERM."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        ws="websockets-sansio",
+        ws_max_size=1 << 20,
+        lifespan="on",
+        timeout_graceful_shutdown=PATIENCE,
+        server_header=False,
+    )
+    with suppress(KeyboardInterrupt):  # which uvicorn raises again once all is closed
+        uvicorn.Server(config).run(sockets=[listening])

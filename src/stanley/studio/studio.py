@@ -1,0 +1,78 @@
+"""What all pages of a studio share: the folder it shows, its token, and how a page is made."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from starlette.responses import HTMLResponse
+
+from stanley import __version__
+from stanley.errors import require
+from stanley.studio.computing import Worker
+from stanley.studio.processes import Trainings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+#: Names by which this machine calls itself.
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class Studio:
+    """One studio on one folder.
+
+    folder      resolved; nothing outside it is read or written
+    token       whoever has it may do all that the pages can do
+    hosts       names that a request may call this machine by, without a port; None: any
+    data        a folder besides `folder` in which data of trainings may lie
+    trainings   those that were started here
+    worker      carries out one computation at a time, beside the pages
+    """
+
+    folder: Path
+    token: str
+    hosts: tuple[str, ...] | None
+    data: Path | None
+    trainings: Trainings
+    worker: Worker
+
+    def inside(self, name: str) -> Path:
+        """The path of this name in the folder, its links followed; raises StanleyError where that
+        is outside the folder.
+        """
+        require(name and "\0" not in name, f"{name!r} is no name; give one inside the folder")
+        path = (self.folder / name).resolve()
+        require(
+            path != self.folder and path.is_relative_to(self.folder),
+            f"{name} is not inside {self.folder}; the studio shows that folder alone",
+        )
+        return path
+
+    def page(self, template: str, status: int = 200, **facts: Any) -> HTMLResponse:
+        """A page of `templates/`, in which every fact is escaped as HTML wants it."""
+        text = (
+            environment()
+            .get_template(template)
+            .render(folder=str(self.folder), version=__version__, **facts)
+        )
+        return HTMLResponse(text, status)
+
+
+@functools.cache
+def environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("stanley.studio", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["in_query"] = lambda text: quote(text, safe="")
+    return made
