@@ -54,20 +54,21 @@ def keep_former(files: Iterable[Path], why: str) -> None:
     number = 1
     while any(former(file, number).exists() for file in there):
         number += 1
+    kept = [former(file, number) for file in there]
     try:
-        for file in there:
-            file.rename(former(file, number))
+        for file, other in zip(there, kept, strict=True):
+            file.rename(other)
     except OSError as error:
         raise StanleyError(
             f"cannot rename {error.filename}: {error.strerror or error}; choose another --out"
         ) from error
-    kept = [former(file, number) for file in there]
     others = f", and {', '.join(file.name for file in kept[1:])}" if kept[1:] else ""
     warnings.warn(f"kept the former answer ({why}) as {kept[0]}{others}", stacklevel=3)
 
 
 def former(file: Path, number: int) -> Path:
-    return file.with_name(f"{file.stem}-former{'' if number == 1 else f'-{number}'}{file.suffix}")
+    stem, suffix = (file.name, "") if file.is_dir() else (file.stem, file.suffix)
+    return file.with_name(f"{stem}-former{'' if number == 1 else f'-{number}'}{suffix}")
 
 
 def difference(before: Any, now: dict[str, Any]) -> str:

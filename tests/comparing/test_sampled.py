@@ -34,6 +34,7 @@ from stanley.comparing.tables import csv_text, latex, markdown, terminal_lines
 from stanley.comparing.task import ROW
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError
+from stanley.plots import Drawing
 from stanley.plots.comparison import write_figures
 from stanley.samplers import run_chains
 from stanley.streams import stream
@@ -270,7 +271,7 @@ def test_the_answer_says_what_was_tuned_spent_and_found(here: None, tmp_path: Pa
     again = compare(comparison, out)
     assert values(again) == values(result)
     assert rows.st_size == (out / "comparison.json").stat().st_size
-    files = write_figures(result, out, ["png"], 60)
+    files = write_figures(result, out, Drawing(dpi=60))
     assert [file.name for file in files] == ["comparison.png", "samples.png"]
     assert "banana: bias2, less is better; seeds" in "\n".join(terminal_lines(result))
     assert csv_text(result).splitlines()[0].endswith("bias2,ess_per_gradient,rhat")
@@ -298,7 +299,7 @@ def test_chains_that_run_away_are_failures_and_no_errors(here: None, tmp_path: P
     )
     assert "failed on all 2 seeds" in "\n".join(terminal_lines(result))
     assert result["scores"]["bias2"]["MALA"]["n"] == 2
-    write_figures(result, tmp_path / "c", ["png"], 50)
+    write_figures(result, tmp_path / "c", Drawing(dpi=50))
 
 
 def test_gradients_to_a_small_error_are_those_after_which_it_stays_small():

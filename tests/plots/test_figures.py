@@ -1,7 +1,11 @@
-"""Every figure becomes a valid PNG of bounded size, without pyplot; wrong input is one line."""
+"""Every figure becomes a valid file, as it is or at another size, without pyplot; wrong input is
+one line.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
 
@@ -12,21 +16,23 @@ from PIL import Image
 
 from stanley.errors import StanleyError
 from stanley.plots import (
+    Drawing,
     Panel,
     autocorrelation,
     chain_traces,
     densities,
     energy_histograms,
     energy_landscape,
-    figures,
+    histogram,
     image_grid,
     labelled_grids,
     learning_curves,
+    marginals,
     samples_over_density,
     save,
     write_grid_png,
 )
-from stanley.plots.figures import MAX_BYTES, number
+from stanley.plots.figures import number
 from tests.seeds import RNG
 
 
@@ -60,7 +66,6 @@ def grid(n=40, box=3.0):
 
 def check(figure, path):
     save(figure, path)
-    assert path.stat().st_size <= MAX_BYTES
     with Image.open(path) as image:
         image.load()
         assert image.format == "PNG"
@@ -100,6 +105,11 @@ FIGURES = {
         {"data": RNG.normal(size=99), "bank": np.array([1e9, np.nan, 0.0])}
     ),
     "equal energies": lambda: energy_histograms({"data": np.ones(3)}),
+    "marginals": lambda: marginals(
+        {"data": RNG.normal(size=(9, 20)), "fresh": RNG.normal(size=(5, 20))},
+        [f"column ${k}" for k in range(20)],
+    ),
+    "marginals, nothing finite": lambda: marginals({"data": np.full((3, 2), np.nan)}),
     "traces": lambda: chain_traces(RNG.normal(size=(30, 20, 3, 4, 4))),
     "one draw, one chain": lambda: chain_traces(np.ones((1, 1))),
     "autocorrelation": lambda: autocorrelation(torch.randn(30, 4, 3, dtype=torch.bfloat16)),
@@ -136,29 +146,142 @@ def test_what_is_lost_is_said():
     figure = learning_curves(rows)
     said = [[text.get_text() for text in ax.texts] for ax in figure.axes]
     assert said[0] == ["10 not finite (not drawn)"]
-    assert said[5] == ["not recorded"]
     assert said[1] == []
+    for row in rows:
+        del row["gap"]
+    assert [t.get_text() for t in learning_curves(rows).axes[0].texts] == ["not recorded"]
 
 
 def test_events_are_lines_and_are_listed():
     figure = learning_curves(records(30), [{"step": 7, "reason": "gap 99 over 10"}])
-    assert all(any(list(line.get_xdata()) == [7, 7] for line in ax.lines) for ax in figure.axes[:6])
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert len(shown) >= 3
+    assert all(any(list(line.get_xdata()) == [7, 7] for line in ax.lines) for ax in shown)
     assert "step 7: gap 99 over 10" in figure.get_supxlabel()
     assert learning_curves(records(30)).get_supxlabel() == ""
 
 
-@pytest.mark.parametrize(("share", "smaller"), [(0.8, False), (0.05, True)])
-def test_noise_that_cannot_fit_still_fits(share, smaller, tmp_path, monkeypatch):
-    """Fewer shades first, then fewer pixels; sizes are shares of the file without a limit."""
-    figure = image_grid(RNG.integers(0, 256, (64, 3, 16, 16), dtype=np.uint8))
-    monkeypatch.setattr(figures, "MAX_BYTES", 10**9)
-    whole = save(figure, tmp_path / "whole.png")
-    monkeypatch.setattr(figures, "MAX_BYTES", int(share * whole.stat().st_size))
-    path = save(figure, tmp_path / "noise.png")
-    assert path.stat().st_size <= figures.MAX_BYTES
-    with Image.open(path) as image, Image.open(whole) as full:
-        image.load()
-        assert (image.width < full.width) == smaller
+def titles(figure):
+    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()]
+
+
+def test_what_is_the_same_in_every_step_is_told_and_gives_way_to_what_changes():
+    """records() has constant acceptance, step size, γ and spread, and nothing else that changes."""
+    rows = [{**row, "seconds": 0.1 + RNG.random()} for row in records(30)]
+    figure = learning_curves(rows)
+    assert titles(figure) == ["Energy gap", "Mean energy", "Gradient norms", "Time of a step"]
+    assert "in every step: acceptance 0.6, step size 0.01, γ 0.5, spread of the bank 1" in str(
+        figure.get_suptitle()
+    )
+    rows[7]["acceptance"] = 0.5  # negative control: it changes once, so it is drawn
+    assert titles(learning_curves(rows))[2] == "Acceptance rate"
+    rows[8]["step_size"] = 0.02
+    assert titles(learning_curves(rows))[2] == "Acceptance and step size"
+
+
+def pixels(content):
+    with Image.open(io.BytesIO(content)) as image:
+        return image.size
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("size", [(4.0, 3.0), (12.0, 9.0)], ids=["small", "large"])
+def test_every_figure_has_the_size_that_is_asked_for(name, size):
+    """To the pixel, in all formats."""
+    dpi = int(RNG.integers(40, 90))
+    figure = FIGURES[name]()
+    drawing = Drawing(("png", "pdf", "svg"), dpi, size)
+    width, height = pixels(drawing.encoded(figure, "png"))
+    # Agg rounds down, and dpi · inches are whole numbers here
+    assert (width, height) == (size[0] * dpi, size[1] * dpi)
+    pdf, svg = (drawing.encoded(figure, suffix) for suffix in ("pdf", "svg"))
+    box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", pdf)
+    assert box is not None
+    assert [float(side) / 72 for side in box.groups()] == pytest.approx(size)
+    head = re.search(rb'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    assert head is not None
+    assert [float(side) / 72 for side in head.groups()] == pytest.approx(size)
+
+
+def test_text_shrinks_with_a_figure_and_images_keep_their_shape():
+    x = RNG.integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
+    figure = labelled_grids([("left", x), ("right", x)], most=4)
+    own = figure.get_size_inches()
+    texts = [(t.get_text(), float(t.get_fontsize())) for ax in figure.axes for t in ax.texts]
+    assert [text for text, _ in texts] == ["left", "4 of 6 images", "right", "4 of 6 images"]
+    Drawing(size=(own[0] * 0.7, own[1] * 2)).encoded(figure, "png")
+    now = [float(t.get_fontsize()) for ax in figure.axes for t in ax.texts]
+    assert now == pytest.approx([0.7 * before for _, before in texts])
+    for ax in figure.axes:
+        place = ax.get_position()
+        assert place.width * own[0] * 0.7 == pytest.approx(place.height * own[1] * 2)
+
+
+def test_nothing_is_reduced():
+    """A grid of noise has all its pixels and colours, however large the file."""
+    x = RNG.integers(0, 256, (64, 3, 16, 16), dtype=np.uint8)
+    content = Drawing().encoded(image_grid(x), "png")
+    with Image.open(io.BytesIO(content)) as image:
+        shown = np.asarray(image.convert("RGB"))
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 0.9 * 64 * 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("drawing", "told"),
+    [
+        ({"formats": ("gif",)}, "format is 'gif'"),
+        ({"formats": ("",)}, "format is ''"),
+        ({"formats": ("png", "png")}, "formats are png, png"),
+        ({"dpi": 5}, "dpi is 5"),
+        ({"dpi": 1201}, "dpi is 1201"),
+        ({"size": (0.5, 3.0)}, "size is 0.5x3 inches"),
+        ({"size": (5.0, 61.0)}, "size is 5x61 inches"),
+        ({"size": (30.0, 20.0), "dpi": 500}, "150 million"),
+    ],
+    ids=["gif", "empty", "twice", "few dots", "many dots", "small", "large", "many pixels"],
+)
+def test_a_drawing_that_cannot_be_is_one_line(drawing, told):
+    with pytest.raises(StanleyError, match=told) as caught:
+        Drawing(**drawing)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_the_same_figure_is_the_same_file(suffix):
+    rows, drawing = records(30), Drawing(size=(6.0, 4.0))
+    first, again = (drawing.encoded(learning_curves(rows), suffix) for _ in range(2))
+    assert first == again
+    rows[3]["gap"] += 1  # negative control
+    assert drawing.encoded(learning_curves(rows), suffix) != first
+
+
+@pytest.mark.parametrize("name", ["densities", "curves"])
+def test_no_room_is_one_line_and_nothing_is_written(name, tmp_path):
+    figures = {"a": image_grid(np.zeros((1, 1, 2, 2), np.uint8)), "b": FIGURES[name]()}
+    with pytest.raises(StanleyError, match="does not fit") as caught:
+        Drawing(size=(1.0, 1.0)).write(figures, tmp_path / "x")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_histogram_is_a_density():
+    """Its integral is the share of the points inside; shifted points shift it, the right way up."""
+    n = int(RNG.integers(200, 4000))
+    points = RNG.normal(size=(n, 2)) * [0.2, 0.4] + [1.0, -2.0]
+    box = (-1.0, 5.0, -4.0, 2.0)
+    inside = ((points >= [-1, -4]) & (points <= [5, 2])).all(1).mean()
+    found = histogram(points, box)
+    cell = 36 / len(found) ** 2
+    assert found.sum() * cell == pytest.approx(inside)
+    row, column = np.indices(found.shape)
+    at = (np.array([column, row]) + 0.5) * 6 / len(found)
+    mean = [(found * at[k]).sum() * cell / inside + (-1.0, -4.0)[k] for k in (0, 1)]
+    # a cell's centre is at most half a cell from its points
+    assert np.abs(np.array(mean) - points.mean(0)).max() <= 3 / len(found) + 6 * (1 - inside)
+    with_lost = np.concatenate([points, np.full((n, 2), np.nan)])
+    assert histogram(with_lost, box).sum() * 36 / len(histogram(with_lost, box)) ** 2 == (
+        pytest.approx(inside / 2)
+    )
 
 
 def test_densities_share_one_scale_and_one_shape():
@@ -221,6 +344,9 @@ WRONG = {
     "no images": lambda: image_grid(np.zeros((0, 3, 4, 4), np.uint8)),
     "no columns": lambda: image_grid(np.zeros((2, 3, 4, 4), np.uint8), columns=0),
     "no groups": lambda: labelled_grids([]),
+    "no vectors": lambda: marginals({}),
+    "columns differ": lambda: marginals({"a": np.ones((3, 2)), "b": np.ones((3, 3))}),
+    "names differ": lambda: marginals({"a": np.ones((3, 2))}, ["x"]),
     "no energies": lambda: energy_histograms({}),
     "no finite energy": lambda: energy_histograms({"data": np.array([np.nan])}),
     "energies in 2-d": lambda: energy_histograms({"data": np.ones((2, 2))}),
@@ -242,6 +368,8 @@ def test_wrong_input_is_one_line(name):
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
     images = np.zeros((1, 1, 2, 2), np.uint8)
+    with pytest.raises(StanleyError, match="PNG, PDF or SVG"):
+        save(image_grid(images), tmp_path / "figure.jpg")
     for path in (tmp_path / "figure.jpg", tmp_path / "file" / "figure.png"):
         with pytest.raises(StanleyError) as caught:
             write_grid_png(images, path)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import Extra, Json, LogDensity, Real, Shape, Whole
 from stanley.cli.output import show
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
     from stanley.comparing import Comparison
+    from stanley.plots.figures import Drawing
 
 FILES = (".yaml", ".yml", ".toml")
 #: Of samplers that are named on a density: b² of one seed says little, and chains cost little.
@@ -136,11 +138,9 @@ def compare(
             help="Import the code that a file names, without naming it. It can do anything.",
         ),
     ] = False,
-    formats: Annotated[
-        str | None,
-        Parameter(name="--format", help="Formats of the figures: png, pdf, svg. [default: png]"),
-    ] = None,
-    dpi: Annotated[Whole | None, Parameter(help="Dots per inch of a PNG. [default: 200]")] = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
@@ -164,7 +164,6 @@ def compare(
     from stanley.comparing.record import read_record
     from stanley.comparing.tables import terminal_lines
     from stanley.comparing.task import RECORD
-    from stanley.plots.comparison import check_formats
 
     paths, fields = apart(what)
     require(
@@ -189,9 +188,7 @@ def compare(
         "by": by,
         "tuning_seeds": tuning_seeds,
     }
-    figures = ("png" if formats is None else formats).split(",")
-    dots = 200 if dpi is None else dpi
-    check_formats(figures, dots)  # before hours of work
+    drawing = drawing_of(format_, dpi, size)  # before hours of work
     asked_scores = [] if scores is None else scores.split(",")
     is_record = len(paths) == 1 and paths[0].endswith(".json")
     if is_record or len(paths) > 1:
@@ -201,7 +198,7 @@ def compare(
         given |= {"scores": scores, "baseline": baseline} if is_record else {}
         there = f"{paths[0]} is a record" if is_record else f"{len(paths)} are given"
         require_no_question(there, given, fields)
-        require_figures(out, formats, dpi)
+        require_figures(out, {"format": format_, "dpi": dpi, "size": size})
     if is_record:
         result = read_record(Path(paths[0]))
     elif len(paths) > 1:
@@ -217,7 +214,7 @@ def compare(
         result = carried_out(comparison, out, how, quiet)
     lines = terminal_lines(result)
     if out is not None:
-        drawn = write_all(result, out, figures, dots)
+        drawn = write_all(result, out, drawing)
         files = drawn if is_record else [out / RECORD, *drawn]
         lines += ["", f"written: {files[0]}, {', '.join(file.name for file in files[1:])}"]
     show(result, json_, lines)
@@ -233,9 +230,9 @@ def require_no_question(there: str, given: dict[str, Any], fields: dict[str, Any
     )
 
 
-def require_figures(out: Path | None, formats: str | None, dpi: int | None) -> None:
+def require_figures(out: Path | None, flags: dict[str, Any]) -> None:
     """Only a folder has figures."""
-    unused = "--format" if formats is not None else "--dpi" if dpi is not None else None
+    unused = next((f"--{name}" for name, value in flags.items() if value is not None), None)
     require(
         out is not None or unused is None,
         f"{unused} is of the figures, which are written where --out names a folder; give --out, or "
@@ -281,14 +278,14 @@ def folder_of(path: str | None, target: str | None) -> Path:
     return Path("comparisons") / "-".join(name.rpartition(":")[2] for name in names)
 
 
-def write_all(result: dict[str, Any], out: Path, figures: list[str], dpi: int) -> list[Path]:
+def write_all(result: dict[str, Any], out: Path, drawing: Drawing) -> list[Path]:
     """The tables and figures of a comparison, in a folder."""
     from stanley.comparing.tables import write_tables
     from stanley.files import make_folder
     from stanley.plots.comparison import write_figures
 
     make_folder(out)
-    return [*write_tables(result, out), *write_figures(result, out, figures, dpi)]
+    return [*write_tables(result, out), *write_figures(result, out, drawing)]
 
 
 def apart(words: tuple[str, ...]) -> tuple[list[str], dict[str, Any]]:

@@ -9,6 +9,7 @@ from stanley.comparing import Comparison
 from stanley.comparing.carry_out import compare
 from stanley.comparing.tables import terminal_lines, write_tables
 from stanley.plots.comparison import write_figures
+from stanley.plots.figures import Drawing
 
 #: Each with the step size that was best for it on another seed: experiments/demo.yaml.
 ARMS: dict[str, dict[str, Any]] = {
@@ -20,8 +21,6 @@ ARMS: dict[str, dict[str, Any]] = {
         "sampler.threshold": 1.0,
     },
 }
-
-DPI = 120
 
 
 def demo_comparison(seed: int, seeds: int, steps: int) -> Comparison:
@@ -41,13 +40,20 @@ def demo_comparison(seed: int, seeds: int, steps: int) -> Comparison:
 
 
 def run_demo(
-    out: Path, *, seed: int, seeds: int, steps: int, workers: int, progress: bool
+    out: Path,
+    drawing: Drawing,
+    *,
+    seed: int,
+    seeds: int,
+    steps: int,
+    workers: int,
+    progress: bool,
 ) -> tuple[dict[str, Any], list[str]]:
     """Train rings once per sampler and seed; what was found, and the lines that a person reads."""
     asked = demo_comparison(seed, seeds, steps)
     result = compare(asked, out, workers=workers, progress=progress)
     write_tables(result, out)
-    *_, figure = write_figures(result, out, ["png"], DPI)  # the last one: what each arm learned
+    *_, figure = write_figures(result, out, drawing)  # the last one: what each arm learned
     lines = ["", f"figure: {figure}", f"shown again by stanley compare {out}"]
     few = ["One seed decides nothing: --seeds 5 tests the difference, docs/results.md has more."]
     return result, [*terminal_lines(result), *lines, *(few if seeds == 1 else [])]

@@ -21,6 +21,7 @@ from stanley.errors import require
 from stanley.judging.coordinates import parameters_of, potential_at, table_of, values_of
 from stanley.judging.draw import NotConverged, Wanted, draw
 from stanley.models.sampling import DENSITY_STEPS, sample_density
+from stanley.plots import Drawing
 from stanley.samplers import Sampler
 from stanley.samplers.adapt import FEWEST, Precondition
 from stanley.samplers.traits import innermost, is_adjusted, why_not_adjustable
@@ -199,7 +200,7 @@ def by_rules(
 
 
 def write_density_samples(
-    found: DensitySamples, what: WhatToSample, folder: Path, name: str, every: str
+    found: DensitySamples, what: WhatToSample, folder: Path, name: str, every: str, drawing: Drawing
 ) -> list[Path]:
     """NAME.npy, the last states, and NAME.png in the plane; of named parameters NAME.npz, all draws
     by name; NAME.csv, the table; and the draws in a file of their own where they were asked for."""
@@ -213,7 +214,8 @@ def write_density_samples(
             )
         ]
     else:
-        files = write_samples(found.x, folder, name, density=what.potential)
+        title = f"Samples of {what.name}"
+        files = write_samples(found.x, folder, name, drawing, title, density=what.potential)
         if found.kept:
             files.append(write_array(found.points, folder, every))
     if found.table is not None:

@@ -224,6 +224,15 @@ Resize = Annotated[
         help="Convert pictures of another size or colour mode to those of the model.",
     ),
 ]
+PasteBack = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Put each restored picture back into its file's picture, which keeps its size and all "
+        "other pixels.",
+    ),
+]
 HeldOut = Annotated[
     Whole | None,
     Parameter(help="Use the first N held-out images of the run's data in place of IMAGE."),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import (
     DataRoot,
     Device,
@@ -131,17 +132,25 @@ def evaluate(
     show(scores, json_, [*score_lines(scores), f"wrote {run / 'scores.json'}{next_}"])
 
 
-def plot(run: Run, *, json_: Json = False) -> None:
+def plot(
+    run: Run,
+    *,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
+    json_: Json = False,
+) -> None:
     """Draw a run: learning curves, and after stanley evaluate its samples, densities,
     energies and chains.
     """
     from stanley.plots.run import plot_run
     from stanley.runs.directory import RunDirectory
 
+    drawing = drawing_of(format_, dpi, size)
     directory = RunDirectory.existing(run)
-    files = plot_run(directory)
+    files = plot_run(directory, drawing)
     lines = [f"wrote {f}" for f in files]
-    if len(files) == 1:
+    if len(files) == len(drawing.formats):
         lines.append(f"samples and densities need: stanley evaluate {run}")
     show({"files": [str(f) for f in files]}, json_, lines)
 

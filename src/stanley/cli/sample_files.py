@@ -18,10 +18,10 @@ from stanley.batches import finite_chains
 from stanley.cli.printable import cell
 from stanley.data import to_bytes
 from stanley.files import make_folder, write_atomic
-from stanley.judging.evaluate import window
+from stanley.judging.evaluate import half_side, window
 from stanley.metrics import density_on_grid
-from stanley.plots import Panel, chain_film, densities, save, write_grid_png
-from stanley.plots.figures import label
+from stanley.plots import Drawing, Panel, chain_film, densities, image_grid, write_grid_png
+from stanley.plots.figures import USUAL, label
 from stanley.types import Energy
 
 if TYPE_CHECKING:
@@ -34,13 +34,16 @@ def write_samples(
     x: Tensor,
     folder: Path,
     name: str,
+    drawing: Drawing,
+    title: str,
     *,
     density: Energy | None = None,
     model: Trained | None = None,
 ) -> list[Path]:
     """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or
-    3, or points in the plane, over the `density` exp(-U) where one is given; the picture leaves out
-    what lies beyond 1.1 times the farthest of 99.5 % of the points.
+    3, or points in the plane, over the `density` exp(-U) where one is given. A PNG of images has a
+    whole number of pixels for each of theirs, unless `drawing` says another size. The picture of
+    points leaves out those that are far from nearly all, and says how many these are.
 
     Points of a `model` on standardised vectors are written in the units of the data, and where
     these have names of columns also as NAME.csv.
@@ -55,21 +58,34 @@ def write_samples(
     if len(finite) == 0:
         return files
     if len(event) == 3 and event[0] in (1, 3):
-        files.append(write_grid_png(to_bytes(finite).numpy(), folder / f"{name}.png", scale=2))
+        files += write_grid(to_bytes(finite).numpy(), folder, name, drawing)
     elif event == (2,):
-        box = 1.1 * float(finite.abs().amax(1).double().quantile(0.995)) or 1.0
+        box = half_side(finite)
         grid = None if density is None else density_on_grid(density, box, GRID).numpy()
-        panel = Panel(name, grid, finite.numpy(), box)
+        panel = Panel(title, grid, finite.numpy(), box)
         if model is not None and model.standardisation is not None:
             area = math.exp(model.log_scale)  # of a cell in the units of the data
             grid = None if grid is None else grid / area
             left, right, bottom, top = window(model, box).tolist()
             points = model.original(finite).numpy()
-            panel = Panel(name, grid, points, (left, right, bottom, top))
+            panel = Panel(title, grid, points, (left, right, bottom, top))
         if columns is not None:
             panel = replace(panel, names=(label(columns[0]), label(columns[1])))
-        files.append(save(densities([panel]), folder / f"{name}.png"))
+        files += drawing.write({name: densities([panel])}, folder)
     return files
+
+
+def write_grid(images: np.ndarray, folder: Path, name: str, drawing: Drawing) -> list[Path]:
+    """NAME.EXT in every format: images uint8 (N, C, H, W) in a grid."""
+    if drawing.dpi != USUAL.dpi or drawing.size is not None:
+        return drawing.write({name: image_grid(images)}, folder)
+    others = tuple(suffix for suffix in drawing.formats if suffix != "png")
+    files = (
+        [write_grid_png(images, folder / f"{name}.png", scale=2)]
+        if "png" in drawing.formats
+        else []
+    )
+    return files + (Drawing(others).write({name: image_grid(images)}, folder) if others else [])
 
 
 def write_table(x: Tensor, columns: tuple[str, ...], path: Path) -> Path:
@@ -91,16 +107,17 @@ def write_film(
     every: int,
     folder: Path,
     name: str,
+    drawing: Drawing,
     chains: int = 6,
     columns: int = 8,
-) -> Path:
-    """NAME.png: the first chains along time, a row each: their starts x0 (B, C, H, W), then about
+) -> list[Path]:
+    """NAME.EXT: the first chains along time, a row each: their starts x0 (B, C, H, W), then about
     `columns` of the kept states (T, B, C, H, W), from the first to the last in equal ratios of
     steps; what is not finite is mid-grey."""
     shown = np.unique(np.geomspace(1, len(draws), min(columns, len(draws))).round().astype(int))
     states = torch.cat([x0[None, :chains], draws[shown - 1, :chains]]).nan_to_num(0.0)
     steps = [0, *(every * int(k) for k in shown)]
-    return save(chain_film(to_bytes(states.cpu()).numpy(), steps), folder / f"{name}.png")
+    return drawing.write({name: chain_film(to_bytes(states.cpu()).numpy(), steps)}, folder)
 
 
 def write_array(x: Tensor, folder: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import (
     AllRows,
     Device,
@@ -99,10 +100,13 @@ def sample(
     out: Annotated[
         Path | None,
         Parameter(
-            help="Folder to write to, or the picture, NAME.png. "
+            help="Folder to write to, or the picture, NAME.png, .pdf or .svg. "
             "[default: RUN/samples, or samples/NAME]"
         ),
     ] = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -128,7 +132,9 @@ def sample(
     from stanley.files import make_folder, write_json
     from stanley.models.sampling import DENSITY_STEPS, sample_density, sample_trained
     from stanley.overwriting import make_room
+    from stanley.plots.figures import FORMATS
 
+    drawing = drawing_of(format_, dpi, size, out)
     own_code = OwnFlags(network=network, trust=trust)
     what = what_to_sample(
         run,
@@ -145,7 +151,7 @@ def sample(
     )
     model, own, progress = what.model, what.own_sampler, sys.stderr.isatty()
     folder = out or folder_for("samples", what.name, what.folder)
-    picture = out if out is not None and out.suffix.lower() == ".png" else None
+    picture = out if out is not None and out.suffix.lower()[1:] in FORMATS else None
     folder = folder if picture is None else picture.parent
     make_folder(folder)
     kind = ("preconditioned " if precondition else "") + sampler_in_words(what.sampler).split(",")[
@@ -199,7 +205,7 @@ def sample(
         asked |= {"sampler": "by the rules" if trusted else sampler_as_json(what.sampler)}
         make_room(record, asked, beside=answer_files(folder, name))
         files = write_density_samples(
-            found, what, folder, name, f"{name}-draws" if trusted else every
+            found, what, folder, name, f"{name}-draws" if trusted else every, drawing
         )
         numbers, lines = found.numbers, found.lines(all_)
     else:
@@ -237,11 +243,12 @@ def sample(
         asked = of_it | asked
         make_room(record, asked, beside=answer_files(folder, name))
         ready, chains, numbers = samples.ready, samples.chains, samples.numbers
-        files = write_samples(chains.x, folder, name, model=model)
+        titled = f"Samples of {what.name}"
+        files = write_samples(chains.x, folder, name, drawing, titled, model=model)
         if chains.draws is not None:
             files.append(write_array(model.original(chains.draws), folder, every))
             if model.is_image and keep_every:
-                files.append(write_film(ready.x, chains.draws, keep_every, folder, every))
+                files += write_film(ready.x, chains.draws, keep_every, folder, every, drawing)
         sampler, went = sampler_as_json(ready.sampler), how_it_went(ready, chains.info)
         if own is not None and own.flow is not None:
             sampler, numbers = own.sampled_by, numbers | {"step_size": None, "acceptance": None}
@@ -323,6 +330,9 @@ def diagnose(
         Path | None,
         Parameter(help="Folder to write to. [default: RUN/diagnosis, or diagnosis/NAME]"),
     ] = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -347,8 +357,9 @@ def diagnose(
     from stanley.judging.diagnose import effort_for, in_units_of_data
     from stanley.models.sampling import start_chains
     from stanley.overwriting import make_room
-    from stanley.plots.diagnosis import NAMES, plot_diagnosis
+    from stanley.plots.diagnosis import figure_files, plot_diagnosis
 
+    drawing = drawing_of(format_, dpi, size)
     own_code = OwnFlags(network=network, trust=trust)
     what = what_to_sample(
         run,
@@ -409,9 +420,9 @@ def diagnose(
         "precondition": precondition,
     }
     record = folder / "diagnosis.json"
-    beside = [*(f"{name}.png" for name in NAMES), "diagnosis.csv", "diagnosis-draws.npy"]
-    make_room(record, asked, beside=[folder / name for name in beside])
-    files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler), names)
+    others = [folder / name for name in ("diagnosis.csv", "diagnosis-draws.npy")]
+    make_room(record, asked, beside=[*figure_files(folder), *others])
+    files = plot_diagnosis(found, folder, sampler_in_words(ready.sampler), names, drawing)
     found.table.to_csv(folder / "diagnosis.csv")
     files += [folder / "diagnosis.csv", write_array(found.draws, folder, "diagnosis-draws")]
     value = {"asked": asked} | how | {"sampler": sampler_as_json(ready.sampler)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import Device, Execution, Extra, Json, Real, Seed, Track, Whole
 from stanley.cli.output import say, show
 
@@ -322,6 +323,9 @@ def demo(
             help="Runs at the same time, of one core each. [default: one for each core, up to 3]"
         ),
     ] = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     json_: Json = False,
 ) -> None:
     """Train rings with three samplers on one budget, and judge each exactly: a small comparison.
@@ -330,9 +334,10 @@ def demo(
     """
     from stanley.cli.demo import ARMS, run_demo
 
+    drawing = drawing_of(format_, dpi, size)
     at_once = min(len(ARMS), os.cpu_count() or 1) if workers is None else workers
     progress = sys.stderr.isatty()
     result, lines = run_demo(
-        out, seed=seed, seeds=seeds, steps=steps, workers=at_once, progress=progress
+        out, drawing, seed=seed, seeds=seeds, steps=steps, workers=at_once, progress=progress
     )
     show(result, json_, lines)

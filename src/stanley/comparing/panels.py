@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from stanley.comparing.sampling import DRAWS as DRAWS_FILE
@@ -15,7 +16,7 @@ from stanley.comparing.sampling import density_of, read_sampled
 from stanley.comparing.tables import named, number, ordered
 from stanley.config import from_dict
 from stanley.data import to_bytes
-from stanley.judging.evaluate import window
+from stanley.judging.evaluate import half_side, window
 from stanley.metrics import density_on_grid
 from stanley.models.trained import Trained, data_of, load
 from stanley.runs.directory import RunDirectory
@@ -95,7 +96,7 @@ def draws_of_arms(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     if isinstance(potential, Target) and potential.log_z is not None:
         exact = potential.sample(POINTS, stream(0, "exact draws"))[:, :2].numpy()
     truth = found[0][2] if exact is None else exact  # without exact draws the best arm's window
-    side = 1.15 * float(np.quantile(np.abs(truth), 0.998))
+    side = half_side(torch.from_numpy(truth))
     shown = [
         {"title": named(result, arm), "note": note, "box": side, "samples": thinned(points)}
         for arm, note, points in found
@@ -181,4 +182,4 @@ def in_units(model: Trained, z: Tensor) -> np.ndarray:
 
 def side_of(model: Trained) -> float:
     """Half the side of the window of standardised points."""
-    return 1.25 * float(data_of(model).test.abs().max())
+    return half_side(data_of(model).test)

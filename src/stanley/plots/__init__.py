@@ -1,15 +1,21 @@
 """Figures of training records, densities, images and chains.
 
 Every function takes arrays or tensors, never a model, and returns a matplotlib `Figure`;
-`save(figure, path)` writes it as a PNG.
+`save(figure, path)` writes it as a PNG, PDF or SVG.
 """
 
 from stanley.plots.chains import autocorrelation, autocorrelation_by_chain, chain_traces
 from stanley.plots.convergence import tv_curve
 from stanley.plots.curves import learning_curves
-from stanley.plots.density import Panel, densities, energy_landscape, samples_over_density
+from stanley.plots.density import (
+    Panel,
+    densities,
+    energy_landscape,
+    histogram,
+    samples_over_density,
+)
 from stanley.plots.energies import energy_histograms
-from stanley.plots.figures import save
+from stanley.plots.figures import Drawing, save
 from stanley.plots.images import (
     chain_film,
     image_grid,
@@ -18,11 +24,13 @@ from stanley.plots.images import (
     tile,
     write_grid_png,
 )
+from stanley.plots.marginals import marginals
 from stanley.plots.mixing import mixing
 from stanley.plots.path import energy_path
 from stanley.plots.theory import bias_dots, drift_curve, ray_growth
 
 __all__ = [
+    "Drawing",
     "Panel",
     "autocorrelation",
     "autocorrelation_by_chain",
@@ -34,9 +42,11 @@ __all__ = [
     "energy_histograms",
     "energy_landscape",
     "energy_path",
+    "histogram",
     "image_grid",
     "labelled_grids",
     "learning_curves",
+    "marginals",
     "mixing",
     "picture_table",
     "ray_growth",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stanley.comparing.panels import panels
-from stanley.comparing.tables import heading, named, number, ordered
-from stanley.errors import StanleyError, require
-from stanley.files import write_atomic
+from stanley.comparing.tables import heading, named, ordered
+from stanley.errors import StanleyError
 from stanley.plots.density import NAMES, Panel, densities
 from stanley.plots.figures import (
     CYCLE,
@@ -21,7 +19,9 @@ from stanley.plots.figures import (
     MUTED,
     SMALL,
     VERMILION,
+    Drawing,
     dress,
+    in_numbers,
     label,
     new_figure,
 )
@@ -29,10 +29,8 @@ from stanley.plots.images import labelled_grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "pdf", "svg")
 MOST_SCORES = 3  # scores that are drawn; the tables have all
 #: What stands at an axis for a score.
 WORDS = {
@@ -138,15 +136,6 @@ def dots(ax: Axes, result: dict[str, Any], score: str, arms: list[str]) -> None:
         ax.set_xlim(low, high * (high / low) ** ROOM if log else high + ROOM * (high - low))
     if not every:
         ax.set_xticks([])
-
-
-def in_numbers(axis: Axis, ratio: float) -> None:
-    """A logarithmic axis with plain numbers, of greatest to least `ratio`."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 100 else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def line(ax: Axes, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
@@ -255,31 +244,6 @@ def figures_of_comparison(result: dict[str, Any], folder: Path) -> dict[str, Fig
     return figures if drawn is None else figures | {"samples": drawn}
 
 
-def write_figures(result: dict[str, Any], folder: Path, formats: list[str], dpi: int) -> list[Path]:
+def write_figures(result: dict[str, Any], folder: Path, drawing: Drawing) -> list[Path]:
     """comparison.EXT, and samples.EXT where the runs can be drawn, in every format."""
-    check_formats(formats, dpi)
-    files = []
-    for name, figure in figures_of_comparison(result, folder).items():
-        for suffix in formats:
-            files.append(folder / f"{name}.{suffix}")
-            write_atomic(files[-1], encoded(figure, suffix, dpi))
-    return files
-
-
-def check_formats(formats: list[str], dpi: int) -> None:
-    """Raise StanleyError for a format that is none of `FORMATS`, and for too few or many dots."""
-    for name in formats:
-        require(
-            name in FORMATS,
-            f"format is {name!r}, but must be png, pdf or svg, or several with a comma",
-        )
-    require(20 <= dpi <= 1200, f"dpi is {dpi}, but must lie in [20, 1200]; 200 suits a paper")
-
-
-def encoded(figure: Figure, suffix: str, dpi: int) -> bytes:
-    """The figure as a file of this format; a PDF or SVG without the date, so that the same figure
-    is the same file."""
-    buffer = io.BytesIO()
-    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
-    figure.savefig(buffer, format=suffix, dpi=dpi, metadata=metadata)
-    return buffer.getvalue()
+    return drawing.write(figures_of_comparison(result, folder), folder)

@@ -45,7 +45,7 @@ def tv_curve(
     figure = new_figure(7.6, 4.3)
     ax = figure.subplots()
     ax.set_yscale("log")
-    dress(ax, title, "step t", "bound on |π_t − π| (log scale)")
+    dress(ax, title, "step t", "bound on |πₜ − π| (log scale)")
     ax.axhspan(1, top, color="#F2F2F2", zorder=0.5, linewidth=0)
     for k, (name, (times, value, error, valid)) in enumerate(drawn.items()):
         colour, shown = CYCLE[k % len(CYCLE)], np.where(value > 0, value, np.nan)

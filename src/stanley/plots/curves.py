@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,12 @@ from stanley.plots.figures import (
     MUTED,
     ORANGE,
     PURPLE,
+    SKY,
     SMALL,
     TITLE,
     VERMILION,
     dress,
+    in_numbers,
     joined,
     key_above,
     new_figure,
@@ -37,6 +40,30 @@ Record = Mapping[str, Any]
 #: If all values span more than this many times the middle 99 %, the axis leaves out the far ones,
 #: and a note under the panel counts them.
 FAR = 10.0
+#: The numbers of a record that are drawn or told.
+KEYS = (
+    "gap",
+    "energy_pos",
+    "energy_neg",
+    "acceptance",
+    "step_size",
+    "scale",
+    "chain_grad_norm",
+    "grad_norm",
+    "spread",
+    "learning_rate",
+    "seconds",
+    "nonfinite",
+    "score_loss",
+    "level_loss",
+)
+#: What a number that is the same in every step is called in the line on top.
+WORDS = {
+    "acceptance": "acceptance",
+    "step_size": "step size",
+    "scale": "γ",
+    "spread": "spread of the bank",
+}
 
 
 @dataclass(frozen=True)
@@ -71,14 +98,17 @@ class Series:
 def learning_curves(
     records: Sequence[Record], events: Sequence[Record] | None = None, title: str | None = None
 ) -> Figure:
-    """The learning curves of a training run.
+    """The learning curves of a training run, three to eight panels.
 
-    The six panels show the energy gap, the mean energies, acceptance and step size, the mean scale
-    γ, gradient norms, and the spread of the bank.
+    With chains they show the energy gap, the mean energies, acceptance and step size, the mean
+    scale γ, gradient norms, and the spread of the bank; with denoising its loss. What is the same
+    in every step (the acceptance of a sampler that never rejects, γ of one without a scale) is told
+    in the line on top, and in its panel's place there is another: the learning rate, the time of a
+    step, the chains that are not finite.
 
     records  one mapping per step with "step" and any of gap, energy_pos, energy_neg, acceptance,
-             step_size, scale, chain_grad_norm, grad_norm, spread; learning_rate and nonfinite are
-             summarised in the line on top. A key may be missing or None.
+             step_size, scale, chain_grad_norm, grad_norm, spread, score_loss, level_loss,
+             learning_rate, seconds, nonfinite. A key may be missing or None.
     events   mappings with "step" and "reason" (rolled back, …), drawn as dotted lines and listed
              below the panels
 
@@ -94,89 +124,43 @@ def learning_curves(
         )
     for i, event in enumerate(events or ()):
         require(_is_step(event.get("step")), f'event {i} has no finite "step"; leave it out')
-    series = {
-        key: Series.of(records, key)
-        for key in [
-            "gap",
-            "energy_pos",
-            "energy_neg",
-            "acceptance",
-            "step_size",
-            "scale",
-            "chain_grad_norm",
-            "grad_norm",
-            "spread",
-            "learning_rate",
-            "nonfinite",
-            "score_loss",
-            "level_loss",
-        ]
-    }
-
+    series = {key: Series.of(records, key) for key in KEYS}
     chains, denoised = any("gap" in r for r in records), any("score_loss" in r for r in records)
-    columns = 3 if chains != denoised else 4
-    rows = 2 if chains or not denoised else 1
+    panels = [*(DENOISING if denoised else ()), *(CHAINS if chains or not denoised else ())]
+    panels.append(gradient_norms)
+    wanted = 3 if not (chains or not denoised) else 8 if denoised else 6
+    panels += [spread] if chains or not denoised else []
+    told = [draw for draw in panels if not says_nothing(draw, series)]
+    spare = [draw for draw in INSTEAD if not says_nothing(draw, series)]
+    drawn = [*told, *spare[: max(0, wanted - len(told))]] or panels[:1]
+
+    columns = min(len(drawn), 4 if len(drawn) in (4, 7, 8) else 3)
+    rows = math.ceil(len(drawn) / columns)
     figure = new_figure(4.4 * columns, 3.3 * rows)
-    axes = figure.subplots(rows, columns, sharex=True).ravel().tolist()
-    left = iter(axes)
-    if denoised:
-        _denoising(next(left), series)
-    if chains or not denoised:
-        _gap(next(left), series["gap"])
-        _lines(
-            next(left),
-            "Mean energy",
-            "energy E",
-            [("data", series["energy_pos"], BLUE), ("samples", series["energy_neg"], VERMILION)],
-        )
-        _acceptance(next(left), series["acceptance"], series["step_size"])
-        _scale(next(left), series["scale"])
-    _lines(
-        next(left),
-        "Gradient norms",
-        "norm (log scale)",
-        [
-            ("∇E, parameters", series["grad_norm"], BLUE),
-            ("∇U, chains", series["chain_grad_norm"], VERMILION),
-        ],
-        log=True,
-    )
-    if chains or not denoised:
-        _lines(
-            next(left),
-            "Spread of the bank",
-            "median distance (in data sd)",
-            [("", series["spread"], GREEN)],
-        )
-    for ax in left:
-        _lines(ax, "Learning rate", "lr", [("", series["learning_rate"], BLUE)])
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel().tolist()
+    for ax in axes[len(drawn) :]:
+        ax.set_visible(False)
+    axes = axes[: len(drawn)]
+    for ax, draw in zip(axes, drawn, strict=True):
+        draw(ax, series)
 
     steps = [float(r["step"]) for r in records]
     for ax in axes:
         _finish(ax, min(steps), max(steps), events or ())
-    heading = joined([title or "", _summary(len(records), max(steps), series)])
+    left_out = [draw for draw in panels if draw not in told]
+    heading = joined([title or "", _summary(len(records), max(steps), series, left_out)])
     figure.suptitle(heading, fontsize=LABEL, color=MUTED, x=0.01, ha="left")
     if events:
         figure.supxlabel(_event_list(events), fontsize=SMALL, color=PURPLE, x=0.01, ha="left")
     return figure
 
 
-def _denoising(ax: Axes, series: dict[str, Series]) -> None:
-    """Both terms of the denoising loss, of which the first is 1 where E knows the data's spread
-    alone."""
-    _lines(
-        ax,
-        "Denoising loss",
-        "error (score: 1 is a Gaussian)",
-        [("score", series["score_loss"], BLUE), ("noise level", series["level_loss"], ORANGE)],
-    )
-
-
 def _is_step(value: Any) -> bool:
     return isinstance(value, (int, float)) and bool(np.isfinite(value))
 
 
-def _gap(ax: Axes, gap: Series) -> None:
+def energy_gap(ax: Axes, series: Mapping[str, Series]) -> None:
+    gap = series["gap"]
     dress(ax, "Energy gap", ylabel="E(data) − E(samples)")
     if not gap:
         return _absent(ax, gap)
@@ -189,6 +173,41 @@ def _gap(ax: Axes, gap: Series) -> None:
     ax.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     _fit(ax, [gap])
     return None
+
+
+def mean_energies(ax: Axes, series: Mapping[str, Series]) -> None:
+    lines = [("data", series["energy_pos"], BLUE), ("samples", series["energy_neg"], VERMILION)]
+    _lines(ax, "Mean energy", "energy E", lines)
+
+
+def denoising_loss(ax: Axes, series: Mapping[str, Series]) -> None:
+    """Both terms, of which the first is 1 where E knows the data's spread alone."""
+    lines = [("score", series["score_loss"], BLUE), ("noise level", series["level_loss"], ORANGE)]
+    _lines(ax, "Denoising loss", "error (log scale; score: 1 is a Gaussian)", lines, log=True)
+
+
+def gradient_norms(ax: Axes, series: Mapping[str, Series]) -> None:
+    of_weights = ("∇E, parameters", series["grad_norm"], BLUE)
+    of_points = ("∇U, chains", series["chain_grad_norm"], VERMILION)
+    _lines(ax, "Gradient norms", "norm (log scale)", [of_weights, of_points], log=True)
+
+
+def spread(ax: Axes, series: Mapping[str, Series]) -> None:
+    _lines(
+        ax, "Spread of the bank", "median distance (in data sd)", [("", series["spread"], GREEN)]
+    )
+
+
+def learning_rate(ax: Axes, series: Mapping[str, Series]) -> None:
+    _lines(ax, "Learning rate", "learning rate", [("", series["learning_rate"], BLUE)])
+
+
+def time_of_a_step(ax: Axes, series: Mapping[str, Series]) -> None:
+    _lines(ax, "Time of a step", "seconds (log scale)", [("", series["seconds"], SKY)], log=True)
+
+
+def lost_chains(ax: Axes, series: Mapping[str, Series]) -> None:
+    _lines(ax, "Chains that are not finite", "chains", [("", series["nonfinite"], VERMILION)])
 
 
 def _lines(
@@ -206,35 +225,41 @@ def _lines(
     if not drawn:
         return _absent(ax, *(series for _, series, _ in lines))
     key_above(ax)
+    if log:
+        values = np.concatenate([s.positive().value for s in drawn])
+        in_numbers(ax.yaxis, float(values.max() / values.min()))
     return _fit(ax, drawn, log)
 
 
-def _acceptance(ax: Axes, acceptance: Series, step_size: Series) -> None:
-    dress(ax, "Acceptance and step size")
+def acceptance_and_step_size(ax: Axes, series: Mapping[str, Series]) -> None:
+    """One of them alone where the other is the same in every step."""
+    acceptance, step_size = series["acceptance"], series["step_size"]
     if not acceptance and not step_size:
+        dress(ax, "Acceptance and step size")
         return _absent(ax, acceptance, step_size)
-    if acceptance:
-        _draw(ax, acceptance, BLUE)
-        ax.set_ylim(-0.02, 1.04)
-        ax.set_ylabel("acceptance rate", color=BLUE)
-        _note(ax, [acceptance])
-    if step_size:
-        other = ax
-        if acceptance:
-            other = ax.twinx()
-            dress(other)
-            other.grid(False)
-            other.spines["left"].set_visible(False)
-        else:
-            dress(ax, "Step size (no acceptance recorded)")
-        _draw(other, step_size, ORANGE)
-        _positive_axis(other, step_size)
-        other.set_ylabel("step size h", color="#A66F00")
-        _note(ax, [acceptance, step_size])
-    return None
+    if is_constant(acceptance):
+        dress(ax, "Step size", ylabel="step size h")
+        _draw(ax, step_size, ORANGE)
+        _positive_axis(ax, step_size)
+        return _note(ax, [step_size])
+    dress(ax, "Acceptance rate" if is_constant(step_size) else "Acceptance and step size")
+    _draw(ax, acceptance, BLUE)
+    ax.set_ylim(-0.02, 1.04)
+    ax.set_ylabel("acceptance rate", color=BLUE)
+    if is_constant(step_size):
+        return _note(ax, [acceptance])
+    other = ax.twinx()
+    dress(other)
+    other.grid(False)
+    other.spines["left"].set_visible(False)
+    _draw(other, step_size, ORANGE)
+    _positive_axis(other, step_size)
+    other.set_ylabel("step size h", color="#A66F00")
+    return _note(ax, [acceptance, step_size])
 
 
-def _scale(ax: Axes, scale: Series) -> None:
+def mean_scale(ax: Axes, series: Mapping[str, Series]) -> None:
+    scale = series["scale"]
     dress(ax, "Mean scale γ", ylabel="mean γ (1: full drift)")
     if not scale:
         return _absent(ax, scale)
@@ -244,6 +269,32 @@ def _scale(ax: Axes, scale: Series) -> None:
     else:
         _positive_axis(ax, scale)
     return _note(ax, [scale])
+
+
+Panel = Callable[["Axes", Mapping[str, Series]], None]
+DENOISING: tuple[Panel, ...] = (denoising_loss,)
+CHAINS: tuple[Panel, ...] = (energy_gap, mean_energies, acceptance_and_step_size, mean_scale)
+#: What takes the place of a panel that has nothing to show.
+INSTEAD: tuple[Panel, ...] = (learning_rate, time_of_a_step, lost_chains)
+#: What a panel has nothing to show without: the quantities of which one must change over the run.
+SHOWS: dict[Panel, tuple[str, ...]] = {
+    acceptance_and_step_size: ("acceptance", "step_size"),
+    mean_scale: ("scale",),
+    spread: ("spread",),
+    learning_rate: ("learning_rate",),
+    time_of_a_step: ("seconds",),
+    lost_chains: ("nonfinite",),
+}
+
+
+def says_nothing(draw: Panel, series: Mapping[str, Series]) -> bool:
+    """Whether all that a panel would show is the same in every step, or was not recorded."""
+    shown = [series[key] for key in SHOWS.get(draw, ())]
+    return bool(shown) and all(is_constant(one) for one in shown) and not any(s.lost for s in shown)
+
+
+def is_constant(series: Series) -> bool:
+    return len(series.value) < 2 or bool(np.ptp(series.value) == 0)
 
 
 def _draw(
@@ -369,7 +420,7 @@ def _finish(ax: Axes, first: float, last: float, events: Sequence[Record]) -> No
     ax.set_xlabel("training step", fontsize=LABEL)
 
 
-def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
+def _summary(n: int, last: float, series: Mapping[str, Series], left_out: Sequence[Panel]) -> str:
     parts = [f"{n:,} record{'s' if n > 1 else ''} to step {last:,.0f}"]
     if rate := series["learning_rate"]:
         ends = [number(float(f"{v:.3g}")) for v in (rate.value[0], rate.value[-1])]
@@ -383,6 +434,10 @@ def _summary(n: int, last: float, series: Mapping[str, Series]) -> str:
             if steps
             else "all chains finite"
         )
+    same = [(key, series[key]) for draw in left_out for key in SHOWS[draw] if series[key]]
+    if same:
+        values = ", ".join(f"{WORDS[key]} {number(float(f'{s.value[0]:.3g}'))}" for key, s in same)
+        parts.append(f"in every step: {values}")
     return joined(parts)
 
 

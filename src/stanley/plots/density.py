@@ -7,6 +7,7 @@ of y, the second that of x, and both increase. Where coordinates have units of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,8 +25,10 @@ from stanley.plots.figures import (
     Array,
     dress,
     joined,
+    laid_out,
     new_figure,
     number,
+    put,
     to_numpy,
 )
 
@@ -48,7 +51,8 @@ class Panel:
     """One column of `densities`: a density (n, n), samples (N, 2), or both, over [-box, box]² or
     over a window.
 
-    `note` stands under the title, `names` are those of the coordinates.
+    `note` stands under the title, `names` are those of the coordinates; the density is `binned`
+    where it is a `histogram`, which is drawn as blocks.
     """
 
     title: str
@@ -57,6 +61,23 @@ class Panel:
     box: float | Window = 4.0
     note: str = ""
     names: tuple[str, str] = NAMES
+    binned: bool = False
+
+
+def histogram(points: Array, box: float | Window) -> np.ndarray:
+    """The density (n, n) of points (N, 2) by counting those in each of n × n cells of the box.
+
+    n is 3·N^(1/3), from 10 to 60: more points fill more cells, and also more of them each. The
+    integral is the share of the points inside; those that are not finite are outside.
+    """
+    left, right, bottom, top = _window(box)
+    x = _points(points, "points")
+    n = int(np.clip(round(3 * len(x) ** (1 / 3)), 10, 60))
+    inside = x[np.isfinite(x).all(1)]
+    counts, _, _ = np.histogram2d(
+        inside[:, 1], inside[:, 0], bins=n, range=((bottom, top), (left, right))
+    )
+    return counts / (len(x) * (right - left) * (top - bottom) / n**2)
 
 
 def densities(panels: Sequence[Panel]) -> Figure:
@@ -65,8 +86,9 @@ def densities(panels: Sequence[Panel]) -> Figure:
 
     All densities share one linear colour scale, from 0 to the peak of the first. Where another
     density has a higher peak, its colour is that of the largest value, and the colour bar ends in
-    an arrow. Samples are points over thin contours of the first density. Raises StanleyError for
-    panels with different boxes, or with neither a density nor samples.
+    an arrow. Samples are points over thin contours of the first density, unless that is a
+    histogram. Raises StanleyError for panels with different boxes, or with neither a density nor
+    samples.
     """
     require(len(panels) > 0, "panels is empty; give at least one Panel")
     box = _window(panels[0].box)
@@ -89,44 +111,57 @@ def densities(panels: Sequence[Panel]) -> Figure:
     noted = any(p.note for p in panels)
     shown = [g for g in grids if g is not None]
     top = float(np.max(shown[0])) if shown else 0.0
+    first_binned = next((p.binned for p in panels if p.density is not None), False)
     columns = [grids, points]
     rows = [row for row in (0, 1) if any(one is not None for one in columns[row])]
     in_one_row = not any(p.density is not None and p.samples is not None for p in panels)
 
     # In inches: squares of one size, with room for titles, notes and ticks.
-    side, gap, left = 2.35, 0.27, 0.62 if box[0] == -box[1] else 0.9
+    side, gap, between, below = 2.35, 0.27, 0.62, 0.55
+    left = 0.62 if box[0] == -box[1] else 0.9
     head = 0.34 + 0.18 * noted + 0.16 * (rows[0] == 1 or (in_one_row and 1 in rows))
-    width = left + len(panels) * (side + gap) + (0.75 if shown else 0.0)
+    right = 0.75 if shown else 0.0
     down_to = 1 if in_one_row else len(rows)
-    height = head + down_to * side + (down_to - 1) * 0.62 + 0.55
-    figure = new_figure(width, height, layout=None)
+    own_width = left + len(panels) * (side + gap) + right
+    own_height = head + down_to * side + (down_to - 1) * between + below
+    figure = new_figure(own_width, own_height, layout=None)
+    contours = shown[0] if shown and not first_binned else None
+    placed: list[tuple[Axes, int, int]] = []  # with the column and the row
     image: ScalarMappable | None = None
     for j, panel in enumerate(panels):
         mine = [row for row in rows if columns[row][j] is not None]
         for row in mine:
-            down = head + (0 if in_one_row else rows.index(row)) * (side + 0.62) + side
-            place = (left + j * (side + gap), height - down, side, side)
-            ax = figure.add_axes(_fractions(place, width, height))
+            ax = figure.add_axes((0, 0, 1, 1))
+            placed.append((ax, j, 0 if in_one_row else rows.index(row)))
             leftmost = not j if in_one_row else all(one is None for one in columns[row][:j])
             _frame(ax, box, panel.names, bottom=row == mine[-1], left=leftmost)
             if row == 0:
-                image = _paint(ax, grids[j], box, top)  # type: ignore[arg-type]
+                image = _paint(ax, grids[j], box, top, panel.binned)  # type: ignore[arg-type]
             else:
-                _scatter(ax, points[j], box, shown[0] if shown else None)  # type: ignore[arg-type]
+                _scatter(ax, points[j], box, contours)  # type: ignore[arg-type]
             if row == mine[0]:
                 _head(ax, panel, noted)
+    cell: Axes | None = None
     if image is not None:
-        place = (left + len(panels) * (side + gap) - 0.08, height - head - side, 0.11, side)
-        cell = figure.add_axes(_fractions(place, width, height))
+        cell = figure.add_axes((0, 0, 1, 1))
         _colour_bar(image, cell, "density", max(float(g.max()) for g in shown) > top * (1 + 1e-9))
-    return figure
 
+    def place(width: float, height: float) -> None:
+        """The largest squares that leave the same room for titles and ticks."""
+        least = min(1.0, width / own_width, height / own_height)  # as small as text becomes
+        across = width - least * (left + right + len(panels) * gap)
+        down = height - least * (head + below + (down_to - 1) * between)
+        length = min(across / len(panels), down / down_to)
+        used = length * len(panels) + least * (left + right + len(panels) * gap)
+        first = (width - used) / 2 + least * left
+        for ax, j, row in placed:
+            bottom = height - least * (head + row * between) - (row + 1) * length
+            put(ax, first + j * (length + least * gap), bottom, length, length)
+        if cell is not None:
+            after = first + len(panels) * (length + least * gap)
+            put(cell, after - 0.08, height - least * head - length, 0.11, length)
 
-def _fractions(
-    place: tuple[float, ...], width: float, height: float
-) -> tuple[float, float, float, float]:
-    x, y, w, h = place
-    return x / width, y / height, w / width, h / height
+    return laid_out(figure, place)
 
 
 def samples_over_density(
@@ -206,7 +241,7 @@ def energy_landscape(
     return figure
 
 
-def _paint(ax: Axes, grid: np.ndarray, box: Window, top: float) -> ScalarMappable:
+def _paint(ax: Axes, grid: np.ndarray, box: Window, top: float, binned: bool) -> ScalarMappable:
     image = ax.imshow(
         grid,
         origin="lower",
@@ -215,7 +250,7 @@ def _paint(ax: Axes, grid: np.ndarray, box: Window, top: float) -> ScalarMappabl
         cmap=COLOURS,
         vmin=0,
         vmax=top or 1.0,
-        interpolation="bilinear",
+        interpolation="nearest" if binned else "bilinear",
     )
     _square_frame(ax, box)
     return image
@@ -306,13 +341,24 @@ def _colour_bar(
     beyond: bool,
     ticks: Sequence[float] | None = None,
 ) -> None:
+    from matplotlib.ticker import FuncFormatter
+
     bar = cell.get_figure().colorbar(image, cax=cell, extend="max" if beyond else "neither")  # type: ignore[union-attr]
     if ticks is not None:
         bar.set_ticks(list(ticks), labels=[number(t) for t in ticks])
         bar.ax.minorticks_off()
+    elif (power := _power(image.get_clim()[1])) != 0:  # of coordinates with large or small units
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v / 10.0**power)))
+        label = f"{label}, in units of $10^{{{power}}}$"
     bar.set_label(label, fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, colors=MUTED, length=3, width=0.7)
     bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _power(top: float) -> int:
+    """Of ten, in units of which numbers up to `top` are short; 0 where they are so anyway."""
+    power = math.floor(math.log10(top)) if top > 0 else 0
+    return 0 if -2 <= power <= 2 else power
 
 
 def _centres(box: Window, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,17 +13,21 @@ from stanley.plots import (
     drift_curve,
     mixing,
     ray_growth,
-    save,
     tv_curve,
 )
+from stanley.plots.figures import FORMATS, USUAL, Drawing
 
 NAMES = ("mixing", "traces", "autocorrelation", "coupling", "growth", "drift", "bias")
 
 
 def plot_diagnosis(
-    found: Diagnosis, folder: Path, title: str, names: Sequence[str] | None = None
+    found: Diagnosis,
+    folder: Path,
+    title: str,
+    names: Sequence[str] | None = None,
+    drawing: Drawing = USUAL,
 ) -> list[Path]:
-    """Write the figures of a diagnosis as FOLDER/*.png, and return their paths.
+    """Write the figures of a diagnosis into a folder, and return their paths.
 
     There is one figure for each part that was run; the figure that an earlier diagnosis left for a
     part that was not run now is deleted. Traces and autocorrelation show the four coordinates with
@@ -65,7 +69,12 @@ def plot_diagnosis(
                 for name, c in found.bias.functions.items()
             }
         )
-    for name in NAMES:
-        if name not in drawn:
-            (folder / f"{name}.png").unlink(missing_ok=True)
-    return [save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
+    for file in figure_files(folder):
+        if file.stem not in drawn:
+            file.unlink(missing_ok=True)
+    return drawing.write(drawn, folder)
+
+
+def figure_files(folder: Path) -> list[Path]:
+    """Where the figures of a diagnosis may be."""
+    return [folder / f"{name}.{suffix}" for name in NAMES for suffix in FORMATS]

@@ -81,7 +81,7 @@ def energy_histograms(energies: Mapping[str, Array], label: str = "energy E") ->
         )
     axes[0].set_ylim(0, 1.08 * max(float(s.max()) for s in shares.values()) or 1.0)
     axes[0].set_xlim(edges[0], edges[-1])
-    dashed = f" (dashed: that of {first}, for comparison)" if len(groups) > 1 else ""
+    dashed = f" (dashed: {first}, for comparison)" if len(groups) > 1 else ""
     axes[-1].set_xlabel(f"{label}{dashed}", fontsize=LABEL, color=INK)
     figure.supylabel("share per bin", fontsize=LABEL, color=INK)
     return figure

@@ -7,9 +7,10 @@ a display. Matplotlib is imported inside the functions, so that importing `stanl
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,23 @@ import numpy as np
 import torch
 
 from stanley.errors import StanleyError, require
-from stanley.files import write_atomic
+from stanley.files import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from PIL.Image import Image
+    from matplotlib.layout_engine import LayoutEngine
 
 Array = np.ndarray | torch.Tensor
 
 DPI = 130
-MAX_BYTES = 500_000
+FORMATS = ("png", "pdf", "svg")
+SIDES = (1.0, 60.0)  # inches, of a figure whose size is asked for
+SMALLEST = 0.25  # share of its own size down to which a figure is drawn: text of 2 points
+MOST_DOTS = 100_000_000  # of a PNG: 400 MB while it is drawn
+#: Inches in a unit of length.
+UNITS = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4}
 
 #: The colours of Okabe & Ito (2008), which colour-blind readers can distinguish.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
@@ -45,68 +52,147 @@ INK, MUTED, GRID = "#222222", "#6B6B6B", "#E4E4E4"
 TITLE, LABEL, SMALL = 10.5, 9.0, 8.0  # points
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as a PNG of at most 500 kB, and return its path.
+@dataclass(frozen=True)
+class Drawing:
+    """How figures are written.
 
-    The file is written atomically, and a missing folder is created. A figure that is too large (a
-    large grid of noisy images) is first reduced to fewer colours, at least 16 levels per channel,
-    and then in size; for exact pixels use `write_grid_png`. Raises StanleyError for a path that
-    does not end in .png or cannot be written.
+    formats   png, pdf and svg: a file of each
+    dpi       dots per inch of a PNG, and of the pictures inside a PDF or SVG
+    size      width and height of every figure in inches; None is the size that each has
+
+    A figure is laid out anew for another size; text shrinks with a figure that is smaller than its
+    own size, and does not grow with a larger one. Raises StanleyError for a format that is none of
+    these, and for a number that is out of range.
     """
-    path = png_path(path)
-    content = _encode(image := rendered(figure))
-    for levels in (64, 32, 16):
-        if len(content) > MAX_BYTES:
-            content = _encode(_shades(image, levels))
-    shrink = 1.0
-    while len(content) > MAX_BYTES:
-        shrink *= min(0.9, math.sqrt(MAX_BYTES / len(content)))
-        size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
-        content = _encode(_shades(image.resize(size), 16))
+
+    formats: tuple[str, ...] = ("png",)
+    dpi: int = DPI
+    size: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            require(
+                name in FORMATS,
+                f"format is {name!r}, but must be png, pdf or svg, or several with a comma",
+            )
+        require(
+            0 < len(set(self.formats)) == len(self.formats),
+            f"formats are {', '.join(self.formats) or 'none'}; give one, or several different ones",
+        )
+        require(
+            20 <= self.dpi <= 1200,
+            f"dpi is {self.dpi}, but must lie in [20, 1200]; 200 suits a paper",
+        )
+        if self.size is not None:
+            width, height = self.size
+            least, most = SIDES
+            require(
+                least <= width <= most and least <= height <= most,
+                f"the size is {width:.3g}x{height:.3g} inches, but each side must lie in "
+                f"[{least:g}, {most:g}] inches; 6x4 suits a page",
+            )
+            require_dots(width, height, self.dpi)
+
+    def write(self, figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+        """FOLDER/NAME.EXT of every figure in every format, all or none; returns their paths."""
+        drawn = {
+            folder / f"{name}.{suffix}": self.encoded(figure, suffix)
+            for name, figure in figures.items()
+            for suffix in self.formats
+        }
+        make_folder(folder)
+        for path, content in drawn.items():
+            write_atomic(path, content)
+        return list(drawn)
+
+    def encoded(self, figure: Figure, suffix: str) -> bytes:
+        """The figure as a file of this format. A PDF or SVG has no date, so that the same figure is
+        the same file.
+        """
+        import matplotlib
+
+        if self.size is not None:
+            resize(figure, *self.size)
+        width, height = figure.get_size_inches()
+        if suffix == "png":
+            require_dots(width, height, self.dpi)
+        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)
+        content = io.BytesIO()
+        with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "stanley"}):
+            warnings.filterwarnings("error", "constrained_layout not applied")
+            try:
+                figure.savefig(
+                    content, format=suffix, dpi=self.dpi, metadata=metadata, facecolor="white"
+                )
+            except UserWarning as error:
+                raise StanleyError(
+                    f"the figure does not fit into {width:.3g}x{height:.3g} inches: nothing is left"
+                    " for what it shows; give a larger size, or none"
+                ) from error
+        return content.getvalue()
+
+
+#: What is written where nobody said otherwise.
+USUAL = Drawing()
+
+
+def require_dots(width: float, height: float, dpi: int) -> None:
+    dots = width * height * dpi**2
+    require(
+        dots <= MOST_DOTS,
+        f"{width:.3g}x{height:.3g} inches at {dpi} dots per inch are {dots / 1e6:,.0f} million "
+        f"dots, but at most {MOST_DOTS / 1e6:,.0f} million are drawn; use fewer dots per inch, a "
+        "smaller size, or a PDF",
+    )
+
+
+def save(
+    figure: Figure,
+    path: str | os.PathLike[str],
+    dpi: int = DPI,
+    size: tuple[float, float] | None = None,
+) -> Path:
+    """Write a figure as a PNG, PDF or SVG, by the name's ending, and return its path.
+
+    The file is written atomically, and a missing folder is created; `dpi` and `size`, in inches,
+    are those of `Drawing`. Raises StanleyError for a path of another ending or that cannot be
+    written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower().removeprefix(".")
+    require(
+        suffix in FORMATS,
+        f"cannot write {path}: figures are PNG, PDF or SVG files; end the name in .png",
+    )
+    content = Drawing((suffix,), dpi, size).encoded(figure, suffix)
+    make_folder(path.parent)
     write_atomic(path, content)
     return path
 
 
-def png_path(path: str | os.PathLike[str]) -> Path:
-    """Create the folder of a path to a PNG.
+def resize(figure: Figure, width: float, height: float) -> None:
+    """Give a figure this size in inches, and shrink its text where it becomes smaller.
 
-    Raises StanleyError if the path does not end in .png or the folder cannot be created.
+    Raises StanleyError where nobody could read it any more.
     """
-    path = Path(path)
+    from matplotlib.text import Text
+
+    w, h = figure.get_size_inches()
+    shrink = min(1.0, width / w, height / h)
     require(
-        path.suffix.lower() == ".png",
-        f"cannot write {path}: figures are PNG files; end the name in .png",
+        shrink >= SMALLEST,
+        f"a figure does not fit into {width:.3g}x{height:.3g} inches: its own size is "
+        f"{w:.3g}x{h:.3g}, and its text would be too small to read; give at least "
+        f"{SMALLEST * w:.2g}x{SMALLEST * h:.2g}, or no size",
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StanleyError(
-            f"cannot create {path.parent}: {error.strerror or error}; choose another folder"
-        ) from error
-    return path
-
-
-def rendered(figure: Figure) -> Image:
-    """The figure as a Pillow RGB image at 130 dots per inch."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-def _shades(image: Image, levels: int) -> Image:
-    """The image with each channel rounded to `levels` values; black and white do not change."""
-    table = np.rint(np.rint(np.arange(256) / 255 * (levels - 1)) / (levels - 1) * 255).astype(int)
-    return image.point(table.tolist() * 3)
-
-
-def _encode(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
+    if shrink < 1:
+        figure.draw_without_rendering()  # ticks have their labels from here on
+        for text in figure.findobj(Text):
+            text.set_fontsize(float(text.get_fontsize()) * shrink)
+        for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+            if ticks := axis.get_ticklabels():  # also of those that other limits bring
+                axis.set_tick_params(labelsize=float(ticks[0].get_fontsize()))
+    figure.set_size_inches(width, height)
 
 
 @cache
@@ -116,7 +202,7 @@ def figure_class() -> type[Figure]:
 
     class Shown(Figure):
         def _repr_png_(self) -> bytes:
-            return _encode(rendered(self))
+            return USUAL.encoded(self, "png")
 
     return Shown
 
@@ -127,6 +213,40 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     if layout == "constrained":
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
     return figure
+
+
+@cache
+def placed_layout() -> type[LayoutEngine]:
+    """Matplotlib's, made on first use."""
+    from matplotlib.layout_engine import LayoutEngine
+
+    class Placed(LayoutEngine):
+        _adjust_compatible = False
+        _colorbar_gridspec = False
+
+        def __init__(self, place: Callable[[float, float], None]) -> None:
+            super().__init__()
+            self.place = place
+
+        def execute(self, fig: Figure) -> None:
+            self.place(*fig.get_size_inches())
+
+    return Placed
+
+
+def laid_out(figure: Figure, place: Callable[[float, float], None]) -> Figure:
+    """The figure, whose axes get their places by a function of its width and height in inches,
+    whenever it is drawn.
+    """
+    figure.set_layout_engine(placed_layout()(place))  # type: ignore[call-arg]
+    place(*figure.get_size_inches())
+    return figure
+
+
+def put(ax: Axes, left: float, bottom: float, width: float, height: float) -> None:
+    """Give axes their place on the page, in inches."""
+    w, h = ax.figure.get_size_inches()  # type: ignore[union-attr]
+    ax.set_position((left / w, bottom / h, width / w, height / h))
 
 
 def dress(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
@@ -157,6 +277,15 @@ def number(value: float) -> str:
         .replace("e+", "e")
         .replace("e−0", "e−")
     )
+
+
+def in_numbers(axis: Axis, ratio: float) -> None:
+    """A logarithmic axis with plain numbers, of greatest to least `ratio`."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 100 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def key_above(ax: Axes, columns: int = 4) -> None:

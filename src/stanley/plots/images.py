@@ -7,12 +7,12 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stanley.errors import require
-from stanley.files import write_atomic
+from stanley.files import make_folder, write_atomic
 from stanley.plots.figures import (
     DPI,
     INK,
@@ -20,17 +20,21 @@ from stanley.plots.figures import (
     SMALL,
     TITLE,
     Array,
+    laid_out,
     new_figure,
-    png_path,
+    put,
     to_numpy,
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Space between images, in pixels of the figure or file.
 SPACE = 2
 MARGIN, HEAD = 14, 34
+DOT = 72 / DPI  # points
+OF_TITLES = {"fontsize": TITLE, "color": INK, "fontweight": "bold", "va": "center"}
 
 
 def image_grid(images: Array, columns: int | None = None, title: str | None = None) -> Figure:
@@ -39,17 +43,26 @@ def image_grid(images: Array, columns: int | None = None, title: str | None = No
     Every pixel of an image is a whole number of pixels of the figure. The default of `columns` is
     the smallest integer >= √N.
     """
-    return _grids([(title or "", images)], columns)
+    return _grids([(title or "", images)], columns, [""])
 
 
-def labelled_grids(groups: Sequence[tuple[str, Array]], columns: int | None = None) -> Figure:
+def labelled_grids(
+    groups: Sequence[tuple[str, Array]], columns: int | None = None, most: int | None = None
+) -> Figure:
     """Grids of images side by side, each under its label and number of images.
 
     groups   (label, uint8 images (N, C, H, W)) for each grid, for instance fresh chains, bank and
              data
+    most     so many of each are shown, the first ones; where there are more, it is said
     """
     require(len(groups) > 0, "groups is empty; give at least one (label, images)")
-    return _grids(groups, columns, counted=True)
+    shown = [(label, x if most is None else x[:most]) for label, x in groups]
+    counts = [
+        f"{f'{len(x):,} of ' if len(x) < len(every) else ''}"
+        f"{len(every):,} image{'' if len(every) == 1 else 's'}"
+        for (_, x), (_, every) in zip(shown, groups, strict=True)
+    ]
+    return _grids(shown, columns, counts)
 
 
 def chain_film(
@@ -98,42 +111,22 @@ def picture_table(
     side = max([0, *(7 * len(name) + 10 for name in rows)])  # pixels, by the widest letters
     top = (HEAD if title else 6) + 16
     width = max(picture.shape[1] + side, 9 * len(title)) + 2 * MARGIN
-    height = picture.shape[0] + top + MARGIN
-    figure = new_figure((width + 1e-3) / DPI, (height + 1e-3) / DPI, layout=None)
-    figure.text(
-        MARGIN / width,
-        1 - HEAD / 2 / height,
-        title,
-        fontsize=TITLE,
-        color=INK,
-        fontweight="bold",
-        va="center",
-    )
-    left = MARGIN + side
-    ax = figure.add_axes(
-        (left / width, MARGIN / height, picture.shape[1] / width, picture.shape[0] / height),
-        frame_on=False,
-    )
-    ax.imshow(
-        picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest"
-    )
-    ax.set_axis_off()
-    ax.set_aspect("auto")
+    figure = new_figure(inches(width), inches(picture.shape[0] + top + MARGIN), layout=None)
+    ax = show(figure, picture)
+    if title:
+        beside(ax, title, (0, 1), (-side, top - HEAD / 2), **OF_TITLES)
+    small = {"fontsize": SMALL, "color": MUTED, "va": "center"}
     for j, label in enumerate(columns):
-        at = left + j * (w * scale + SPACE) + w * scale / 2
-        figure.text(
-            at / width,
-            1 - (top - 8) / height,
-            label,
-            fontsize=SMALL,
-            color=MUTED,
-            ha="center",
-            va="center",
-        )
+        at = (j * (w * scale + SPACE) + w * scale / 2) / picture.shape[1]
+        beside(ax, label, (at, 1), (0, 8), ha="center", **small)
     for i, label in enumerate(rows):
-        at = MARGIN + picture.shape[0] - i * (h * scale + SPACE) - h * scale / 2
-        figure.text(MARGIN / width, at / height, label, fontsize=SMALL, color=MUTED, va="center")
-    return figure
+        at = 1 - (i * (h * scale + SPACE) + h * scale / 2) / picture.shape[0]
+        beside(ax, label, (0, at), (-side, 0), **small)
+
+    def place(width: float, height: float) -> None:
+        fit_below([(ax, picture, inches(side), 0.0)], inches(top), width, height)
+
+    return laid_out(figure, place)
 
 
 def write_grid_png(
@@ -145,7 +138,12 @@ def write_grid_png(
     """
     from PIL import Image
 
-    path = png_path(path)
+    path = Path(path)
+    require(
+        path.suffix.lower() == ".png",
+        f"cannot write {path}: a grid without loss is a PNG file; end the name in .png",
+    )
+    make_folder(path.parent)
     grid = tile(images, columns, scale)
     buffer = io.BytesIO()
     Image.fromarray(grid[..., 0] if grid.shape[2] == 1 else grid).save(
@@ -176,7 +174,7 @@ def tile(images: Array, columns: int | None = None, scale: int = 1) -> np.ndarra
 
 
 def _grids(
-    groups: Sequence[tuple[str, Array]], columns: int | None, counted: bool = False
+    groups: Sequence[tuple[str, Array]], columns: int | None, counts: Sequence[str]
 ) -> Figure:
     checked = [
         (label, _checked(x, f"images of {label!r}" if label else "images")) for label, x in groups
@@ -186,44 +184,87 @@ def _grids(
     pictures = [tile(x, columns, scale) for _, x in checked]
     gutter = 26
     head = HEAD if any(label for label, _ in checked) else 0
-    counts = [f"{len(x):,} image{'s' if len(x) > 1 else ''}" if counted else "" for _, x in checked]
     widths = [
-        max(p.shape[1], 14 * len(label) + 10 * len(count))  # pixels, by the widest letters
+        max(p.shape[1], 12.5 * len(label) + 8.5 * len(count))  # pixels, by the widest letters
         for p, (label, _), count in zip(pictures, checked, counts, strict=True)
     ]
     width = sum(widths) + gutter * (len(pictures) - 1) + 2 * MARGIN
     height = max(p.shape[0] for p in pictures) + head + 2 * MARGIN
-    figure = new_figure((width + 1e-3) / DPI, (height + 1e-3) / DPI, layout=None)  # Agg rounds down
-    left = MARGIN
+    figure = new_figure(inches(width), inches(height), layout=None)
+    shown: list[tuple[Axes, np.ndarray, float, float]] = []
     for (label, _), picture, taken, count in zip(checked, pictures, widths, counts, strict=True):
-        h, w = picture.shape[:2]
-        ax = figure.add_axes(
-            (left / width, (height - MARGIN - head - h) / height, w / width, h / height),
-            frame_on=False,
-        )
-        ax.imshow(
-            picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest"
-        )
-        ax.set_axis_off()
-        ax.set_aspect("auto")
-        at = 1 - (MARGIN + head / 2) / height
-        text = figure.text(
-            left / width, at, label, fontsize=TITLE, color=INK, fontweight="bold", va="center"
-        )
-        if counted:
-            ax.annotate(
-                count,
-                (1.0, 0.5),
-                xycoords=text,
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL,
-                color=MUTED,
-                annotation_clip=False,
-            )
-        left += taken + gutter
+        ax = show(figure, picture)
+        text = beside(ax, label, (0, 1), (0, head / 2), **OF_TITLES)
+        if count:
+            style = {"fontsize": SMALL, "color": MUTED, "va": "center"}
+            beside(ax, count, (1, 0.5), (8 / DOT, 0), text, **style)
+        after = taken - picture.shape[1] + (gutter if len(shown) + 1 < len(pictures) else 0)
+        shown.append((ax, picture, 0.0, inches(after)))
+    laid_out(figure, lambda w, h: fit_below(shown, inches(head + MARGIN), w, h))
     return figure
+
+
+def inches(dots: float) -> float:
+    """Of so many dots of a figure of its own size; a little more, since Agg rounds down."""
+    return (dots + 1e-3) / DPI
+
+
+def show(figure: Figure, picture: np.ndarray) -> Axes:
+    """Axes that are the picture."""
+    ax = figure.add_axes((0, 0, 1, 1), frame_on=False)
+    ax.imshow(
+        picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture, interpolation="nearest"
+    )
+    ax.set_axis_off()
+    ax.set_aspect("auto")
+    return ax
+
+
+def beside(
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    dots: tuple[float, float],
+    of: Any = "axes fraction",
+    **style: Any,
+) -> Any:
+    """Words at a place of the axes, or of other words, and so many dots from it."""
+    return ax.annotate(
+        text,
+        at,
+        xycoords=of,
+        xytext=(dots[0] * DOT, dots[1] * DOT),
+        textcoords="offset points",
+        annotation_clip=False,
+        **style,
+    )
+
+
+def fit_below(
+    pictures: Sequence[tuple[Axes, np.ndarray, float, float]],
+    top: float,
+    width: float,
+    height: float,
+) -> None:
+    """Pictures side by side below `top` inches, all enlarged alike, as far as the page has room.
+
+    pictures   axes, picture, and the inches that stay free before it and after it
+    """
+    free = sum(before + after for _, _, before, after in pictures)
+    across = (width - 2 * inches(MARGIN) - free) / sum(p.shape[1] for _, p, _, _ in pictures)
+    down = (height - top - inches(MARGIN)) / max(p.shape[0] for _, p, _, _ in pictures)
+    dot = min(across, down)
+    require(
+        dot > 0,
+        f"the figure does not fit into {width:.3g}x{height:.3g} inches: its words alone take more; "
+        "give a larger size, or none",
+    )
+    left = inches(MARGIN)
+    for ax, picture, before, after in pictures:
+        h, w = dot * picture.shape[0], dot * picture.shape[1]
+        left += before
+        put(ax, left, height - top - h, w, h)
+        left += w + after
 
 
 def _columns(n: int, columns: int | None) -> int:

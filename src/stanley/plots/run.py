@@ -19,10 +19,10 @@ from stanley.plots import (
     energy_landscape,
     labelled_grids,
     learning_curves,
-    save,
+    marginals,
 )
-from stanley.plots.density import NAMES, Window
-from stanley.plots.figures import label
+from stanley.plots.density import NAMES, Window, histogram
+from stanley.plots.figures import USUAL, Drawing, label
 from stanley.reading import read_archive
 from stanley.runs.directory import RunDirectory
 
@@ -30,12 +30,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 64  # images in a grid
-LABELS = {"data": "held-out data", "fresh": "fresh chains, from noise", "bank": "bank"}
+LABELS = {
+    "data": "Held-out data",
+    "fresh": "Fresh chains, from noise",
+    "bank": "Bank of chains",
+}
+#: Of groups of energies.
+GROUPS = LABELS | {"data": "Training data", "held_out": LABELS["data"]}
 
 
-def plot_run(run: RunDirectory) -> list[Path]:
-    """Write the figures of a run as plots/*.png, and return their paths."""
-    return [save(figure, run.plots / f"{name}.png") for name, figure in figures_of_run(run).items()]
+def plot_run(run: RunDirectory, drawing: Drawing = USUAL) -> list[Path]:
+    """Write the figures of a run into its folder plots/, and return their paths."""
+    return drawing.write(figures_of_run(run), run.plots)
 
 
 def figures_of_run(run: RunDirectory) -> dict[str, Figure]:
@@ -51,20 +57,23 @@ def figures_of_run(run: RunDirectory) -> dict[str, Figure]:
         names = [n for n in ("data", "held_out", "fresh", "bank") if f"energy_{n}" in arrays]
         columns = arrays["columns"].tolist() if "columns" in arrays else None
         if names:  # a flow has no energies
-            drawn["energies"] = energy_histograms(
-                {n.replace("_", " "): arrays[f"energy_{n}"] for n in names}
-            )
+            drawn["energies"] = energy_histograms({GROUPS[n]: arrays[f"energy_{n}"] for n in names})
         drawn["traces"] = chain_traces(arrays["draws"], names=columns)
         drawn["autocorrelation"] = autocorrelation(arrays["draws"], names=columns)
         if "box" in arrays:
             drawn |= plane(arrays)
+        elif arrays["data"].dtype != np.uint8:
+            kinds = {n: "data" if n == "data" else f"samples_{n}" for n in LABELS}
+            groups = {LABELS[n]: arrays[key] for n, key in kinds.items() if key in arrays}
+            drawn["samples"] = marginals(groups, columns)
         if arrays["data"].dtype == np.uint8:
             drawn["samples"] = labelled_grids(
                 [
                     (LABELS[n], images(arrays, n))
                     for n in LABELS
                     if n == "data" or f"samples_{n}" in arrays
-                ]
+                ],
+                most=SHOWN,
             )
     return drawn
 
@@ -99,19 +108,26 @@ def kept_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def plane(arrays: dict[str, np.ndarray]) -> dict[str, Figure]:
+    """Densities above and points below: of the data, of the model with its fresh chains, of the
+    bank. Where a density is not known there is a histogram of the points.
+    """
     box, model = box_of(arrays["box"]), arrays.get("model_density")
-    names = axis_names(arrays)
-    truth = arrays.get("data_density")
-    panels = [Panel("data", truth, arrays["data"], box, names=names)]
-    panels += [
-        Panel(f"model, {LABELS[n]}", model, arrays[f"samples_{n}"], box, names=names)
-        for n in ("fresh", "bank")
-        if f"samples_{n}" in arrays
-    ]
+    names, truth = axis_names(arrays), arrays.get("data_density")
+
+    def panel(title: str, density: np.ndarray | None, points: np.ndarray, says: str) -> Panel:
+        if density is not None:
+            return Panel(title, density, points, box, f"density, and {says}", names)
+        binned = histogram(points, box)
+        return Panel(title, binned, points, box, f"histogram, and {says}", names, binned=True)
+
+    panels = [panel("Data", truth, arrays["data"], "held-out points")]
+    panels.append(panel("Model", model, arrays["samples_fresh"], "fresh chains, from noise"))
+    if "samples_bank" in arrays:
+        panels.append(panel("Bank", None, arrays["samples_bank"], "chains of the training"))
     drawn = {"samples": densities(panels)}
     if model is not None:
         energy = -np.log(np.maximum(model, 1e-300))
-        drawn["landscape"] = energy_landscape(energy, box, "energy + log Z", names)
+        drawn["landscape"] = energy_landscape(energy, box, "Energy of the model", names)
     return drawn
 
 
@@ -132,5 +148,5 @@ def axis_names(arrays: dict[str, np.ndarray]) -> tuple[str, str]:
 
 def images(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     if name == "data":
-        return arrays["data"][:SHOWN]
-    return to_bytes(torch.from_numpy(arrays[f"samples_{name}"][:SHOWN])).numpy()
+        return arrays["data"]
+    return to_bytes(torch.from_numpy(arrays[f"samples_{name}"])).numpy()

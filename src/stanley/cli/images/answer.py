@@ -15,7 +15,9 @@ from stanley.overwriting import make_room
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stanley.cli.images.restored import Restored
     from stanley.models.trained import Trained
+    from stanley.plots import Drawing
     from stanley.samplers import ChainInfo
     from stanley.samplers.warm_up import Ready
 
@@ -92,27 +94,31 @@ def report_restoration(
     columns: dict[str, Tensor],
     scores: dict[str, Any] | None,
     as_json: bool,
+    drawing: Drawing,
     psnr: str,
+    pictures: Restored,
 ) -> None:
-    """Arrays, picture, JSON and lines of an inpainting or a denoising;
-    `psnr` names that score in the lines.
+    """Arrays, pictures, JSON and lines of an inpainting or a denoising; `psnr` names that score in
+    the lines.
     """
     import torch
 
     from stanley.cli.sample_files import write_array
     from stanley.cli.wording import how_it_went
     from stanley.data import to_bytes
-    from stanley.plots import picture_table, save
+    from stanley.plots import picture_table
 
     folder, name = answer.folder, answer.name
     answer.make_room()
     lost = int(restored.info.nonfinite.sum())
     table = torch.stack([x[:SHOWN] for x in columns.values()], 1).nan_to_num(0.0)
+    figure = picture_table(to_bytes(table).cpu().numpy(), list(columns))
     files = [
         write_array(restored.draws, folder, name),
         write_array(restored.mean, folder, f"{name}-mean"),
-        save(picture_table(to_bytes(table).cpu().numpy(), list(columns)), folder / f"{name}.png"),
+        *drawing.write({name: figure}, folder),
     ]
+    pasted, wrote = pictures.write(folder / name)
     lines = [how_it_went(ready, restored.info)]
     num = len(next(iter(columns.values())))
     if num > SHOWN:
@@ -131,7 +137,8 @@ def report_restoration(
             " use a smaller --sampler.step-size, or an adjusted sampler"
         )
     result = sampler_numbers(ready, restored.info) | {"scores": scores}
-    answer.report(result, files, lines, as_json)
+    result |= {"pictures": [str(file) for file in pasted]}
+    answer.report(result, files, [*lines, *wrote], as_json)
     require(
         lost < len(restored.info.nonfinite),
         f"none of the {lost} chains is finite, so nothing was restored; use a smaller"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import Device, Json, OwnFlags, OwnNetworkName, Seed, Trust, WarmUp, Whole
 from stanley.cli.images.answer import Answer, made_from, sampler_numbers
 from stanley.cli.images.request import model_of, prepare, split_words
@@ -46,6 +47,9 @@ def compose(
     out: Annotated[
         Path | None, Parameter(help="Folder to write to. [default: composed/RUN1-RUN2]")
     ] = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
@@ -68,6 +72,7 @@ def compose(
     from stanley.uses import Composed, sampler_of_sum
     from stanley.uses.composition import require_same_shape
 
+    drawing = drawing_of(format_, dpi, size)
     names, fields = split_words(words)
     require(
         len(names) + (pretrained is not None) >= 2,
@@ -121,7 +126,13 @@ def compose(
     )
     answer.make_room()
     files = write_samples(
-        chains.x, folder, name, density=None if first.is_image else potential, model=first
+        chains.x,
+        folder,
+        name,
+        drawing,
+        f"Samples of the sum of {len(models)} energies",
+        density=None if first.is_image else potential,
+        model=first,
     )
     lost = int(chains.info.nonfinite.sum())
     lines = [how_it_went(ready, chains.info)]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import (
     Device,
     Json,
@@ -45,6 +46,9 @@ def interpolate(
     pretrained: Pretrained = None,
     weights: WeightsOfRun = None,
     out: Out = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     network: OwnNetworkName = None,
     trust: Trust = False,
     device: Device = "auto",
@@ -60,10 +64,11 @@ def interpolate(
 
     from stanley.cli.sample_files import write_array
     from stanley.data import to_bytes
-    from stanley.plots import energy_path, picture_table, save
+    from stanley.plots import energy_path, picture_table
     from stanley.types import in_float32
     from stanley.uses import string
 
+    drawing = drawing_of(format_, dpi, size)
     refuse_flags(
         words,
         "interpolate",
@@ -103,11 +108,8 @@ def interpolate(
     table = picture_table(
         to_bytes(rows).cpu().numpy(), [f"{s:.2f}" for s in share.flatten()], ("relaxed", "straight")
     )
-    files = [
-        write_array(found.points, folder, name),
-        save(table, folder / f"{name}.png"),
-        save(energy_path(found.energy, found.straight), folder / f"{name}-energy.png"),
-    ]
+    figures = {name: table, f"{name}-energy": energy_path(found.energy, found.straight)}
+    files = [write_array(found.points, folder, name), *drawing.write(figures, folder)]
     result = {
         "energy": found.energy.tolist(),
         "energy_straight": found.straight.tolist(),

@@ -260,16 +260,22 @@ def mask_of(text: str, shape: tuple[int, ...], resized_from: frozenset[tuple[int
     """A picture's path, `left,top,width,height`, or a half."""
     from stanley.data.pictures import read_mask
     from stanley.uses import box_mask, half_mask
+
+    if (file := file_of_mask(text)) is not None:
+        return read_mask(file, shape, resized_from)
+    if "," not in text:
+        return half_mask(text, (shape[-2], shape[-1]))
+    left, top, width, height = (whole_number(part.strip()) or 0 for part in text.split(","))
+    return box_mask(left, top, width, height, (shape[-2], shape[-1]))
+
+
+def file_of_mask(text: str) -> Path | None:
+    """The picture of a mask; None for a half or four numbers."""
     from stanley.uses.masks import HALVES
 
-    if text in HALVES:
-        return half_mask(text, (shape[-2], shape[-1]))
-    parts = text.split(",")
-    corners = [whole_number(part.strip()) for part in parts]
-    if len(corners) == 4 and None not in corners:
-        left, top, width, height = (int(n or 0) for n in corners)
-        return box_mask(left, top, width, height, (shape[-2], shape[-1]))
-    return read_mask(Path(text), shape, resized_from)
+    corners = [whole_number(part.strip()) for part in text.split(",")]
+    is_box = len(corners) == 4 and None not in corners
+    return None if text in HALVES or is_box else Path(text)
 
 
 def home(model: Trained, pretrained: str | None, what: str) -> Path:

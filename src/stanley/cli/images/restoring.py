@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import (
     DataRoot,
     Device,
@@ -16,6 +17,7 @@ from stanley.cli.flags import (
     OwnDataName,
     OwnFlags,
     OwnNetworkName,
+    PasteBack,
     PerImage,
     Pretrained,
     Real,
@@ -27,7 +29,8 @@ from stanley.cli.flags import (
     WeightsOfRun,
 )
 from stanley.cli.images.answer import drawn, report_restoration, restoration
-from stanley.cli.images.request import home, images_of, mask_of, prepare, request
+from stanley.cli.images.request import file_of_mask, home, images_of, mask_of, prepare, request
+from stanley.cli.images.restored import Restored, first_finite, require_files
 from stanley.errors import require
 
 
@@ -69,11 +72,15 @@ def inpaint(
         ),
     ] = False,
     resize: Resize = False,
+    paste_back: PasteBack = False,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     network: OwnNetworkName = None,
     data: OwnDataName = None,
     trust: Trust = False,
@@ -82,8 +89,9 @@ def inpaint(
 ) -> None:
     """Fill in the masked pixels of pictures: chains on these pixels alone, the known ones clamped.
 
-    Writes the draws (images, chains, C, H, W), their mean, a picture, and PSNR (under the mask) and
-    SSIM beside those of filling in the training data's mean. --sampler KIND and its fields choose
+    Writes the draws (images, chains, C, H, W), their mean, a picture of all, a PNG of a draw for
+    every input, and PSNR (under the mask) and SSIM beside those of filling in the training data's
+    mean. --sampler KIND and its fields choose
     the sampler, as in stanley sample.
     """  # fmt: skip
     import torch
@@ -93,6 +101,8 @@ def inpaint(
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
 
+    drawing = drawing_of(format_, dpi, size)
+    require_files(paste_back, held_out)
     own = OwnFlags(network, data, trust=trust)
     model, (source,), fields = request(
         words,
@@ -121,7 +131,7 @@ def inpaint(
         "unknown_pixels": int(unknown.sum()),
         "chains_per_image": num,
     }
-    asked["start"] = start
+    asked |= {"start": start} | ({"paste_back": True} if paste_back else {})
     folder = out or home(model, pretrained, "inpainted")
     answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
     filled = fill(
@@ -142,7 +152,11 @@ def inpaint(
     hidden = torch.where(unknown, torch.zeros_like(images), images)
     columns = {"known": hidden, "mean": filled.mean} | drawn(filled.draws)
     columns |= {} if damaged else {"truth": images}
-    report_restoration(answer, ready, filled, columns, scores, json_, "PSNR under the mask")
+    one = first_finite(filled.draws)
+    pictures = Restored(one, "a draw", origin["images"], paste_back, unknown, file_of_mask(mask))
+    report_restoration(
+        answer, ready, filled, columns, scores, json_, drawing, "PSNR under the mask", pictures
+    )
 
 
 def denoise(
@@ -190,11 +204,15 @@ def denoise(
     steps: Steps = None,
     warm_up: WarmUp = 500,
     resize: Resize = False,
+    paste_back: PasteBack = False,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
     seed: Seed = 0,
     weights: WeightsOfRun = None,
     out: Out = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     network: OwnNetworkName = None,
     data: OwnDataName = None,
     trust: Trust = False,
@@ -204,9 +222,10 @@ def denoise(
     """Denoise pictures: chains on the posterior U(x) + |y - x|²/(2σ²), from y, or its gradient
     flow.
 
-    Writes the draws (images, chains, C, H, W), their mean, a picture, and for clean pictures PSNR
-    and SSIM before and after. A run that knows noise levels adds E[x | y] by one gradient.
-    --sampler KIND and its fields choose the sampler, as in stanley sample.
+    Writes the draws (images, chains, C, H, W), their mean, a picture of all, a PNG of the mean for
+    every input, and for clean pictures PSNR and SSIM before and after. A run that knows noise
+    levels adds E[x | y] by one gradient. --sampler KIND and its fields choose the sampler, as in
+    stanley sample.
     """  # fmt: skip
     import torch
 
@@ -220,6 +239,8 @@ def denoise(
         not flow or num in (None, 1),
         f"--flow draws nothing: its {num} chains would be one; leave out --num",
     )
+    drawing = drawing_of(format_, dpi, size)
+    require_files(paste_back, held_out)
     own = OwnFlags(network, data, trust=trust)
     model, (source,), fields = request(
         words,
@@ -260,7 +281,7 @@ def denoise(
         "noise_added": clean,
         "flow": flow,
         "chains_per_image": num,
-    }
+    } | ({"paste_back": True} if paste_back else {})
     folder = out or home(model, pretrained, "denoised")
     answer = restoration(model, asked | asked_sampler | origin, steps, seed, folder)
     restored = clean_up(
@@ -288,4 +309,6 @@ def denoise(
     )
     columns |= at_once
     columns |= {"truth": images} if clean else {}
-    report_restoration(answer, ready, restored, columns, scores, json_, "PSNR")
+    best = "the mode" if flow else "the mean of the draws"
+    pictures = Restored(restored.mean, best, origin["images"], paste_back)
+    report_restoration(answer, ready, restored, columns, scores, json_, drawing, "PSNR", pictures)

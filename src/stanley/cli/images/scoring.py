@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from stanley.cli.figures import Dpi, Format, Size, drawing_of
 from stanley.cli.flags import (
     DataRoot,
     Device,
@@ -62,6 +63,9 @@ def ood(
             )
         ),
     ] = None,
+    format_: Format = None,
+    dpi: Dpi = None,
+    size: Size = None,
     resize: Resize = False,
     pretrained: Pretrained = None,
     data_root: DataRoot = None,
@@ -84,11 +88,12 @@ def ood(
     standardised are per standard deviation of a column.
     """  # fmt: skip
     from stanley.files import make_folder, write_atomic
-    from stanley.plots import energy_histograms, save
+    from stanley.plots import energy_histograms
     from stanley.types import in_float32
     from stanley.uses import outside
     from stanley.uses.scoring import FEWEST, LEVELS
 
+    drawing = drawing_of(format_, dpi, size)
     refuse_flags(words, "ood", "scores files and runs no chain")
     own = OwnFlags(network, data, trust=trust)
     model, (source,), _ = request(
@@ -140,7 +145,8 @@ def ood(
             source.name: found.scores,
         }
     energies = {name: scores.energy.cpu() for name, scores in groups.items() if scores is not None}
-    files = [out, save(energy_histograms(energies, label="U = E/T"), out.with_suffix(".png"))]
+    figure = energy_histograms(energies, label="U = E/T")
+    files = [out, *drawing.write({out.stem: figure}, out.parent)]
 
     n = None if held_out is None else len(held_out)
     result: dict[str, Any] = {"skipped": origin["skipped"], "n_held_out": n, "no_held_out": why}
