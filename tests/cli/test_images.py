@@ -196,9 +196,9 @@ def test_inpaint(place: Path, capsys, tmp_path: Path):
     assert set(told["scores"]) == {"mean", "draw", "training_mean"}
     # the same again is the same; with other steps under the same name all files of the former
     # answer are kept
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert run(capsys, *request)["files"] == told["files"]
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
     told = warned(capsys, *request[:5], "--steps", 4, *request[7:])
     assert "kept the former answer (steps 3, now 4) as " in told
     for path, content in before.items():
@@ -617,3 +617,84 @@ def test_files_of_others_are_kept(place: Path, capsys, tmp_path: Path):
     assert f"(to a request that is not written down) as {tmp_path / 'scores-former.csv'}" in told
     assert (tmp_path / "scores-former.csv").read_text() == "mine"
     assert (tmp_path / "scores.csv").read_text().startswith("file,")
+
+
+def in_colour(folder: Path, names: dict[str, tuple[int, int]]) -> dict[str, np.ndarray]:
+    folder.mkdir()
+    made = {}
+    for k, (name, (width, height)) in enumerate(names.items()):
+        made[name] = np.random.default_rng(k).integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(made[name]).save(folder / name)
+    return made
+
+
+def pixels_of(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
+def test_every_input_gets_a_picture_of_its_name(place, tmp_path, capsys):
+    in_colour(
+        tmp_path / "in", {"a.png": (SIZE, SIZE), "b.bmp": (SIZE, SIZE), "a.bmp": (SIZE, SIZE)}
+    )
+    words = ("inpaint", place / "colour", tmp_path / "in", "--mask", "left-half", "--steps", 1)
+    told = run(capsys, *words, "--out", tmp_path / "out")
+    folder = tmp_path / "out" / "inpaint-3-images-left-half-seed0"
+    names = ["a.bmp.png", "a.png.png", "b.png"]
+    assert sorted(file.name for file in folder.iterdir()) == names
+    assert sorted(told["pictures"]) == [str(folder / name) for name in names]
+    draws = np.load(tmp_path / "out" / "inpaint-3-images-left-half-seed0.npy")
+    for name, draw in zip(told["pictures"], draws[:, 0], strict=True):
+        shown = bytes_as_points(Path(name)).transpose(2, 0, 1)
+        assert np.abs(shown - draw.clip(-1, 1)).max() <= 0.5 / 128 + 1e-6  # rounding to bytes
+
+
+def test_only_masked_pixels_of_a_picture_change(place, tmp_path, capsys):
+    made = in_colour(tmp_path / "in", {"wide.png": (31, 17), "same.png": (SIZE, SIZE)})
+    told = run(
+        capsys,
+        *("inpaint", place / "colour", tmp_path / "in", "--mask", "3,2,4,5", "--steps", 2),
+        *("--resize", "--paste-back", "--out", tmp_path / "out"),
+    )
+    assert len(told["pictures"]) == 2
+    for file in map(Path, told["pictures"]):
+        before, after = made[file.name], pixels_of(file)
+        assert after.shape == before.shape
+        side = min(before.shape[:2])
+        left, top = ((n - side) / 2 for n in (before.shape[1], before.shape[0]))
+        columns = (np.arange(before.shape[1]) + 0.5 - left) * SIZE / side
+        rows = (np.arange(before.shape[0]) + 0.5 - top) * SIZE / side
+        masked = ((rows >= 2) & (rows < 7))[:, None] & ((columns >= 3) & (columns < 7))
+        assert (before == after)[~masked].all()
+        assert (before != after)[masked].any()  # negative control
+
+
+def test_denoising_puts_the_mean_back(place, tmp_path, capsys):
+    made = in_colour(tmp_path / "in", {"a.png": (SIZE, SIZE)})
+    words = ("denoise", place / "colour", tmp_path / "in" / "a.png", "--noise", 0.3, "--steps", 2)
+    told = run(capsys, *words, "--paste-back", "--out", tmp_path / "out")
+    mean = np.load(tmp_path / "out" / "denoise-a-noise-0.3-seed0-mean.npy")[0]
+    shown = bytes_as_points(Path(told["pictures"][0])).transpose(2, 0, 1)
+    assert shown.shape == (3, SIZE, SIZE)
+    assert np.abs(shown - mean.clip(-1, 1)).max() <= 0.5 / 128 + 1e-6
+    assert (pixels_of(Path(told["pictures"][0])) != made["a.png"]).any()
+
+
+def test_pictures_of_another_request_are_kept_with_it(place, tmp_path, capsys):
+    in_colour(tmp_path / "in", {"a.png": (SIZE, SIZE)})
+    words = ("denoise", place / "colour", tmp_path / "in" / "a.png", "--noise", 0.3)
+    run(capsys, *words, "--steps", 1, "--out", tmp_path / "out")
+    name = "denoise-a-noise-0.3-seed0"
+    first = (tmp_path / "out" / name / "a.png").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(capsys, *words, "--steps", 2, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / f"{name}-former" / "a.png").read_bytes() == first
+    assert (tmp_path / "out" / name / "a.png").read_bytes() != first
+    run(capsys, *words, "--steps", 2, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / f"{name}-former-2").exists()
+
+
+def test_held_out_images_have_no_picture_to_go_back_into(place, capsys):
+    words = ("inpaint", place / "colour", "--held-out", 1, "--mask", "left-half", "--paste-back")
+    assert "--held-out takes images of the run's data" in error(capsys, *words)

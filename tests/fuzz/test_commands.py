@@ -101,8 +101,9 @@ class Commands(RuleBasedStateMachine):
         num=st.sampled_from(("1", "2")),
         mask=st.sampled_from(("left-half", "0,0,4,4")),
         k=st.integers(0, 2),
+        paste=st.sampled_from(([], ["--paste-back"])),
     )
-    def inpaint(self, num: str, mask: str, k: int) -> None:
+    def inpaint(self, num: str, mask: str, k: int, paste: list[str]) -> None:
         words = (
             "inpaint",
             "run",
@@ -113,6 +114,7 @@ class Commands(RuleBasedStateMachine):
             num,
             "--steps",
             "1",
+            *paste,
         )
         self.run(*words, "--out", "answers")
 

@@ -129,6 +129,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "left-half",
         "--steps",
         "1",
+        "--paste-back",
         "--num",
         "1",
     ),

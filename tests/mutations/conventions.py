@@ -43,7 +43,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *breakages(
         "overwriting.py",
         "test_overwriting.py",
-        ("former numbers are lost", "file.rename(former(file, number))", "file.unlink()"),
+        ("former numbers are lost", "file.rename(other)", "file.unlink()"),
         ("one kept file serves every request", "while any(former(", "while False and any(former("),
         (
             "a killed command does not know its own",

@@ -25,11 +25,11 @@ def file_name(name: str) -> str:
 
 def answer_files(folder: Path, name: str) -> list[Path]:
     """The files of an answer of this name that are there, but for its record: arrays, pictures,
-    tables, and the folder of pictures of each input.
+    tables.
     """
     parts = re.compile(
         re.escape(name) + r"(-mean|-energy|-every-\d+|-draws)?\.(npy|npz|png|pdf|svg|csv)",
         re.IGNORECASE,
     )
     there = folder.iterdir() if folder.is_dir() else ()
-    return sorted(file for file in there if parts.fullmatch(file.name) or file.name == name)
+    return sorted(file for file in there if parts.fullmatch(file.name))

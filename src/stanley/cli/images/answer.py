@@ -36,12 +36,19 @@ class Answer:
     def record(self) -> Path:
         return self.folder / f"{self.name}.json"
 
-    def make_room(self) -> None:
-        """To be called before the first file is written."""
+    @property
+    def pictures(self) -> Path:
+        """The folder with a picture of every input, where an answer has one."""
+        return self.folder / self.name
+
+    def make_room(self, *more: Path) -> None:
+        """To be called before the first file is written; `more` is what it has besides its files of
+        the usual names.
+        """
         from stanley.files import make_folder
 
         make_folder(self.folder)
-        make_room(self.record, self.asked, beside=answer_files(self.folder, self.name))
+        make_room(self.record, self.asked, beside=[*answer_files(self.folder, self.name), *more])
 
     def report(
         self, result: dict[str, Any], files: list[Path], lines: list[str], as_json: bool
@@ -109,7 +116,7 @@ def report_restoration(
     from stanley.plots import picture_table
 
     folder, name = answer.folder, answer.name
-    answer.make_room()
+    answer.make_room(answer.pictures)
     lost = int(restored.info.nonfinite.sum())
     table = torch.stack([x[:SHOWN] for x in columns.values()], 1).nan_to_num(0.0)
     figure = picture_table(to_bytes(table).cpu().numpy(), list(columns))
@@ -118,7 +125,7 @@ def report_restoration(
         write_array(restored.mean, folder, f"{name}-mean"),
         *drawing.write({name: figure}, folder),
     ]
-    pasted, wrote = pictures.write(folder / name)
+    pasted, wrote = pictures.write(answer.pictures)
     lines = [how_it_went(ready, restored.info)]
     num = len(next(iter(columns.values())))
     if num > SHOWN:
