@@ -6,6 +6,7 @@
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  samplers compared on every density, and the same samplers in other libraries; over half an hour
 # make results  the tables and figures of docs/results.md and docs/results/ from experiments/records
+# make docs  the site, in docs/_build/html: pages, executed notebooks, API reference; two minutes
 # TORCH=cu126 make demo   takes that build of PyTorch; without it a machine without an NVIDIA GPU gets the one for CPUs
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ DENSITIES ?= banana ring-mixture quartic student-t funnel double-well ill-condit
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow fuzz kills mutations check bench bench-samplers results clean
+.PHONY: demo test test-slow fuzz kills mutations check bench bench-samplers results docs clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
@@ -54,6 +55,13 @@ bench-samplers: .venv/ready
 results: .venv/ready
 	$(BIN)/python experiments/results.py
 
+# warnings are errors, and so are links between its pages that lead nowhere
+docs: .venv/ready
+	$(BIN)/pip install --quiet -e '.[docs]' -c constraints.txt
+	rm -rf docs/_build docs/files
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
+	$(BIN)/python docs/extensions/links.py docs/_build/html
+
 # stale when the requirements are newer than the environment
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -75,4 +83,4 @@ endif
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs docs/_build docs/files

@@ -18,7 +18,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -33,12 +33,12 @@ def restructured(lines: list[str]) -> list[str]:
     """The lines of a docstring as reStructuredText."""
     out: list[str] = []
     for place, paragraph in enumerate(paragraphs(lines)):
-        out += block(paragraph, first=place == 0) + [""]
+        out += [*block(paragraph, first=place == 0), ""]
     return out
 
 
 def paragraphs(lines: list[str]) -> Iterator[list[str]]:
-    """Runs of lines without a blank one; one that goes on with indented lines takes them along."""
+    """Runs of lines without a blank one between them."""
     current: list[str] = []
     for line in [*lines, ""]:
         if line.strip():
@@ -50,7 +50,7 @@ def paragraphs(lines: list[str]) -> Iterator[list[str]]:
 
 def block(paragraph: list[str], first: bool) -> list[str]:
     if paragraph[0].startswith(" "):
-        return ["::", "", *("    " + line for line in textwrap.dedent("\n".join(paragraph)).split("\n"))]
+        return ["::", "", *("    " + line for line in dedented(paragraph))]
     starts = [line for line in paragraph if not line.startswith(" ")]
     if all(ROW.fullmatch(line) for line in starts):
         return definitions(paragraph)
@@ -60,6 +60,10 @@ def block(paragraph: list[str], first: bool) -> list[str]:
             joined = "   ".join(part.strip() for part in GAP.split(joined))
         return [".. rst-class:: formula", "", *("| " + escaped(f) for f in GAP.split(joined))]
     return [escaped(" ".join(line.strip() for line in paragraph))]
+
+
+def dedented(paragraph: list[str]) -> list[str]:
+    return textwrap.dedent("\n".join(paragraph)).split("\n")
 
 
 def definitions(paragraph: list[str]) -> list[str]:
@@ -92,7 +96,7 @@ def escaped(text: str) -> str:
 
 
 def comments_of(cls: type) -> dict[str, str]:
-    """Field of a dataclass -> the comment on its line."""
+    """Field of a dataclass or named tuple -> the comment on its line."""
     source = textwrap.dedent(inspect.getsource(cls))
     lines = source.splitlines()
     body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body
@@ -106,14 +110,21 @@ def comments_of(cls: type) -> dict[str, str]:
 def render(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     named = {n for line in lines if (row := ROW.fullmatch(line)) for n in row[1].split(", ")}
     lines[:] = restructured(lines)
-    if what == "class" and is_dataclass(thing):
-        about = {k: v for k, v in comments_of(thing).items() if v and k not in named | {"kind"}}
-        rows = [(f.name, about[f.name]) for f in fields(thing) if f.name in about]
+    if what == "class" and (is_dataclass(thing) or hasattr(thing, "_fields")):
+        about = comments_of(thing)
+        rows = [(k, v) for k, v in about.items() if v and k not in named | {"kind"}]
         if rows:
             lines += [".. rubric:: Fields", "", *listed(rows), ""]
 
 
-def without_kind(app, what, name, thing, options, signature, returns):
+def skipped(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """A field of a named tuple, of which Python says 'Alias for field number 0'."""
+    return True if (inspect.getdoc(thing) or "").startswith("Alias for field number") else None
+
+
+def without_kind(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str]:
     """A sampler's or network's `kind` is a tag for files, and nobody passes it."""
     if signature and what == "class":
         signature = re.sub(r",? ?kind: [^=]*=\s*'[^']*'", "", signature).replace("(, ", "(")
@@ -123,4 +134,5 @@ def without_kind(app, what, name, thing, options, signature, returns):
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", render)
     app.connect("autodoc-process-signature", without_kind)
+    app.connect("autodoc-skip-member", skipped)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
