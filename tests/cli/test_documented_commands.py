@@ -43,7 +43,11 @@ def commands(page: Path) -> list[str]:
     )
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
         lines += block.splitlines() if language in ("", "sh") else []
-    parts = (part.strip() for line in lines for part in re.sub(r"(^|\s)#.*", "", line).split("&&"))
+    parts = (
+        part.strip().removeprefix(".venv/bin/")
+        for line in lines
+        for part in re.sub(r"(^|\s)#.*", "", line).split("&&")
+    )
     return [
         part
         for part in dict.fromkeys(parts)
