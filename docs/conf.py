@@ -29,6 +29,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "extensions"]
 root_doc = "index"
+smartquotes = False  # p' is not p’, nor --sampler –sampler
 
 html_theme = "furo"
 html_title = "stanley"

@@ -118,7 +118,7 @@ def test_negative_control_markup_that_is_not_escaped_is_seen():
 DOCSTRING = """\
 γ(x) = th / |∇U|,   x' = x - h·∇U
 
-h = `step_size` is the variance of *event.
+h = `step_size` is the variance of *event. Not true: that it is exact.
 
 threshold   th in units of |∇U|, or
             `Quantile(q)`
@@ -132,6 +132,7 @@ def test_a_docstring_becomes_formulas_names_and_blocks(extension):
     lines = "\n".join(extension("docstrings").restructured(DOCSTRING.splitlines()))
     assert "| γ(x) = th / \\|∇U\\|,\n| x' = x - h·∇U" in lines
     assert "h = \\ ``step_size``\\  is the variance of \\*event." in lines
+    assert "\n\n**Not true**\\ : that it is exact." in lines
     assert "``threshold``\n    th in units of \\|∇U\\|, or \\ ``Quantile(q)``" in lines
     assert "``seed``, ``generator``\n    the only source" in lines
     assert "::\n\n    L = a_ + b_" in lines

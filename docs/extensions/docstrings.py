@@ -5,7 +5,8 @@ they mean. Three kinds of paragraph are told apart:
 
     a column of names           a list of definitions
     lines that are indented     a block that keeps its lines
-    all else                    text, in which `…` is code and nothing else is markup
+    all else                    text, in which `…` is code and nothing else is markup; what is
+                                not true of it stands apart
 
 A first paragraph that puts formulas side by side, three spaces apart, gets a line for each. Fields
 of a dataclass that its docstring does not name are listed with the comments that stand beside them.
@@ -26,6 +27,7 @@ from sphinx.application import Sphinx
 NAME = r"[A-Za-z_]\w*"
 ROW = re.compile(rf"({NAME}(?:, {NAME})*) {{2,}}(\S.*)")  # threshold   th in units of |∇U|
 GAP = re.compile(r" {3,}")  # between formulas
+CAVEAT = re.compile(r"(?<=[.;]) (?=Not true\b)")
 CODE = re.compile(r"`([^`]+)`")
 
 
@@ -59,7 +61,12 @@ def block(paragraph: list[str], first: bool) -> list[str]:
         if len(paragraph) > 1:  # a formula that was wrapped: its gaps are where it may break
             joined = "   ".join(part.strip() for part in GAP.split(joined))
         return [".. rst-class:: formula", "", *("| " + escaped(f) for f in GAP.split(joined))]
-    return [escaped(" ".join(line.strip() for line in paragraph))]
+    text = " ".join(line.strip() for line in paragraph)
+    return "\n\n".join(with_caveat(part) for part in CAVEAT.split(text)).split("\n")
+
+
+def with_caveat(text: str) -> str:
+    return re.sub(r"^Not true\b", r"**Not true**\\ ", escaped(text))
 
 
 def dedented(paragraph: list[str]) -> list[str]:
