@@ -246,6 +246,23 @@ class Invariants:
             gradients += cost.gradients if info.num_gradients is None else info.num_gradients
         assert total.num_gradients == gradients
 
+    def test_the_last_gradient_is_left_out_where_it_is_for_the_next_step_alone(self, sampler):
+        """Same chains in every bit, for one gradient less; elsewhere nothing changes."""
+        whole, counting = targets.Counting(targets.coupled), targets.Counting(targets.coupled)
+        a = run_chains(sampler, whole, starts(), 4, generator=generator(), keep_every=1)
+        b = run_chains(
+            sampler, counting, starts(), 4, generator=generator(), keep_every=1, last_gradient=False
+        )
+        assert identical(a.draws, b.draws)
+        assert identical(a.before, b.before)
+        assert identical(a.info.step_scale, b.info.step_scale)
+        assert identical(a.info.grad_norm, b.info.grad_norm)
+        left_out = traits_of(sampler).gradient_is_for_next
+        assert a.info.num_gradients - b.info.num_gradients == left_out
+        assert whole.gradients - counting.gradients == left_out
+        assert bool(b.info.potential.isnan().all()) == left_out
+        assert not b.info.nonfinite.any()
+
     def test_has_an_acceptance_where_it_states_a_metropolis_test(self, sampler):
         state = sampler.init(targets.coupled, starts())
         _, info = sampler.step(targets.coupled, state, generator())

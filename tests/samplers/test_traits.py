@@ -28,6 +28,7 @@ from stanley.samplers import (
 )
 from stanley.samplers.base import ChainState
 from stanley.samplers.named import step_is_time
+from stanley.samplers.traits import leaves_out_last
 
 from . import targets
 from .cases import ADJUSTED, UNADJUSTED
@@ -83,6 +84,46 @@ def test_the_cost_of_a_run_is_the_stated_one_unless_the_step_counts_itself():
     assert spent(ReplicaExchange(TwoGradients(0.1), (1.0, 2.0)), 4) == (2 * (3 + 4 * 2), 2 * 4 * 5)
     assert spent(Adjusted(Counting(0.1)), 4) == (1 + 4 * (7 + 4), 0)
     assert spent(HMC(0.1, 6, jitter=False), 4) == (1 + 4 * 6, 0)
+
+
+@dataclass(frozen=True)
+class LooksBack(Langevin):
+    """Langevin that ends in half a kick by the gradient it has just taken."""
+
+    def step(self, potential, state, generator):
+        after, info = super().step(potential, state, generator)
+        return after._replace(x=after.x - self.step_size / 4 * after.grad), info
+
+
+@dataclass(frozen=True)
+class Overstates(Plain):
+    """It says that it does not use the gradient at its end, and does: the control."""
+
+    traits: ClassVar[Traits] = Traits(gradient_is_for_next=True)
+
+    def step(self, potential, state, generator):
+        after, info = super().step(potential, state, generator)
+        return after._replace(x=after.x - self.step_size / 4 * after.grad), info
+
+
+def ends(sampler, last_gradient: bool) -> torch.Tensor:
+    return run_chains(
+        sampler,
+        targets.coupled,
+        starts(),
+        3,
+        generator=generator(),
+        last_gradient=last_gradient,
+    ).x
+
+
+def test_a_class_that_changes_the_step_leaves_no_gradient_out():
+    """What Langevin states of itself says nothing of a step that extends it."""
+    assert leaves_out_last(Langevin(0.1))
+    assert not leaves_out_last(LooksBack(0.1))
+    assert torch.equal(ends(LooksBack(0.1), True), ends(LooksBack(0.1), False))
+    assert leaves_out_last(Overstates(0.1))
+    assert ends(Overstates(0.1), False).isnan().all()
 
 
 def test_wrappers_speak_for_the_sampler_inside():

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from stanley.products import times
 from stanley.samplers.joint import Pull, Vjp
 
 aten: Any = torch.ops.aten
@@ -30,12 +31,11 @@ def linear(layer: nn.Linear) -> Vjp:
     """W h + b; a single output needs no matrix product on the way back."""
     assert layer.bias is not None  # see `has_plain_weights`
     weight, bias = layer.weight.detach(), layer.bias.detach()
-    transposed, single = weight.t(), len(weight) == 1
+    forward, backward = times(weight.t(), bias), times(weight)
+    single = len(weight) == 1
 
     def function(h: Tensor) -> tuple[Tensor, Pull]:
-        return torch.addmm(
-            bias, h, transposed
-        ), lambda v: v * weight if single else torch.mm(v, weight)
+        return forward(h), lambda v: v * weight if single else backward(v)
 
     return function
 
@@ -115,7 +115,7 @@ def rules(layers: nn.Module | None) -> list[Vjp] | None:
     found: list[Vjp] = []
     for layer in layers:
         rule = RULES.get(type(layer))
-        if rule is None or not untouched(layer) or not has_plain_weights(layer):
+        if rule is None or not plain_call(layer) or not has_plain_weights(layer):
             return None
         found.append(rule(layer))
     return found
@@ -124,11 +124,16 @@ def rules(layers: nn.Module | None) -> list[Vjp] | None:
 def untouched(module: nn.Module) -> bool:
     """Whether calling the module does what its class says: no hooks, nothing put in its place."""
     everywhere = any(getattr(torch_module, "_global" + name, None) for name in HOOKS)
+    return not everywhere and plain_call(module)
+
+
+def plain_call(module: nn.Module) -> bool:
+    """The same, of the module alone: hooks of all modules aside."""
+    own = vars(module)
     return (
-        not everywhere
-        and not any(getattr(module, name) for name in HOOKS)
+        not any(own[name] for name in HOOKS)
         and module._compiled_call_impl is None
-        and "forward" not in vars(module)
+        and "forward" not in own
     )
 
 

@@ -52,7 +52,12 @@ class Adjusted:
     @property
     def traits(self) -> Traits:
         inner = traits_of(self.proposal)
-        return replace(inner, adjusted=True, gradients=inner.gradients + inner.log_ratio_gradients)
+        return replace(
+            inner,
+            adjusted=True,
+            gradients=inner.gradients + inner.log_ratio_gradients,
+            gradient_is_for_next=False,  # the test asks for U at the end
+        )
 
     @property
     def step_size(self) -> float:

@@ -81,11 +81,11 @@ def as_potential(potential: Any) -> Energy:
         not isinstance(potential, Parameters),
         "these are Parameters without a density; use parameters.potential(log_density)",
     )
-    require(
-        callable(potential),
-        f"a potential is called, U: (B, *event) -> (B,), but {potential!r} cannot be",
-    )
-    return potential
+    if not callable(potential):
+        raise StanleyError(
+            f"a potential is called, U: (B, *event) -> (B,), but {potential!r} cannot be"
+        )
+    return cast(Energy, potential)
 
 
 def as_positions(points: Any, potential: Any = None, name: str = "x0") -> Tensor:

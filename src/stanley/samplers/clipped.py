@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from stanley.samplers.scale import (
     resolve_threshold,
     scale,
 )
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -44,6 +45,8 @@ class ClippedLangevin:
     threshold: float | Quantile = Quantile(0.9)  # limit of |∇U|, or threshold.quantile Q
     scope: Scope = "element"  # what |∇U| is taken over: element, pixel or sample
     kind: Literal["clipped-langevin"] = "clipped-langevin"
+
+    traits: ClassVar[Traits] = Traits(gradient_is_for_next=True)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

@@ -26,6 +26,7 @@ class GradientDescent:
 
     traits: ClassVar[Traits] = Traits(
         deterministic=True,
+        gradient_is_for_next=True,
         not_adjustable="its move is a point, which has no density",
     )
 

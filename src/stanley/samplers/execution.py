@@ -35,6 +35,7 @@ from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from stanley import products
 from stanley.device import widest_float
 from stanley.errors import StanleyError, require
 from stanley.samplers.base import ChainState, Sampler, StepInfo
@@ -277,10 +278,11 @@ def compiled(graph: GraphModule, inputs: tuple[Tensor, ...]) -> Callable[..., li
     `torch.compile` reads Python, and a call of what it makes checks first that the Python would
     still be read alike: 25 to 40 µs of a step that takes 100. A graph of tensor operations for
     inputs of known shapes has nothing to check. The weights are buffers of the graph, which the
-    compiler reads where they lie.
+    compiler reads where they lie. Products of matrices are taken as in `products.py`.
     """
     from torch._inductor import compile as through_inductor
 
+    products.put_into(graph)
     # the order in memory is compiled in
     run = through_inductor(graph, [v.contiguous() for v in inputs])
     return lambda *values: run(*(v.contiguous() for v in values))  # type: ignore[operator]

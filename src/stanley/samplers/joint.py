@@ -55,6 +55,17 @@ class Joint(KnowsGradient):
         return u, pull(torch.ones_like(u))
 
 
+@dataclass(frozen=True)
+class LeftOut(KnowsGradient):
+    """In place of a potential whose values nobody will use: U and ∇U are NaN, and cost nothing."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
+
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self(x), torch.full_like(x, torch.nan)
+
+
 def joint(potential: Energy, x: Tensor) -> Energy:
     """The potential as a `Joint` for chains like x (B, *event), or itself where a part of it, or
     what goes on around it, is not known: autocast, transforms of torch.func, modes of torch that

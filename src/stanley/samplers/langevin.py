@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from stanley.samplers.base import (
     require_positive,
 )
 from stanley.samplers.noise import normal_like
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -33,6 +34,8 @@ class Langevin:
 
     step_size: float  # h, the variance of the noise of a step
     kind: Literal["langevin"] = "langevin"
+
+    traits: ClassVar[Traits] = Traits(gradient_is_for_next=True)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

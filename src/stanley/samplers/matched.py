@@ -44,6 +44,7 @@ class MatchedLangevin:
 
     traits: ClassVar[Traits] = Traits(
         independent_chains=False,
+        gradient_is_for_next=True,
         not_adjustable=(
             "its noise depends on all chains at once, so one chain's move has no density of its own"
         ),

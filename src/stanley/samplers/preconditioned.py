@@ -83,7 +83,7 @@ class Preconditioned:
     @property
     def traits(self) -> Traits:
         why = "wrap it the other way round, Preconditioned(Adjusted(...), scale)"
-        return replace(traits_of(self.sampler), not_adjustable=why)
+        return replace(traits_of(self.sampler), not_adjustable=why, gradient_is_for_next=False)
 
     def init(self, potential: Energy, x: Tensor) -> ChainState:
         self.check(x)

@@ -81,6 +81,7 @@ class PreconditionedLangevin:
     def traits(self) -> Traits:
         return Traits(
             gradients=3 if self.correction == "drift" else 1,
+            gradient_is_for_next=self.correction == "none",
             not_markov="it carries second moments of the gradient from step to step",
             not_adjustable=(
                 "its metric depends on the whole history of the chain, so that x alone is not a"

@@ -98,6 +98,7 @@ class ReplicaExchange:
         return replace(
             inner,
             deterministic=False,  # the swaps toss coins
+            gradient_is_for_next=False,  # and ask for U
             gradients=num * inner.gradients,
             potentials=num * inner.potentials,
             init_gradients=num * inner.init_gradients,

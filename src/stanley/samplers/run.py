@@ -18,7 +18,8 @@ from stanley.progress import Bar
 from stanley.samplers.arguments import Points, as_request, is_whole
 from stanley.samplers.base import ChainState, Sampler, StepInfo
 from stanley.samplers.execution import Execution, stepper
-from stanley.samplers.traits import is_adjusted, traits_of
+from stanley.samplers.joint import LeftOut
+from stanley.samplers.traits import is_adjusted, leaves_out_last, traits_of
 from stanley.samplers.trajectories import prepared
 from stanley.types import Energy, in_float32, layers, rounded
 
@@ -32,11 +33,11 @@ class ChainInfo:
     # (B,)   mean probability of accepting; 1 where nothing is rejected by design
     acceptance: Tensor
     step_scale: Tensor  # (B,)   mean γ over steps and event; 1 for isotropic samplers
-    # (B,)    mean |∇U|₂ at the states the steps led to; NaN where no gradient is computed
+    # (B,)    mean |∇U|₂ at the states the steps began at; NaN where no gradient is computed
     grad_norm: Tensor
     invalid: Tensor  # (B,)      proposals rejected because log α was NaN or infinite
     nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
-    potential: Tensor  # (B,)    U at the last positions
+    potential: Tensor  # (B,)    U at the last positions; NaN where it was left out
     threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
     # per chain, the start's and the steps' (not drift's one check of the Hessian)
     num_gradients: int
@@ -82,6 +83,7 @@ def run_chains(
     keep_every: int | None = None,
     execution: Execution = "auto",
     progress: bool = False,
+    last_gradient: bool = True,
 ) -> ChainResult:
     """Run B independent chains for `num_steps` steps from x0.
 
@@ -96,6 +98,9 @@ def run_chains(
     execution    'eager', 'compile', 'graph' (CUDA) or 'auto': how a step is carried out, see
                  `execution.py`
     progress     show a bar with the acceptance
+    last_gradient   False: U and ∇U at the last positions are left out where the sampler's last step
+                 does not use them; `info.potential` is NaN then, and `info.nonfinite` of positions
+                 alone
 
     A chain that turns non-finite stays so, touches no other chain, and is marked in
     `info.nonfinite`. Memory does not grow with num_steps unless draws are kept. n steps and then m
@@ -113,13 +118,18 @@ def run_chains(
     execution, potential = prepared(execution, sampler, potential, x0)
     step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
     before = state.x
-    totals = Totals(sampler, state)
+    left_out = not last_gradient and leaves_out_last(sampler)
+    totals = Totals(sampler, state, left_out)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
     with Bar("chains", num_steps, enabled=progress) as bar:
         for n in range(1, num_steps + 1):
             before = state.x
-            state, info = step(state, generator)
-            totals.add(state, info)
+            totals.begin(state)
+            if n == num_steps and left_out:
+                state, info = sampler.step(LeftOut(), state, generator)
+            else:
+                state, info = step(state, generator)
+            totals.add(info)
             if draws is not None and keep_every and n % keep_every == 0:
                 draws[n // keep_every - 1] = state.x
             if bar.due(n):
@@ -216,7 +226,7 @@ def check_event(potential: Energy, x0: Tensor) -> None:
 class Totals:
     """Running sums on the device; nothing is read back before the run ends."""
 
-    def __init__(self, sampler: Sampler, state: ChainState) -> None:
+    def __init__(self, sampler: Sampler, state: ChainState, left_out: bool) -> None:
         zero = torch.zeros_like(state.potential)
         self.acceptance, self.scale, self.grad_norm = (
             zero.to(widest_float(zero.device)),
@@ -225,14 +235,17 @@ class Totals:
         )
         self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
         self.cost = traits_of(sampler)
-        self.num_gradients = self.cost.init_gradients
+        self.num_gradients = self.cost.init_gradients - left_out
+        self.left_out = left_out
         self.num_potentials = self.cost.init_potentials
         self.swaps: Tensor | None = None
         self.swap_rounds: Tensor | int = 0
         self.has_acceptance = self.has_scale = False
 
-    def add(self, state: ChainState, info: StepInfo) -> None:
+    def begin(self, state: ChainState) -> None:
         self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
+
+    def add(self, info: StepInfo) -> None:
         gradients, potentials = info.num_gradients, info.num_potentials
         self.num_gradients += self.cost.gradients if gradients is None else gradients
         self.num_potentials += self.cost.potentials if potentials is None else potentials
@@ -255,7 +268,9 @@ class Totals:
         )
 
     def summary(self, state: ChainState, num_steps: int) -> ChainInfo:
-        finite = finite_chains(state.x) & state.potential.isfinite()
+        finite = finite_chains(state.x)
+        if not self.left_out:
+            finite = finite & state.potential.isfinite()
         one = torch.ones_like(state.potential)
         return ChainInfo(
             acceptance=(self.acceptance / num_steps).to(one) if self.has_acceptance else one,

@@ -98,6 +98,7 @@ class Stanley:
         # also of a value that is about to be refused: its message asks for the unit of h
         return Traits(
             independent_chains=self.refresh != "lagged",
+            gradient_is_for_next=self.correction == "none",
             gradients=(
                 3 if self.correction == "drift" else 2 if self.correction == "midpoint" else 1
             ),

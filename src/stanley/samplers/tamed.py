@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from stanley.samplers.base import (
 )
 from stanley.samplers.noise import normal_like
 from stanley.samplers.scale import magnitude
+from stanley.samplers.traits import Traits
 from stanley.types import Energy
 
 
@@ -38,6 +39,8 @@ class TamedLangevin:
     step_size: float  # h, the variance of the noise of a step
     scope: Literal["sample", "element"] = "sample"  # what |∇U| is taken over: sample or element
     kind: Literal["tamed-langevin"] = "tamed-langevin"
+
+    traits: ClassVar[Traits] = Traits(gradient_is_for_next=True)
 
     def __post_init__(self) -> None:
         require_positive(self, step_size=self.step_size)

@@ -36,6 +36,9 @@ class Traits:
     deterministic: bool = False
     #: The law of one chain's step does not depend on where the other chains are.
     independent_chains: bool = True
+    #: A step takes one gradient, at its end, and does not use it itself: where no step follows, it
+    #: may be left out.
+    gradient_is_for_next: bool = False
 
     # Cost per chain. A Hessian-vector product counts as two gradients.
     #: Gradients of one step; their mean where steps differ, which then count in `StepInfo`.
@@ -71,6 +74,18 @@ def why_not_adjustable(sampler: Sampler) -> str | None:
     if not hasattr(sampler, "log_ratio"):
         return traits_of(sampler).not_adjustable or "it has no propose and log_ratio"
     return traits_of(sampler).not_adjustable
+
+
+def leaves_out_last(sampler: Sampler) -> bool:
+    """Whether the gradient at the end of the last step may be left out: what the class states whose
+    step it is, since one that extends it may use that gradient.
+    """
+    of = {
+        name: next(c for c in type(sampler).__mro__ if name in vars(c))
+        for name in ("traits", "step", "propose")
+        if hasattr(sampler, name)
+    }
+    return traits_of(sampler).gradient_is_for_next and len(set(of.values())) == 1
 
 
 def with_step_size(sampler: S, step_size: float) -> S:

@@ -17,7 +17,7 @@ def frozen(energy: nn.Module) -> Iterator[None]:
     """
     trained = [p for p in energy.parameters() if p.requires_grad]
     for parameter in trained:
-        parameter.requires_grad_(False)
+        parameter.requires_grad = False
     energy.eval()
     try:
         with nn.utils.parametrize.cached():
@@ -25,4 +25,4 @@ def frozen(energy: nn.Module) -> Iterator[None]:
     finally:
         energy.train()
         for parameter in trained:
-            parameter.requires_grad_(True)
+            parameter.requires_grad = True

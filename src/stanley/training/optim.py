@@ -32,8 +32,11 @@ class Adam:
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         parameters = list(parameters)
-        fused = parameters[0].is_cuda  # one launch for all weights; a CPU gains nothing from it
-        return torch.optim.Adam(parameters, lr=self.lr, betas=(self.beta1, self.beta2), fused=fused)
+        # one launch for all weights; on a CPU its rounding would differ, that of foreach does not
+        fused = parameters[0].is_cuda
+        return torch.optim.Adam(
+            parameters, self.lr, (self.beta1, self.beta2), fused=fused, foreach=not fused
+        )
 
 
 @dataclass(frozen=True)

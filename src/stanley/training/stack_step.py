@@ -115,6 +115,7 @@ class Stack:
                 config.chains.chain_steps_at(states[0].step, config.steps),
                 generator=Generators([state.chain_generator for state in states]),  # type: ignore[arg-type]
                 execution="eager",
+                last_gradient=False,
             )
         shape = x_pos.shape[:2]
         x, info = chains.x.view(x_pos.shape), by_run(chains.info, *shape)

@@ -218,6 +218,7 @@ def negative_batch(
             chain_steps,
             generator=state.chain_generator,
             execution=state.execution,
+            last_gradient=False,
         )
     lost = given_up(objective, chains.info)
     keep(state, slots, chains.x, lost)
@@ -271,7 +272,6 @@ def backward(
     whole batch. Through `state.energy` each rank would silently keep the gradient of its own share.
     The KL term also needs ∇E at both ends of the chains' last step; it comes from the same pass.
     """
-    state.energy.train()
     if last is None:
         energies = state.model(torch.cat([x_pos, x_neg]))
         energy_pos, energy_neg = energies.split([len(x_pos), len(x_neg)])
@@ -297,7 +297,9 @@ def ratios(world: World, parts: LossParts, negatives: NegativeBatch, spread: Ten
     each rank's chains and then averaged. Of S runs side by side everything has a row for each run.
     """
     chains = negatives.chains
-    finite, one = ~chains.nonfinite, torch.ones_like(parts.loss)
+    # the chains may have left out U at their ends; the loss has it
+    nonfinite = chains.nonfinite | ~parts.energy_neg.isfinite()
+    finite, one = ~nonfinite, torch.ones_like(parts.loss)
     first, count = one if world.first else 0 * one, finite.sum(-1)
     threshold = math.nan * one if chains.threshold is None else chains.threshold
 
@@ -314,6 +316,6 @@ def ratios(world: World, parts: LossParts, negatives: NegativeBatch, spread: Ten
         "chain_grad_norm": over_finite(chains.grad_norm),
         "threshold": (threshold, one),
         "spread": (spread, one),
-        "nonfinite": (chains.nonfinite.sum(-1), first),
+        "nonfinite": (nonfinite.sum(-1), first),
         "restarted": (negatives.restarted, first),
     }
