@@ -130,8 +130,7 @@ KINDS = [
 
 
 def counted_and_stated(sampler: Any, steps: int) -> tuple[float, float]:
-    """Gradients of one chain in training: those that `run_chains` counts, and those that the budget
-    states."""
+    """Gradients of one chain: those that `run_chains` counts, and those that the budget states."""
     config = replace(
         recipe("rings"),
         sampler=sampler,
@@ -139,9 +138,7 @@ def counted_and_stated(sampler: Any, steps: int) -> tuple[float, float]:
         batch=16,
     )
     x = torch.randn(16, 3, generator=fresh())
-    chains = run_chains(
-        sampler, Gaussian(torch.eye(3)), x, steps, generator=fresh(), last_gradient=False
-    )
+    chains = run_chains(sampler, Gaussian(torch.eye(3)), x, steps, generator=fresh())
     stated = gradients_of_an_iteration(config)
     assert stated is not None
     return chains.info.num_gradients + chains.info.num_potentials / 2, stated / 16

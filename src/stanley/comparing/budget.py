@@ -13,7 +13,7 @@ from stanley.comparing.subject import Changes, Share
 from stanley.config import kind_of
 from stanley.errors import require
 from stanley.samplers import OwnSampler, Sampler
-from stanley.samplers.traits import leaves_out_last, traits_of
+from stanley.samplers.traits import traits_of
 from stanley.training.by_name import named_parts
 from stanley.training.config import TrainConfig
 from stanley.training.loop import train
@@ -25,10 +25,11 @@ CLOSE = 0.02  # gradients may differ by this share before the number of iteratio
 
 def gradients_of_a_chain(sampler: Sampler) -> tuple[float, float]:
     """(at its start, in one step) of one chain, as its sampler states them; a value of U without
-    its gradient counts half. Training leaves out the last one where the sampler does not use it.
+    its gradient counts half. The gradient at a chain's end counts for every sampler, also where
+    training leaves it out, so that samplers of one gradient a step have the same K.
     """
     traits = traits_of(sampler)
-    start = traits.init_gradients + traits.init_potentials / 2 - leaves_out_last(sampler)
+    start = traits.init_gradients + traits.init_potentials / 2
     step = traits.gradients + traits.potentials / 2
     return start, step
 
