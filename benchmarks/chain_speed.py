@@ -18,10 +18,11 @@ compiled by a first call, whose time is told apart.
 chains      floor    network forward and torch.autograd.grad to the input, nothing else
             script   the loop of common training scripts: E.sum().backward() with the weights'
                      gradients left on
-training    one iteration of persistent contrastive divergence with Langevin: `train_step` with its
+training    iterations of persistent contrastive divergence with Langevin: `train_step` with its
             record here, ebmkit's `Trainer.fit`, and torchebm's `ContrastiveDivergence` with Adam;
-            same network, batch, K, bank, share of restarts and penalty. The floor is K + 3
-            gradients of a batch: K + 1 of the chains and two for the loss.
+            same network, batch, K, bank, share of restarts and penalty; one after the other, as
+            in training, 40 of them where one takes a few ms. The floor is K + 3 gradients of a
+            batch: K + 1 of the chains and two for the loss.
 """
 
 from __future__ import annotations
@@ -69,11 +70,18 @@ CASES = {
 }
 QUICK = ("MLP, 128 chains", "MLP, 1,024 chains")
 
-#: name -> network, event shape, batch, K, bank
+#: name -> network, event shape, batch, K, bank, iterations per timing
 TRAININGS = {
-    "rings": (stanley.MLP(width=64, depth=3), (2,), 256, 10, 1000),
-    "MNIST-small": (stanley.recipe("mnist-small-contrastive").network, (1, 28, 28), 64, 10, 1000),
-    "paper ConvNet": (stanley.ConvNet(width=32), (3, 32, 32), 50, 10, 1000),
+    "rings": (stanley.MLP(width=64, depth=3), (2,), 256, 10, 1000, 40),
+    "MNIST-small": (
+        stanley.recipe("mnist-small-contrastive").network,
+        (1, 28, 28),
+        64,
+        10,
+        1000,
+        2,
+    ),
+    "paper ConvNet": (stanley.ConvNet(width=32), (3, 32, 32), 50, 10, 1000, 1),
 }
 RESTART, PENALTY, RATE = 0.05, 0.1, 1e-4
 
@@ -223,7 +231,7 @@ def trainings() -> dict[str, Callable[[str], Callable[[], Any]]]:
         import ebm
 
         def with_ebmkit(case: str) -> Callable[[], Any]:
-            network, shape, batch, k, slots = TRAININGS[case]
+            network, shape, batch, k, slots, times = TRAININGS[case]
             energy = stanley.networks.build_energy(network, shape, seed=0)
             bank = ebm.ReplayBuffer(slots, shape, reinit_prob=RESTART)
             loss = ebm.ContrastiveDivergence(
@@ -231,7 +239,7 @@ def trainings() -> dict[str, Callable[[str], Callable[[], Any]]]:
             )
             trainer = ebm.Trainer(energy, loss, lr=RATE, device="cpu", ema_decay=0.995)
             data = torch.randn(1000, *shape)
-            return lambda: trainer.fit(data, steps=1, batch_size=batch, verbose=False)
+            return lambda: trainer.fit(data, steps=times, batch_size=batch, verbose=False)
 
         found["ebmkit"] = with_ebmkit
     except ImportError:
@@ -241,7 +249,7 @@ def trainings() -> dict[str, Callable[[str], Callable[[], Any]]]:
         from torchebm.samplers import LangevinDynamics
 
         def with_torchebm(case: str) -> Callable[[], Any]:
-            network, shape, batch, k, slots = TRAININGS[case]
+            network, shape, batch, k, slots, times = TRAININGS[case]
             energy = in_torchebm(stanley.networks.build_energy(network, shape, seed=0))
             loss = ContrastiveDivergence(
                 energy,
@@ -256,13 +264,14 @@ def trainings() -> dict[str, Callable[[str], Callable[[], Any]]]:
             optimizer = torch.optim.Adam(energy.parameters(), lr=RATE)
             data = torch.randn(1000, *shape)
 
-            def iteration() -> None:
-                value, _ = loss(data[torch.randint(len(data), (batch,))])
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                optimizer.step()
+            def iterations() -> None:
+                for _ in range(times):
+                    value, _ = loss(data[torch.randint(len(data), (batch,))])
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()
+                    optimizer.step()
 
-            return iteration
+            return iterations
 
         found["torchebm"] = with_torchebm
     except ImportError:
@@ -271,14 +280,14 @@ def trainings() -> dict[str, Callable[[str], Callable[[], Any]]]:
 
 
 def k_and_three(case: str) -> Callable[[], Any]:
-    network, shape, batch, k, _ = TRAININGS[case]
+    network, shape, batch, k, _, times = TRAININGS[case]
     energy = stanley.networks.build_energy(network, shape, seed=0).requires_grad_(False)
     x = torch.randn(batch, *shape)
-    return lambda: floor(energy, x, k + 3)
+    return lambda: floor(energy, x, times * (k + 3))
 
 
 def ours(case: str, execution: Any = "auto") -> Callable[[], Any]:
-    network, shape, batch, k, slots = TRAININGS[case]
+    network, shape, batch, k, slots, times = TRAININGS[case]
     objective = stanley.Contrastive(
         chain_steps=k, bank_size=slots, restart=RESTART, energy_l2=PENALTY
     )
@@ -293,7 +302,7 @@ def ours(case: str, execution: Any = "auto") -> Callable[[], Any]:
     made = torch.randn(1000, *shape)
     data = Dataset(train=made, test=made[:100])
     state = TrainState(config, data, World(), execution=execution)
-    return lambda: measure(state, train_step(config, state, data))
+    return lambda: [measure(state, train_step(config, state, data)) for _ in range(times)]
 
 
 MADE: dict[tuple[str, str], Callable[[], Any]] = {}  # of this process
@@ -336,7 +345,10 @@ def ratios(of: str, cases: dict[str, float], names: list[str], rounds: int) -> l
         for _ in range(max(3, round(share * rounds))):
             for name in random.sample(runs, len(runs)):
                 found[name].append(processes[name].submit(answer, of, name, case).result())
-        gradients = TRAININGS[case][3] + 3 if of == "training" else CASES[case][3]
+        gradients = CASES[case][3] if of == "chains" else 0
+        if of == "training":
+            *_, k, _, times = TRAININGS[case]
+            gradients = times * (k + 3)
         for name, timings in found.items():
             seconds, faults, first = zip(*timings, strict=True)
             floors = [timing[0] for timing in found["floor"]]

@@ -43,7 +43,7 @@ def times(b: Tensor, bias: Tensor | None = None) -> Times:
     quick, takes = by_onednn(b, bias), {}
 
     def multiply(a: Tensor) -> Tensor:
-        n = len(a)
+        n = a.shape[0]  # len() of a tensor takes longer than what follows
         if n not in takes:
             like = (n, *b.shape, b.is_contiguous(), bias is not None, torch.get_num_threads())
             takes[n] = n >= NARROW and gains(*like)

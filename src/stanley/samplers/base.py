@@ -133,7 +133,7 @@ def evaluate(potential: Energy, x: Tensor) -> ChainState:
     for each chunk.
     """
     x = x.detach()
-    return ChainState(x, *gradients(potential, len(x))(x))
+    return ChainState(x, *gradients(potential, x.shape[0])(x))
 
 
 def gradients(potential: Energy, num: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
