@@ -106,6 +106,16 @@ def test_every_docstring_is_markup_that_sphinx_can_read(extension):
         assert re.findall(r"\w+", shown) == re.findall(r"\w+", text), name
 
 
+def test_no_column_of_names_is_run_together(extension):
+    """Lines that hang below others are those of a column of names, or of formulas at the top."""
+    module = extension("docstrings")
+    for name, text in documented().items():
+        _, *rest = module.paragraphs(text.splitlines())
+        for paragraph in rest:
+            hangs = any(line.startswith(" ") for line in paragraph) and paragraph[0][0] != " "
+            assert not hangs or module.rows_of(paragraph), f"{name}: {paragraph[0]}"
+
+
 def test_negative_control_markup_that_is_not_escaped_is_seen():
     docutils = pytest.importorskip("docutils", reason="the extra docs is not installed")
     from docutils.core import publish_doctree
@@ -123,6 +133,7 @@ h = `step_size` is the variance of *event. Not true: that it is exact.
 threshold   th in units of |∇U|, or
             `Quantile(q)`
 seed, generator   the only source
+standardise whether z is
 
     L = a_ + b_
 """
@@ -135,6 +146,7 @@ def test_a_docstring_becomes_formulas_names_and_blocks(extension):
     assert "\n\n**Not true**\\ : that it is exact." in lines
     assert "``threshold``\n    th in units of \\|∇U\\|, or \\ ``Quantile(q)``" in lines
     assert "``seed``, ``generator``\n    the only source" in lines
+    assert "``standardise``\n    whether z is" in lines
     assert "::\n\n    L = a_ + b_" in lines
 
 

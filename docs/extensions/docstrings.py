@@ -26,6 +26,7 @@ from sphinx.application import Sphinx
 
 NAME = r"[A-Za-z_]\w*"
 ROW = re.compile(rf"({NAME}(?:, {NAME})*) {{2,}}(\S.*)")  # threshold   th in units of |∇U|
+NARROW = re.compile(rf"({NAME}) (\S.*)")
 GAP = re.compile(r" {3,}")  # between formulas
 CAVEAT = re.compile(r"(?<=[.;]) (?=Not true\b)")
 CODE = re.compile(r"`([^`]+)`")
@@ -53,9 +54,8 @@ def paragraphs(lines: list[str]) -> Iterator[list[str]]:
 def block(paragraph: list[str], first: bool) -> list[str]:
     if paragraph[0].startswith(" "):
         return ["::", "", *("    " + line for line in dedented(paragraph))]
-    starts = [line for line in paragraph if not line.startswith(" ")]
-    if all(ROW.fullmatch(line) for line in starts):
-        return definitions(paragraph)
+    if rows := rows_of(paragraph):
+        return listed(rows)
     if first and any(GAP.search(line.strip()) for line in paragraph):
         joined = " ".join(line.strip() for line in paragraph)
         if len(paragraph) > 1:  # a formula that was wrapped: its gaps are where it may break
@@ -73,16 +73,27 @@ def dedented(paragraph: list[str]) -> list[str]:
     return textwrap.dedent("\n".join(paragraph)).split("\n")
 
 
-def definitions(paragraph: list[str]) -> list[str]:
+def rows_of(paragraph: list[str]) -> list[tuple[str, str]]:
+    """Names and what they mean, where all of a paragraph is that. A name that reaches the column of
+    the others, so that one space is left, is one as well.
+    """
+    first = ROW.fullmatch(paragraph[0])
     rows: list[tuple[str, str]] = []
     for line in paragraph:
-        found = ROW.fullmatch(line)
-        if found and not line.startswith(" "):
-            rows.append((found[1], found[2]))
-        else:
+        row = ROW.fullmatch(line) or (first and column(line, first.start(2)))
+        if row:
+            rows.append((row[1], row[2]))
+        elif rows and line.startswith(" "):
             name, text = rows[-1]
             rows[-1] = name, f"{text} {line.strip()}"
-    return listed(rows)
+        else:
+            return []
+    return rows
+
+
+def column(line: str, start: int) -> re.Match[str] | None:
+    row = NARROW.fullmatch(line)
+    return row if row and row.start(2) == start else None
 
 
 def listed(rows: list[tuple[str, str]]) -> list[str]:

@@ -47,9 +47,9 @@ class HMC:
         log α = U(x) - U(y) + ½|p|² - ½|p'|².
 
     `step_size` is the leapfrog step ε, not a variance: one leapfrog step (L = 1) with ε = √h is
-    MALA with h. `num_leapfrog` is L. With `jitter` each step draws its own L, uniform on {1, …, 2L
-    - 1} (mean L), one draw for all chains, so that no trajectory length meets a period of the
-      target.
+    MALA with h. `num_leapfrog` is L. With `jitter` each step draws its own L, one draw for all
+    chains, uniform on {1, …, 2L - 1} (mean L), so that no trajectory length meets a period of the
+    target.
     Cost: one gradient per leapfrog step, first derivatives only; `jitter` reads one number back
     from the device. Leaves exp(-U) invariant exactly, for every ε and L. Not true: that a longer
     trajectory is always better; without jitter, on an isotropic Gaussian, one that lasts a whole
