@@ -6,11 +6,12 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from stanley.cli.values import parse_fields
 from stanley.errors import StanleyError
 from stanley.studio import application
 from stanley.studio.safety import LARGEST
 
-from .conftest import ADDRESS, TOKEN
+from .conftest import ADDRESS, SOCKETS, TOKEN
 
 PATHS = ["/", "/playground", "/static/studio.css", "/static/plotly.min.js", "/nothing"]
 
@@ -18,7 +19,7 @@ PATHS = ["/", "/playground", "/static/studio.css", "/static/plotly.min.js", "/no
 @pytest.fixture
 def stranger(folder):
     """Knows the address and no token."""
-    with TestClient(application(folder, TOKEN), base_url=ADDRESS) as client:
+    with TestClient(application(folder, TOKEN, read=parse_fields), base_url=ADDRESS) as client:
         yield client
 
 
@@ -56,7 +57,9 @@ def test_a_name_that_points_to_this_machine_is_refused(client: TestClient, host:
 
 
 def test_any_name_is_taken_where_other_machines_are_let_in(folder):
-    with TestClient(application(folder, TOKEN, hosts=None), base_url="http://box:80") as client:
+    with TestClient(
+        application(folder, TOKEN, read=parse_fields, hosts=None), base_url="http://box:80"
+    ) as client:
         assert client.get("/", params={"token": TOKEN}).status_code == 200
 
 
@@ -67,7 +70,18 @@ def test_a_page_of_another_site_is_refused(client: TestClient, origin: str):
     assert client.post("/api/start", json={}, headers={"origin": origin}).status_code == 403
     with (
         pytest.raises(WebSocketDisconnect),
-        client.websocket_connect("/ws/run", headers={"origin": origin}),
+        client.websocket_connect(f"{SOCKETS}/ws/run", headers={"origin": origin}),
+    ):
+        pass
+
+
+def test_a_socket_is_opened_with_token_and_origin_alone(client: TestClient, stranger: TestClient):
+    with client.websocket_connect(f"{SOCKETS}/ws/run?name=x") as socket:
+        socket.send_json({"do": "stop"})
+        assert socket.receive_json() == {"done": True}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        stranger.websocket_connect(f"{SOCKETS}/ws/run?name=x", headers={"origin": ADDRESS}),
     ):
         pass
 

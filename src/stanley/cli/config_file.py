@@ -11,9 +11,10 @@ from stanley.reading import read_whole
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """A .yaml, .yml or .toml file of fields."""
+    """A .yaml, .yml or .toml file of fields, or the config.json of a run, which is YAML as well."""
     require(
-        path.suffix in (".toml", ".yaml", ".yml"), f"--config {path}: give a .yaml or .toml file"
+        path.suffix in (".toml", ".yaml", ".yml", ".json"),
+        f"--config {path}: give a .yaml or .toml file",
     )
     content = read_whole(path, values.LARGEST, "give --config a .yaml or .toml file")
     try:

@@ -16,7 +16,7 @@ from stanley.cli.output import say, show
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from uvicorn import Server
 
 #: What the extra `studio` brings along.
 PACKAGES = ("starlette", "uvicorn", "websockets", "plotly")
@@ -55,14 +55,11 @@ def studio(
     """
     require_packages()
     require(0 <= port < 65536, f"--port is {port}, but must be between 0 and 65535")
-    from stanley.studio import application
-    from stanley.studio.studio import LOOPBACK
-
     folder = Path() if folder is None else folder
-    listening = bound(host, port)
-    with listening:
+    require(folder.is_dir(), f"{folder}: no such folder; give one with runs, or an empty one")
+    with bound(host, port) as listening, suppress(KeyboardInterrupt):
         token = secrets.token_urlsafe(24)
-        app = application(folder, token, hosts=LOOPBACK if host in HERE else None, data=data)
+        server = served(folder, token, host, data)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listening.getsockname()[1]}/?token={token}"
         if host not in HERE:
@@ -76,7 +73,7 @@ def studio(
             import webbrowser
 
             webbrowser.open(address)
-        serve(app, listening)
+        server.run(sockets=[listening])  # which raises KeyboardInterrupt once all is closed
     say("the studio has ended")
 
 
@@ -95,6 +92,7 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(128)  # so that an address can be opened as soon as it is printed
     except (OSError, OverflowError, UnicodeError) as error:
         listening.close()
         why = getattr(error, "strerror", None) or str(error)
@@ -105,19 +103,23 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(app: Starlette, listening: socket.socket) -> None:
-    """Answer until Ctrl-C, SIGTERM."""
+def served(folder: Path, token: str, host: str, data: Path | None) -> Server:
+    """What answers to requests once it is given a socket."""
     import uvicorn
 
+    from stanley.cli.values import parse_fields
+    from stanley.studio import application
+    from stanley.studio.studio import LOOPBACK
+
+    hosts = LOOPBACK if host in HERE else None
     config = uvicorn.Config(
-        app,
+        application(folder, token, read=parse_fields, hosts=hosts, data=data),
         log_level="error",
         access_log=False,
         ws="websockets-sansio",
-        ws_max_size=1 << 20,
+        ws_max_size=4 << 20,
         lifespan="on",
         timeout_graceful_shutdown=PATIENCE,
         server_header=False,
     )
-    with suppress(KeyboardInterrupt):  # which uvicorn raises again once all is closed
-        uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)

@@ -4,6 +4,7 @@ damaged.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from stanley.errors import StanleyError, require
 if TYPE_CHECKING:
     from PIL import Image
 
+MOST_PIXELS = 50_000_000  # of a picture that was sent
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes without colour
 
 
@@ -88,6 +90,31 @@ def read_pictures(path: Path, shape: tuple[int, ...], *, resize: bool = False) -
     )
 
 
+def read_sent_picture(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture that was sent, fitted to `shape` as `read_pictures` does with `resize`: uint8
+    (C, H, W). Raises StanleyError for what is no picture, and for more than `MOST_PIXELS`.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of oddities of a file that nobody here can mend
+            with Image.open(io.BytesIO(content)) as opened:
+                width, height = opened.size
+            require(
+                width * height <= MOST_PIXELS,
+                f"the picture has {width}×{height} pixels, at most {MOST_PIXELS:,} are read; make "
+                "it smaller",
+            )
+            return read_picture(io.BytesIO(content), shape, resize=True)[0]
+    except StanleyError:
+        raise
+    except (*UNREADABLE, too_large()) as error:
+        raise StanleyError(
+            f"the picture cannot be read: {what_is_wrong(error)}; send a PNG or a JPEG"
+        ) from error
+
+
 def what_is_wrong(error: Exception) -> str:
     """Pillow's reason, without the path that it repeats."""
     from PIL import UnidentifiedImageError
@@ -119,7 +146,7 @@ class Unfit(ValueError):
 
 
 def read_picture(
-    file: Path, shape: tuple[int, ...], resize: bool
+    file: Path | io.BytesIO, shape: tuple[int, ...], resize: bool
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """uint8 (C, H, W), and the width and height that the file has."""
     from PIL import Image

@@ -90,7 +90,7 @@ class Trained:
             "weights": self.weights,
             "energy": f"{self.config.network.kind}, {numbers:,} parameters",
             "points": self.event_shape,
-            "sampled by": self.sampled_by["kind"],
+            "sampled by": self.standardised.sampled_by["kind"],
         }
 
     def __repr__(self) -> str:

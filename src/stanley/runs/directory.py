@@ -92,12 +92,8 @@ class RunDirectory:
 
     def last_step(self) -> int:
         """The step of the last whole record; 0 where there is none."""
-        if not self.records_file.exists():
-            return 0
-        with self.records_file.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
-            *lines, _ = file.read().decode("utf-8", "replace").split("\n")
-        return (step_of(lines[-1]) if lines else None) or 0
+        last = tail_of(self.records_file)
+        return last[-1]["step"] if last else 0
 
     def __repr__(self) -> str:
         return in_a_line("RunDirectory", self.told())
@@ -277,6 +273,18 @@ def json_lines(path: Path, kind: Any) -> list[Any]:
     if not path.exists():
         return []
     return checked_lines(complete_lines(path), kind, str(path), "restore the file")
+
+
+def tail_of(path: Path, size: int = 1 << 16) -> list[Record]:
+    """The last whole records of a file, those in its last `size` bytes; what is no record is left
+    out.
+    """
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        *lines, _ = file.read().decode("utf-8", "replace").split("\n")
+    return [json.loads(line) for line in lines if step_of(line) is not None]
 
 
 def step_of(line: str) -> int | None:

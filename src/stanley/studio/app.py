@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +17,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stanley.errors import StanleyError, in_one_line, require
-from stanley.studio import playground, runs
+from stanley.studio import comparison, playground, run, runs
 from stanley.studio.computing import Worker
-from stanley.studio.processes import Trainings
+from stanley.studio.listing import Listing
+from stanley.studio.processes import Reader, Trainings
 from stanley.studio.safety import Guard
 from stanley.studio.studio import LOOPBACK, Studio
 
@@ -29,25 +31,25 @@ def application(
     folder: Path,
     token: str,
     *,
+    read: Reader,
     hosts: tuple[str, ...] | None = LOOPBACK,
     data: Path | None = None,
 ) -> Starlette:
-    """The studio of a folder, as an ASGI application: see `Studio` for the arguments."""
-    require(folder.is_dir(), f"{folder}: no such folder; give one with runs, or an empty one")
-    studio = Studio(
-        folder.resolve(),
-        token,
-        hosts,
-        None if data is None else data.resolve(),
-        Trainings(),
-        Worker(),
-    )
+    """The studio of a folder, as an ASGI application.
+
+    read     reads the fields of a training, ("--name=value", …), as the command line does
+    data     a folder besides `folder` in which data of trainings may lie
+    others   see `Studio`
+    """
+    folder, data = folder.resolve(), None if data is None else data.resolve()
+    trainings = Trainings(folder, data, read)
+    studio = Studio(folder, token, hosts, trainings, Worker(), Listing(folder))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         studio.worker.close()
-        studio.trainings.close()
+        await asyncio.to_thread(studio.trainings.close)
 
     async def charts(request: Request) -> Response:
         return FileResponse(plotly_file(), headers={"Cache-Control": "max-age=86400"})
@@ -68,6 +70,8 @@ def application(
     app = Starlette(
         routes=[
             *runs.routes(studio),
+            *run.routes(studio),
+            *comparison.routes(studio),
             *playground.routes(studio),
             Route("/static/plotly.min.js", charts),
             Mount("/static", StaticFiles(directory=STATIC)),

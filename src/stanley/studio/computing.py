@@ -103,12 +103,14 @@ async def answer(
     sending: asyncio.Task[None] | None = None
 
     async def send(job: Job) -> None:
+        failed = False
         async for message in job.told():
             if isinstance(message, bytes):
                 await socket.send_bytes(message)
             else:
+                failed = "error" in message
                 await socket.send_text(json.dumps(message))
-        if not job.stopped.is_set():
+        if not failed and not job.stopped.is_set():
             await socket.send_text('{"done": true}')
 
     try:
@@ -138,5 +140,5 @@ async def answer(
             sending.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await sending
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, WebSocketDisconnect):
             await socket.close()

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse
 from stanley import __version__
 from stanley.errors import require
 from stanley.studio.computing import Worker
+from stanley.studio.listing import Listing
 from stanley.studio.processes import Trainings
 
 if TYPE_CHECKING:
@@ -29,17 +30,17 @@ class Studio:
     folder      resolved; nothing outside it is read or written
     token       whoever has it may do all that the pages can do
     hosts       names that a request may call this machine by, without a port; None: any
-    data        a folder besides `folder` in which data of trainings may lie
     trainings   those that were started here
     worker      carries out one computation at a time, beside the pages
+    listing     what the folder holds
     """
 
     folder: Path
     token: str
     hosts: tuple[str, ...] | None
-    data: Path | None
     trainings: Trainings
     worker: Worker
+    listing: Listing
 
     def inside(self, name: str) -> Path:
         """The path of this name in the folder, its links followed; raises StanleyError where that
