@@ -1,5 +1,6 @@
 # make demo   the main job on an embedded default        make test    the test suite
 # make check  lint, format and types                     make test-slow   the tests that take minutes
+# make test-browser  the studio in Chromium, where there is one (apt install chromium, or CHROMIUM=path)
 # make fuzz   inputs that nobody would write, thousands of them        SEED=7 make fuzz  the same ones once more
 # make kills  every command stopped at its file operations: killed, interrupted, on a full disk
 # make bench  speed ratios against a bare loop and installed peers, and what was aimed at; ten minutes
@@ -16,13 +17,16 @@ DENSITIES ?= banana ring-mixture quartic student-t funnel double-well ill-condit
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow fuzz kills mutations check bench bench-samplers results docs clean
+.PHONY: demo test test-browser test-slow fuzz kills mutations check bench bench-samplers results docs clean
 
 demo: .venv/ready
 	$(BIN)/stanley demo --out runs/demo
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not browser"
+
+test-browser: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),1) -m browser tests/studio -rs
 
 test-slow: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow

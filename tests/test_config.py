@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def test_unknown_recipe() -> None:
         ("a.yaml", "steps: [1", "cannot be read"),
         ("a.yaml", "- 1\n- 2\n", "must hold fields"),
         ("a.toml", "steps = ", "cannot be read"),
-        ("a.json", "{}", "give a .yaml or .toml file"),
+        ("a.txt", "{}", "give a .yaml or .toml file"),
     ],
 )
 def test_bad_files(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -240,6 +241,15 @@ def test_bad_files(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(StanleyError, match=message) as error:
         read_config_file(file)
     assert "\n" not in str(error.value)
+
+
+def test_every_recipe_is_read_from_the_json_of_its_runs(tmp_path: Path) -> None:
+    """Over any recipe of the same data, which is how a run is gone on with that nobody named."""
+    file = tmp_path / "config.json"
+    for config in RECIPES.values():
+        file.write_text(json.dumps(to_dict(config), indent=2))
+        first = next(name for name, other in RECIPES.items() if other.data.kind == config.data.kind)
+        assert resolve(first, read_config_file(file), {}) == config
 
 
 def test_a_missing_file() -> None:

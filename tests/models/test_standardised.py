@@ -149,6 +149,12 @@ def test_a_run_on_moved_data_is_the_same_run(pair: Pair) -> None:
     assert near(moved.noise.mean, own.noise.mean)
 
 
+def test_it_says_what_it_is(pair: Pair) -> None:
+    for model in pair.models():
+        assert model.told()["sampled by"] == model.config.sampler.kind
+        assert repr(model).startswith("Trained")
+
+
 def test_negative_control_without_standardising_it_is_another(tmp_path: Path) -> None:
     """On y it trains, on x it ends at the first step, 50 widths of the reference away from 0."""
     with pytest.raises(DivergenceError, match="diverged at step 1"):
