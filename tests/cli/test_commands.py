@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -30,6 +31,7 @@ from stanley.training.config import TrainConfig
 from stanley.training.objectives import AnyObjective
 from stanley.training.objectives.contrastive import Growth
 from stanley.training.optim import AnyOptimizer
+from stanley.training.recipes import recipe
 
 SMALL = [
     *("--steps", "12", "--batch", "32", "--objective.chain-steps", "3", "--save-every", "6"),
@@ -920,21 +922,37 @@ def test_a_terminal_without_greek(trained: Path, monkeypatch: pytest.MonkeyPatch
     assert "?" in done.stdout
 
 
-def test_what_the_rest_of_a_training_takes_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """Each iteration takes 2 s: after the first 6 s there are 1,797 iterations, an hour."""
+def test_what_the_rest_of_a_training_takes_is_said_once(capsys: pytest.CaptureFixture[str]):
+    """After a slow first iteration each takes 2 s: the line comes with the first of them, when
+    1,798 are left, an hour.
+    """
     from stanley.cli import training
 
-    seconds = iter(range(0, 10_000, 2))
-    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(seconds)))
-    records = [{"step": step} for step in range(1, 1_801)]
-    assert list(training.with_time_to_go(records, 1_800)) == records
+    config = replace(recipe("rings-contrastive"), steps=1_800)
+    records = [{"step": step, "seconds": 2.0 if step > 1 else 2.9} for step in range(1, 1_801)]
+    assert list(training.with_time_to_go(iter(records), config)) == records
     said = capsys.readouterr().err
     assert said.count("to go") == 1
-    assert "about 60 minutes to go on this machine, at 2 s an iteration" in said
-    assert not list(training.with_time_to_go([], 10))
-    list(training.with_time_to_go(records[:30], 30))  # under a minute: the bar is enough
+    assert "about 60 minutes to go on this machine, at 2 s an iteration; fewer --steps" in said
+    assert "fewer --steps or a GPU would take less" in said
+    seen = training.with_time_to_go(iter(records), config)
+    next(seen)
+    assert capsys.readouterr().err == ""
+    next(seen)
+    assert "to go" in capsys.readouterr().err
+    # an iteration that is longer by itself is told of at once, and images have another way out
+    of_images = replace(recipe("folder"), steps=1_800)
+    next(training.with_time_to_go([{"step": 1, "seconds": 60.0}], of_images))
+    said = capsys.readouterr().err
+    assert "about 30 hours to go on this machine, at 60 s an iteration" in said
+    assert "fewer --steps, a smaller --data.size or a GPU would take less" in said
+    two_parts = replace(recipe("moons"), steps=1_800)
+    next(training.with_time_to_go([{"step": 1, "seconds": 60.0}], two_parts))
+    assert "of the first part, and the chains that follow it take longer" in capsys.readouterr().err
+    # negative controls: none, under a minute, and not asked for
+    assert not list(training.with_time_to_go([], config))
+    list(training.with_time_to_go(records[:30], replace(config, steps=30, warmup=1)))
+    list(training.with_time_to_go(records, config, enabled=False))
     assert "to go" not in capsys.readouterr().err
 
 

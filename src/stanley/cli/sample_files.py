@@ -18,8 +18,8 @@ from stanley.batches import finite_chains
 from stanley.cli.printable import cell
 from stanley.data import to_bytes
 from stanley.files import make_folder, write_atomic
-from stanley.judging.evaluate import half_side, window
-from stanley.metrics import density_on_grid
+from stanley.judging.evaluate import window
+from stanley.metrics import density_on_grid, half_side
 from stanley.plots import Drawing, Panel, chain_film, densities, image_grid, write_grid_png
 from stanley.plots.figures import USUAL, label
 from stanley.types import Energy

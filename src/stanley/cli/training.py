@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stanley.training.config import TrainConfig
 
 #: Seconds of training after which the rest is estimated.
-SOON = 5.0
+SOON = 3.0
 #: Seconds between two pages of a run that is trained, each of which takes one or two.
 PAGE_EVERY = 60.0
 
@@ -98,6 +98,15 @@ def train(
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Show no progress bar.")
     ] = False,
+    picture: Annotated[
+        bool,
+        Parameter(
+            negative="--no-picture",
+            show_default=False,
+            help="Show what the energy knows so far above the progress bar, in a terminal with "
+            "colours. --no-picture shows the bar alone.",
+        ),
+    ] = True,
     json_: Json = False,
 ) -> None:
     """Train an energy by a recipe, or resume the run that is in --out.
@@ -158,13 +167,14 @@ def train(
         read_every=read_every,
         track=track,
         progress=not quiet and sys.stderr.isatty(),
+        picture=picture,
         **own.parts,
     )
     first = this_process().rank == 0
     if first:
         records = with_page(records, RunDirectory(out), resolved)
     try:
-        for _ in with_time_to_go(records, resolved.steps, enabled=first and not quiet):
+        for _ in with_time_to_go(records, resolved, device, enabled=first and not quiet):
             pass
     except DivergenceError:
         if first:
@@ -175,25 +185,42 @@ def train(
 
 
 def with_time_to_go(
-    records: Iterable[Record], steps: int, *, enabled: bool = True
+    records: Iterable[Record], config: TrainConfig, device: str = "cpu", *, enabled: bool = True
 ) -> Iterator[Record]:
-    """The same records; as soon as `SOON` seconds have gone by, one line on stderr says what the
-    rest will take, where that is more than a minute.
+    """The same records; as soon as iterations have taken `SOON` seconds, one line on stderr says
+    what the rest will take, where that is more than a minute, and what would make it less.
+
+    The first iteration, which warms up, counts only where it takes so long by itself.
     """
-    began = first = None
-    for record in records:
-        now = time.monotonic()
-        if began is None or first is None:
-            began, first = now, record["step"]
-        done = record["step"] - first
-        if enabled and now - began > SOON and done > 0:
-            each, enabled = (now - began) / done, False
-            if (left := each * (steps - record["step"])) > 60:
+    first = took = 0.0
+    for done, record in enumerate(records, 1):
+        took += record["seconds"]
+        first = took if done == 1 else first
+        if enabled and took > SOON:
+            each, enabled = (took if done == 1 else (took - first) / (done - 1)), False
+            if (left := each * (config.steps - record["step"])) > 60:
                 say(
-                    f"about {in_minutes(left)} to go on this machine, at {each:.2g} s an iteration;"
-                    " --steps sets how many, and Ctrl-C saves what is done"
+                    f"about {in_minutes(left)} to go on this machine, at {each:.2g} s an iteration"
+                    f"{pace_of(config, record['step'])}; {less_time(config, device)} would take "
+                    "less, and Ctrl-C saves what is done"
                 )
         yield record
+
+
+def pace_of(config: TrainConfig, step: int) -> str:
+    """What the estimate does not know: iterations of later parts are others."""
+    part = getattr(config.objective, "share", 0.0) * config.steps
+    return " of the first part, and the chains that follow it take longer" * (step < part)
+
+
+def less_time(config: TrainConfig, device: str) -> str:
+    """What a user can change: fewer iterations, smaller images, another machine."""
+    from stanley.device import pick_device
+
+    ways = ["fewer --steps"]
+    ways += ["a smaller --data.size"] if getattr(config.data, "size", None) is not None else []
+    ways += ["a GPU"] if pick_device(device).type == "cpu" else []
+    return " or ".join(", ".join(ways).rsplit(", ", 1))
 
 
 def with_page(

@@ -16,8 +16,8 @@ from stanley.comparing.sampling import density_of, read_sampled
 from stanley.comparing.tables import named, number, ordered
 from stanley.config import from_dict
 from stanley.data import to_bytes
-from stanley.judging.evaluate import half_side, window
-from stanley.metrics import density_on_grid
+from stanley.judging.evaluate import window
+from stanley.metrics import density_on_grid, half_side
 from stanley.models.trained import Trained, data_of, load
 from stanley.runs.directory import RunDirectory
 from stanley.streams import stream

@@ -26,6 +26,7 @@ from stanley.metrics import (
     density_on_grid,
     frechet,
     frechet_limit,
+    half_side,
     judge_density,
     kernel_distance,
     log_z,
@@ -480,15 +481,6 @@ def keep_for_plots(
             arrays["data_density"] = density_on_grid(negative, box, GRID).numpy() / area
     directory.samples.mkdir(exist_ok=True)
     write_arrays(directory.samples / EVALUATED, arrays)
-
-
-def half_side(points: Tensor) -> float:
-    """Half the side of a square about 0 that shows points (N, 2): 1.2 times the farthest of 99.5 %
-    of them in either coordinate, so that a few far ones do not make the others small; those that
-    are not finite do not count. 1 where there is nothing to measure.
-    """
-    farthest = points[finite_chains(points)].double().abs().flatten(1).amax(1)
-    return (1.2 * float(farthest.quantile(0.995)) if len(farthest) else 0.0) or 1.0
 
 
 def window(model: Trained, box: float) -> np.ndarray:

@@ -43,6 +43,7 @@ class ShownArguments(Arguments):
 
     _: KW_ONLY
     progress: bool = False
+    picture: bool = False
     title: str = "training"
 
 

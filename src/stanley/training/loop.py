@@ -31,6 +31,7 @@ from stanley.training.former import of_a_run
 from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
 from stanley.training.own import Parts, probe, probe_loss, require_same_network, taken
+from stanley.training.portrait import portrait_of
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.tracking import Tracking, require_trackers, tracker_names
@@ -73,6 +74,9 @@ def train(arguments: ShownArguments) -> RunDirectory:
     track       'tensorboard', 'wandb' or both: records, configuration and samples at checkpoints go
                 there too (`training.tracking`), into the same tracker run when it is resumed
     progress    show a bar with this `title` on stderr
+    picture     show above it, in a terminal with colours, what the energy knows so far: in the
+                plane the data and the density, of images some of the bank or restored ones; it
+                takes less than a hundredth of the time
 
     What is handed over is not written to the run, only what it is called, so it has to be handed
     over again wherever the run is resumed, loaded or judged.
@@ -113,7 +117,9 @@ def steps(arguments: ShownArguments) -> Generator[Record, None, None]:
 
         interrupts = until_the_end.enter_context(Interrupts())
         shown = arguments.progress and world.first
-        bar = Bar(arguments.title, config.steps, state.step, enabled=shown)
+        painted = shown and arguments.picture and arguments.parallel == "ddp"
+        picture = portrait_of(config, state, points) if painted else None
+        bar = Bar(arguments.title, config.steps, state.step, enabled=shown, picture=picture)
         until_the_end.enter_context(bar)
         began = time.perf_counter()
         while state.step < config.steps:
