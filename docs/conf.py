@@ -53,6 +53,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables too
 
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
