@@ -16,6 +16,7 @@ from tests.mutations import (
     plumbing,
     samplers,
     stacks,
+    studio,
     training,
     uses,
 )
@@ -35,6 +36,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *plumbing.MUTATIONS,
     *samplers.MUTATIONS,
     *stacks.MUTATIONS,
+    *studio.MUTATIONS,
     *training.MUTATIONS,
     *uses.MUTATIONS,
 )

@@ -260,6 +260,19 @@ def test_what_the_library_refuses_later_is_told_in_its_own_line(client: TestClie
     assert entries(client)["new"]["status"] == "failed"
 
 
+def test_a_run_of_a_stranger_does_not_decide_what_is_read(client: TestClient, folder: Path):
+    """It would be read, and signed, by going on with it. Negative control: one's own goes on."""
+    config = folder / "table" / "config.json"
+    plain = json.loads(config.read_text())
+    plain["data"]["path"] = str(folder.parent / "secret.txt")
+    config.write_text(json.dumps(plain))
+    answer = client.post("/api/resume", json={"name": "table", "steps": "14"})
+    assert answer.status_code == 400
+    assert "not inside" in answer.json()["error"]
+    assert client.post("/api/resume", json={"name": "pictures", "steps": "14"}).status_code == 200
+    wait(lambda: entries(client)["pictures"]["step"] == 14)
+
+
 def test_a_training_of_another_is_not_stopped_here(client: TestClient, folder: Path):
     answer = client.post("/api/stop", json={"name": "rings"})
     assert answer.status_code == 400

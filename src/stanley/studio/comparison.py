@@ -18,7 +18,7 @@ from stanley.comparing.panels import median_runs, panels
 from stanley.comparing.record import read_record
 from stanley.comparing.tables import HEAD, bias_lines, budget_lines, heading, ordered, rows_of
 from stanley.comparing.task import RECORD, more_is_better
-from stanley.config import OWN
+from stanley.config import OWN, flatten
 from stanley.errors import StanleyError, require
 from stanley.plots.comparison import LEAST_RATIO, along, along_what, in_words
 from stanley.reports.of_comparison import failures_of
@@ -129,7 +129,7 @@ def require_ours(result: dict[str, Any], path: Path, folder: Path) -> None:
         )
         if (at / "config.json").is_file():
             config = RunDirectory(at).read_config()
-            kinds = {part.get("kind") for part in config.values() if isinstance(part, dict)}
+            kinds = {v for name, v in flatten(config).items() if name.endswith("kind")}
             require(
                 not kinds & set(OWN),
                 f"the runs of {arm} need code of your own, which the page does not import; stanley "

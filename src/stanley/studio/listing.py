@@ -103,7 +103,7 @@ def walk(folder: Path, depth: int = 0) -> Iterator[tuple[Path, str | None]]:
         with os.scandir(folder) as there:
             entries = sorted(there, key=lambda entry: entry.name)
         names = {entry.name for entry in entries}
-        folders = [e for e in entries if e.is_dir(follow_symlinks=False) and e.name[0] != "."]
+        folders = [e for e in entries if e.is_dir(follow_symlinks=False) and not skipped(e.name)]
     except OSError:
         return
     if depth:
@@ -114,6 +114,11 @@ def walk(folder: Path, depth: int = 0) -> Iterator[tuple[Path, str | None]]:
     if depth < DEEPEST:
         for entry in folders:
             yield from walk(Path(entry.path), depth + 1)
+
+
+def skipped(name: str) -> bool:
+    """Folders in which nobody trains, and which hold thousands of others."""
+    return name[0] == "." or name in ("node_modules", "__pycache__", "site-packages")
 
 
 def stamp_of(path: Path, kind: str) -> tuple[tuple[int, int] | None, ...]:

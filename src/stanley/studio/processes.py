@@ -20,7 +20,7 @@ from typing import Any
 from stanley.config import OWN, flatten, to_dict
 from stanley.errors import did_you_mean, require
 from stanley.runs.directory import RunDirectory
-from stanley.runs.origin import PATHS, paths_of
+from stanley.runs.origin import PATHS, is_signed, paths_of
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import RECIPES
 from stanley.training.resolve import resolve
@@ -102,10 +102,18 @@ class Trainings:
         self.launch(name, ["train", recipe, "--out", str(path), *words])
 
     def resume(self, name: str, path: Path, steps: int | None) -> None:
-        """Go on with a run from its newest checkpoint, to more steps where they are given."""
+        """Go on with a run from its newest checkpoint, to more steps where they are given.
+
+        Raises StanleyError for a run that this user did not train and whose data lie outside the
+        folders: a file of a stranger does not decide what is read.
+        """
         run = RunDirectory.existing(path)
         config = run.read_config()
-        kind = config.get("data", {}).get("kind")
+        data: Any = config.get("data")
+        require(isinstance(data, dict), f"{name} names no data; restore its config.json")
+        if not is_signed(path, data):
+            self.inside(paths_of(data))
+        kind = data.get("kind")
         recipe = next((r for r, c in RECIPES.items() if c.data.kind == kind), None)
         require(
             recipe is not None,
@@ -131,9 +139,13 @@ class Trainings:
                 f"{part} is code of your own, which the page does not import; start it with "
                 "stanley train, and it is shown here",
             )
+        return self.inside(paths_of(plain["data"]))
+
+    def inside(self, places: dict[str, str]) -> dict[str, Path]:
+        """The places of data, each inside one of the folders."""
         allowed = [self.folder] + ([] if self.data is None else [self.data])
         found = {}
-        for name, place in paths_of(plain["data"]).items():
+        for name, place in places.items():
             found[name] = (self.folder / Path(place).expanduser()).resolve()
             require(
                 any(found[name].is_relative_to(one) for one in allowed),

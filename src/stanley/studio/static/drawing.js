@@ -36,10 +36,10 @@ export function grid(canvas, images, columns) {
 }
 
 /** Numbers at round distances between two ends. */
-function ticks(low, high, about = 5) {
+function ticks(low, high, about = 6) {
   const rough = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough);
   const found = [];
   for (let k = Math.ceil(low / step); k * step <= high; k += 1) found.push(Number((k * step).toPrecision(12)));
   return found;
@@ -97,11 +97,12 @@ export function plane(canvas, { box, landscape, top, names }, layers) {
     const [count, d] = points.shape;
     context.fillStyle = context.strokeStyle = colour(paint);
     context.lineWidth = 1;
+    const radius = size * Math.min(1, Math.max(0.6, frame.w / 480));
     for (let k = 0; k < count; k += 1) {
       const x = across(points.values[k * d]);
       const y = up(points.values[k * d + 1]);
       context.beginPath();
-      context.arc(x, y, size, 0, 2 * Math.PI);
+      context.arc(x, y, radius, 0, 2 * Math.PI);
       if (ring) context.stroke();
       else context.fill();
     }
