@@ -100,13 +100,15 @@ def test_curves_grow_by_what_is_new(tmp_path: Path):
     lines = [json.dumps({"step": k + 1, "gap": g, "scale": 1.0}) for k, g in enumerate(gaps)]
     path.write_text("\n".join(lines[:100]) + "\n" + lines[100][:9])
     followed.read()
-    assert followed.steps == list(range(1, 101))  # not the one that is cut off
+    assert list(followed.steps) == list(range(1, 101))  # not the one that is cut off
     first = followed.version
     followed.read()
     assert followed.version == first
-    with path.open("w") as file:
-        file.write("\n".join(lines) + "\n")
+    with path.open("a") as file:
+        file.write(lines[100][9:] + "\n" + "\n".join(lines[101:]) + "\n")
     followed.read()
+    assert list(followed.steps) == list(range(1, 3001))
+    assert followed.version != first  # so that a page asks for no more than is new
     (panel,) = followed.told()["panels"]
     assert followed.told()["constant"] == ["mean scale γ 1"]
     line = panel["lines"][0]
@@ -116,14 +118,16 @@ def test_curves_grow_by_what_is_new(tmp_path: Path):
 
 
 def test_a_rollback_is_followed(tmp_path: Path):
-    """The file is another one then, with fewer lines."""
+    """The file is another one then."""
     path = tmp_path / "records.jsonl"
     path.write_text("".join(f'{{"step": {k}, "gap": 1.0}}\n' for k in range(1, 50)))
     followed = Followed(path)
     followed.read()
-    stanley.files.write_atomic(path, b'{"step": 1, "gap": 2.0}\n{"step": 2, "gap": null}\n')
+    more = " " * path.stat().st_size  # and in the time since then it became longer
+    content = f'{{"step": 1, "gap": 2.0}}{more}\n{{"step": 2, "gap": null}}\n'
+    stanley.files.write_atomic(path, content.encode())
     followed.read()
-    assert followed.steps == [1, 2]
+    assert list(followed.steps) == [1, 2]
     assert followed.values["gap"][0] == 2.0
     assert math.isnan(followed.values["gap"][1])
 
@@ -131,10 +135,12 @@ def test_a_rollback_is_followed(tmp_path: Path):
 @pytest.mark.parametrize("line", ['{"step": "x"}', "[]", "{", '{"gap": 1}', "\x00", "[" * 9999])
 def test_a_line_that_is_no_record_is_left_out(tmp_path: Path, line: str):
     path = tmp_path / "records.jsonl"
-    path.write_text(f'{{"step": 1, "gap": 1}}\n{line}\n{{"step": 2, "gap": "x"}}\n')
+    good = '{"step": %d, "gap": %s}\n'
+    path.write_text(good % (1, 1) + line + "\n" + good % (2, '"x"') + good % (3, 1e300))
     followed = Followed(path)
     followed.read()
-    assert followed.steps == [1, 2]
+    assert list(followed.steps) == [1, 2, 3]
+    assert np.isnan(followed.values["gap"]).tolist() == [False, True, True]
 
 
 def test_curves_and_events_are_those_of_the_run(client: TestClient, folder: Path):
