@@ -122,4 +122,5 @@ def served(folder: Path, token: str, host: str, data: Path | None) -> Server:
         timeout_graceful_shutdown=PATIENCE,
         server_header=False,
     )
+    config.load()  # what it imports, before the address is printed: Ctrl-C may come right after
     return uvicorn.Server(config)
