@@ -56,7 +56,6 @@ nb_merge_streams = True
 nb_render_markdown_format = "gfm"  # tables too
 
 autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "inherited-members": False}
 python_maximum_signature_line_length = 80
