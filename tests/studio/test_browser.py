@@ -117,7 +117,9 @@ def test_a_training_that_is_killed_from_outside_is_resumed_in_the_page(
     start(opened, "new", f"{QUICK} save_every=10")
     status(opened, "new", "running")
     run = stanley.RunDirectory(folder / "new")
-    opened.wait_for_timeout(1500)
+    end = time.monotonic() + 60
+    while run.last_step() <= 10 and time.monotonic() < end:
+        opened.wait_for_timeout(200)
     os.kill(process_of(folder / "new"), signal.SIGKILL)
     status(opened, "new", "interrupted")
     killed = run.last_step()

@@ -184,7 +184,7 @@ def comparison_entry(path: Path) -> dict[str, Any]:
             from stanley.comparing.tables import named, number, ordered
 
             first = ordered(record, scores[0])[0]
-            best = f"{named(record, first)}: {scores[0]} {number(means[first])}"
+            best = f"{named(record, first)}: {short(scores[0])} {number(means[first])}"
     return {
         "status": "interrupted" if record.get("unfinished") else "finished",
         "recipe": str(asked.get("recipe") or asked.get("target") or "runs"),
@@ -192,6 +192,11 @@ def comparison_entry(path: Path) -> dict[str, Any]:
         "scores": [best] if best else [],
         "done": sum(1 for _ in path.glob(f"runs/*/*/*/{ROW}")),
     }
+
+
+def short(score: str) -> str:
+    """A score as it is written: KL, MMD²."""
+    return {"kl": "KL", "tv": "TV", "bias2": "b²", "mmd2": "MMD²"}.get(score, score)
 
 
 def recipe_in_words(config: dict[str, Any]) -> str:
@@ -227,7 +232,7 @@ def scores_in_words(run: RunDirectory) -> list[str]:
         return [f"KL {scores['kl']:.3g} nats"]
     fresh = scores.get("fresh") or {}
     return [
-        f"{name} {part['value']:.3g}"
+        f"{short(name)} {part['value']:.3g}"
         for name, part in fresh.items()
         if name.partition("_")[0] in ("fd", "fid", "mmd2") and isinstance(part.get("value"), float)
     ][:2]

@@ -49,6 +49,12 @@ class Training:
         return self.process.poll() is None
 
     @property
+    def killed(self) -> bool:
+        """Whether a signal ended it that it does not answer."""
+        code = self.process.poll()
+        return code is not None and code < 0
+
+    @property
     def error(self) -> str | None:
         """The line with which it ended, where it did not end well."""
         code = self.process.poll()

@@ -81,7 +81,7 @@ def with_trainings(studio: Studio, entries: list[dict[str, Any]]) -> list[dict[s
             )
         elif (error := training.error) is not None:
             entry["error"] = error
-            if not entry["step"]:
+            if not entry["step"] and not training.killed:
                 entry["status"] = "failed"
         entry["ours"] = training.running
     return entries

@@ -42,6 +42,7 @@ function showCurves() {
       charts.delete(title);
     }
   }
+  let at = 0;
   for (const panel of panels) {
     let div = charts.get(panel.title);
     const last = panel.lines.map((line) => `${line.name} ${number(line.middle[line.middle.length - 1])}`).join(", ");
@@ -51,6 +52,8 @@ function showCurves() {
       place.append(el("figure", { class: "panel" }, el("figcaption", {}, panel.title, " ", ...names), div));
       charts.set(panel.title, div);
     }
+    if (place.children[at] !== div.parentElement) place.insertBefore(div.parentElement, place.children[at] ?? null);
+    at += 1;
     div.setAttribute("aria-label", `${panel.title} over the steps; at last ${last}`);
     curves(div, panel, events);
   }
@@ -111,6 +114,7 @@ find("#resume").addEventListener("click", () => {
 
 let model = null; // the last answer to a look, with its arrays
 let chains = null;
+let chainsStep = null; // of the checkpoint that they were drawn from
 let busy = null; // what is asked for now
 let next = null; // what is asked for after it
 let follows = true; // the slider stands at the newest checkpoint
@@ -209,6 +213,8 @@ function told(message) {
     if (trying) showDraws(message.arrays.x);
     else {
       chains = message.arrays.x;
+      chainsStep = model?.step ?? null;
+      find("#fresh-of").textContent = find("#fresh-of-2").textContent = "";
       showChains();
     }
   } else if (message.kind === "held-out") choose(message.arrays.images);
@@ -225,9 +231,8 @@ function finished() {
 const columnName = (k) => model.columns?.[k] ?? `x${k + 1}`;
 
 function showModel(message) {
-  const other = model === null || model.step !== message.step;
-  if (other) chains = null;
   model = message;
+  if (chains !== null && chainsStep !== model.step) find("#fresh-of").textContent = find("#fresh-of-2").textContent = ` · of step ${whole(chainsStep)}`;
   find("#cannot").hidden = true;
   find("#without").textContent = message.without ?? "";
   const flat = message.shape.length === 1 && message.shape[0] === 2;

@@ -10,7 +10,7 @@ function cell(label, attributes, ...children) {
 
 function progress(entry) {
   if (entry.kind === "comparison") {
-    return cell("Runs", {}, `${entry.done ?? 0} runs done`, el("div", { class: "quiet small" }, (entry.arms ?? []).join(", ")));
+    return cell("Runs", {}, `${entry.done ?? 0} runs done`, el("div", { class: "quiet small" }, (entry.arms ?? []).join(" · ")));
   }
   if (!entry.steps) return cell("", {});
   const left = entry.status === "running" && entry.left ? `about ${duration(entry.left)} left` : "";
