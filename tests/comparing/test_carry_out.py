@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -32,7 +33,7 @@ from stanley.comparing.tables import (
 from stanley.comparing.task import ROW
 from stanley.comparing.workers import LocalWorkers, workers_on
 from stanley.config import from_dict, to_dict
-from stanley.errors import StanleyError
+from stanley.errors import StanleyError, require
 from stanley.judging.evaluate import exact_kl
 from stanley.plots import Drawing
 from stanley.plots.comparison import comparison as figure_of
@@ -390,6 +391,25 @@ def test_arms_are_networks_and_data_of_ones_own(here: None, tmp_path: Path):
             arms={"a": network, "b": network | {"network.depth": 3}},
             fields={"data": f"{file}:points"},
         ).check()
+
+
+def test_a_run_whose_mass_is_not_known_is_a_failure_with_the_reason(
+    here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of own points in the plane the held-out NLL decides, and it takes log Z."""
+    from stanley.judging import evaluate
+
+    rows = np.random.default_rng(fresh_seed()).normal(size=(60, 2))
+    np.savetxt(tmp_path / "t.csv", rows, delimiter=",")
+    monkeypatch.setattr(evaluate, "log_z", lambda *_, **__: require(False, "log Z did not settle"))
+    fields = TINY | {"data.path": str(tmp_path / "t.csv")}
+    fields = {k: v for k, v in fields.items() if not k.startswith("data.num")}
+    arms = {"a": {"sampler": "langevin"}, "b": {"sampler": "mala"}}
+    comparison = asked(recipe="array-contrastive", arms=arms, fields=fields, scores=[])
+    result = compare(comparison, tmp_path / "c")
+    assert result["asked"]["scores"][0] == "nll_held_out"
+    assert all("log Z did not settle" in why for why in failures(result))
+    assert len(failures(result)) == sum(len(arm["runs"]) for arm in result["arms"].values())
 
 
 def test_a_process_that_dies_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stanley.comparing.statistics import verdicts
-from stanley.plots.comparison import MOST_INSIDE, comparison
+from stanley.plots.comparison import MOST_INSIDE, comparison, in_words, samples
 from tests.seeds import fresh_seed
 
 
@@ -61,3 +61,39 @@ def test_lines_of_many_arms_differ_and_their_names_cover_nothing(arms: int):
     curves.figure.draw_without_rendering()
     covers = legend.get_window_extent().x0 < curves.get_window_extent().x1
     assert covers == (arms <= MOST_INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        ("kl", "KL(data‖model), nats"),
+        ("fresh.mmd2", "MMD², fresh chains"),
+        ("bank.fd_pixels-8x8", "Fréchet distance in pixels-8x8, bank"),
+        ("fresh.prdc_cifar.recall", "fresh.prdc_cifar.recall"),
+        ("record.loss", "record.loss"),
+    ],
+)
+def test_scores_in_words(score: str, words: str):
+    assert in_words(score) == words
+
+
+def test_data_of_unknown_density_are_a_histogram_beside_the_densities():
+    """And draw no contours of a model over themselves."""
+    rng = np.random.default_rng(fresh_seed())
+    points, grid = rng.normal(size=(300, 2)), np.ones((20, 20)) / 64
+    grid[5:9, 5:9] *= 9
+    arm = {"title": "A", "note": "", "box": 4.0, "samples": points, "density": grid}
+    data = {"title": "data", "note": "held out", "box": 4.0, "samples": points}
+    figure = samples([data, arm])
+    assert figure is not None
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(shown) == 2
+    counted = np.asarray(shown[0].images[0].get_array())
+    assert counted.sum() * 64 / counted.size == pytest.approx((np.abs(points) <= 4).all(1).mean())
+    scattered = [ax for ax in figure.axes if ax.collections and not ax.images][:2]
+    assert [len(ax.collections) for ax in scattered] == [1, 1]
+    # negative control: with a density of the data there are contours
+    known = samples([data | {"density": grid}, arm])
+    assert known is not None
+    scattered = [ax for ax in known.axes if ax.collections and not ax.images][:2]
+    assert all(len(ax.collections) > 1 for ax in scattered)

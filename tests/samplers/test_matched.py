@@ -20,15 +20,22 @@ class TestMatched(Invariants):
 
 def noise_variance(sampler, potential, x0) -> tuple[torch.Tensor, float]:
     """Read off one step: the same generator gives the same ξ, so (x' - μ)²/ξ² is the variance v;
-    and its relative rounding, 2·δ/(√v·|ξ|) where x' and μ are rounded by δ = 2ε·(|x'| + |μ|).
+    and how far it may be from a mean of N numbers, relatively.
+
+    x' and μ are rounded by δ = 2ε·(|x'| + |μ|), so that v is by 2·δ/(√v·|ξ|). With u = ε/2 the
+    root and the product of √v·ξ are rounded by u each, which the square doubles, the quotient too,
+    and the square by u: 7u. A mean of N positive numbers is rounded by at most N·u, ours and
+    theirs, and each times h by u: (2N + 2)·u.
     """
     xi = torch.randn(x0.shape, generator=generator(), dtype=x0.dtype)
     stanley = Stanley(sampler.step_size, sampler.threshold, sampler.scope)
     mean = stanley.law(potential, stanley.init(potential, x0), None).mean
     after, _ = sampler.step(potential, sampler.init(potential, x0), generator())
     found = ((after.x - mean) / xi) ** 2
-    delta = 2 * torch.finfo(x0.dtype).eps * (after.x.abs() + mean.abs())
-    return found, float((2 * delta / (after.x - mean).abs()).nan_to_num(0.0, 0.0).max()) + 1e-14
+    eps = torch.finfo(x0.dtype).eps
+    delta = 2 * eps * (after.x.abs() + mean.abs())
+    of_moves = float((2 * delta / (after.x - mean).abs()).nan_to_num(0.0, 0.0).max())
+    return found, of_moves + (2 * x0.numel() + 9) * eps / 2
 
 
 @pytest.mark.parametrize("scope", SCOPES)

@@ -343,7 +343,7 @@ def judge_plane(model: Trained, data: Dataset, held_out: Tensor) -> dict[str, An
                 "quadrature": quadrature,
             }
     except StanleyError as error:
-        return NOT_SETTLED | {"not_settled": str(error)}
+        return NOT_SETTLED | {"nll_held_out": None, "not_settled": str(error)}
     value = nll(model.potential, held_out, exact["log_z"]) + model.log_scale
     return exact | {"nll_held_out": {"value": value, "n": len(held_out), "unit": "nats"}}
 

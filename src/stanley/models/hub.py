@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stanley.errors import StanleyError, require
-from stanley.files import write_atomic
+from stanley.files import make_folder, write_atomic
 from stanley.models.packed import CARD, MODEL, read_packed
 from stanley.overwriting import keep_former
 
@@ -47,11 +47,11 @@ def pull(repo: str, out: str | os.PathLike[str], *, revision: str | None = None)
     read_packed(paths[MODEL].parent)  # both are files of one snapshot
     try:
         contents = {name: path.read_bytes() for name, path in paths.items()}
-        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StanleyError(
-            f"cannot make {folder}: {error.strerror or error}; choose another --out"
+            f"cannot read {error.filename}: {error.strerror or error}; pull it again"
         ) from error
+    make_folder(folder)
     another = [folder / name for name in contents if other_content(folder / name, contents[name])]
     if another:
         keep_former([folder / name for name in contents], f"not the model of {repo}")

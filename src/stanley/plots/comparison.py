@@ -11,7 +11,7 @@ import numpy as np
 from stanley.comparing.panels import panels
 from stanley.comparing.tables import heading, named, ordered
 from stanley.errors import StanleyError
-from stanley.plots.density import NAMES, Panel, densities
+from stanley.plots.density import NAMES, Panel, densities, histogram
 from stanley.plots.figures import (
     CYCLE,
     INK,
@@ -22,6 +22,7 @@ from stanley.plots.figures import (
     Drawing,
     dress,
     in_numbers,
+    joined,
     label,
     new_figure,
 )
@@ -43,6 +44,16 @@ WORDS = {
     "ess_per_gradient": "ESS per gradient",
     "ess_per_second": "ESS per second",
     "rhat": "R̂",
+}
+#: The samples that a score is of, and what it is.
+WHOSE = {"fresh": "fresh chains", "bank": "bank"}
+DISTANCES = {
+    "mmd2": "MMD²",
+    "fd": "Fréchet distance",
+    "kd": "kernel distance",
+    "fid": "FID",
+    "kid": "KID",
+    "score": "class score",
 }
 LEAST_RATIO = 8  # of scores, all positive, from which on their axis is logarithmic
 LONGEST = 48  # characters of an arm's name that are shown
@@ -155,9 +166,12 @@ def learning(ax: Axes, score: str, of: str, curves: dict[str, Any]) -> None:
     few = len(curves) <= MOST_INSIDE
     if of != "iteration":
         ax.set_xscale("log")
+    at = [step for curve in curves.values() for step, _ in curve]
     dress(ax, "", of, f"{in_words(score)}: mean{', range' if few else ''}")
     if log:
         in_numbers(ax.yaxis, max(every) / min(every))
+    if of != "iteration" and min(at, default=0) > 0:
+        in_numbers(ax.xaxis, max(at) / min(at))
     for k, (arm, curve) in enumerate(curves.items()):
         if not curve:
             continue
@@ -188,7 +202,15 @@ def along_what(result: dict[str, Any]) -> tuple[str, str]:
 
 
 def in_words(score: str) -> str:
-    return WORDS.get(score, score)
+    """A score as a person would call it; a name that is not known stays as it is."""
+    whose, _, name = score.rpartition(".")
+    kind, _, features = name.partition("_")
+    if score in WORDS or whose not in WHOSE:
+        return WORDS.get(score, score)
+    if kind in DISTANCES:
+        what = f"{DISTANCES[kind]} in {label(features)}" if features else DISTANCES[kind]
+        return f"{what}, {WHOSE[whose]}"
+    return score
 
 
 def along(result: dict[str, Any], arm: str) -> list[tuple[int, list[float]]]:
@@ -216,19 +238,17 @@ def samples(shown: list[dict[str, Any]]) -> Figure | None:
         return labelled_grids(groups, columns=COLUMNS)
     box = shown[0]["box"]
     first, second = map(label, shown[0]["names"]) if "names" in shown[0] else NAMES
-    return densities(
-        [
-            Panel(
-                label(p["title"]),
-                p.get("density"),
-                p.get("samples"),
-                box,
-                p["note"],
-                (first, second),
-            )
-            for p in shown
-        ]
-    )
+    both = any("density" in p and "samples" in p for p in shown)
+    panels = []
+    for p in shown:
+        points, density = p.get("samples"), p.get("density")
+        binned = both and density is None  # no density is known of the data
+        if both and density is None and points is not None:
+            density = histogram(points, box)
+        note = joined([p["note"], "histogram" if binned else ""])
+        names = (first, second)
+        panels.append(Panel(label(p["title"]), density, points, box, note, names, binned))
+    return densities(panels)
 
 
 def figures_of_comparison(result: dict[str, Any], folder: Path) -> dict[str, Figure]:

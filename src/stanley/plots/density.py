@@ -140,7 +140,7 @@ def densities(panels: Sequence[Panel]) -> Figure:
             else:
                 _scatter(ax, points[j], box, contours)  # type: ignore[arg-type]
             if row == mine[0]:
-                _head(ax, panel, noted)
+                _head(ax, panel, noted, counted=row == 1 or (in_one_row and 1 in rows))
     cell: Axes | None = None
     if image is not None:
         cell = figure.add_axes((0, 0, 1, 1))
@@ -153,13 +153,15 @@ def densities(panels: Sequence[Panel]) -> Figure:
         down = height - least * (head + below + (down_to - 1) * between)
         length = min(across / len(panels), down / down_to)
         used = length * len(panels) + least * (left + right + len(panels) * gap)
+        high = length * down_to + least * (head + below + (down_to - 1) * between)
+        top = height - (height - high) / 2 - least * head
         first = (width - used) / 2 + least * left
         for ax, j, row in placed:
-            bottom = height - least * (head + row * between) - (row + 1) * length
+            bottom = top - least * row * between - (row + 1) * length
             put(ax, first + j * (length + least * gap), bottom, length, length)
         if cell is not None:
             after = first + len(panels) * (length + least * gap)
-            put(cell, after - 0.08, height - least * head - length, 0.11, length)
+            put(cell, after - 0.08, top - length, 0.11, length)
 
     return laid_out(figure, place)
 
@@ -180,7 +182,7 @@ def samples_over_density(
     figure = new_figure(5.2, 5.0)
     ax = figure.add_subplot()
     _frame(ax, box, names)
-    _head(ax, Panel(title, samples=points), False)
+    _head(ax, Panel(title, samples=points), False, counted=True)
     ax.imshow(
         grid,
         origin="lower",
@@ -284,9 +286,11 @@ def _scatter(ax: Axes, points: np.ndarray, box: Window, density: np.ndarray | No
     _above(ax, text, 3, SMALL, VERMILION if outside else MUTED)
 
 
-def _head(ax: Axes, panel: Panel, noted: bool) -> None:
-    """The title, a line for notes if any panel has one, and room for the number of samples."""
-    base = 15 if panel.samples is not None and panel.density is None else 4
+def _head(ax: Axes, panel: Panel, noted: bool, counted: bool = False) -> None:
+    """The title, a line for notes if any panel has one, and room for the number of samples, if
+    that stands above any panel of the row.
+    """
+    base = 15 if counted else 4
     _above(ax, panel.note, base, LABEL, MUTED)
     ax.set_title(panel.title, fontsize=TITLE, color=INK, fontweight="bold", pad=base + 13 * noted)
 

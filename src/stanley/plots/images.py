@@ -259,7 +259,9 @@ def fit_below(
         f"the figure does not fit into {width:.3g}x{height:.3g} inches: its words alone take more; "
         "give a larger size, or none",
     )
-    left = inches(MARGIN)
+    wide = free + dot * sum(p.shape[1] for _, p, _, _ in pictures)
+    high = top + dot * max(p.shape[0] for _, p, _, _ in pictures)
+    left, top = (width - wide) / 2, top + (height - inches(MARGIN) - high) / 2
     for ax, picture, before, after in pictures:
         h, w = dot * picture.shape[0], dot * picture.shape[1]
         left += before
