@@ -6,7 +6,7 @@
 # make bench  speed ratios against a bare loop and installed peers, and what was aimed at; ten minutes
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  samplers compared on every density, and the same samplers in other libraries; over half an hour
-# make results  the tables and figures of docs/results.md and docs/results/ from experiments/records
+# make results  the tables and figures of docs/results.md, docs/results/ and docs/samplers.md from experiments/records
 # make docs  the site, in docs/_build/html: pages, executed notebooks, API reference; two minutes
 # TORCH=cu126 make demo   takes that build of PyTorch; without it a machine without an NVIDIA GPU gets the one for CPUs
 

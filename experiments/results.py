@@ -1,4 +1,5 @@
-"""The tables and figures of docs/results.md and docs/results/, made from records: `make results`.
+"""The tables and figures of docs/results.md, docs/results/ and docs/samplers.md, made from records:
+`make results`.
 
 A page says what stands where, in a comment; what is between it and the next `end` is made here:
 
@@ -12,7 +13,13 @@ A page says what stands where, in a comment; what is between it and the next `en
     rings: kl of experiments/records/rings.json
     mixture: kl of experiments/records/gmm.json: Langevin | STANLEY, th 3 | –   other names there
     -->
+    <!-- side by side: reached                                 an arm a row, a record a column
+    banana of experiments/records/samplers-banana.json
+    -->
     <!-- end -->
+
+What stands side by side is `reached` (thousands of gradients of each chain until the score),
+`effective draws` (per 1,000 gradients) or `effective draws a second` (as a ratio to MALA's).
 
 The text around the blocks is written by hand. A record is what `stanley compare` writes as
 comparison.json, or what another program found before, converted to that form.
@@ -28,6 +35,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, median, stdev
 from typing import Any
 
 from stanley.comparing.record import read_record, score_of
@@ -47,7 +55,7 @@ from stanley.errors import StanleyError, did_you_mean, require
 from stanley.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
-KINDS = ("scores", "seeds", "tuning", "also", "record", "figure", "overview")
+KINDS = ("scores", "seeds", "tuning", "also", "record", "figure", "overview", "side")
 END = "end"
 DPI = 130
 MOST_NAMED = 3  # arms of one budget that are named
@@ -81,6 +89,8 @@ class Block:
             )
             if self.kind == "overview":
                 return overview(self.words, self.root)
+            if self.kind == "side":
+                return side_by_side(self.words, self.root)
             file, rest = self.parts()
             record = read_record(file)
             if self.kind == "figure":
@@ -185,6 +195,67 @@ def overview_row(line: str, columns: list[str], root: Path) -> list[str]:
     return [f"{found[1]}, n = {n}", *(shown[arm] for arm in wanted)]
 
 
+def side_by_side(words: str, root: Path) -> str:
+    """One quantity of all arms that have it in any of several records, a record a column."""
+    first, *lines = [line.strip() for line in words.splitlines() if line.strip()]
+    what = first.partition(":")[2].strip()
+    require(what in QUANTITIES, f"{what!r} is no quantity: {did_you_mean(what, QUANTITIES)}")
+    columns: dict[str, dict[str, str]] = {}
+    for line in lines:
+        found = re.fullmatch(r"(.+?) of (\S+?\.json)", line)
+        require(found, f"{line!r} says no record; write NAME of FILE.json")
+        assert found is not None
+        columns[found[1]] = QUANTITIES[what](read_record(root / found[2]))
+    require(columns, "write side by side: QUANTITY, and a line for each record")
+    arms = dict.fromkeys(arm for column in columns.values() for arm in column)
+    rows = [[arm, *(column.get(arm, "") for column in columns.values())] for arm in arms]
+    return markdown_table(("sampler", *columns), rows)
+
+
+def reached(record: dict[str, Any]) -> dict[str, str]:
+    """Thousands of gradients until the score, over seeds; how many came there where not all did;
+    where none did × and the median b² at the end, if that is a number.
+    """
+    shown: dict[str, str] = {}
+    for arm, own in record["scores"][record["asked"]["scores"][0]].items():
+        at_end = record["arms"][arm].get("also", {}).get("b² at the end")
+        if not own["failed"]:
+            shown[arm] = spread(own["mean"] / 1000, own["sd"] and own["sd"] / 1000)
+        elif own["n"]:
+            shown[arm] = f"{own['n']} of {own['n'] + own['failed']}"
+        else:
+            shown[arm] = "diverged" if at_end is None else f"× b² {number(median(at_end.values()))}"
+    return shown
+
+
+def effective_draws(record: dict[str, Any]) -> dict[str, str]:
+    """Per 1,000 gradients, mean and standard deviation over seeds."""
+    per = {arm: [1000 * v for v in values] for arm, values in ess(record).items()}
+    return {arm: spread(mean(v), stdev(v) if len(v) > 1 else None) for arm, v in per.items()}
+
+
+def effective_draws_a_second(record: dict[str, Any]) -> dict[str, str]:
+    """As a ratio to MALA's, whose gradient takes 1 by a timing of its own; its row is another."""
+    took = {arm: record["arms"][arm]["also"][SECONDS] for arm in ess(record)}
+    speed = {arm: mean(v) / mean(took[arm].values()) for arm, v in ess(record).items()}
+    unit = mean(ess(record)["MALA"]) if speed else 1.0
+    return {arm: number(value / unit) for arm, value in speed.items()}
+
+
+def ess(record: dict[str, Any]) -> dict[str, list[float]]:
+    """ESS per gradient of every seed, of the arms of which it is known."""
+    also = {arm: own.get("also", {}).get("ESS per gradient") for arm, own in record["arms"].items()}
+    return {arm: list(values.values()) for arm, values in also.items() if values}
+
+
+SECONDS = "seconds per gradient, MALA 1"
+QUANTITIES = {
+    "reached": reached,
+    "effective draws": effective_draws,
+    "effective draws a second": effective_draws_a_second,
+}
+
+
 def names_in(words: str) -> list[str]:
     return [name.strip() for name in words.split("|")]
 
@@ -224,7 +295,9 @@ def filled(page: Path, root: Path = ROOT) -> str:
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    return [root / "docs" / "results.md", *sorted((root / "docs" / "results").glob("*.md"))]
+    docs = root / "docs"
+    found = [docs / "results.md", *sorted((docs / "results").glob("*.md")), docs / "samplers.md"]
+    return [page for page in found if page.is_file()]
 
 
 def figures(page: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:

@@ -314,3 +314,50 @@ def test_what_cannot_be_filled_is_one_line_and_writes_nothing(
     assert file.read_text() == text
     assert (project / "docs" / "results" / "a.md").read_text() == good
     shutil.rmtree(project / "docs")
+
+
+def sampled(name: str, **arms: dict[str, Any]) -> dict[str, Any]:
+    """A record of samplers: b² at the end, ESS and seconds per gradient of each seed."""
+    found = record(seeds=3)
+    for arm, also in arms.items():
+        found["arms"][arm]["also"] = {
+            key: {str(seed): value for seed, value in enumerate(values)}
+            for key, values in also.items()
+        }
+    return found
+
+
+def test_quantities_of_several_records_stand_side_by_side(project: Path):
+    """An arm a row, with what each record says of it: reached, in part, not at all, diverged."""
+    took = results.SECONDS
+    one = sampled("one", **{"MALA | adapted": {"b² at the end": [7.0, 5.0, 90.0]}})
+    two = sampled("two", Langevin={"ESS per gradient": [0.1, 0.2, 0.3], took: [2.0, 2.0, 2.0]})
+    two["scores"]["kl"]["STANLEY"]["failed"], two["scores"]["kl"]["STANLEY"]["n"] = 1, 2
+    write(project, "one", one)
+    write(project, "two", two)
+    lines = "one of experiments/records/one.json\ntwo of experiments/records/two.json\n"
+    file = page(project, f"<!-- side by side: reached\n{lines}-->\n<!-- end -->\n")
+    text = results.filled(file, project)
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line[:1] == "|"}
+    assert "2 of 3" in rows["STANLEY"]
+    assert "× b² 7" in text
+    assert text.count("diverged") == 1  # of the record that says nothing of its end
+    mean_of = one["scores"]["kl"]["Langevin"]["mean"] / 1000
+    assert results.number(mean_of) in rows["Langevin"]
+    file = page(project, f"<!-- side by side: effective draws\n{lines}-->\n<!-- end -->\n")
+    assert "| Langevin |  | 200 ± 100 |" in results.filled(file, project)
+    with pytest.raises(StanleyError, match="'speed' is no quantity"):
+        results.filled(
+            page(project, f"<!-- side by side: speed\n{lines}-->\n<!-- end -->"), project
+        )
+    with pytest.raises(StanleyError, match="says no record"):
+        results.filled(page(project, "<!-- side by side: reached\na b\n-->\n<!-- end -->"), project)
+
+
+def test_draws_a_second_are_a_ratio_to_those_of_mala():
+    also = {"ESS per gradient": {"0": 0.1, "1": 0.3}, results.SECONDS: {"0": 1.0, "1": 1.0}}
+    fast = {"ESS per gradient": {"0": 0.8, "1": 0.8}, results.SECONDS: {"0": 0.5, "1": 0.5}}
+    found = results.effective_draws_a_second(
+        {"arms": {"MALA": {"also": also}, "HMC": {"also": fast}}}
+    )
+    assert {arm: float(value) for arm, value in found.items()} == {"MALA": 1.0, "HMC": 8.0}
