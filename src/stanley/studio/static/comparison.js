@@ -1,5 +1,5 @@
 import { colour, computations, el, find, onTheme, poll, runAddress } from "./page.js";
-import { CONFIG, depth, faint, grid, layout, plane } from "./drawing.js";
+import { CONFIG, depth, faint, grid, layout, logarithmic, plane } from "./drawing.js";
 
 const name = find("#comparison").dataset.name;
 const here = `name=${encodeURIComponent(name)}`;
@@ -38,11 +38,12 @@ function dots(div, score) {
     if (lost) failed.push({ x: 1, xref: "paper", xanchor: "right", y: row, text: `× ${lost} failed`, showarrow: false, font: { color: colour("bad") } });
   });
   // names are data: a chart would read them as marks of its own
-  const plain = rows.map((arm) => arm.replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
-  div.style.height = `${4.2 + 2.6 * rows.length}rem`;
+  const longest = div.clientWidth < 500 ? 14 : 48;
+  const plain = rows.map((arm) => (arm.length > longest ? `${arm.slice(0, longest)}…` : arm).replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
+  div.style.height = `${3 + 2.6 * rows.length}rem`;
   window.Plotly.react(div, traces, layout({
     annotations: failed,
-    xaxis: { type: score.log ? "log" : "linear", title: { text: score.words }, nticks: 7 },
+    xaxis: score.log ? logarithmic(traces.flatMap(({ x }) => x)) : { nticks: div.clientWidth < 500 ? 4 : 7 },
     yaxis: { tickvals: rows.map((_, row) => row), ticktext: plain, range: [rows.length - 0.4, -0.6], showgrid: false, zeroline: false, tickfont: { color: colour("ink"), size: 13 } },
   }), CONFIG);
 }
@@ -82,7 +83,7 @@ function learning() {
     if (many.length <= 5) traces.push({ ...edge, y: curves[arm].map(([, v]) => Math.min(...v)) }, { ...edge, y: curves[arm].map(([, v]) => Math.max(...v)), fill: "tonexty", fillcolor: faint(paint(arm), 0.15) });
     traces.push({ x: steps, y: curves[arm].map(([, v]) => v.reduce((a, b) => a + b, 0) / v.length), mode: "lines+markers", line: { width: 1.8, color: colour(paint(arm)), dash: dash(arm) }, marker: { size: 5 }, hovertemplate: "%{x:,}: %{y:.4g}<extra></extra>" });
   }
-  window.Plotly.react(find("#along"), traces, layout({ xaxis: { title: { text: told.along.of }, type: told.along.of === "iteration" ? "linear" : "log" }, yaxis: { title: { text: `${told.along.score}, mean and range` }, type: log ? "log" : "linear" } }), CONFIG);
+  window.Plotly.react(find("#along"), traces, layout({ xaxis: { title: { text: told.along.of }, type: told.along.of === "iteration" ? "linear" : "log", nticks: 7 }, yaxis: { title: { text: `${told.along.score}, mean and range` }, ...(log ? logarithmic(every) : {}) } }), CONFIG);
 }
 
 function showPanels() {

@@ -125,6 +125,17 @@ export function plane(canvas, { box, landscape, top, names }, layers) {
   context.restore();
 }
 
+/** An axis of orders of magnitude with plain numbers: 1, 2, 5, 10 and so on, or powers of ten where
+ *  there are many of them. */
+export function logarithmic(values) {
+  const known = values.filter((v) => v > 0);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const few = Math.log10(high / low) > 2.2 ? [1] : [1, 2, 5];
+  const tickvals = [];
+  for (let k = Math.floor(Math.log10(low)) - 1; k <= Math.ceil(Math.log10(high)); k += 1) tickvals.push(...few.map((m) => m * 10 ** k));
+  return { type: "log", tickvals, ticktext: tickvals.map(number) };
+}
+
 const FONT = { family: "system-ui, sans-serif", size: 12 };
 
 export function layout(more = {}) {
@@ -164,8 +175,7 @@ export function curves(div, { lines, axis, log }, events) {
     type: "line", x0: step, x1: step, y0: 0, y1: 1, yref: "paper",
     line: { color: colour(kind === "resumed" ? "quiet" : "bad"), width: 1.3, dash: kind === "resumed" ? "dot" : "solid" },
   }));
-  const values = lines.flatMap((line) => [...line.middle, ...(line.low ?? []), ...(line.high ?? [])]).filter((v) => v > 0);
-  const decades = log ? Math.log10(Math.max(...values) / Math.min(...values)) : 0;
-  const shapes = { shapes: marks, xaxis: { rangemode: "tozero", nticks: 5 }, yaxis: { type: log ? "log" : "linear", title: { text: axis, font: FONT, standoff: 6 }, nticks: 5, exponentformat: "power", ...(log ? { dtick: decades > 1.2 ? 1 : "D2", minor: { showgrid: false } } : {}) } };
+  const values = lines.flatMap((line) => [...line.middle, ...(line.low ?? []), ...(line.high ?? [])]);
+  const shapes = { shapes: marks, xaxis: { rangemode: "tozero", nticks: 5 }, yaxis: { title: { text: axis, font: FONT, standoff: 6 }, ...(log ? logarithmic(values) : { nticks: 5 }) } };
   window.Plotly.react(div, traces, layout(shapes), CONFIG);
 }
