@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,8 @@ def studio(
                 f"warning: --host {host} lets other machines in, and what they send is not "
                 "encrypted; over ssh -L the studio can stay on 127.0.0.1"
             )
+        # from now on Ctrl-C is the usual end, also in the midst of what the server still imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         lines = [address, "Open it in a browser. Ctrl-C ends the studio."]
         show({"address": address}, json_=False, lines=lines)
         if open_:
@@ -122,5 +125,4 @@ def served(folder: Path, token: str, host: str, data: Path | None) -> Server:
         timeout_graceful_shutdown=PATIENCE,
         server_header=False,
     )
-    config.load()  # what it imports, before the address is printed: Ctrl-C may come right after
     return uvicorn.Server(config)
