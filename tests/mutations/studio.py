@@ -58,7 +58,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         "studio/processes.py",
         "studio/test_runs.py",
         ("data from anywhere", "any(found[name].is_relative_to(one) for one in allowed)", "True"),
-        ("any flag", "first in known", "True"),
+        (
+            "fields that nobody checks",
+            "config = resolve(recipe, {}, self.read(words))",
+            "config = RECIPES[recipe]",
+        ),
     ),
     *breakages(
         "studio/comparison.py",

@@ -82,6 +82,7 @@ def test_runs_outside_the_folder_are_not_read(client: TestClient, folder: Path):
 
     changed(folder, elsewhere)
     first = panels(client)[0]
+    assert isinstance(first, dict), "they were read"
     assert "are not inside" in first["error"]
 
 
