@@ -38,7 +38,8 @@ LAYERS = [
     "runs diagnostics metrics networks",
     "data targets samplers",
     "types config ranks overwriting",
-    "batches device files memory notebooks own_code products reading progress streams torchrun",
+    "batches device field_help files memory notebooks own_code products reading progress streams "
+    "torchrun",
     "errors",
 ]
 LAYER = {name: depth for depth, row in enumerate(LAYERS) for name in row.split()}

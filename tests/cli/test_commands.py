@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 
 from stanley.cli import app, main
-from stanley.cli.field_help import KINDS, OPTIONAL, fields_of, kinds_of
+from stanley.cli.field_help import KINDS, OPTIONAL
 from stanley.cli.usage import EXAMPLES, WORDS
 from stanley.data import AnyData
+from stanley.field_help import fields_of, kinds_of
 from stanley.networks import AnyNetwork
 from stanley.samplers import AnySampler, Quantile, RobbinsMonro
 from stanley.training.augment import Augment

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from stanley.cli.flags import Whole
+from stanley.cli.flags import LogDensity, Shape, Whole
 from stanley.cli.output import say, show
 from stanley.errors import StanleyError, require
 
 if TYPE_CHECKING:
     from uvicorn import Server
+
+    from stanley.studio.stage import Stage
 
 #: What the extra `studio` brings along.
 PACKAGES = ("starlette", "uvicorn", "websockets", "plotly")
@@ -44,6 +46,15 @@ def studio(
         Path | None,
         Parameter(help="Folder besides FOLDER in which data of trainings may lie."),
     ] = None,
+    target: Annotated[
+        str | None,
+        Parameter(
+            help="Density of your own for the playground, module:function or file.py:function, "
+            "imported because you name it here."
+        ),
+    ] = None,
+    shape: Shape = None,
+    log_density: LogDensity = None,
     open_: Annotated[
         bool, Parameter(name="--open", help="Also open the address in a browser.")
     ] = False,
@@ -58,9 +69,10 @@ def studio(
     require(0 <= port < 65536, f"--port is {port}, but must be between 0 and 65535")
     folder = Path() if folder is None else folder
     require(folder.is_dir(), f"{folder}: no such folder; give one with runs, or an empty one")
+    own = own_density(target, shape, log_density)
     with bound(host, port) as listening, suppress(KeyboardInterrupt):
         token = secrets.token_urlsafe(24)
-        server = served(folder, token, host, data)
+        server = served(folder, token, host, data, own)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listening.getsockname()[1]}/?token={token}"
         if host not in HERE:
@@ -78,6 +90,24 @@ def studio(
             webbrowser.open(address)
         server.run(sockets=[listening])  # which raises KeyboardInterrupt once all is closed
     say("the studio has ended")
+
+
+def own_density(target: str | None, shape: str | None, log_density: bool | None) -> Stage | None:
+    """The density that --target names, imported now, so that what is wrong with it is told here."""
+    from stanley.cli.what_to_sample import shape_of
+    from stanley.studio.stage import of_density
+
+    if target is None:
+        given = {"--shape": shape, "--log-density": log_density}
+        unused = next((flag for flag, value in given.items() if value is not None), None)
+        require(unused is None, f"{unused} says something of --target, which is not given")
+        return None
+    require(
+        ":" in target,
+        f"--target is {target!r}, but must be module:function or file.py:function; the densities "
+        "of the library are in the playground anyway",
+    )
+    return of_density(target, shape=shape_of(shape), log_density=bool(log_density))
 
 
 def require_packages() -> None:
@@ -106,7 +136,7 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def served(folder: Path, token: str, host: str, data: Path | None) -> Server:
+def served(folder: Path, token: str, host: str, data: Path | None, target: Stage | None) -> Server:
     """What answers to requests once it is given a socket."""
     import uvicorn
 
@@ -116,11 +146,12 @@ def served(folder: Path, token: str, host: str, data: Path | None) -> Server:
 
     hosts = LOOPBACK if host in HERE else None
     config = uvicorn.Config(
-        application(folder, token, read=parse_fields, hosts=hosts, data=data),
+        application(folder, token, read=parse_fields, hosts=hosts, data=data, target=target),
         log_level="error",
         access_log=False,
         ws="websockets-sansio",
         ws_max_size=4 << 20,
+        ws_per_message_deflate=False,  # positions of chains are noise, which does not shrink
         lifespan="on",
         timeout_graceful_shutdown=PATIENCE,
         server_header=False,

@@ -17,7 +17,7 @@ from stanley.notebooks import in_a_line, in_html
 from stanley.progress import Bar
 from stanley.samplers.arguments import Points, as_request, is_whole
 from stanley.samplers.base import ChainState, Sampler, StepInfo
-from stanley.samplers.execution import Execution, stepper
+from stanley.samplers.execution import Execution, Step, stepper
 from stanley.samplers.joint import LeftOut
 from stanley.samplers.traits import is_adjusted, leaves_out_last, traits_of
 from stanley.samplers.trajectories import prepared
@@ -113,10 +113,7 @@ def run_chains(
         "run_chains", sampler, potential, x0, generator, seed
     )
     check_request(x0, num_steps, generator, keep_every)
-    check_precision(sampler, potential)
-    check_event(potential, x0)
-    execution, potential = prepared(execution, sampler, potential, x0)
-    step, state = stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
+    step, state = begin(sampler, potential, x0, execution)
     before = state.x
     left_out = not last_gradient and leaves_out_last(sampler)
     totals = Totals(sampler, state, left_out)
@@ -137,6 +134,19 @@ def run_chains(
     if is_adjusted(sampler) and x0.device.type == "cpu":  # elsewhere reading U would wait for it
         warn_of_level(state.potential)
     return ChainResult(state.x, draws, totals.summary(state, num_steps), before)
+
+
+def begin(
+    sampler: Sampler, potential: Energy, x0: Tensor, execution: Execution = "auto"
+) -> tuple[Step, ChainState]:
+    """What moves the chains by one step, (state, generator) -> (state, info), and their start.
+
+    Raises StanleyError for a potential that the sampler cannot use, or of points of another shape.
+    """
+    check_precision(sampler, potential)
+    check_event(potential, x0)
+    execution, potential = prepared(execution, sampler, potential, x0)
+    return stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
 
 
 def warn_of_level(potential: Tensor) -> None:
@@ -226,7 +236,7 @@ def check_event(potential: Energy, x0: Tensor) -> None:
 class Totals:
     """Running sums on the device; nothing is read back before the run ends."""
 
-    def __init__(self, sampler: Sampler, state: ChainState, left_out: bool) -> None:
+    def __init__(self, sampler: Sampler, state: ChainState, left_out: bool = False) -> None:
         zero = torch.zeros_like(state.potential)
         self.acceptance, self.scale, self.grad_norm = (
             zero.to(widest_float(zero.device)),

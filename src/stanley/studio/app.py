@@ -22,6 +22,7 @@ from stanley.studio.computing import Worker
 from stanley.studio.listing import Listing
 from stanley.studio.processes import Reader, Trainings
 from stanley.studio.safety import Guard
+from stanley.studio.stage import Stage
 from stanley.studio.studio import LOOPBACK, Studio
 
 STATIC = Path(__file__).parent / "static"
@@ -34,6 +35,7 @@ def application(
     read: Reader,
     hosts: tuple[str, ...] | None = LOOPBACK,
     data: Path | None = None,
+    target: Stage | None = None,
 ) -> Starlette:
     """The studio of a folder, as an ASGI application.
 
@@ -43,7 +45,7 @@ def application(
     """
     folder, data = folder.resolve(), None if data is None else data.resolve()
     trainings = Trainings(folder, data, read)
-    studio = Studio(folder, token, hosts, trainings, Worker(), Listing(folder))
+    studio = Studio(folder, token, hosts, trainings, Worker(), Listing(folder), target)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

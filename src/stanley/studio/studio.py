@@ -19,6 +19,8 @@ from stanley.studio.processes import Trainings
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from stanley.studio.stage import Stage
+
 #: Names by which this machine calls itself.
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -33,6 +35,7 @@ class Studio:
     trainings   those that were started here
     worker      carries out one computation at a time, beside the pages
     listing     what the folder holds
+    target      a density that was named where the studio was started
     """
 
     folder: Path
@@ -41,6 +44,7 @@ class Studio:
     trainings: Trainings
     worker: Worker
     listing: Listing
+    target: Stage | None = None
 
     def inside(self, name: str) -> Path:
         """The path of this name in the folder, its links followed; raises StanleyError where that
