@@ -324,7 +324,14 @@ def test_arms_of_a_comparison_are_switched_on_and_off(looked: Any, standing: Ser
 
 # Contrast, labels, size ------------------------------------------------------------------------
 
-PAGES = ["/", "/run?name=rings", "/run?name=pictures", "/run?name=table", "/comparison?name=both"]
+PAGES = [
+    "/",
+    "/run?name=rings",
+    "/run?name=pictures",
+    "/run?name=table",
+    "/comparison?name=both",
+    "/playground",
+]
 #: Every text that is shown, with its colour, the colours behind it, and its size.
 TEXTS = """() => [...document.querySelectorAll("main *, header *, footer")].flatMap((e) => {
     const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());

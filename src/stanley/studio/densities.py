@@ -17,6 +17,7 @@ from stanley.studio.studio import Studio
 from stanley.targets.named import ABOUT
 
 KEPT = 4  # stages, the last used; one may hold 60 MB of draws
+PICTURES = ("mnist", "cifar10", "flowers102", "folder")  # data whose coordinates are pixels
 GROUPS = ("densities of the library", "your own", "runs of this folder")
 
 
@@ -30,11 +31,16 @@ class Densities:
 
     def on_offer(self) -> list[dict[str, str]]:
         """The name of each, a line about it, and its group."""
-        library, own, _ = GROUPS
+        library, own, runs = GROUPS
         found = [{"name": n, "about": about, "group": library} for n, about in ABOUT.items()]
         if self.studio.target is not None:
             name = self.studio.target.name
             found.append({"name": name, "about": "named by --target", "group": own})
+        entries, _ = self.studio.listing.entries()
+        for entry in entries:
+            if entry["kind"] == "run" and entry.get("checkpoint") and entry["data"] not in PICTURES:
+                about = f"the energy of this run, at step {entry['checkpoint']:,}"
+                found.append({"name": entry["name"], "about": about, "group": runs})
         return found
 
     def stage(self, name: str) -> Stage:

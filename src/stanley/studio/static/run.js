@@ -238,6 +238,7 @@ function showModel(message) {
   const flat = message.shape.length === 1 && message.shape[0] === 2;
   find("#plane").hidden = !flat;
   find("#pictures").hidden = !message.image;
+  find("#play").hidden = message.image || !message.density;
   find("#try").hidden = !message.image || !message.density;
   find("#vectors").hidden = message.image || flat;
   find("#bank-panel").hidden = message.chains === 0;
