@@ -69,7 +69,8 @@ def test_a_page_sees_the_chains_of_run_chains(client: TestClient):
         assert {"langevin", "stanley", "adjusted"} <= set(hello["samplers"])
         scene = begun(socket, seed=seed)
         left, right, bottom, top = scene["window"]
-        first = positions(frame(socket), 0)
+        start = frame(socket)
+        first = [positions(start, panel) for panel in range(2)]
         for _ in range(5):
             socket.send_json({"do": "step"})
         last = frame(socket)
@@ -89,7 +90,7 @@ def test_a_page_sees_the_chains_of_run_chains(client: TestClient):
         assert np.abs(shown - there)[:, inside].max() <= 0.5 + 1e-6
         elsewhere = units(run_chains(sampler, stage.potential, x0, 5, seed=seed + 1).x)
         assert np.abs(shown - elsewhere)[:, inside].max() > 100
-    assert (first[:, : len(first)] != positions(last, 0)).any()
+        assert (shown != first[panel]).any()
 
 
 def test_a_page_that_does_not_draw_gets_no_more_frames(client: TestClient):
@@ -184,7 +185,10 @@ def test_a_run_of_the_folder_and_a_density_that_was_named_are_on_offer(trained: 
         with client.websocket_connect(PLACE) as socket:
             offered = {one["name"]: one["group"] for one in told(socket, "hello")["densities"]}
             assert offered["rings"] == "densities of the library"
-            assert "runs of this folder" in offered.values()
-            assert begun(socket, density="table")["all_names"][1] == "a<b>"
-            socket.send_json({"do": "watch", "play": wishes(density="pictures")})
+            assert offered["./rings"] == offered["./table"] == "runs of this folder"
+            assert [name for name, group in offered.items() if group == "your own"] == ["funnel"]
+            plane, run = begun(socket, density="rings"), begun(socket, density="./rings")
+            assert plane["shades"] != run["shades"]  # not each other
+            assert begun(socket, density="./table")["all_names"][1] == "a<b>"
+            socket.send_json({"do": "watch", "play": wishes(density="./pictures")})
             assert "a run on images" in told(socket, "error")

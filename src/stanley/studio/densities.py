@@ -40,7 +40,8 @@ class Densities:
         for entry in entries:
             if entry["kind"] == "run" and entry.get("checkpoint") and entry["data"] not in PICTURES:
                 about = f"the energy of this run, at step {entry['checkpoint']:,}"
-                found.append({"name": entry["name"], "about": about, "group": runs})
+                # ./rings is the run of that name, rings the density
+                found.append({"name": f"./{entry['name']}", "about": about, "group": runs})
         return found
 
     def stage(self, name: str) -> Stage:
