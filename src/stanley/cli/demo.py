@@ -54,6 +54,7 @@ def run_demo(
     result = compare(asked, out, workers=workers, progress=progress)
     write_tables(result, out)
     *_, figure = write_figures(result, out, drawing)  # the last one: what each arm learned
-    lines = ["", f"figure: {figure}", f"shown again by stanley compare {out}"]
+    again = f"shown again by stanley compare {out}, and in a browser by stanley studio {out}"
+    lines = ["", f"figure: {figure}", again]
     few = ["One seed decides nothing: --seeds 5 tests the difference, docs/results.md has more."]
     return result, [*terminal_lines(result), *lines, *(few if seeds == 1 else [])]
