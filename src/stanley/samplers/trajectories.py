@@ -2,10 +2,10 @@
 
 Such a step is no function of tensors, but its leapfrog steps are. They are traced and compiled in
 blocks of 1, 2, 4 and 8, of which a trajectory of any length is made: of 21 steps two of 8, one of
-4 and one of 1. The operations are those of `leapfrog`, so the traced blocks are the eager steps bit for bit, and
-a compiler's differ by the rounding of fused operations. Momenta, coins and the Metropolis test stay
-as they are. Step size and scale are inputs: a warm-up compiles for a scale of each coordinate, for
-a dense one if it comes to that, and nothing anew.
+4 and one of 1. The operations are those of `leapfrog`, so the traced blocks are the eager steps bit
+for bit, and a compiler's differ by the rounding of fused operations. Momenta, coins and the
+Metropolis test stay as they are. Step size and scale are inputs: a warm-up compiles for a scale of
+each coordinate, for a dense one if it comes to that, and nothing anew.
 """
 
 from __future__ import annotations
