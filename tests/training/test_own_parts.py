@@ -809,7 +809,7 @@ def test_what_the_loop_takes_is_said_once_and_shown_in_full(tmp_path: Path) -> N
     a, b, c = (inspect.signature(f).parameters for f in (stanley.train, stanley.steps, open_run))
     assert a == b
     assert {name: a[name] for name in c} == dict(c)
-    assert set(a) - set(c) == {"progress", "title"}
+    assert set(a) - set(c) == {"picture", "progress", "title"}
     assert list(a)[:3] == ["config", "out", "energy"]
     for function in (stanley.train, stanley.steps, open_run):
         with pytest.raises(TypeError, match=r"unexpected keyword argument 'enrgy'"):

@@ -31,8 +31,8 @@ from stanley.studio.computing import Job
 from stanley.studio.frames import packed
 from stanley.types import in_float32
 from stanley.uses import denoise, inpaint, outside
-from stanley.uses.denoising import require_stable
-from stanley.uses.inpainting import anneal_unknown
+from stanley.uses.denoising import denoise_stream, require_stable
+from stanley.uses.inpainting import anneal_unknown, inpaint_stream
 from stanley.uses.scoring import LEVELS
 
 CELLS = 140  # per side of a landscape
@@ -301,7 +301,7 @@ def fill_in(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
     unknown = torch.from_numpy(painted).view(height, width).to(model.device)
     num = asked.whole("num", 4, 1, MOST_DRAWS)
     steps = asked.whole("steps", model.default_steps("noise"), 1, MOST_STEPS)
-    generator = stream(asked.whole("seed", 0, 0, 2**31), "inpaint", device=model.device)
+    generator = inpaint_stream(asked.whole("seed", 0, 0, 2**31), model.device)
     known, told = images.repeat_interleave(num, 0), Told(job, model)
     potential = potential_for(model.sampler, model.potential)
     levels = model.levels
@@ -335,7 +335,7 @@ def free_of_noise(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> Non
     std = asked.real("noise", 0.3, 0.01, 2.0)
     num = asked.whole("num", 4, 1, MOST_DRAWS)
     steps = asked.whole("steps", model.default_steps("noise"), 1, MOST_STEPS)
-    generator = stream(asked.whole("seed", 0, 0, 2**31), "denoise", device=model.device)
+    generator = denoise_stream(asked.whole("seed", 0, 0, 2**31), model.device)
     require_stable(model.sampler, std)
     y = images + std * torch.randn(images.shape, generator=generator, device=images.device)
     told, observed = Told(job, model), y.repeat_interleave(num, 0)

@@ -18,6 +18,7 @@ from stanley.samplers import (
     run_chains,
 )
 from stanley.samplers.arguments import Points, as_request
+from stanley.streams import stream
 from stanley.types import Energy
 from stanley.uses.inpainting import chains_per_image
 from stanley.uses.rows import row_per_chain, rows_for
@@ -131,3 +132,8 @@ def require_stable(sampler: Sampler, std: float) -> None:
         f" where steps become unstable; use a step size of {std**2:.2g}, or an adjusted sampler"
         " such as mala",
     )
+
+
+def denoise_stream(seed: int, device: torch.device) -> torch.Generator:
+    """The random numbers of `stanley denoise --seed`, wherever it is asked for."""
+    return stream(seed, "denoise", device=device)

@@ -14,7 +14,7 @@ from stanley.samplers import ChainInfo, Sampler, evaluate, run_chains
 from stanley.samplers.annealed import step_down
 from stanley.samplers.arguments import Points, as_request
 from stanley.samplers.noise import normal_like
-from stanley.streams import as_generator
+from stanley.streams import as_generator, stream
 from stanley.types import Energy
 from stanley.uses.rows import row_per_chain, rows_for
 
@@ -194,3 +194,8 @@ def chains_per_image(images: Tensor, x0: Tensor) -> int:
         " the same number of chains for each image",
     )
     return len(x0) // len(images)
+
+
+def inpaint_stream(seed: int, device: torch.device) -> torch.Generator:
+    """The random numbers of `stanley inpaint --seed`, wherever it is asked for."""
+    return stream(seed, "inpaint", device=device)

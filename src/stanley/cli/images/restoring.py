@@ -97,9 +97,9 @@ def inpaint(
     import torch
 
     from stanley.samplers.run import potential_for
-    from stanley.streams import stream
     from stanley.uses import Clamped, restoration_scores
     from stanley.uses import inpaint as fill
+    from stanley.uses.inpainting import inpaint_stream
 
     drawing = drawing_of(format_, dpi, size)
     require_files(paste_back, held_out)
@@ -117,7 +117,7 @@ def inpaint(
     num, steps = 4 if num is None else num, model.default_steps("noise") if steps is None else steps
     images, origin, resized_from = images_of(model, source, held_out, resize)
     unknown = mask_of(mask, model.event_shape, resized_from).to(images.device)
-    generator = stream(seed, "inpaint", device=images.device)
+    generator = inpaint_stream(seed, images.device)
     known = images.repeat_interleave(num, 0)
     clamped = Clamped(model.potential, known, unknown)
     if start == "noise" and model.levels is not None:
@@ -231,9 +231,9 @@ def denoise(
 
     from stanley.samplers import GradientDescent
     from stanley.samplers.run import potential_for
-    from stanley.streams import stream
     from stanley.uses import Noisy, posterior_mean, restoration_scores
     from stanley.uses import denoise as clean_up
+    from stanley.uses.denoising import denoise_stream
 
     require(
         not flow or num in (None, 1),
@@ -258,7 +258,7 @@ def denoise(
     )
     images, origin, _ = images_of(model, source, held_out, resize)
     clean = clean or held_out is not None
-    generator = stream(seed, "denoise", device=images.device)
+    generator = denoise_stream(seed, images.device)
     y = (
         images + noise * torch.randn(images.shape, generator=generator, device=images.device)
         if clean
