@@ -33,13 +33,17 @@ def wishes(**changes: Any) -> dict[str, Any]:
 
 
 def told(socket: Any, kind: str) -> Any:
-    """The next message that says this; frames and others before it are passed over."""
+    """The next message that says this; frames and others before it are passed over, but for an
+    error that was not asked for, after which nothing would come.
+    """
     while True:
         message = socket.receive()
         if message["type"] == "websocket.close":
             raise WebSocketDisconnect(message["code"])
-        if (text := message.get("text")) is not None and kind in (said := json.loads(text)):
+        said = json.loads(message.get("text") or "{}")
+        if kind in said:
             return said[kind]
+        assert "error" not in said, said["error"]
 
 
 def frame(socket: Any) -> bytes:

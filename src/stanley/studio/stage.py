@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,8 @@ def of_run(path: Path, name: str) -> Stage:
         f"from stanley import load\n\n"
         f"density = load({str(path)!r}, device='cpu').standardised.potential"
     )
-    return staged(name, model.potential, model.noise.mean, model.noise.std, python)
+    found = staged(name, model.potential, model.noise.mean, model.noise.std, python)
+    return found if model.columns is None else replace(found, names=model.columns)
 
 
 def staged(name: str, potential: Energy, mean: Tensor, std: Tensor, python: str) -> Stage:
