@@ -29,7 +29,13 @@ SAMPLERS = (Langevin(0.02), Adjusted(Stanley(0.05, 2.0)))
 
 def wishes(**changes: Any) -> dict[str, Any]:
     samplers = [plain(sampler) for sampler in SAMPLERS]
-    return {"density": "banana", "samplers": samplers, "chains": 64, "seed": 3} | changes
+    return {
+        "density": "banana",
+        "samplers": samplers,
+        "chains": 64,
+        "width": 1.0,
+        "seed": 3,
+    } | changes
 
 
 def told(socket: Any, kind: str) -> Any:

@@ -47,15 +47,15 @@ BLOCKS = 256  # of steps whose sums are kept
 class Play:
     """What is watched."""
 
-    density: str = "rings"  # a density on offer
+    density: str = "banana"  # a density on offer
     samplers: tuple[AnySampler, ...] = (  # side by side
-        Langevin(0.06),
-        Stanley(0.06, threshold=2.0),
-        Adjusted(Stanley(0.06, threshold=2.0)),
+        Langevin(0.3),
+        Stanley(0.3, threshold=2.0),
+        Adjusted(Stanley(0.3, threshold=2.0)),
     )
     chains: int = 4096  # of each sampler
     start: Literal["noise", "point", "mode"] = "noise"  # where all of them begin
-    width: float = 1.0  # of the noise they start from, in units of the density's own
+    width: float = 2.0  # of the noise they start from, in units of the density's own
     point: tuple[float, float] = (0.0, 0.0)  # in the picture, for a start at one point
     coordinates: tuple[int, int] = (0, 1)  # of the density, in the picture
     seed: int = 0  # of the start and of the chains
