@@ -83,7 +83,7 @@ def test_evaluate_plot_diagnose_and_likelihood(place: Path, capsys) -> None:
     for name in ("run", "plane"):
         scores = run(capsys, "evaluate", place / name, "--num", 32, "--steps", 10)
         assert scores["standardised"]["columns"] == NAMES[: 3 if name == "run" else 2]
-        assert len(run(capsys, "plot", place / name)["files"]) == (4 if name == "run" else 6)
+        assert len(run(capsys, "plot", place / name)["files"]) == (5 if name == "run" else 6)
     assert scores["nll_held_out"]["value"] == pytest.approx(np.log(SCALE[:2]).sum() + 2.84, abs=1)
     few = ("--num", 4, "--steps", 8, "--warm-up", 2, "--pairs", 0, "--rays", 0, "--copies", 0)
     table = run(capsys, "diagnose", place / "run", *few)["table"]
