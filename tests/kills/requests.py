@@ -182,6 +182,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
 KEYED = re.compile(r"(?<=cache/folder-)\w+")
 
 #: What tells when something was done, or by which way it was come to.
+FIGURES = re.compile(rb'data:image/png;base64,[^"]*')
 CLOCKS = re.compile(
     rb'"(seconds|peak_mib|test_accuracy_seconds)": [^,}\n]+|, \S+( to \S+)? s a run'
     rb"|(?<=,)[\d.]+(?=,-?[\d.]+$)",  # in the tables of a comparison
@@ -252,7 +253,8 @@ def fresh(into: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file, without what tells the time, and events without those of a resumption."""
+    """Every file, without what tells the time, and events without those of a resumption. Figures of
+    a page are left out: they show how long a step took where a curve would be constant."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -267,6 +269,8 @@ def contents(folder: Path) -> dict[str, bytes]:
             content = b"".join(json.dumps(line).encode() + b"\n" for line in kept)
             if not content:
                 continue
+        if path.name == "index.html":
+            content = FIGURES.sub(b"", content)
         found[KEYED.sub("", name)] = CLOCKS.sub(b"", content)
     return found
 
