@@ -181,8 +181,9 @@ REQUESTS: dict[str, tuple[str, ...]] = {
 #: The name of a cache of pictures tells the folder that they lie in, and when they were made.
 KEYED = re.compile(r"(?<=cache/folder-)\w+")
 
-#: What tells when something was done, or by which way it was come to.
+#: Figures of a page, of which one may show how long a step took.
 FIGURES = re.compile(rb'data:image/png;base64,[^"]*')
+#: What tells when something was done, or by which way it was come to.
 CLOCKS = re.compile(
     rb'"(seconds|peak_mib|test_accuracy_seconds)": [^,}\n]+|, \S+( to \S+)? s a run'
     rb"|(?<=,)[\d.]+(?=,-?[\d.]+$)",  # in the tables of a comparison
