@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stanley.data import Array
+from stanley.data.table import Table
 from stanley.errors import StanleyError
 from tests import seeds
 
@@ -213,7 +214,7 @@ def test_each_column_is_standardised_by_the_training_rows(tmp_path: Path) -> Non
     assert z.mean(0).abs().max() < 1e-5
     assert (z.square().mean(0).sqrt() - 1).abs().max() < 1e-5
     plain = Array(path=str(tmp_path / "x.npy"), seed=0)
-    order = plain._split(x, tmp_path)
+    order = plain._split(Table(x), tmp_path)
     for ours, theirs in ((data.train, order.train), (data.test, order.test)):
         assert ((s.undo(ours) - theirs) / s.std).abs().max() < 2**-20
     assert s.log_scale == pytest.approx(float(np.log(order.train.numpy().std(0)).sum()))
@@ -241,7 +242,7 @@ def test_another_standardisation(tmp_path: Path, refused) -> None:
 
 def test_columns_that_are_constant_for_training(tmp_path: Path, refused) -> None:
     """All but one of the rows are equal, and that one is held out; or they differ by rounding."""
-    order = Array()._split(np.arange(50.0)[:, None], tmp_path)
+    order = Array()._split(Table(np.arange(50.0)[:, None]), tmp_path)
     x = VECTORS.copy()
     x[:, 1] = 7.0
     x[int(order.test[0]), 1] = 8.0

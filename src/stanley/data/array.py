@@ -58,9 +58,9 @@ class Array:
             f"{path} has shape {table.rows.shape}, which is empty; use an array with rows",
         )
         if is_images(table.rows):
-            return self._split(_images(table.rows, path), path)
+            return self._split(replace(table, rows=_images(table.rows, path)), path)
         require_numbers(table, path)
-        data = self._split(table.rows.astype(np.float64), path)
+        data = self._split(replace(table, rows=table.rows.astype(np.float64)), path)
         data = replace(data, columns=table.columns)
         return standardised(data, str(path)) if self.standardise else _as_float32(data, path)
 
@@ -71,10 +71,15 @@ class Array:
             return tuple(name.strip() for name in self.columns.split(","))
         return (self.columns,) if isinstance(self.columns, int) else self.columns
 
-    def _split(self, rows: np.ndarray, path: Path) -> Dataset:
-        order, num_train = held_out_order(len(rows), self.held_out, self.seed, str(path))
-        x = torch.from_numpy(np.ascontiguousarray(rows))[order]
-        return Dataset(x[:num_train], x[num_train:])
+    def _split(self, table: Table, path: Path) -> Dataset:
+        order, num_train = held_out_order(len(table.rows), self.held_out, self.seed, str(path))
+        x = torch.from_numpy(np.ascontiguousarray(table.rows))[order]
+        places = replace(table, rows=table.rows[:0].copy())  # not the numbers again
+
+        def row_name(row: int) -> str:
+            return f"{path} {places.row_name(int(order[row]))}"
+
+        return Dataset(x[:num_train], x[num_train:], row_name=row_name)
 
 
 def read_array(

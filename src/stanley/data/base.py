@@ -36,6 +36,7 @@ class Dataset:
     streamed      `train` is a file that is too large for memory: rows are read as they are drawn
     stream        where batches come from that are read in turn, of which `train` has the first rows
     columns       names of a vector's coordinates, where they have some
+    row_name      what the user calls a row of `train`, such as its line in a file, if that is known
     raw           whether they are vectors as a user handed them over, which are still to become z
                   or float32
     standardisation   how `train` and `test`, which are then z, came from the user's x;
@@ -52,6 +53,7 @@ class Dataset:
     stream: Rows | None = None
     standardisation: Standardisation | None = None
     columns: tuple[str, ...] | None = None
+    row_name: Callable[[int], str] | None = None
     raw: bool = False
 
     @property

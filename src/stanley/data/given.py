@@ -168,7 +168,13 @@ def split(rows: Tensor, name: str) -> Dataset:
     order, num_train = held_out_order(len(rows), HELD_OUT, 0, f"the data ({name})")
     rows = rows[order]
     raw = rows.dim() == 2
-    return checked(Dataset(rows[:num_train], rows[num_train:], raw=raw), name, order)
+    data = Dataset(
+        rows[:num_train],
+        rows[num_train:],
+        raw=raw,
+        row_name=lambda row: f"row {int(order[row])} of the data ({name})",
+    )
+    return checked(data, name, order)
 
 
 def checked(data: Dataset, name: str, order: Tensor | None = None) -> Dataset:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stanley.config import OWN, differences, from_dict, kind_of, to_dict
-from stanley.data import Array, Dataset
+from stanley.data import Dataset
 from stanley.device import has_bf16_units, peak_memory
 from stanley.errors import DivergenceError, require
 from stanley.networks import WithReference
@@ -32,12 +32,11 @@ from stanley.training.interrupts import Interrupts
 from stanley.training.optim import update_average
 from stanley.training.own import Parts, probe, probe_loss, require_same_network, taken
 from stanley.training.portrait import portrait_of
+from stanley.training.scales import warn_of_scales
 from stanley.training.state import TrainState
 from stanley.training.step import adapt_step_size, measure, to_records, train_step
 from stanley.training.tracking import Tracking, require_trackers, tracker_names
 from stanley.training.watch import Watch
-
-SCALES = 10.0  # ratio of scales between columns, or of a mean to its column's, that is warned of
 
 
 @taking(ShownArguments)
@@ -355,29 +354,6 @@ def load_data(config: TrainConfig, world: World) -> Dataset:
             data = config.data.load()
     with world.agreed():
         return config.data.load() if data is None else data
-
-
-def warn_of_scales(config: TrainConfig, data: Dataset) -> None:
-    """One step size and one start suit vectors whose coordinates are of one scale, and near 0."""
-    if data.is_image:
-        return
-    by_field = "use data.standardise true, or " if isinstance(config.data, Array) else ""
-    x = data.train[:10_000].double()
-    mean, std = x.mean(0).flatten(), x.std(0).flatten()
-    least, most = float(std.min()), float(std.max())
-    offset = float((mean.abs() / std.clamp(min=1e-300)).max())
-    if most > SCALES * least:
-        warnings.warn(
-            f"the columns of the data have standard deviations from {least:.3g} to {most:.3g}: no "
-            f"step size suits all of them, and training may fail; {by_field}rescale them first",
-            stacklevel=3,
-        )
-    elif offset > SCALES:
-        warnings.warn(
-            f"a column of the data has its mean {offset:.3g} standard deviations from 0, where the "
-            f"network's first weights know nothing; {by_field}subtract the mean first",
-            stacklevel=3,
-        )
 
 
 def write_configuration(parts: Parts, run: RunDirectory) -> None:
