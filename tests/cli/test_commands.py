@@ -639,6 +639,7 @@ def test_sample_of_a_density(tmp_path: Path) -> None:
     assert told["sampler"]["num_leapfrog"] == 3
     draws = [f for f in told["files"] if f.endswith("-every-10.npy")]
     assert np.load(tmp_path / draws[0]).shape == (4, 20, 3)
+    assert len([f for f in told["files"] if f.endswith(".png")]) == 1
 
 
 OWN = """
@@ -669,6 +670,7 @@ def test_a_density_is_sampled_until_its_draws_can_be_trusted(tmp_path: Path) -> 
         assert set(draws) == {"mu", "tau"}
         assert draws["tau"].shape == (16, told["draws_per_chain"])
         assert (draws["tau"] > 0).all()
+    assert len([f for f in told["files"] if f.endswith(".png")]) == 1
 
 
 def test_a_biased_sampler_is_named_and_every_table_has_its_worst(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_samples_are_in_the_units_of_the_table(place: Path, capsys, tmp_path: Pa
         names, *rows = csv.reader(file)
     assert names == NAMES
     assert np.array_equal(np.array(rows, float), x)
+    assert Path(told["files"][2]).suffix == ".png"
     other = ("--sampler", "mala", "--warm-up", 20, "--keep-every", 5)
     told = run(
         capsys, "sample", place / "run", "--num", 8, "--steps", 10, *other, "--out", tmp_path

@@ -28,6 +28,7 @@ from stanley.plots import (
     labelled_grids,
     learning_curves,
     marginals,
+    pairs,
     samples_over_density,
     save,
     write_grid_png,
@@ -110,6 +111,11 @@ FIGURES = {
         [f"column ${k}" for k in range(20)],
     ),
     "marginals, nothing finite": lambda: marginals({"data": np.full((3, 2), np.nan)}),
+    "pairs": lambda: pairs(
+        {"data": RNG.normal(size=(9, 3)), "fresh": RNG.normal(size=(3_000, 3))}, ["$a$", "b", "c"]
+    ),
+    "pairs of one point": lambda: pairs({"samples": np.ones((1, 2))}),
+    "pairs, nothing finite": lambda: pairs({"data": np.full((3, 2), np.nan)}),
     "traces": lambda: chain_traces(RNG.normal(size=(30, 20, 3, 4, 4))),
     "one draw, one chain": lambda: chain_traces(np.ones((1, 1))),
     "autocorrelation": lambda: autocorrelation(torch.randn(30, 4, 3, dtype=torch.bfloat16)),
@@ -347,6 +353,8 @@ WRONG = {
     "no vectors": lambda: marginals({}),
     "columns differ": lambda: marginals({"a": np.ones((3, 2)), "b": np.ones((3, 3))}),
     "names differ": lambda: marginals({"a": np.ones((3, 2))}, ["x"]),
+    "pairs of one column": lambda: pairs({"a": np.ones((3, 1))}),
+    "pairs of seven columns": lambda: pairs({"a": np.ones((3, 7))}),
     "no energies": lambda: energy_histograms({}),
     "no finite energy": lambda: energy_histograms({"data": np.array([np.nan])}),
     "energies in 2-d": lambda: energy_histograms({"data": np.ones((2, 2))}),

@@ -13,12 +13,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from stanley.cli.sample_files import write_array, write_named, write_samples
+from stanley.batches import finite_chains
+from stanley.cli.sample_files import coordinates, write_array, write_named, write_samples
 from stanley.cli.what_to_sample import WhatToSample
 from stanley.cli.wording import how_it_went, json_ready, sampler_as_json, sampler_in_words
 from stanley.diagnostics.table import Summary
 from stanley.errors import require
-from stanley.judging.coordinates import parameters_of, potential_at, table_of, values_of
+from stanley.judging.coordinates import (
+    columns_of,
+    names_of,
+    parameters_of,
+    potential_at,
+    table_of,
+    values_of,
+)
 from stanley.judging.draw import NotConverged, Wanted, draw
 from stanley.models.sampling import DENSITY_STEPS, sample_density
 from stanley.plots import Drawing
@@ -202,8 +210,9 @@ def by_rules(
 def write_density_samples(
     found: DensitySamples, what: WhatToSample, folder: Path, name: str, every: str, drawing: Drawing
 ) -> list[Path]:
-    """NAME.npy, the last states, and NAME.png in the plane; of named parameters NAME.npz, all draws
-    by name; NAME.csv, the table; and the draws in a file of their own where they were asked for."""
+    """NAME.npy, the last states, and NAME.png of them; of named parameters NAME.npz, all draws by
+    name, and NAME.png of these; NAME.csv, the table; and the draws in a file of their own where
+    they were asked for."""
     named = parameters_of(what.potential) is not None
     if named:
         files = [
@@ -213,6 +222,11 @@ def write_density_samples(
                 name,
             )
         ]
+        columns = columns_of(what.potential, found.points).flatten(0, 1)
+        finite = columns[finite_chains(columns)]
+        if len(finite):
+            names = names_of(what.potential, what.event_shape)
+            files += drawing.write({name: coordinates(finite, names)}, folder)
     else:
         title = f"Samples of {what.name}"
         files = write_samples(found.x, folder, name, drawing, title, density=what.potential)

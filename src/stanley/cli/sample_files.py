@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +21,24 @@ from stanley.data import to_bytes
 from stanley.files import make_folder, write_atomic
 from stanley.judging.evaluate import window
 from stanley.metrics import density_on_grid, half_side
-from stanley.plots import Drawing, Panel, chain_film, densities, image_grid, write_grid_png
+from stanley.plots import (
+    Drawing,
+    Panel,
+    chain_film,
+    densities,
+    image_grid,
+    marginals,
+    pairs,
+    write_grid_png,
+)
+from stanley.plots.coordinates import coordinate_name
 from stanley.plots.figures import USUAL, label
+from stanley.plots.marginals import MOST_PAIRED
 from stanley.types import Energy
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from stanley.models.trained import Trained
 
 GRID = 200  # cells a side of a density in a picture
@@ -41,9 +55,10 @@ def write_samples(
     model: Trained | None = None,
 ) -> list[Path]:
     """NAME.npy, x as it is, and NAME.png of the finite ones: a grid of images (C, H, W), C = 1 or
-    3, or points in the plane, over the `density` exp(-U) where one is given. A PNG of images has a
-    whole number of pixels for each of theirs, unless `drawing` says another size. The picture of
-    points leaves out those that are far from nearly all, and says how many these are.
+    3; points in the plane, over the `density` exp(-U) where one is given; or the coordinates of
+    other points (`coordinates`). A PNG of images has a whole number of pixels for each of theirs,
+    unless `drawing` says another size. The picture of points in the plane leaves out those that are
+    far from nearly all, and says how many these are.
 
     Points of a `model` on standardised vectors are written in the units of the data, and where
     these have names of columns also as NAME.csv.
@@ -72,7 +87,18 @@ def write_samples(
         if columns is not None:
             panel = replace(panel, names=(label(columns[0]), label(columns[1])))
         files += drawing.write({name: densities([panel])}, folder)
+    else:
+        points = finite if model is None else model.original(finite)
+        names = columns or [coordinate_name(j, event) for j in range(finite[0].numel())]
+        files += drawing.write({name: coordinates(points.reshape(len(finite), -1), names)}, folder)
     return files
+
+
+def coordinates(points: Tensor, names: Sequence[str]) -> Figure:
+    """Coordinates of points (N, d), each against each where there are 2 to 6; else histograms."""
+    groups = {"samples": points}
+    paired = 2 <= len(names) <= MOST_PAIRED
+    return pairs(groups, names) if paired else marginals(groups, names)
 
 
 def write_grid(images: np.ndarray, folder: Path, name: str, drawing: Drawing) -> list[Path]:

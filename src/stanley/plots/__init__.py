@@ -24,7 +24,7 @@ from stanley.plots.images import (
     tile,
     write_grid_png,
 )
-from stanley.plots.marginals import marginals
+from stanley.plots.marginals import marginals, pairs
 from stanley.plots.mixing import mixing
 from stanley.plots.path import energy_path
 from stanley.plots.theory import bias_dots, drift_curve, ray_growth
@@ -48,6 +48,7 @@ __all__ = [
     "learning_curves",
     "marginals",
     "mixing",
+    "pairs",
     "picture_table",
     "ray_growth",
     "samples_over_density",

@@ -11,6 +11,7 @@ import torch
 
 from stanley.diagnostics import chains as diagnostics
 from stanley.errors import require
+from stanley.plots.coordinates import coordinate_name, evenly
 from stanley.plots.decimate import extreme_indices
 from stanley.plots.figures import (
     BLUE,
@@ -21,7 +22,6 @@ from stanley.plots.figures import (
     TITLE,
     Array,
     dress,
-    label,
     new_figure,
     to_numpy,
 )
@@ -55,12 +55,12 @@ def chain_traces(
     n, chains, _ = x.shape
     event = tuple(to_numpy(draws).shape[2:])
     chosen = _coordinates(x, coordinates)
-    lines = _spread(chains, max_chains)
+    lines = evenly(chains, max_chains)
 
     figure = new_figure(9.6, 0.95 + 1.55 * len(chosen))
     axes = figure.subplots(len(chosen), 2, sharey="row", width_ratios=[5.2, 1.0], squeeze=False)
     for (trace, side), j in zip(axes, chosen, strict=True):
-        dress(trace, ylabel=_name(j, event, names))
+        dress(trace, ylabel=coordinate_name(j, event, names))
         for k, chain in enumerate(lines):
             value = x[:, chain, j]
             index = extreme_indices(value)
@@ -132,9 +132,8 @@ def autocorrelation(
         if k >= len(chosen):
             ax.set_visible(False)
             continue
-        dress(
-            ax, _name(chosen[k], event, names), ylabel="autocorrelation" if k % columns == 0 else ""
-        )
+        name = coordinate_name(chosen[k], event, names)
+        dress(ax, name, ylabel="autocorrelation" if k % columns == 0 else "")
         if not np.isfinite(rho[:, :, k]).all():
             ax.grid(False)
             ax.text(
@@ -191,23 +190,13 @@ def _draws(draws: Array, least: int) -> np.ndarray:
 def _coordinates(x: np.ndarray, coordinates: Sequence[int] | None) -> list[int]:
     d = x.shape[2]
     if coordinates is None:
-        return _spread(d, DEFAULT_COORDINATES)
+        return evenly(d, DEFAULT_COORDINATES)
     chosen = list(coordinates)
     require(
         0 < len(chosen) <= 12 and all(0 <= j < d for j in chosen),
         f"coordinates are {chosen}, but must be 1 to 12 indices from 0 to {d - 1}",
     )
     return chosen
-
-
-def _spread(n: int, most: int) -> list[int]:
-    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, most))})
-
-
-def _name(j: int, event: tuple[int, ...], names: Sequence[str] | None = None) -> str:
-    if names is not None and len(event) == 1:
-        return label(names[j])
-    return f"x[{', '.join(str(int(i)) for i in np.unravel_index(j, event))}]" if event else "x"
 
 
 def _plural(n: int, noun: str) -> str:
