@@ -145,7 +145,7 @@ def test_a_training_is_started_stopped_and_resumed(client: TestClient, folder: P
     assert answer.json() == {"name": "new"}
     wait(lambda: entries(client).get("new", {}).get("step", 0) > 20)
     running = entries(client)["new"]
-    assert (running["status"], running["ours"]) == ("running", True)
+    assert (running["status"], running["stoppable"]) == ("running", True)
     assert running["left"] > 0
     config = stanley.RunDirectory(folder / "new").read_config()
     assert (config["seed"], config["batch"], config["network"]["width"]) == (3, 8, 8)
@@ -273,10 +273,10 @@ def test_a_run_of_a_stranger_does_not_decide_what_is_read(client: TestClient, fo
     wait(lambda: entries(client)["pictures"]["step"] == 14)
 
 
-def test_a_training_of_another_is_not_stopped_here(client: TestClient, folder: Path):
+def test_what_does_not_train_is_not_stopped(client: TestClient, folder: Path):
     answer = client.post("/api/stop", json={"name": "rings"})
     assert answer.status_code == 400
-    assert "was not started here" in answer.json()["error"]
+    assert "is not training" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[1]", b"\xff", b"[" * 100_000])

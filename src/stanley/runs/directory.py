@@ -124,11 +124,11 @@ class RunDirectory:
     def lock(self) -> None:
         """Lock the directory for this process; raises StanleyError where another one trains in it.
 
-        Outside POSIX systems nothing is locked, and on a file system without locks nothing but a
-        warning says so.
+        The file holds the number of the process. Outside POSIX systems nothing is locked, and on a
+        file system without locks nothing but a warning says so.
         """
         with writing(self.path / ".lock"):
-            self._lock = (self.path / ".lock").open("w")
+            self._lock = (self.path / ".lock").open("a")  # the number of another stays in it
         try:
             alone = lock(self._lock.fileno(), wait=False)
         except OSError as error:
@@ -144,6 +144,10 @@ class RunDirectory:
                 f"{self.path} is in use by another training process; wait until it ends, or choose"
                 f" another --out"
             )
+        with writing(self.path / ".lock"):
+            self._lock.truncate(0)
+            self._lock.write(f"{os.getpid()}\n")
+            self._lock.flush()
         sweep(self.checkpoints)
 
     def has_begun(self) -> bool:

@@ -19,8 +19,10 @@ from typing import Any
 
 from stanley.config import OWN, flatten, to_dict
 from stanley.errors import did_you_mean, require
+from stanley.files import is_locked
 from stanley.runs.directory import RunDirectory
 from stanley.runs.origin import PATHS, is_signed, paths_of
+from stanley.studio.elsewhere import interrupt, written
 from stanley.training.config import TrainConfig
 from stanley.training.recipes import RECIPES
 from stanley.training.resolve import resolve
@@ -87,6 +89,7 @@ class Trainings:
     data: Path | None
     read: Reader
     by_name: dict[str, Training] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)  # processes elsewhere that were interrupted
 
     def start(self, name: str, path: Path, recipe: str, fields: Sequence[str]) -> None:
         """Train a recipe into a new run directory; `fields` are KEY=VALUE.
@@ -181,24 +184,30 @@ class Trainings:
         threading.Thread(target=training.read, name=f"said by {name}", daemon=True).start()
         self.by_name[name] = training
 
-    def stop(self, name: str) -> None:
-        """Ask a training to save and to end, as Ctrl-C does."""
+    def stop(self, name: str, path: Path) -> None:
+        """Ask a training to save and to end, as Ctrl-C does, once: a second signal would end it
+        without a checkpoint. Raises StanleyError for one that was started elsewhere where it is not
+        certain which process it is.
+        """
         training = self.by_name.get(name)
-        require(
-            training is not None and training.running,
-            f"{name} was not started here; stop it where it was, Ctrl-C saves a checkpoint",
-        )
-        assert training is not None
-        if not training.stopping:  # a second signal would end it without a checkpoint
+        if training is None or not training.running:
+            require(is_locked(path / ".lock"), f"{name} is not training")
+            if not self.was_asked(name, path):
+                self.asked[name] = interrupt(path)
+        elif not training.stopping:
             training.stopping = True
             with suppress(ProcessLookupError):
                 training.process.send_signal(signal.SIGINT)
+
+    def was_asked(self, name: str, path: Path) -> bool:
+        """Whether the process that trains a run, started elsewhere, was interrupted from here."""
+        return name in self.asked and self.asked[name] == written(path / ".lock")
 
     def close(self) -> None:
         """Stop all, each with a checkpoint; one that does not end in time is left to itself."""
         running = [name for name, training in self.by_name.items() if training.running]
         for name in running:
-            self.stop(name)
+            self.stop(name, self.folder / name)
         end = time.monotonic() + LEAVING
         for name in running:
             with suppress(subprocess.TimeoutExpired):

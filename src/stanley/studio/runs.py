@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from stanley.errors import StanleyError, require
+from stanley.studio.elsewhere import why_not_stoppable
 from stanley.studio.studio import Studio
 from stanley.training.recipes import ABOUT, RECIPES
 
@@ -41,7 +42,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def stop(request: Request) -> Response:
         asked = await fields_of(request)
-        studio.trainings.stop(named(studio, text(asked, "name"))[0])
+        await run_in_threadpool(studio.trainings.stop, *named(studio, text(asked, "name")))
         return JSONResponse({})
 
     async def resume(request: Request) -> Response:
@@ -75,6 +76,7 @@ def with_trainings(studio: Studio, entries: list[dict[str, Any]]) -> list[dict[s
             entry["status"] = "failed"
             entries.insert(0, entry)
         if training.running:
+            entry["stoppable"] = True
             began = entry["status"] == "running"
             entry["status"] = (
                 "stopping" if training.stopping else "running" if began else "starting"
@@ -83,8 +85,20 @@ def with_trainings(studio: Studio, entries: list[dict[str, Any]]) -> list[dict[s
             entry["error"] = error
             if not entry["step"] and not training.killed:
                 entry["status"] = "failed"
-        entry["ours"] = training.running
+    for entry in entries:
+        if entry["status"] == "running" and entry["kind"] == "run" and "stoppable" not in entry:
+            elsewhere(studio, entry)
     return entries
+
+
+def elsewhere(studio: Studio, entry: dict[str, Any]) -> None:
+    """What is known of a training that was not started here."""
+    path = studio.folder / entry["name"]
+    if studio.trainings.was_asked(entry["name"], path):
+        entry["status"] = "stopping"
+    else:
+        why = why_not_stoppable(path)
+        entry |= {"stoppable": not why, "elsewhere": why}
 
 
 def named(studio: Studio, name: str) -> tuple[str, Any]:

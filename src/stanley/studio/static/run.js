@@ -17,10 +17,10 @@ function showEntry() {
   const badge = find("#status");
   badge.className = `status ${status}`;
   badge.textContent = status;
-  const facts = [recipe, sampler ? `sampler ${sampler}` : "", steps ? `step ${whole(step)} of ${whole(steps)}` : "", status === "running" && left ? `about ${duration(left)} left` : "", checkpoint !== null && checkpoint !== undefined ? `checkpoint of step ${whole(checkpoint)}` : "", ...(scores ?? [])];
+  const facts = [recipe, sampler ? `sampler ${sampler}` : "", steps ? `step ${whole(step)} of ${whole(steps)}` : "", status === "running" && left ? `about ${duration(left)} left` : "", checkpoint !== null && checkpoint !== undefined ? `checkpoint of step ${whole(checkpoint)}` : "", ...(scores ?? []), entry.elsewhere ?? ""];
   find("#facts").textContent = facts.filter(Boolean).join(" · ");
   Object.assign(find("#progress"), { max: steps || 1, value: step || 0 });
-  find("#stop").hidden = !entry.ours || status === "stopping";
+  find("#stop").hidden = !entry.stoppable || status === "stopping";
   const still = ["interrupted", "diverged", "finished"].includes(status);
   find("#resume").hidden = !still;
   find("#resume").textContent = status === "finished" ? "Train on" : "Resume";

@@ -28,7 +28,7 @@ function actions(entry) {
   const made = [];
   const button = (word, path) =>
     el("button", { type: "button", "data-do": word, "aria-label": `${word} ${entry.name}`, onclick: () => act(path, entry.name) }, word);
-  if (entry.ours && entry.status !== "stopping") made.push(button("Stop", "/api/stop"));
+  if (entry.stoppable && entry.status !== "stopping") made.push(button("Stop", "/api/stop"));
   else if (entry.kind === "run" && ["interrupted", "diverged"].includes(entry.status)) made.push(button("Resume", "/api/resume"));
   return cell("", { class: "actions" }, ...made);
 }
