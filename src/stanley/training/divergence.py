@@ -85,12 +85,7 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
     if chains is None or "gap" not in record:  # a step without chains
         return f"{missing[0]} is not finite. {advise_on_swings(config)}" if missing else None
     if missing:
-        lost = record.get("nonfinite") or 0
-        return (
-            f"{missing[0]} is not finite, and {lost:.0f} of {config.batch} chains are not "
-            "finite: the chains or the weights overflowed. Lower sampler.step-size or "
-            "optimizer.lr, or use an adjusted sampler"
-        )
+        return f"{missing[0]} is not finite, {why_not_finite(config, record)}"
     if abs(record["gap"]) > chains.gap_limit:
         return (
             f"|gap| is {abs(record['gap']):.3g}, above {config.chains_at}.gap_limit = "
@@ -104,6 +99,31 @@ def find_divergence(config: TrainConfig, record: Record) -> str | None:
             "chains leave the data. " + advise_on_spread(config, record)
         )
     return None
+
+
+def why_not_finite(config: TrainConfig, record: Record) -> str:
+    """Where the numbers of a step with chains come from that are not finite, and what to try.
+
+    A chain that never rejects may end at a finite place where E is not: it counts as not finite,
+    and nothing takes its place in the bank, as its last step did not look at E there.
+    """
+    lost, restarted = (record.get(name) or 0 for name in ("nonfinite", "restarted"))
+    if record.get("energy_pos", 0.0) is None:
+        return (
+            f"nor is E at the data: the weights overflowed. {advise_on_swings(config)}, or use a"
+            " network that is finite at the data"
+        )
+    if lost > restarted and "restarted" in record:
+        return (
+            f"because {lost - restarted:.0f} of {config.batch} chains ended at a finite place where"
+            " E is not, while it is at the data: they ran to where it overflows or is not defined. "
+            f"Lower sampler.step-size (now {record['step_size']:g}), use an adjusted sampler, which"
+            f" refuses such places, or {advise_reference(config)}"
+        )
+    return (
+        f"and {lost:.0f} of {config.batch} chains are not finite: the chains or the weights"
+        " overflowed. Lower sampler.step-size or optimizer.lr, or use an adjusted sampler"
+    )
 
 
 # Advice: every sentence starts from what is set.
