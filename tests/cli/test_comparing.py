@@ -290,3 +290,10 @@ def test_code_that_a_file_names_is_imported_only_when_it_is_named_or_trusted(
     with pytest.raises(StanleyError, match="made a NoneType"):
         app(["compare", "ask.yaml", "--trust"], exit_on_error=False, print_error=False)
     assert Path("imported").exists()
+
+
+@pytest.mark.parametrize("file", ["config.json", "compared.json"])
+def test_one_run_by_itself_is_no_recipe(tmp_path: Path, file: str):
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(StanleyError, match="one run that is there already; give others"):
+        of(str(tmp_path))

@@ -18,6 +18,7 @@ import torch
 
 from stanley.cli.what_to_sample import what_to_sample
 from stanley.comparing import Comparison, carry_out, compare, sampled, sampling
+from stanley.comparing.given import compare_runs
 from stanley.comparing.moments import Moments, exact_moments, functions
 from stanley.comparing.record import read_record
 from stanley.comparing.sampling import (
@@ -491,3 +492,78 @@ def test_seconds_become_steps():
     assert 8 < few < many
     with pytest.raises(StanleyError, match="use more seconds"):
         comparison.subject.steps_in(1e-6, config)
+
+
+class TestSeedsThatAreThere:
+    """Folders of a comparison on a density, compared by themselves."""
+
+    @pytest.fixture
+    def folders(self, here: None, tmp_path: Path) -> tuple[dict[str, Any], list[Path]]:
+        whole = compare(asked(scores=SAME), tmp_path / "whole")
+        runs = [run for about in whole["arms"].values() for run in about["runs"]]
+        return whole, [tmp_path / "whole" / run["folder"] for run in runs]
+
+    def test_they_say_what_the_comparison_said(self, folders: Any, tmp_path: Path):
+        whole, paths = folders
+        found = compare_runs(paths)
+        assert found["asked"]["scores"] == SAME
+        assert list(found["arms"]) == ["langevin", "mala"]
+        assert [about["biased"] for about in found["arms"].values()] == [True, False]
+        for arm, name in zip(whole["arms"], found["arms"], strict=True):
+            assert found["arms"][name]["share"] == whole["arms"][arm]["share"]
+            for score in SAME:
+                values = (result["scores"][score] for result in (whole, found))
+                one, other = (v[n]["values"] for v, n in zip(values, (arm, name), strict=True))
+                assert one == other
+        found = json.loads(json.dumps(found))
+        assert found["along"] == whole["along"]
+        (tmp_path / "given").mkdir()
+        drawn = write_figures(found, tmp_path / "given", Drawing())
+        assert {path.stem for path in drawn} == {"comparison", "samples"}
+        (tmp_path / "given.json").write_text(json.dumps(found))
+        assert "rhat" in "".join(terminal_lines(read_record(tmp_path / "given.json")))
+
+    def test_code_that_they_name_is_not_imported(self, folders: Any, tmp_path: Path):
+        """Of a stranger's folder nothing is looked at but its numbers."""
+        _, paths = folders
+        (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
+        for path in paths:
+            row = json.loads((path / ROW).read_text())
+            row["config"]["target"] = f"{tmp_path / 'theirs.py'}:U"
+            (path / ROW).write_text(json.dumps(row))
+        found = compare_runs(paths)
+        drawn = write_figures(found, tmp_path, Drawing())
+        assert [path.stem for path in drawn] == ["comparison"]
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"target": "gaussian"}, "has target 'gaussian'.* has 'banana'"),
+            ({"start_std": 3.0}, "start_std 3.0.*different questions"),
+            ({"sampler": {"kind": "mola"}}, "compared.json is damaged"),
+            ({"seed": "one"}, "compared.json is damaged"),
+        ],
+        ids=["another-density", "other-starts", "no-sampler", "no-seed"],
+    )
+    def test_what_cannot_be_compared_is_told(self, folders: Any, change: dict[str, Any], said: str):
+        _, paths = folders
+        row = json.loads((paths[-1] / ROW).read_text())
+        row["config"] |= change
+        (paths[-1] / ROW).write_text(json.dumps(row))
+        with pytest.raises(StanleyError, match=said):
+            compare_runs(paths)
+
+    def test_what_they_lack_is_told(self, folders: Any, tmp_path: Path):
+        _, paths = folders
+        with pytest.raises(StanleyError, match="has no ess, but bias2"):
+            compare_runs(paths, scores=["ess"])
+        with pytest.raises(StanleyError, match="is a whole comparison"):
+            compare_runs([tmp_path / "whole", *paths])
+        with pytest.raises(StanleyError, match="same configuration and seed"):
+            compare_runs([*paths, paths[0]])
+        (tmp_path / "run").mkdir()
+        with pytest.raises(StanleyError, match="is not of one seed on a density"):
+            compare_runs([*paths, tmp_path / "run"])
+        (paths[0] / ROW).write_text("[]")
+        with pytest.raises(StanleyError, match=ROW):
+            compare_runs(paths)

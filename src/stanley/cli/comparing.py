@@ -150,8 +150,9 @@ def compare(
 
     WHAT is a recipe, whose arms are named by --samplers or --vary; a .yaml or .toml file that says
     everything; the folder of a comparison, which goes on or is shown again; a .json record of one,
-    which is shown; or several runs that are there already, grouped by their configurations. Any
-    field of the recipe is a flag for all arms, as in stanley train.
+    which is shown; or several runs that are there already, or seeds of samplers on a density,
+    grouped by their configurations. Any field of the recipe is a flag for all arms, as in stanley
+    train.
 
     With --target samplers are compared on a density, by their squared error, effective draws and
     R̂; --chains, --adapt, --start-std and so on are flags for all arms. WHAT is then left out, or
@@ -301,12 +302,18 @@ def asked(
 ) -> Comparison:
     """The comparison that one word, or none and a density, and the flags ask for."""
     from stanley.cli.config_file import read_config_file
-    from stanley.comparing.task import RECORD
+    from stanley.comparing.task import RECORD, ROW
     from stanley.overwriting import json_object
 
     point = {name: given[name] for name in ("shape", "log_density") if given[name] is not None}
     shared = dict(fields) | point | ({} if given["steps"] is None else {"steps": given["steps"]})
     record = None if path is None else Path(path) / RECORD
+    one = path is not None and any((Path(path) / name).is_file() for name in ("config.json", ROW))
+    require(
+        not one,
+        f"{path} is one run that is there already; give others to compare it with, or the recipe "
+        "that it is of",
+    )
     if path is None or record is None:
         return of_words({"target": given["target"]}, given, shared, tuning)
     if not record.is_file() and Path(path).suffix not in FILES:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stanley.comparing.comparison import in_short
+from stanley.comparing.given_chains import GivenChains, are_chains
 from stanley.comparing.statistics import verdicts
-from stanley.comparing.task import more_is_better, number_in
+from stanley.comparing.task import RECORD, more_is_better, number_in
 from stanley.comparing.trained import EXACT, features_of, seconds_of, usual_scores
 from stanley.config import flatten, from_dict
 from stanley.errors import StanleyError, did_you_mean, require
@@ -31,42 +34,52 @@ def compare_runs(
     """Compare runs that are there: those whose configurations differ in the seed alone are one arm.
 
     An arm is called by the fields in which it differs from the others. A score that the run's
-    scores.json does not hold is computed. Raises StanleyError for runs on different data, for two
-    of the same configuration and seed, and for a score that they do not have.
+    scores.json does not hold is computed. Folders of seeds, in a comparison of samplers on a
+    density, are compared alike, by the scores that they have. Raises StanleyError for runs on
+    different data or densities, for two of the same configuration and seed, and for a score that
+    they do not have.
     """
     require(len(runs) >= 2, "one run is given; give at least two, or a recipe")
-    found = [RunDirectory.existing(path) for path in runs]
-    configs = [of_a_run(run.read_config()) for run in found]
-    require_same_data(found, configs)
-    arms = grouped(configs)
-    names = named([configs[members[0]] for members in arms])
-    first = from_dict(TrainConfig, configs[0])
-    wanted = list(scores) or list(usual_scores(first))
+    paths = [Path(path) for path in runs]
+    whole = next((path for path in paths if (path / RECORD).is_file()), None)
+    require(
+        whole is None,
+        f"{whole} is a whole comparison; give it alone, or some of its folders, {whole}/runs/…",
+    )
+    given = GivenChains.of(paths) if any(map(are_chains, paths)) else GivenRuns.of(paths)
+    arms = grouped(given.configs)
+    names = named([given.configs[members[0]] for members in arms])
+    wanted = list(scores) or given.usual_scores()
     values: dict[str, dict[int, dict[str, Any]]] = {}
     for name, members in zip(names, arms, strict=True):
         values[name] = {}
         for index in members:
-            seed, run = int(configs[index]["seed"]), found[index]
+            seed = int(given.configs[index]["seed"])
             require(
                 seed not in values[name],
-                f"{run.path} and {values[name].get(seed, {}).get('folder')} have the same "
+                f"{paths[index]} and {values[name].get(seed, {}).get('folder')} have the same "
                 "configuration and seed; leave one of them out",
             )
-            values[name][seed] = row_of_run(run, configs[index], wanted)
+            values[name][seed] = {"folder": str(paths[index])} | given.row(index, wanted)
     require(
         baseline is None or baseline in values,
         f"baseline is {baseline!r}: {did_you_mean(str(baseline), values)}",
     )
     against = baseline or names[0]
+    first = {name: members[0] for name, members in zip(names, arms, strict=True)}
+    biased = {name: given.biased(index) for name, index in first.items()}
+    shares = {name: given.share(index) for name, index in first.items()}
+    asked = {"runs": [str(path) for path in paths], "scores": wanted, "baseline": against}
     return {
-        "asked": {"runs": [str(run.path) for run in found], "scores": wanted, "baseline": against},
+        "asked": asked | given.asked,
         "arms": {
             name: {
                 "changes": {},
                 "setting": {},
                 "setting_name": "",
                 "edges": [],
-                "share": None,
+                "biased": biased[name],
+                "share": shares[name],
                 "tuning": {},
                 "runs": [{"seed": seed} | row for seed, row in sorted(rows.items())],
             }
@@ -83,8 +96,46 @@ def compare_runs(
             )
             for score in wanted
         },
+        "along": dict(zip(("score", "of"), given.along(wanted), strict=True)),
         "lost": [],
     }
+
+
+@dataclass(frozen=True)
+class GivenRuns:
+    """Run directories on the same data."""
+
+    runs: list[RunDirectory]
+    configs: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> GivenRuns:
+        runs = [RunDirectory.existing(path) for path in paths]
+        configs = [of_a_run(run.read_config()) for run in runs]
+        require_same_data(runs, configs)
+        return cls(runs, configs)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the record says of the question, besides runs and scores: nothing."""
+        return {}
+
+    def usual_scores(self) -> list[str]:
+        return list(usual_scores(from_dict(TrainConfig, self.configs[0])))
+
+    def row(self, index: int, scores: list[str]) -> dict[str, Any]:
+        return row_of_run(self.runs[index], self.configs[index], scores)
+
+    def biased(self, index: int) -> bool:
+        """Whether the sampler's law says that the score is not what it seems: not in training."""
+        return False
+
+    def share(self, index: int) -> dict[str, Any] | None:
+        """What a run cost, in words of a budget: runs that are there had none in common."""
+        return None
+
+    def along(self, scores: list[str]) -> tuple[str, str]:
+        return scores[0], "iteration"
 
 
 def require_same_data(runs: list[RunDirectory], configs: list[dict[str, Any]]) -> None:
@@ -154,7 +205,6 @@ def row_of_run(run: RunDirectory, config: dict[str, Any], scores: list[str]) -> 
     """The scores of a run: those of scores.json, and else computed."""
     events, steps = run.went_wrong(), len(run.records())
     row: dict[str, Any] = {
-        "folder": str(run.path),
         "failure": None,
         "scores": dict.fromkeys(scores),
         "along": [],

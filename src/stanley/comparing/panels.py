@@ -22,6 +22,7 @@ from stanley.models.trained import Trained, data_of, load
 from stanley.runs.directory import RunDirectory
 from stanley.streams import stream
 from stanley.targets import Target
+from stanley.targets.named import TARGETS
 from stanley.training.by_name import named_parts, of_the_model
 from stanley.training.config import TrainConfig
 from stanley.types import Energy
@@ -85,7 +86,7 @@ def draws_of_arms(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     two coordinates. Empty for pictures, and above the plane where no exact draws are known.
     """
     runs = list(median_runs(result, folder))[:MOST_PANELS]
-    if not runs:
+    if not runs or ("runs" in result["asked"] and not drawable(result, runs)):
         return []
     density = density_of(read_sampled(runs[0][2])[0])
     if len(density.event_shape) != 1 or density.event_shape[0] < 2:
@@ -105,6 +106,13 @@ def draws_of_arms(result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     if density.event_shape == (2,):
         return [first | {"density": density_on_grid(potential, side, CELLS).numpy()}, *shown]
     return [] if exact is None else [first | {"samples": exact}, *shown]
+
+
+def drawable(result: dict[str, Any], runs: list[tuple[str, str, Path]]) -> bool:
+    """Whether seeds that were there kept their draws, on a density that needs no code of a user."""
+    return result["asked"]["target"] in TARGETS and all(
+        (at / DRAWS_FILE).is_file() for _, _, at in runs
+    )
 
 
 def flat(draws: np.ndarray) -> np.ndarray:
