@@ -131,3 +131,13 @@ def test_a_graph_gets_the_products_that_gain(biased: bool, monkeypatch: pytest.M
         # two sums of at most 64 terms of size |a|·|b|, each rounded at every addition
         size = by_torch(a.abs(), b.abs(), bias.abs()).abs() @ b.t().abs()
         assert ((found - expected).abs() <= 4 * 64 * torch.finfo(a.dtype).eps * size.add(1)).all()
+
+
+def test_a_graph_takes_a_few_columns_one_by_one() -> None:
+    """Two sums of the same 64 terms in another order differ by 2·64·eps·(|a|·|b|) at most."""
+    a, b = normal(32, 64), normal(64, 2)
+    graph = graph_of(lambda a, b: a @ b, (a, b))
+    put_into(graph)
+    assert "clone" in graph.code
+    bound = 2 * 64 * torch.finfo(a.dtype).eps * (a.abs() @ b.abs())
+    assert ((graph(a, b) - a @ b).abs() <= bound).all()

@@ -28,10 +28,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("wherever matrices begin", "a.data_ptr() % ALIGNED == 0", "True"),
         (
             "the bias forgotten",
-            "mkldnn._linear_pointwise(a, transposed, bias,",
-            "mkldnn._linear_pointwise(a, transposed, None,",
+            "mkldnn._linear_pointwise(a, turned, bias,",
+            "mkldnn._linear_pointwise(a, turned, None,",
         ),
-        ("graphs as they are", "if gains(*like):", "if False:"),
+        ("graphs as they are", ">= NARROW and gains(*like):", ">= NARROW and False:"),
+        ("few columns as they are", "elif not bias and right[1] < NARROW", "elif False"),
+        ("columns for rows", "(copied, [1, 0])", "(b, [0, 1])"),
     ),
     *breakages(
         "networks/mlp.py",

@@ -32,6 +32,22 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("the tape begins anew", "return next(self.numbers)", "return next(iter([*self.numbers]))"),
     ),
     *breakages(
+        "samplers/blocks.py",
+        "samplers/test_blocks.py",
+        (
+            "sums of the last step",
+            "sums = sums.after(before, info)",
+            "sums = carried[1].after(before, info)",
+        ),
+        ("one position", "positions.append(state.x)", "positions = [state.x] * BLOCK"),
+        ("images too", "or x0.dim() != 2", ""),
+    ),
+    *breakages(
+        "samplers/run.py",
+        "samplers/test_blocks.py",
+        ("a block too far", "0 < n <= last - BLOCK", "0 < n <= num_steps - BLOCK"),
+    ),
+    *breakages(
         "samplers/execution.py",
         "samplers/test_execution.py",
         ("the generator is not put back", "generator.set_state(before)", "pass"),
@@ -42,8 +58,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         (
             "the step size of the first trace",
-            "own.extend(numbers_of(sampler, state))",
-            "own.extend([*numbers_of(sampler, state)[:-1], torch.tensor(0.1).double()])",
+            "own.extend(numbers_of(sampler, tensors[0]))",
+            "own.extend([*numbers_of(sampler, tensors[0])[:-1], torch.tensor(0.1).double()])",
         ),
         (
             "any temperature",
@@ -750,21 +766,33 @@ MUTATIONS: tuple[Mutation, ...] = (
         "samplers/run.py",
         "samplers/test_run.py samplers/test_langevin.py",
         ("draws one step early", "n % keep_every == 0", "(n + 1) % keep_every == 0"),
-        ("sum of |∇U| for its mean", "self.grad_norm / num_steps", "self.grad_norm"),
-        ("sum of α for its mean", "(self.acceptance / num_steps)", "self.acceptance"),
+    ),
+    *breakages(
+        "samplers/totals.py",
+        "samplers/test_run.py samplers/test_langevin.py",
+        ("sum of |∇U| for its mean", "sums.grad_norm / num_steps", "sums.grad_norm"),
+        ("sum of α for its mean", "(sums.acceptance / num_steps)", "sums.acceptance"),
         ("the first gradient not counted", "self.cost.init_gradients - left_out", "0 - left_out"),
         ("lost chains not marked", "nonfinite=~finite", "nonfinite=~finite & False"),
-        ("γ summed, not averaged", "self.scale / num_steps if", "self.scale if"),
+        ("γ summed, not averaged", "sums.scale / num_steps if", "sums.scale if"),
     ),
     *breakages(
-        "samplers/run.py",
+        "samplers/totals.py",
         "samplers/test_mala.py",
-        ("refusals of the last step only", "self.invalid + info.invalid", "info.invalid"),
+        (
+            "refusals of the last step only",
+            "invalid = invalid + info.invalid",
+            "invalid = info.invalid",
+        ),
     ),
     *breakages(
-        "samplers/run.py",
+        "samplers/totals.py",
         "samplers/test_replica.py",
-        ("swaps over all rounds", "self.swaps / self.swap_rounds", "self.swaps / num_steps"),
+        (
+            "swaps over all rounds",
+            "self.swaps / self.swap_rounds",
+            "self.swaps / self.swap_rounds.max()",
+        ),
     ),
     *breakages(
         "samplers/clipped.py",
@@ -789,15 +817,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         "training/test_kl_term.py",
         (
             "before is after",
-            "            totals.add(info)",
-            "            totals.add(info)\n            before = state.x",
+            "n, before, x = n + 1, x, after",
+            "n, before, x = n + 1, after, after",
         ),
     ),
     *breakages(
         "samplers/run.py",
         "samplers/test_langevin.py",
-        ("the last gradient taken", "if n == num_steps and left_out:", "if False:"),
-        ("every gradient left out", "if n == num_steps and left_out:", "if left_out:"),
+        ("the last gradient taken", "            if n < last:", "            if True:"),
+        (
+            "every gradient left out",
+            "            if n < last:",
+            "            if last == num_steps:",
+        ),
+    ),
+    *breakages(
+        "samplers/totals.py",
+        "samplers/test_langevin.py",
         (
             "the one left out counted",
             "self.cost.init_gradients - left_out",

@@ -97,8 +97,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *breakages(
         "training/frozen.py",
-        "training/test_own_parts.py",
+        "training/test_frozen.py",
         ("frozen weights trained", "if p.requires_grad]", "]"),
+        ("the first potential for good", "self.asked != potential", "self.asked is None"),
+        ("modes not seen", "and not observed(x)", ""),
+        ("looked up for a compiler", "if self.eager and", "if"),
     ),
     *breakages(
         "networks/given.py",

@@ -205,7 +205,7 @@ def test_auto_is_eager(traced):
 
 
 def test_few_traces_are_kept(traced):
-    for n in range(1, 12):
+    for n in range(1, execution.KEPT + 3):
         run(Langevin(0.1), "compile", x0=starts((n, 2)))
     assert len(execution.CACHE) == execution.KEPT
 

@@ -27,6 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -46,8 +47,13 @@ from stanley.types import Energy, networks_in
 
 Execution = Literal["auto", "eager", "compile", "graph"]
 Step = Callable[[ChainState, torch.Generator], tuple[ChainState, StepInfo]]
+#: What is traced: (sampler, potential, carried, generator) -> (carried, what is told of it), of
+#: which `carried` goes into the next call. Its first tensor is x.
+Act = Callable[[Sampler, Energy, Any, Any], tuple[Any, Any]]
+Call = Callable[[Any, torch.Generator], tuple[Any, Any]]  # the same of one sampler and potential
 
-KEPT = 8  # traced steps that are remembered, the last used
+KEPT = 16  # traced acts that are remembered, the last used
+LONGEST = 2000  # operations in several steps, which take some 10 s to compile; not more
 CACHE: OrderedDict[Any, Any] = OrderedDict()  # what was traced, or why nothing was: a str
 
 
@@ -58,25 +64,34 @@ def stepper(execution: Execution, sampler: Sampler, potential: Energy, x0: Tenso
     CUDA.
     """
     check_execution(execution, x0)
-
-    def eager(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
-        return sampler.step(potential, state, generator)
-
+    eager = partial(sampler.step, potential)
     if execution in ("auto", "eager"):
         return eager
-    rung = execution
-    found: list[Step] = []  # what the run goes on with, from the first step that settles it
+    return traced(execution, one_step, sampler, potential, eager)
 
-    def step(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+
+def one_step(
+    sampler: Sampler, potential: Energy, state: ChainState, generator: Any
+) -> tuple[ChainState, StepInfo]:
+    return sampler.step(potential, state, generator)
+
+
+def traced(rung: str, act: Act, sampler: Sampler, potential: Energy, plain: Call) -> Call:
+    """The act of this sampler and potential, traced by the first call that can be; `plain`, which
+    does the same, where that is not possible.
+    """
+    found: list[Call] = []  # what the run goes on with, from the first call that settles it
+
+    def call(carried: Any, generator: torch.Generator) -> tuple[Any, Any]:
         if not found:
             try:
-                traced = lookup(rung, sampler, potential, state, generator)
+                traced = lookup(rung, act, sampler, potential, carried, generator)
             except NewMemory:  # only the first step of a run is like this
-                return eager(state, generator)
-            found.append(eager if traced is None else traced.of(sampler))
-        return found[0](state, generator)
+                return plain(carried, generator)
+            found.append(plain if traced is None else traced.of(sampler))
+        return found[0](carried, generator)
 
-    return step
+    return call
 
 
 def check_execution(execution: str, x0: Tensor) -> None:
@@ -91,15 +106,20 @@ def check_execution(execution: str, x0: Tensor) -> None:
 
 
 def lookup(
-    rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
+    rung: str,
+    act: Act,
+    sampler: Sampler,
+    potential: Energy,
+    carried: Any,
+    generator: torch.Generator,
 ) -> Traced | None:
-    """The traced step for chains like these, traced now if it is the first time;
+    """The traced act for chains like these, traced now if it is the first time;
     None where it cannot be had.
     """
     return remembered(
         rung,
-        key_of(sampler, potential, state),
-        lambda: trace(rung, sampler, potential, state, generator),
+        (act, *key_of(sampler, potential, carried)),
+        lambda: trace(rung, act, sampler, potential, carried, generator),
     )
 
 
@@ -135,14 +155,14 @@ def remembered(rung: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     return None if isinstance(found, str) else found
 
 
-def key_of(sampler: Sampler, potential: Energy, state: ChainState) -> tuple[Any, ...]:
-    """What a traced step depends on: all but the step size, a scale and the values of tensors.
+def key_of(sampler: Sampler, potential: Energy, carried: Any) -> tuple[Any, ...]:
+    """What a traced act depends on: all but the step size, a scale and the values of tensors.
 
     The network itself is part of the key, so that it lives as long as its graph. Its training mode
     is, too. Two wrappings (`Potential`, made anew in every training iteration) of one network at
     one temperature are equal.
     """
-    leaves, structure = pytree.tree_flatten(state)
+    leaves, structure = pytree.tree_flatten(carried)
     return kind_of(sampler), *key_of_potential(potential), structure, *like(leaves)
 
 
@@ -174,47 +194,53 @@ class NewMemory(Exception):
 
 @dataclass(frozen=True)
 class Traced:
-    """A step as a function of tensors: those of the state, the step size and the scales of
-    `Preconditioned`, the random numbers -> state and info.
+    """An act as a function of tensors: those of what is carried, the step size and the scales of
+    `Preconditioned`, the random numbers -> what is carried and what is told.
     """
 
     run: Callable[..., list[Tensor]]
     draws: list[Draw]
-    structure: Any  # of (state, info)
-    constants: dict[int, Any]  # what is no tensor among the leaves of (state, info)
+    structure: Any  # of (carried, told)
+    constants: dict[int, Any]  # what is no tensor among the leaves of (carried, told)
 
-    def of(self, sampler: Sampler) -> Step:
-        """The step of a sampler that differs from the traced one in nothing but these."""
+    def of(self, sampler: Sampler) -> Call:
+        """The act of a sampler that differs from the traced one in nothing but these."""
         places = range(self.structure.num_leaves)
         own: list[Tensor] = []  # read once a run
 
-        def step(state: ChainState, generator: torch.Generator) -> tuple[ChainState, StepInfo]:
+        def act(carried: Any, generator: torch.Generator) -> tuple[Any, Any]:
+            tensors = tensors_of(carried)
             if not own:
-                own.extend(numbers_of(sampler, state))
+                own.extend(numbers_of(sampler, tensors[0]))
             numbers = [draw.draw(generator) for draw in self.draws]
-            outputs = iter(self.run(*tensors_of(state), *own, *numbers))
+            outputs = iter(self.run(*tensors, *own, *numbers))
             leaves = [self.constants[i] if i in self.constants else next(outputs) for i in places]
             return pytree.tree_unflatten(leaves, self.structure)
 
-        return step
+        return act
 
 
 def trace(
-    rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
-) -> Traced:
-    """Run the step to see what it draws and returns, and again as tensor operations;
-    the generator is put back.
+    rung: str,
+    act: Act,
+    sampler: Sampler,
+    potential: Energy,
+    carried: Any,
+    generator: torch.Generator,
+) -> Traced | None:
+    """Run the act to see what it draws and returns, and again as tensor operations;
+    the generator is put back. None for more than `LONGEST` operations.
     """
     reason = traits_of(sampler).not_traceable
     if reason is not None:
         raise NotTraceable(reason)
     before, recorder = generator.get_state(), Recorder(generator)
     try:
-        result = sampler.step(potential, state, recorder)  # type: ignore[arg-type]  # it has what `noise` asks of it
+        result = act(sampler, potential, carried, recorder)
     finally:
         generator.set_state(before)
     leaves, structure = pytree.tree_flatten(result)
-    old, old_structure = pytree.tree_flatten(state)
+    old, old_structure = pytree.tree_flatten(carried)
     new, new_structure = pytree.tree_flatten(result[0])
     if old_structure != new_structure or [isinstance(v, Tensor) for v in old] != [
         isinstance(v, Tensor) for v in new
@@ -225,17 +251,20 @@ def trace(
             f"{type(sampler).__name__} carries a number of its own from step to step"
         )
 
-    def step(*inputs: Tensor) -> list[Tensor]:
+    def function(*inputs: Tensor) -> list[Tensor]:
         held = iter(inputs)
         again = pytree.tree_unflatten(
             [next(held) if isinstance(v, Tensor) else v for v in old], old_structure
         )
         kernel = with_numbers(sampler, held)
-        return tensors_of(kernel.step(potential, again, Tape(held)))  # type: ignore[arg-type]
+        return tensors_of(act(kernel, potential, again, Tape(held)))
 
+    tensors = tensors_of(carried)
     numbers = [draw.draw(torch.Generator(draw.device)) for draw in recorder.draws]
-    inputs = (*tensors_of(state), *numbers_of(sampler, state), *numbers)
-    graph = graph_of(step, inputs)
+    inputs = (*tensors, *numbers_of(sampler, tensors[0]), *numbers)
+    graph = graph_of(function, inputs)
+    if act is not one_step and len(graph.graph.nodes) > LONGEST:
+        return None
     run: Callable[..., list[Tensor]] = graph
     if rung == "compile":
         run = compiled(graph, inputs)
@@ -331,11 +360,11 @@ def with_numbers(sampler: Sampler, numbers: Iterator[Tensor]) -> Sampler:
     return other
 
 
-def numbers_of(sampler: Sampler, state: ChainState) -> list[Tensor]:
+def numbers_of(sampler: Sampler, x: Tensor) -> list[Tensor]:
     """The scales of `Preconditioned`, the outermost first, and the step size."""
     if isinstance(sampler, Preconditioned):
-        return [sampler.scale.to(state.x), *numbers_of(sampler.sampler, state)]
-    return [number(sampler.step_size, state.x)]
+        return [sampler.scale.to(x), *numbers_of(sampler.sampler, x)]
+    return [number(sampler.step_size, x)]
 
 
 def tensors_of(tree: Any) -> list[Tensor]:

@@ -71,6 +71,8 @@ def joint(potential: Energy, x: Tensor) -> Energy:
     what goes on around it, is not known: autocast, transforms of torch.func, modes of torch that
     see every operation, weights of another type than x.
     """
+    if isinstance(potential, Joint):
+        return potential
     weights = (w for network in networks_in(potential) for w in network.parameters())
     if observed(x) or any(w.dtype != x.dtype or w.device != x.device for w in weights):
         return potential
@@ -99,6 +101,8 @@ def vjp_of(energy: Energy) -> Vjp | None:
         return vjp_of(held.energy)
     if exact is Potential:
         inner = vjp_of(held.energy)
+        if held.temperature == 1:  # the division changes no bit
+            return inner
         return inner and over_temperature(inner, held.temperature)
     # of the class: a wrapper that hands attributes on has the method of what it wraps
     own: Callable[[Any], Vjp | None] | None = getattr(exact, "vjp", None)

@@ -4,46 +4,30 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from stanley.batches import finite_chains
-from stanley.device import widest_float
 from stanley.errors import StanleyError, require
+from stanley.memory import raise_limit
 from stanley.notebooks import in_a_line, in_html
 from stanley.progress import Bar
 from stanley.samplers.arguments import Points, as_request, is_whole
-from stanley.samplers.base import ChainState, Sampler, StepInfo
+from stanley.samplers.base import ChainState, Sampler
+from stanley.samplers.blocks import BLOCK, Several, in_blocks
 from stanley.samplers.execution import Execution, Step, stepper
-from stanley.samplers.joint import LeftOut
-from stanley.samplers.traits import is_adjusted, leaves_out_last, traits_of
+from stanley.samplers.joint import LeftOut, joint
+from stanley.samplers.totals import ChainInfo, Totals
+from stanley.samplers.traits import is_adjusted, leaves_out_last
 from stanley.samplers.trajectories import prepared
 from stanley.types import Energy, in_float32, layers, rounded
 
 LEVEL = 0.05  # nats by which values of U may be rounded before a Metropolis test is doubted
-
-
-@dataclass(frozen=True)
-class ChainInfo:
-    """What happened to B chains over a run. Means are over the steps of the run."""
-
-    # (B,)   mean probability of accepting; 1 where nothing is rejected by design
-    acceptance: Tensor
-    step_scale: Tensor  # (B,)   mean γ over steps and event; 1 for isotropic samplers
-    # (B,)    mean |∇U|₂ at the states the steps began at; NaN where no gradient is computed
-    grad_norm: Tensor
-    invalid: Tensor  # (B,)      proposals rejected because log α was NaN or infinite
-    nonfinite: Tensor  # (B,)    bool: the chain ended at a non-finite position or potential
-    potential: Tensor  # (B,)    U at the last positions; NaN where it was left out
-    threshold: Tensor | None  # 0-d, STANLEY's th as it was resolved
-    # per chain, the start's and the steps' (not drift's one check of the Hessian)
-    num_gradients: int
-    num_potentials: int = 0  # per chain, evaluations of U without its gradient
-    # (R - 1,) mean over the swaps tried between neighbours; NaN if none was
-    swap_acceptance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -113,40 +97,66 @@ def run_chains(
         "run_chains", sampler, potential, x0, generator, seed
     )
     check_request(x0, num_steps, generator, keep_every)
-    step, state = begin(sampler, potential, x0, execution)
-    before = state.x
+    begun = begin(sampler, potential, x0, execution)
     left_out = not last_gradient and leaves_out_last(sampler)
-    totals = Totals(sampler, state, left_out)
+    totals = Totals(sampler, begun.state, left_out)
     draws = x0.new_empty(num_steps // keep_every, *x0.shape) if keep_every else None
+    n, state = 0, begun.state
+    before = x = state.x
     with Bar("chains", num_steps, enabled=progress) as bar:
-        for n in range(1, num_steps + 1):
-            before = state.x
-            totals.begin(state)
-            if n == num_steps and left_out:
-                state, info = sampler.step(LeftOut(), state, generator)
-            else:
-                state, info = step(state, generator)
-            totals.add(info)
-            if draws is not None and keep_every and n % keep_every == 0:
-                draws[n // keep_every - 1] = state.x
+        for moved in taken(sampler, begun, totals, num_steps, generator):
+            state, positions = moved
+            for after in positions:
+                n, before, x = n + 1, x, after
+                if draws is not None and keep_every and n % keep_every == 0:
+                    draws[n // keep_every - 1] = x
             if bar.due(n):
                 bar.draw(n, totals.note(n))
     if is_adjusted(sampler) and x0.device.type == "cpu":  # elsewhere reading U would wait for it
         warn_of_level(state.potential)
-    return ChainResult(state.x, draws, totals.summary(state, num_steps), before)
+    return ChainResult(x, draws, totals.summary(state, num_steps), before)
 
 
-def begin(
-    sampler: Sampler, potential: Energy, x0: Tensor, execution: Execution = "auto"
-) -> tuple[Step, ChainState]:
-    """What moves the chains by one step, (state, generator) -> (state, info), and their start.
+class Begun(NamedTuple):
+    """Chains at their start, and what moves them."""
 
-    Raises StanleyError for a potential that the sampler cannot use, or of points of another shape.
+    step: Step  # by one step
+    several: Several | None  # by `BLOCK` steps at once, where that is quicker
+    state: ChainState
+
+
+def begin(sampler: Sampler, potential: Energy, x0: Tensor, execution: Execution = "auto") -> Begun:
+    """Raises StanleyError for a potential that the sampler cannot use, or of points of another
+    shape.
     """
     check_precision(sampler, potential)
     check_event(potential, x0)
+    raise_limit()
     execution, potential = prepared(execution, sampler, potential, x0)
-    return stepper(execution, sampler, potential, x0), sampler.init(potential, x0)
+    step = stepper(execution, sampler, potential, x0)
+    several = in_blocks(execution, sampler, potential, x0, step)
+    return Begun(step, several, sampler.init(joint(potential, x0), x0))
+
+
+def taken(
+    sampler: Sampler, begun: Begun, totals: Totals, num_steps: int, generator: torch.Generator
+) -> Iterator[tuple[ChainState, list[Tensor]]]:
+    """The state after a step, or after several at once, and the positions after each of them."""
+    step, several, state = begun
+    last, n = num_steps - totals.left_out, 0  # of the steps that are taken with their gradient
+    while n < num_steps:
+        if several is not None and 0 < n <= last - BLOCK:  # the first may have no memory yet
+            state, positions = several(state, totals, generator)
+        else:
+            before = state
+            if n < last:
+                state, info = step(before, generator)
+            else:
+                state, info = sampler.step(LeftOut(), before, generator)
+            totals.add(before, info)
+            positions = [state.x]
+        n += len(positions)
+        yield state, positions
 
 
 def warn_of_level(potential: Tensor) -> None:
@@ -231,66 +241,3 @@ def check_event(potential: Energy, x0: Tensor) -> None:
         f"x0 has shape {tuple(x0.shape)}, must be {(len(x0), *(event or ()))}: the points of"
         f" {type(energy).__name__} have shape {event}",
     )
-
-
-class Totals:
-    """Running sums on the device; nothing is read back before the run ends."""
-
-    def __init__(self, sampler: Sampler, state: ChainState, left_out: bool = False) -> None:
-        zero = torch.zeros_like(state.potential)
-        self.acceptance, self.scale, self.grad_norm = (
-            zero.to(widest_float(zero.device)),
-            zero,
-            zero,
-        )
-        self.invalid = torch.zeros(zero.shape, dtype=torch.long, device=zero.device)
-        self.cost = traits_of(sampler)
-        self.num_gradients = self.cost.init_gradients - left_out
-        self.left_out = left_out
-        self.num_potentials = self.cost.init_potentials
-        self.swaps: Tensor | None = None
-        self.swap_rounds: Tensor | int = 0
-        self.has_acceptance = self.has_scale = False
-
-    def begin(self, state: ChainState) -> None:
-        self.grad_norm = self.grad_norm + torch.linalg.vector_norm(state.grad.flatten(1), dim=1)
-
-    def add(self, info: StepInfo) -> None:
-        gradients, potentials = info.num_gradients, info.num_potentials
-        self.num_gradients += self.cost.gradients if gradients is None else gradients
-        self.num_potentials += self.cost.potentials if potentials is None else potentials
-        if info.swap_acceptance is not None:
-            # a pair of temperatures takes part in every other round
-            tried = ~info.swap_acceptance.isnan()
-            rates = info.swap_acceptance.where(tried, 0.0)
-            self.swaps = rates if self.swaps is None else self.swaps + rates
-            self.swap_rounds = self.swap_rounds + tried
-        if info.acceptance is not None:
-            self.has_acceptance, self.acceptance = True, self.acceptance + info.acceptance
-        if info.scale is not None:
-            self.has_scale, self.scale = True, self.scale + info.scale
-        if info.invalid is not None:
-            self.invalid = self.invalid + info.invalid
-
-    def note(self, steps: int) -> str:
-        return (
-            f"acceptance {float(self.acceptance.mean()) / steps:.2f}" if self.has_acceptance else ""
-        )
-
-    def summary(self, state: ChainState, num_steps: int) -> ChainInfo:
-        finite = finite_chains(state.x)
-        if not self.left_out:
-            finite = finite & state.potential.isfinite()
-        one = torch.ones_like(state.potential)
-        return ChainInfo(
-            acceptance=(self.acceptance / num_steps).to(one) if self.has_acceptance else one,
-            step_scale=self.scale / num_steps if self.has_scale else one,
-            grad_norm=self.grad_norm / num_steps,
-            invalid=self.invalid,
-            nonfinite=~finite,
-            potential=state.potential,
-            threshold=state.threshold,
-            num_gradients=self.num_gradients,
-            num_potentials=self.num_potentials,
-            swap_acceptance=None if self.swaps is None else self.swaps / self.swap_rounds,
-        )

@@ -28,7 +28,8 @@ from stanley.diagnostics.chains import summarise
 from stanley.errors import StanleyError, in_one_line, require
 from stanley.samplers import Adjusted, AnySampler, Langevin, Sampler, Stanley
 from stanley.samplers.given import own_inside
-from stanley.samplers.run import Totals, begin, check_request, potential_for
+from stanley.samplers.run import begin, check_request, potential_for
+from stanley.samplers.totals import Totals
 from stanley.samplers.traits import is_adjusted, traits_of
 from stanley.streams import stream
 from stanley.studio.stage import BINS, Stage, View, Window, view_of
@@ -187,7 +188,7 @@ class Panel:
         potential = potential_for(sampler, stage.potential)
         generator = stream(seed, "run_chains")  # that of run_chains(…, seed=seed)
         check_request(x0, 1, generator, None)
-        self.step, self.state = begin(sampler, potential, x0)
+        self.step, _, self.state = begin(sampler, potential, x0)
         self.generator = generator
         self.totals = Totals(sampler, self.state)
         self.half, self.history = SecondHalf(), Thinned()
@@ -196,9 +197,9 @@ class Panel:
 
     def advance(self) -> None:
         """One step of all chains."""
-        self.totals.begin(self.state)
-        self.state, info = self.step(self.state, self.generator)
-        self.totals.add(info)
+        before = self.state
+        self.state, info = self.step(before, self.generator)
+        self.totals.add(before, info)
         if info.scale is not None:
             self.gamma = info.scale
         self.look()
@@ -237,9 +238,9 @@ class Panel:
         if steps == 0:
             return told
         if is_adjusted(self.sampler):
-            told["acceptance"] = float(self.totals.acceptance.mean()) / steps
+            told["acceptance"] = float(self.totals.sums.acceptance.mean()) / steps
         if self.totals.has_scale:
-            told["gamma"] = number(float(self.totals.scale.nanmean()) / steps)
+            told["gamma"] = number(float(self.totals.sums.scale.nanmean()) / steps)
         total, counted = self.half.total()
         points = counted * len(finite)
         mean = torch.from_numpy(total[: -2 * BINS]) / points

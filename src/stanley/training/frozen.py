@@ -1,16 +1,51 @@
-"""The energy as chains see it: a function of x alone."""
+"""The energy of a training run as its chains see it: a function of x alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
+
+from stanley.samplers.execution import Execution
+from stanley.samplers.joint import Joint, joint, observed
+from stanley.types import Energy
+
+
+class Frozen:
+    """A potential of an energy that is in training, as a function of x alone.
+
+    Where the gradient to x is known without autograd (`samplers.joint`) nothing has to be done to
+    the energy, and how it is computed is looked up once for the whole run: an optimiser moves
+    weights where they lie. Not seen is what is done to the network between two iterations, such as
+    a hook that is put on it.
+    """
+
+    def __init__(self, energy: nn.Module, execution: Execution) -> None:
+        self.energy = energy
+        self.eager = execution in ("auto", "eager")
+        self.asked: Energy | None = None  # the potential that was looked up last
+        self.known: Energy | None = None  # and what was found
+
+    @contextmanager
+    def __call__(self, potential: Energy, x: Tensor) -> Iterator[Energy]:
+        """The potential of the energy, for chains like x (B, *event), within the block."""
+        known = self.looked_up(potential, x)
+        if isinstance(known, Joint) and not observed(x):
+            yield known
+        else:
+            with frozen(self.energy):
+                yield potential
+
+    def looked_up(self, potential: Energy, x: Tensor) -> Energy | None:
+        if self.eager and self.asked != potential:
+            self.asked, self.known = potential, joint(potential, x)
+        return self.known
 
 
 @contextmanager
 def frozen(energy: nn.Module) -> Iterator[None]:
-    """The energy as a function of x alone: evaluation mode, and no gradients of the parameters.
+    """Evaluation mode, and no gradients of the parameters.
 
     Inside the block each spectral norm is computed once. Parameters that were not trained before
     it are not trained after it.

@@ -20,7 +20,7 @@ from stanley.samplers.noise import Generators
 from stanley.samplers.run import potential_for
 from stanley.samplers.side_by_side import side_by_side as samplers_side_by_side
 from stanley.training.config import TrainConfig
-from stanley.training.frozen import frozen
+from stanley.training.frozen import Frozen
 from stanley.training.losses import contrastive_loss
 from stanley.training.objectives.contrastive import (
     LossParts,
@@ -67,6 +67,7 @@ class Stack:
         )
         self.gradient = Rows(shapes, num, first[0])
         self.energy = side_by_side([state.energy for state in states], self.weights)
+        self.frozen = Frozen(self.energy, "eager")
         same = all(alike(states[0], state) for state in states)
         self.noises = [state.noise for state in (states[:1] if same else states)]
 
@@ -107,10 +108,11 @@ class Stack:
         x0 = torch.cat([x for _, x in begun])
         samplers = [config.sampler for config in self.configs]
         sampler = samplers_side_by_side(samplers, step_sizes, x0)
-        with frozen(self.energy):
+        potential = potential_for(sampler, config.potential(self.energy))
+        with self.frozen(potential, x0) as seen:
             chains = run_chains(
                 sampler,
-                potential_for(sampler, config.potential(self.energy)),
+                seen,
                 x0,
                 config.chains.chain_steps_at(states[0].step, config.steps),
                 generator=Generators([state.chain_generator for state in states]),  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from stanley.samplers.execution import Execution
 from stanley.streams import stream
 from stanley.training.bank import Bank, StartNoise
 from stanley.training.config import TrainConfig
+from stanley.training.frozen import Frozen
 
 
 class TrainState:
@@ -66,6 +67,7 @@ class TrainState:
         self.world = world
         self.written = to_dict(config) if written is None else written
         self.energy = energy.to(world.device)  # what chains run on
+        self.frozen = Frozen(self.energy, self.execution)
         self.average = copy.deepcopy(self.energy).requires_grad_(False)
         self.model = parallel_model(self.energy, world, parallel)  # what the loss is computed with
         if parallel == "fsdp":

@@ -17,7 +17,6 @@ from stanley.samplers.run import potential_for
 from stanley.samplers.traits import is_adjusted, with_step_size
 from stanley.training.augment import Augment
 from stanley.training.bank import restart
-from stanley.training.frozen import frozen
 from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
 from stanley.training.losses import contrastive_loss
 
@@ -208,14 +207,13 @@ def negative_batch(
     """
     slots, x0 = starts(objective, state, x_pos)
     sampler = with_step_size(config.sampler, state.step_size * state.slowdown)
-    with frozen(state.energy):
-        potential = potential_for(sampler, config.potential(state.energy))
-        chain_steps = objective.chain_steps_at(state.step, config.steps)
+    potential = potential_for(sampler, config.potential(state.energy))
+    with state.frozen(potential, x0) as seen:
         chains = run_chains(
             sampler,
-            potential,
+            seen,
             x0,
-            chain_steps,
+            objective.chain_steps_at(state.step, config.steps),
             generator=state.chain_generator,
             execution=state.execution,
             last_gradient=False,
@@ -306,11 +304,12 @@ def ratios(world: World, parts: LossParts, negatives: NegativeBatch, spread: Ten
     def over_finite(values: Tensor) -> tuple[Tensor, Tensor]:
         return torch.where(finite, values, 0).sum(-1), count
 
+    energy_pos, energy_neg = parts.energy_pos.mean(-1), parts.energy_neg.mean(-1)
     return {
         "loss": (parts.loss, one),
-        "gap": (parts.energy_pos.mean(-1) - parts.energy_neg.mean(-1), one),
-        "energy_pos": (parts.energy_pos.mean(-1), one),
-        "energy_neg": (parts.energy_neg.mean(-1), one),
+        "gap": (energy_pos - energy_neg, one),
+        "energy_pos": (energy_pos, one),
+        "energy_neg": (energy_neg, one),
         "acceptance": over_finite(chains.acceptance),
         "scale": over_finite(chains.step_scale),
         "chain_grad_norm": over_finite(chains.grad_norm),
