@@ -33,7 +33,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("graphs as they are", ">= NARROW and gains(*like):", ">= NARROW and False:"),
         ("few columns as they are", "elif not bias and right[1] < NARROW", "elif False"),
-        ("columns for rows", "(copied, [1, 0])", "(b, [0, 1])"),
     ),
     *breakages(
         "networks/mlp.py",

@@ -18,10 +18,10 @@ from .test_execution import TRACEABLE, nothing_remembered, traced
 __all__ = ["nothing_remembered", "traced"]  # fixtures
 
 STEPS = 2 * BLOCK + 4  # the first alone, two blocks, three one by one
-VECTORS = {
+VECTORS = {  # second derivatives make blocks too long
     name: Preconditioned(s.sampler, s.scale.flatten()) if isinstance(s, Preconditioned) else s
     for name, s in TRACEABLE.items()
-    if scope_of(s) != "pixel"
+    if scope_of(s) != "pixel" and "drift" not in name
 }
 FIELDS = ("acceptance", "step_scale", "grad_norm", "invalid", "nonfinite", "potential")
 
@@ -48,9 +48,8 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_several_steps_are_the_eager_steps(traced, monkeypatch, name):
+def test_several_steps_are_the_eager_steps(traced, name):
     """Every draw, every number that is told, and where the generator stands in the end."""
-    monkeypatch.setattr(execution, "LONGEST", 10**6)
     here, there = generator(), generator()
     eager = run(VECTORS[name], "eager", rng=here, keep_every=1)
     other = run(VECTORS[name], "compile", rng=there, keep_every=1)
