@@ -44,8 +44,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         (
             "z instead of x",
-            "yield model.original(x), words, (done + now) / steps\n\n",
-            "yield x, words, (done + now) / steps\n\n",
+            "yield model.original(x), words, done / steps\n\n",
+            "yield x, words, done / steps\n\n",
         ),
         ("another mask", "height * width) > 0", "height * width) < 1"),
     ),

@@ -42,6 +42,30 @@ def test_what_is_first_seen_moves_and_can_be_stopped(played: Any):
     wait(played, f"{STEP} === 0")
 
 
+def test_chains_that_stand_still_stay_in_another_window(played: Any):
+    played.get_by_role("button", name="Pause").click()
+    shown, before = "", played.evaluate(PICTURE.format(0))
+    while shown != before:
+        shown = before
+        played.wait_for_timeout(700)
+        before = played.evaluate(PICTURE.format(0))
+    played.evaluate(f"window.before = {PICTURE.format(0)}")
+    side = "document.querySelector('.sampler canvas').width"
+    whole = played.evaluate(side)
+    played.set_viewport_size({"width": 1000, "height": 900})
+    wait(played, f"{side} !== {whole}")
+    assert played.evaluate(PICTURE.format(0)) != before
+    played.set_viewport_size({"width": 1280, "height": 900})
+    wait(played, f"{PICTURE.format(0)} === window.before")
+
+
+def test_a_sampler_in_another_is_called_by_both(played: Any):
+    names = [title.inner_text() for title in played.locator(".sampler h2").all()]
+    assert names == ["langevin", "stanley", "adjusted stanley"]
+    tops = [box.bounding_box()["y"] for box in played.locator(".sampler canvas").all()]
+    assert tops == [tops[0]] * 3  # pictures that are compared are level
+
+
 def test_another_sampler_and_another_step_size(played: Any):
     panel = played.locator(".sampler").first
     panel.get_by_label("Sampler 1: kind").select_option("mala")
@@ -60,10 +84,12 @@ def test_a_wrong_value_is_told_beside_its_sampler_and_a_right_one_goes_on(played
     size.press("Enter")
     panel.get_by_text("step_size is -1").wait_for()
     assert size.get_attribute("aria-invalid") == "true"
+    assert played.locator("#run").inner_text() == "Play"  # what was watched stands still
     size.fill("0.02")
     size.press("Enter")
     panel.locator(".wrong").wait_for(state="hidden")
     wait(played, f"{STEP} > 3")
+    assert played.locator("#run").inner_text() == "Pause"
 
 
 def test_another_density_and_one_panel_more(played: Any):

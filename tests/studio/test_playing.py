@@ -45,10 +45,12 @@ from stanley.studio.playing import (
 from stanley.studio.sampler_fields import sampler_fields, typed
 from stanley.studio.stage import (
     BINS,
+    GRID,
     Stage,
     View,
     moments_in_plane,
     of_density,
+    on_its_scale,
     staged,
     view_of,
     window_of,
@@ -313,6 +315,27 @@ def test_the_window_finds_a_density_of_any_width(std: float) -> None:
     # 1.25 · 2.326 standard deviations on each side, to a cell of the grid that found them
     for edge in (-left, right, -bottom, top):
         assert edge / std == pytest.approx(1.25 * 2.326, rel=0.25)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_chains_start_as_wide_as_the_density(size: int) -> None:
+    std = 10 ** torch.rand(size, generator=stream(), dtype=torch.float64)  # from 1 to 10
+    zero = torch.zeros(size, dtype=torch.float64)
+    law = staged("one", Gaussian.from_std(std), zero, torch.ones_like(zero), "")
+    found = on_its_scale(law)
+    # to two digits, 5 % at most, and to a cell of the grid or to 5 standard errors of a quantile
+    cell = 2 * 1.25 * 2.4 * float(std.max()) / GRID if size == 2 else 0.02 * std
+    assert ((found.std - std).abs() < 0.05 * std + cell).all()
+    assert (found.mean.abs() < 0.05 * std + cell).all()
+    assert not ((law.std - std).abs() < 0.05 * std + cell).all()  # the control
+    x0 = found.noise(10_000, 3.0, 0)
+    assert torch.allclose(x0.std(0), 3 * found.std, rtol=5 / 20_000**0.5)
+
+
+def test_a_coordinate_that_no_grid_resolves_is_no_error() -> None:
+    zero = torch.zeros(2, dtype=torch.float64)
+    law = staged("one", Gaussian.from_std([1.0, 1e-6]), zero, torch.ones_like(zero), "")
+    assert (on_its_scale(law).std > 0).all()
 
 
 def test_coordinates_may_be_any_two(banana: Stage) -> None:

@@ -30,6 +30,23 @@ def test_nothing_is_told_without_the_token(stranger: TestClient, path: str):
     assert stranger.get(path, cookies={"stanley-studio-8765": "wrong"}).status_code == 403
 
 
+def test_a_person_without_the_token_is_asked_for_it(stranger: TestClient):
+    answer = stranger.get("/", headers={"accept": "text/html,*/*"})
+    assert answer.status_code == 403
+    assert '<input id="token" name="token"' in answer.text
+    assert "form-action 'self'" in answer.headers["content-security-policy"]
+    assert stranger.get("/").text.startswith("refused: ")  # a script is told in a line
+
+
+def test_the_name_that_is_refused_is_text(stranger: TestClient):
+    headers = {"accept": "text/html", "host": "<b>evil</b>"}
+    answer = stranger.get("/", headers=headers)
+    assert answer.status_code == 403
+    assert "&lt;b&gt;evil" in answer.text
+    assert "<b>" not in answer.text
+    assert 'name="token"' not in answer.text  # a token would go to whoever has that name
+
+
 def test_the_token_leaves_the_address_and_becomes_a_cookie_that_no_script_reads(
     stranger: TestClient,
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from stanley.files import write_atomic
 from stanley.overwriting import keep_former
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
 #: Bytes of a whole page. Figures are drawn with fewer dots where they do not fit.
@@ -45,16 +47,7 @@ def write_page(path: Path, template: str, figures: list[Shown], **facts: Any) ->
 
     Raises StanleyError where the page is too large even so, or cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("stanley.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page, text = environment.get_template(template), ""
+    page, text = templates("stanley.reports").get_template(template), ""
     for dpi in DPI:
         pictures = [(s.title, s.words, as_data(png(s.figure, dpi), "image/png")) for s in figures]
         coarse = "" if dpi == DPI[0] else f"Figures are drawn at {dpi} dots per inch to fit."
@@ -70,6 +63,20 @@ def write_page(path: Path, template: str, figures: list[Shown], **facts: Any) ->
         keep_former((path,), "a file that is not a page of stanley")
     write_atomic(path, text.encode())
     return path
+
+
+@functools.cache
+def templates(package: str) -> Environment:
+    """The `templates/` of a package, in which every fact is escaped as HTML wants it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def is_page(path: Path) -> bool:

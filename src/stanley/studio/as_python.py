@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
+from torch import Tensor
+
 from stanley.studio.playing import Play, start
 from stanley.studio.stage import Stage
 
@@ -40,9 +42,14 @@ def affine(stage: Stage, width: float) -> str:
     """mean + width·std·noise, as Python."""
     if not stage.mean.any() and (stage.std == 1).all():
         return "noise" if width == 1 else f"{width!r} * noise"
-    kind = str(stage.mean.dtype)
-    mean, std = (f"torch.tensor({v.tolist()}, dtype={kind})" for v in (stage.mean, stage.std))
-    return f"{mean} + {width!r} * {std} * noise"
+    noise = f"{width!r} * {as_tensor(stage.std)} * noise"
+    return f"{as_tensor(stage.mean)} + {noise}" if stage.mean.any() else noise
+
+
+def as_tensor(values: Tensor) -> str:
+    """The same values as Python, with no more digits than they need."""
+    shortest = values.numpy().astype(str).astype(float).tolist()
+    return f"torch.tensor({shortest}, dtype={values.dtype})"
 
 
 def written(value: Any) -> str:

@@ -184,7 +184,7 @@ def comparison_entry(path: Path) -> dict[str, Any]:
             from stanley.comparing.tables import named, number, ordered
 
             first = ordered(record, scores[0])[0]
-            best = f"{named(record, first)}: {short(scores[0])} {number(means[first])}"
+            best = f"best {short(scores[0])} {number(means[first])}: {named(record, first)}"
     return {
         "status": "interrupted" if record.get("unfinished") else "finished",
         "recipe": str(asked.get("recipe") or asked.get("target") or "runs"),
@@ -195,7 +195,10 @@ def comparison_entry(path: Path) -> dict[str, Any]:
 
 
 def short(score: str) -> str:
-    """A score as it is written: KL, MMD²."""
+    """A score as it is written: KL, MMD², FD (pixels-8x8)."""
+    kind, _, features = score.partition("_")
+    if kind in ("fd", "fid") and features:
+        return f"{kind.upper()} ({features})"
     return {"kl": "KL", "tv": "TV", "bias2": "b²", "mmd2": "MMD²"}.get(score, score)
 
 

@@ -257,19 +257,29 @@ def moving(
         x = on_z.starts(num, start, generator)
         yield model.original(x), "start", 0.0
     potential = potential_for(on_z.sampler, on_z.potential)
-    part = max(1, steps // FRAMES)
-    for done in range(0, steps, part):
-        now = min(part, steps - done)
+    for now, done in parts(steps):
         chains = run_chains(on_z.sampler, potential, x, now, generator=generator)
         x = chains.x
-        words = f"step {done + now:,} of {steps:,}"
+        words = in_steps(done, steps)
         if is_adjusted(on_z.sampler):
             words += f", acceptance {float(chains.info.acceptance.mean()):.2f}"
         if lost := int(chains.info.nonfinite.sum()):
             words += f", {lost} not finite"
-            yield model.original(x), words, (done + now) / steps
+            yield model.original(x), words, done / steps
             return
-        yield model.original(x), words, (done + now) / steps
+        yield model.original(x), words, done / steps
+
+
+def parts(steps: int) -> Iterator[tuple[int, int]]:
+    """A run of so many steps in parts: the steps of each, and of all up to its end."""
+    part = max(1, steps // FRAMES)
+    for before in range(0, steps, part):
+        now = min(part, steps - before)
+        yield now, before + now
+
+
+def in_steps(done: int, steps: int) -> str:
+    return f"step {done:,} of {steps:,}"
 
 
 def held_out(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
@@ -319,14 +329,12 @@ def fill_in(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
                 generator=generator,
             )
             told(x, f"noise level {sigmas[k + 1]:.3g}", (k + 1) / (len(sigmas) - 1))
-    part = max(1, steps // FRAMES)
-    for done in range(0, steps, part):
-        now = min(part, steps - done)
-        filled = inpaint(model.sampler, potential, images, unknown, x, now, generator=generator)
-        x = filled.draws[0]
-        told(x, f"step {done + now:,} of {steps:,}", (done + now) / steps)
-    told.end()
-    job.tell(packed({"kind": "mean"}, x=to_bytes(x.mean(0, keepdim=True))))
+
+    def filled(x: Tensor, steps: int) -> Tensor:
+        sampler = model.sampler
+        return inpaint(sampler, potential, images, unknown, x, steps, generator=generator).draws[0]
+
+    draws_of(filled, x, steps, told)
 
 
 def free_of_noise(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
@@ -343,14 +351,20 @@ def free_of_noise(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> Non
     below = model.starts_below(observed, std, generator)
     x = observed if below is None else below
     potential = potential_for(model.sampler, model.potential)
-    part = max(1, steps // FRAMES)
-    for done in range(0, steps, part):
-        now = min(part, steps - done)
-        restored = denoise(model.sampler, potential, y, std, x, now, generator=generator)
-        x = restored.draws[0]
-        told(x, f"step {done + now:,} of {steps:,}", (done + now) / steps)
+
+    def restored(x: Tensor, steps: int) -> Tensor:
+        return denoise(model.sampler, potential, y, std, x, steps, generator=generator).draws[0]
+
+    draws_of(restored, x, steps, told)
+
+
+def draws_of(moved: Callable[[Tensor, int], Tensor], x: Tensor, steps: int, told: Told) -> None:
+    """Tell where draws x of one picture are as `moved` takes them along, and then their mean."""
+    for now, done in parts(steps):
+        x = moved(x, now)
+        told(x, in_steps(done, steps), done / steps)
     told.end()
-    job.tell(packed({"kind": "mean"}, x=to_bytes(x.mean(0, keepdim=True))))
+    told.job.tell(packed({"kind": "mean"}, x=to_bytes(x.mean(0, keepdim=True))))
 
 
 def score(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:

@@ -56,7 +56,7 @@ class Play:
     )
     chains: int = 4096  # of each sampler
     start: Literal["noise", "point", "mode"] = "noise"  # where all of them begin
-    width: float = 2.0  # of the noise they start from, in units of the density's own
+    width: float = 1.0  # of the noise they start from; 1 is as wide as the density
     point: tuple[float, float] = (0.0, 0.0)  # in the picture, for a start at one point
     coordinates: tuple[int, int] = (0, 1)  # of the density, in the picture
     seed: int = 0  # of the start and of the chains

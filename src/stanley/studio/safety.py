@@ -64,20 +64,27 @@ class Guard:
         except TooLarge:
             await too_large()(scope, receive, with_headers(send))
 
+    def refused(self, headers: Headers, why: str, *, ask: bool = False) -> Response:
+        """A page for a person, which may ask for the token, and a line for a script."""
+        if "text/html" in headers.get("accept", ""):
+            return self.studio.page("refused.html", 403, why=why, ask=ask)
+        return PlainTextResponse(f"refused: {why}\n", 403)
+
     def refusal(self, scope: Scope) -> Response | None:
         """What is answered to a request that is not carried out; None where it is."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self.studio.hosts is not None and name not in self.studio.hosts:
-            return refused(
+            return self.refused(
+                headers,
                 f"this studio is not called {name!r}; open the address that it printed, or start "
-                "it with --host"
+                "it with --host",
             )
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in READING
         if (changes or origin is not None) and not same_origin(origin, host):
-            return refused("the request is from a page of another site")
+            return self.refused(headers, "the request is from a page of another site")
         if int_of(headers.get("content-length")) > LARGEST:
             return too_large()
         return self.without_token(scope, headers)
@@ -99,7 +106,8 @@ class Guard:
             return again
         if self.is_token(cookie_of(headers)):
             return None
-        return refused("open the address that `stanley studio` printed, with its token")
+        why = "open the address that stanley studio printed, with its token"
+        return self.refused(headers, why, ask=True)
 
     def is_token(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self.studio.token.encode())
@@ -128,10 +136,6 @@ def cookie_of(headers: Headers) -> str:
 
 def int_of(text: str | None) -> int:
     return int(text) if text is not None and text.isdecimal() else 0
-
-
-def refused(why: str) -> Response:
-    return PlainTextResponse(f"refused: {why}\n", 403)
 
 
 def too_large() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,8 @@ Window = tuple[float, float, float, float]
 class Stage:
     """A density and what its chains are held against.
 
-    mean, std  (*event), of the normal law that chains start from as long as nothing else is asked
+    mean, std  (*event), of the normal law that chains start from as long as nothing else is asked:
+               those of the density, by its quantiles, or of the noise that a run was trained with
     names      of the coordinates that can be watched
     draws      (n, *event) of the density; None in the plane, where the grid says more
     moments    what the means of the coordinates and of their squares should be
@@ -100,7 +102,7 @@ def of_density(
     python = (
         f"from stanley.targets.by_name import find\n\ndensity = find({', '.join(given)}).potential"
     )
-    return staged(name, found.potential, zero, torch.ones_like(zero), python)
+    return on_its_scale(staged(name, found.potential, zero, torch.ones_like(zero), python))
 
 
 def of_run(path: Path, name: str) -> Stage:
@@ -137,6 +139,31 @@ def staged(name: str, potential: Energy, mean: Tensor, std: Tensor, python: str)
     draws, source = reference(name, potential, mean)
     moments = exact or moments_of(draws[:, None], potential, source)
     return Stage(name, potential, mean, std, names, draws, moments, source, python)
+
+
+def on_its_scale(stage: Stage) -> Stage:
+    """The stage whose starts are as wide as the density: of each coordinate the median and half of
+    the way from the 16 % to the 84 % quantile, to two digits.
+    """
+    if stage.draws is None:
+        low, middle, high = quantiles_in_plane(stage, 0.16, 0.5, 0.84).unbind(1)
+    else:
+        low, middle, high = (stage.draws.double().quantile(q, 0) for q in (0.16, 0.5, 0.84))
+    std = [two_digits(v, v) for v in ((high - low) / 2).clamp(min=1e-6).flatten().tolist()]
+    mean = [two_digits(m, s) for m, s in zip(middle.flatten().tolist(), std, strict=True)]
+    mean, std = (torch.tensor(v).to(stage.mean).view(stage.event_shape) for v in (mean, std))
+    return replace(stage, mean=mean, std=std)
+
+
+def two_digits(value: float, unit: float) -> float:
+    """The value to two digits of a unit."""
+    return round(value, 1 - math.floor(math.log10(unit))) + 0.0  # no −0
+
+
+def quantiles_in_plane(stage: Stage, *probabilities: float) -> Tensor:
+    """(2, k), of both coordinates."""
+    grid = Grid.of(stage.potential, window_of(stage), GRID, stage.mean.dtype)
+    return grid.quantiles(*probabilities)
 
 
 def reference(name: str, potential: Energy, like: Tensor) -> tuple[Tensor, str]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from starlette.responses import HTMLResponse
 
 from stanley import __version__
 from stanley.errors import require
+from stanley.reports.page import templates
 from stanley.studio.computing import Worker
 from stanley.studio.listing import Listing
 from stanley.studio.processes import Trainings
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from stanley.studio.stage import Stage
 
 #: Names by which this machine calls itself.
@@ -60,24 +57,6 @@ class Studio:
 
     def page(self, template: str, status: int = 200, **facts: Any) -> HTMLResponse:
         """A page of `templates/`, in which every fact is escaped as HTML wants it."""
-        text = (
-            environment()
-            .get_template(template)
-            .render(folder=str(self.folder), version=__version__, **facts)
-        )
+        page = templates("stanley.studio").get_template(template)
+        text = page.render(folder=str(self.folder), version=__version__, **facts)
         return HTMLResponse(text, status)
-
-
-@functools.cache
-def environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("stanley.studio", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["in_query"] = lambda text: quote(text, safe="")
-    return made

@@ -50,8 +50,9 @@ function dots(div, score) {
 
 function table(score) {
   const rows = arms().filter((arm) => score.rows[arm]);
+  const minus = (text) => text.replaceAll(/(^|[ [])-(?=[0-9])/g, "$1−");
   const head = el("tr", {}, ...told.head.map((word) => el("th", { scope: "col" }, word)));
-  return el("table", { class: "cards" }, el("thead", {}, head), el("tbody", {}, ...rows.map((arm) => el("tr", {}, ...score.rows[arm].map((text, k) => (k === 0 ? el("th", { scope: "row" }, text) : el("td", { "data-label": told.head[k] }, text)))))));
+  return el("table", { class: "cards" }, el("thead", {}, head), el("tbody", {}, ...rows.map((arm) => el("tr", {}, ...score.rows[arm].map((text, k) => (k === 0 ? el("th", { scope: "row" }, text) : el("td", { "data-label": told.head[k] }, minus(text))))))));
 }
 
 function draw() {
@@ -59,7 +60,7 @@ function draw() {
   told.scores.forEach((score, k) => {
     if (!place.children[k]) {
       const better = score.more ? "more is better" : "less is better";
-      place.append(el("section", {}, el("h2", {}, score.words, el("span", { class: "quiet small" }, ` · ${better}`)), el("div", { class: "panel" }, el("div", { class: "chart", role: "img", "aria-label": `${score.words} of every seed of every arm; the table below has the numbers` })), el("div", { class: "wide" })));
+      place.append(el("section", {}, el("h2", {}, score.words[0].toUpperCase() + score.words.slice(1), el("span", { class: "quiet small" }, ` · ${better}`)), el("div", { class: "panel" }, el("div", { class: "chart", role: "img", "aria-label": `${score.words} of every seed of every arm; the table below has the numbers` })), el("div", { class: "wide" })));
     }
     dots(find(".chart", place.children[k]), score);
     place.children[k].lastChild.replaceChildren(table(score));
@@ -83,7 +84,7 @@ function learning() {
     if (many.length <= 5) traces.push({ ...edge, y: curves[arm].map(([, v]) => Math.min(...v)) }, { ...edge, y: curves[arm].map(([, v]) => Math.max(...v)), fill: "tonexty", fillcolor: faint(paint(arm), 0.15) });
     traces.push({ x: steps, y: curves[arm].map(([, v]) => v.reduce((a, b) => a + b, 0) / v.length), mode: "lines+markers", line: { width: 1.8, color: colour(paint(arm)), dash: dash(arm) }, marker: { size: 5 }, hovertemplate: "%{x:,}: %{y:.4g}<extra></extra>" });
   }
-  window.Plotly.react(find("#along"), traces, layout({ xaxis: { title: { text: told.along.of }, type: told.along.of === "iteration" ? "linear" : "log", nticks: 7 }, yaxis: { title: { text: `${told.along.score}, mean and range` }, ...(log ? logarithmic(every) : {}) } }), CONFIG);
+  window.Plotly.react(find("#along"), traces, layout({ xaxis: { title: { text: told.along.of }, type: told.along.of === "iteration" ? "linear" : "log", nticks: 7 }, yaxis: { title: { text: told.along.score }, ...(log ? logarithmic(every) : {}) } }), CONFIG);
 }
 
 function showPanels() {
@@ -125,6 +126,7 @@ function show(answer, error) {
   told = answer;
   if (!first) return location.reload();
   choices();
+  find("#read").hidden = false;
   find("#learned").hidden = find("#more").hidden = false;
   find("#words").replaceChildren(...told.words.map((words) => el("li", {}, words)));
   find("#failures").replaceChildren(...told.failures.map((words) => el("li", { class: "wrong" }, words)));

@@ -15,9 +15,11 @@ const state = {
   wishes: null, // what is asked for, as plain values
   scene: null, // what is shown
   playing: !still.matches,
+  halted: false, // by an error: chains stand still until it is mended
   panels: [], // cards, with their canvas and elements
   numbers: null,
   frame: null, // the last that came, not drawn yet
+  shown: null, // the last that was drawn
   drawn: 0, steps: 0, times: [],
   history: null, // of b², R̂, ESS: step and a value for each sampler
   changed: null, // the control that was changed last
@@ -91,12 +93,13 @@ function watch(changed = null) {
 
 function begun(scene) {
   state.scene = scene;
-  state.frame = null;
+  state.frame = state.shown = null;
+  state.halted = false;
   state.drawn = 0;
   forget();
   find("#busy").hidden = true;
   allRight();
-  find("#source").textContent = scene.source + (scene.note ? `; ${scene.note}` : "");
+  find("#source").textContent = `(${scene.source}${scene.note ? `; ${scene.note}` : ""})`;
   fillCoordinates();
   const bytes = Uint8Array.from(atob(scene.shades), (c) => c.charCodeAt(0));
   state.shades = bytes;
@@ -106,6 +109,7 @@ function begun(scene) {
   }
   history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify(state.wishes))}`);
   if (state.playing) say({ do: "run" });
+  showPlaying();
 }
 
 function forget() {
@@ -124,7 +128,7 @@ function failed(line, place) {
     state.changed.setAttribute("aria-invalid", "true");
     if (panel) state.changed.setAttribute("aria-errormessage", panel.error.id);
   }
-  if (state.scene !== null && line.includes("playgrounds are open")) state.playing = false;
+  state.halted = true;
   showPlaying();
 }
 
@@ -144,7 +148,7 @@ function valueOf(text) {
   return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(told) ? Number(told) : told;
 }
 
-const words = (name) => name.replaceAll("_", " ");
+const words = (name) => name.replaceAll(/[_-]/g, " ");
 
 function fillForm() {
   const { wishes, hello } = state;
@@ -226,18 +230,26 @@ function fillPanels() {
   state.panels = cards;
   find("#panels").replaceChildren(...cards.map(({ root }) => root));
   find("#add").hidden = cards.length >= OWN.length;
+  find("#which").replaceChildren(...state.wishes.samplers.map((values, k) => el("li", {}, el("span", { class: "of", "aria-hidden": "true", style: `background: ${dashed(k)}` }), `${k + 1}: ${nameOf(values)}`)));
   for (const panel of cards) fit(panel);
 }
 
+/** The line of a sampler in the charts, as a background. */
+function dashed(k) {
+  let at = 0;
+  const parts = DASHES[k].map((long, i) => `${i % 2 ? "transparent" : `var(--${OWN[k]})`} ${at}px ${(at += long)}px`);
+  return parts.length ? `repeating-linear-gradient(to right, ${parts.join(", ")})` : `var(--${OWN[k]})`;
+}
+
 function kindSelect(kinds, kind, label, changed) {
-  const select = el("select", { "aria-label": label }, ...kinds.map((name) => el("option", { value: name }, name.replaceAll("-", " "))));
+  const select = el("select", { "aria-label": label }, ...kinds.map((name) => el("option", { value: name }, words(name))));
   select.value = kind;
   select.addEventListener("change", () => changed(select.value, select));
   return select;
 }
 
 function card(values, k) {
-  const title = `Sampler ${k + 1}`;
+  const title = `Sampler ${k + 1}`, whole = nameOf(values);
   const change = (kind) => {
     const before = state.wishes.samplers[k];
     state.wishes.samplers[k] = keepStep(first(kind, before), before);
@@ -250,7 +262,7 @@ function card(values, k) {
   const facts = el("dl");
   const lost = el("p", { class: "lost", role: "status" });
   const python = el("pre", { tabindex: "0" });
-  const remove = el("button", { type: "button", "aria-label": `Remove ${title}`, title: "Remove", onclick: () => {
+  const remove = el("button", { type: "button", "aria-label": `Remove ${title}`, title: "Remove this sampler", onclick: () => {
     state.wishes.samplers.splice(k, 1);
     fillPanels();
     watch();
@@ -258,10 +270,10 @@ function card(values, k) {
   } }, "×");
   const root = el(
     "section", { class: "sampler", "aria-label": title, style: `--own: var(--${OWN[k]})` },
-    el("div", { class: "head" }, kindSelect(Object.keys(state.hello.samplers), values.kind, `${title}: kind`, change), state.wishes.samplers.length > 1 ? remove : null),
-    el("p", { class: "formula" }, formula(values)),
-    canvas, lost, facts, error,
-    fieldsOf(values, `s${k}`, 0),
+    el("div", { class: "head" }, el("h2", {}, whole), state.wishes.samplers.length > 1 ? remove : null),
+    canvas,
+    el("div", {}, facts, lost, error),
+    el("div", {}, kindSelect(Object.keys(state.hello.samplers), values.kind, `${title}: kind`, change), el("p", { class: "formula" }, formula(values)), fieldsOf(values, `s${k}`, 0)),
     el("details", {}, el("summary", {}, "The same chains in Python"), python, el("button", { type: "button", onclick: ({ target }) => copy(python.textContent, target) }, "Copy")),
   );
   const panel = { root, canvas, facts, lost, error, python, place: k };
@@ -277,9 +289,15 @@ function keepStep(values, before) {
   return values;
 }
 
+/** `adjusted stanley` of a sampler in another. */
+function nameOf(values) {
+  const inside = values.proposal ?? values.sampler;
+  return words(values.kind) + (inside === undefined ? "" : ` ${nameOf(inside)}`);
+}
+
 function formula(values) {
-  const about = state.hello.samplers[values.kind].about;
-  return values.proposal ? `${about} Inside: ${state.hello.samplers[values.proposal.kind].about}` : about;
+  const { about } = state.hello.samplers[values.kind], inside = values.proposal ?? values.sampler;
+  return (inside === undefined ? about : `${about} Inside: ${formula(inside)}`).replaceAll(" - ", " − ");
 }
 
 const IN_SIGHT = 2; // fields before the rest, which is folded away
@@ -300,7 +318,7 @@ function fieldOf(field, values, id, depth) {
     watch(control);
   };
   const label = el("label", { for: id }, words(field.name));
-  const hint = el("span", { class: "hint", id: `${id}-hint` }, field.about);
+  const hint = el("span", { class: "hint", id: `${id}-hint` }, field.about.replace(", or threshold.quantile Q", "")); // the list beside it says so
   const described = { id, "aria-describedby": `${id}-hint` };
   const whole = (...parts) => [el("div", { class: "field" }, label, ...parts, hint)];
   const text = (value, change, more = {}) => {
@@ -390,21 +408,24 @@ function startAt(panel, event) {
 // --- movement
 
 function showPlaying() {
-  find("#run").textContent = state.playing ? "Pause" : "Play";
+  find("#run").textContent = state.playing && !state.halted ? "Pause" : "Play";
 }
 
 find("#run").addEventListener("click", () => {
-  state.playing = !state.playing;
+  state.playing = state.halted || !state.playing;
+  state.halted = false;
   showPlaying();
   state.times = [];
   say({ do: state.playing ? "run" : "pause" });
 });
 find("#step").addEventListener("click", () => {
-  state.playing = false;
+  state.playing = state.halted = false;
   showPlaying();
   say({ do: "step" });
 });
 find("#reset").addEventListener("click", () => {
+  state.halted = false;
+  showPlaying();
   forget();
   state.drawn = 0;
   say({ do: "reset" });
@@ -436,14 +457,10 @@ function drawFrame(now) {
   const { frame: data, scene } = state;
   if (data === null || scene === null) return;
   state.frame = null;
-  const head = new Uint32Array(data, 0, 4);
-  const [frame, step, chains, count] = head;
+  state.shown = data;
+  const [frame, step] = new Uint32Array(data, 0, 2);
   say({ do: "drawn", frame });
-  const size = 4 * Math.ceil((5 * chains) / 4);
-  for (let k = 0; k < Math.min(count, state.panels.length); k++) {
-    const at = 16 + k * size;
-    drawChains(state.panels[k], new Uint16Array(data, at, chains), new Uint16Array(data, at + 2 * chains, chains), new Uint8Array(data, at + 4 * chains, chains));
-  }
+  for (const panel of state.panels) drawPart(panel, data);
   state.steps = step;
   state.drawn += 1;
   find("#panels").dataset.frames = state.drawn;
@@ -451,6 +468,14 @@ function drawFrame(now) {
   state.times.push(now);
   if (state.times.length > 60) state.times.shift();
   if (state.drawn % 10 === 0 || !state.playing) showPace();
+}
+
+/** The panel's part of a frame. */
+function drawPart(panel, data) {
+  const [, , chains, count] = new Uint32Array(data, 0, 4);
+  if (panel.place >= count) return;
+  const at = 16 + panel.place * 4 * Math.ceil((5 * chains) / 4);
+  drawChains(panel, new Uint16Array(data, at, chains), new Uint16Array(data, at + 2 * chains, chains), new Uint8Array(data, at + 4 * chains, chains));
 }
 
 function showPace() {
@@ -470,7 +495,7 @@ function fit(panel) {
   prepare(panel);
 }
 
-/** The picture without chains: the density in shades. */
+/** The density in shades, and the chains of the last frame on it. */
 function prepare(panel) {
   const { context, side, strip, canvas } = panel;
   if (context === undefined) return;
@@ -486,13 +511,17 @@ function prepare(panel) {
   }
   const source = new OffscreenCanvas(n, n);
   source.getContext("2d").putImageData(small, 0, 0);
-  context.imageSmoothingQuality = "high";
-  context.drawImage(source, 0, strip, side, side);
-  panel.under = new Uint32Array(context.getImageData(0, strip, side, side).data.buffer.slice(0));
+  const large = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
+  large.imageSmoothingQuality = "high";
+  large.drawImage(source, 0, 0, side, side);
+  const under = large.getImageData(0, 0, side, side);
+  context.putImageData(under, 0, strip);
+  panel.under = new Uint32Array(under.data.buffer);
   panel.image = context.createImageData(side, side);
   panel.pixels = new Uint32Array(panel.image.data.buffer);
   panel.colours = colours();
   drawMarginals(panel);
+  if (state.shown !== null) drawPart(panel, state.shown);
 }
 
 function rgb(name) {
@@ -594,20 +623,25 @@ function showNumbers(panel, told) {
     ["out of view", whole(told.outside)],
   ];
   panel.facts.replaceChildren(...facts.map(([name, value, title]) => el("div", title ? { title } : {}, el("dt", {}, name), el("dd", {}, value))));
-  const line = told.diverged === 0 ? "" : `${whole(told.diverged)} of ${whole(chains)} chains have diverged; b² is not finite.`;
+  const line = told.diverged === 0 ? "" : `${whole(told.diverged)} of ${whole(chains)} chains have diverged; try a smaller step size.`;
   if (panel.lost.textContent !== line) panel.lost.textContent = line;
   const kind = state.scene.panels[panel.place].sampler;
   panel.canvas.setAttribute("aria-label", `Sampler ${panel.place + 1}, ${kind}: ${whole(chains)} chains over the density ${state.scene.density} after ${whole(state.numbers.step)} steps. ` + facts.map(([name, value]) => `${name} ${value}`).join(", "));
 }
 
-const CHARTS = { b2: { at: "#chart-b2", limit: 0.01, of: (v) => v }, rhat: { at: "#chart-rhat", limit: 0.01, of: (v) => v - 1 }, ess: { at: "#chart-ess", limit: 400, of: (v) => v } };
+// beyond `most` a line leaves its chart, whose scale would else be that of chains that run away
+const CHARTS = {
+  b2: { at: "#chart-b2", limit: 0.01, most: 100, of: (v) => v },
+  rhat: { at: "#chart-rhat", limit: 0.01, most: 100, of: (v) => v - 1 },
+  ess: { at: "#chart-ess", limit: 400, most: Infinity, of: (v) => v },
+};
 
 function drawCharts() {
   for (const [name, chart] of Object.entries(CHARTS)) drawChart(find(chart.at), name, chart);
 }
 
 /** A line for each sampler; both axes are logarithms. */
-function drawChart(canvas, name, { limit, of }) {
+function drawChart(canvas, name, { limit, most, of }) {
   const ratio = Math.min(2, devicePixelRatio || 1);
   canvas.width = Math.round(canvas.clientWidth * ratio);
   canvas.height = Math.round(canvas.clientHeight * ratio);
@@ -618,7 +652,7 @@ function drawChart(canvas, name, { limit, of }) {
   const { steps } = state.history;
   const lines = state.history[name].map((row) => row.map((v) => (v === null ? null : Math.max(of(v), 1e-6))));
   const all = lines.flat().filter((v) => v !== null);
-  const low = Math.log10(Math.min(limit, ...all)) - 0.1, up = Math.log10(Math.max(limit, ...all)) + 0.1;
+  const low = Math.log10(Math.min(limit, ...all)) - 0.1, up = Math.log10(Math.max(limit, Math.min(most, Math.max(...all)))) + 0.1;
   const last = Math.log10(Math.max(10, steps.at(-1) ?? 10)), from = Math.log10(Math.max(1, steps[0] ?? 1));
   const across = (step) => left + ((right - left) * (Math.log10(step) - from)) / (last - from || 1);
   const along = (v) => bottom - ((bottom - top) * (Math.log10(v) - low)) / (up - low);
@@ -634,11 +668,20 @@ function drawChart(canvas, name, { limit, of }) {
   context.setLineDash([3, 3]);
   line(context, [left, along(limit)], [right, along(limit)], colour("quiet"));
   context.setLineDash([]);
+  if (!Number.isInteger(Math.log10(limit))) { // else an axis has the number
+    context.fillStyle = colour("quiet");
+    context.textAlign = "right";
+    context.fillText(`${limit}`, left - 6, along(limit));
+  }
   context.textAlign = "center";
   context.fillStyle = colour("quiet");
   for (let p = Math.ceil(from); p <= last; p++) context.fillText(whole(10 ** p), across(10 ** p), bottom + 12);
   context.textAlign = "right";
   context.fillText("steps", right, high - 6);
+  context.save();
+  context.beginPath();
+  context.rect(left, top - 2, right - left + 2, bottom - top + 4);
+  context.clip();
   context.lineWidth = 2;
   const count = state.scene?.panels.length ?? 0;
   for (let k = 0; k < count; k++) {
@@ -653,7 +696,7 @@ function drawChart(canvas, name, { limit, of }) {
     }
     context.stroke();
   }
-  context.setLineDash([]);
+  context.restore();
   const latest = lines.at(-1) ?? [];
   const values = latest.map((v, k) => `sampler ${k + 1}: ${number(v)}`).join(", ");
   canvas.setAttribute("aria-label", `${find("figcaption", canvas.parentElement).textContent}. ${values || "nothing yet"}`);

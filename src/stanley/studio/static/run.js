@@ -19,7 +19,7 @@ function showEntry() {
   badge.textContent = status;
   const facts = [recipe, sampler ? `sampler ${sampler}` : "", steps ? `step ${whole(step)} of ${whole(steps)}` : "", status === "running" && left ? `about ${duration(left)} left` : "", checkpoint !== null && checkpoint !== undefined ? `checkpoint of step ${whole(checkpoint)}` : "", ...(scores ?? []), entry.elsewhere ?? ""];
   find("#facts").textContent = facts.filter(Boolean).join(" · ");
-  Object.assign(find("#progress"), { max: steps || 1, value: step || 0 });
+  Object.assign(find("#progress"), { max: steps || 1, value: step || 0, hidden: status === "finished" });
   find("#stop").hidden = !entry.stoppable || status === "stopping";
   const still = ["interrupted", "diverged", "finished"].includes(status);
   find("#resume").hidden = !still;
@@ -33,6 +33,7 @@ function showEntry() {
 
 function showCurves() {
   find("#no-curves").hidden = panels.length > 0;
+  find("#of-curves").hidden = panels.length === 0;
   const place = find("#curves");
   const titles = new Set(panels.map((panel) => panel.title));
   for (const [title, div] of charts) {
@@ -80,7 +81,7 @@ function show(answer, error) {
   events = answer.events;
   if (answer.panels) {
     panels = answer.panels;
-    find("#constant").textContent = answer.constant.length ? `All the time the same: ${answer.constant.join(", ")}.` : "";
+    find("#constant").textContent = answer.constant.length ? `Constant: ${answer.constant.join(", ")}.` : "";
   }
   if (answer.panels || changed) showCurves();
   version = answer.version;
@@ -294,6 +295,7 @@ function showVectors() {
   }
   drawnAt = performance.now();
   const sets = [["data", model.arrays.data, "quiet"], ["chains", chains, "vermilion"]].filter(([, points]) => points?.shape[0]);
+  sets.sort((a, b) => b[1].shape[0] - a[1].shape[0]); // few points are not hidden by many
   const place = find("#marginals");
   const shown = Math.min(model.shape[0], 12);
   for (let k = 0; k < shown; k += 1) {

@@ -10,7 +10,8 @@ function cell(label, attributes, ...children) {
 
 function progress(entry) {
   if (entry.kind === "comparison") {
-    return cell("Runs", {}, `${entry.done ?? 0} runs done`, el("div", { class: "quiet small" }, (entry.arms ?? []).join(" · ")));
+    const done = entry.done ?? 0;
+    return cell("Progress", {}, `${whole(done)} run${done === 1 ? "" : "s"} done`, el("div", { class: "quiet small" }, (entry.arms ?? []).join(" · ")));
   }
   if (!entry.steps) return cell("", {});
   const left = entry.status === "running" && entry.left ? `about ${duration(entry.left)} left` : "";
@@ -48,8 +49,8 @@ function cells(entry) {
     cell("Status", {}, el("span", { class: `status ${entry.status}` }, WORDS[entry.status] ?? entry.status)),
     cell("Sampler", {}, entry.kind === "run" ? (entry.sampler ?? "") : ""),
     progress(entry),
-    cell("Gap", { class: "number" }, entry.kind === "run" && entry.gap !== undefined && entry.gap !== null ? number(entry.gap) : ""),
-    cell("Scores", {}, (entry.scores ?? []).join(", ")),
+    cell("Energy gap", { class: "number" }, entry.kind === "run" && entry.gap !== undefined && entry.gap !== null ? number(entry.gap) : ""),
+    cell("Scores", {}, ...(entry.scores ?? []).map((score) => el("div", {}, score))),
     actions(entry),
   ];
 }
@@ -79,6 +80,7 @@ function show(answer, error) {
     }
     if (body.children[k] !== known.row) body.insertBefore(known.row, body.children[k] ?? null);
   });
+  if (find("#none").hidden && answer.entries.length === 0) find("#new").open = true;
   find("#none").hidden = answer.entries.length > 0;
   find("#list").hidden = answer.entries.length === 0;
   find("#partly").hidden = answer.whole;
@@ -103,7 +105,8 @@ const recipe = find("#recipe");
 let proposed = "";
 function propose() {
   const chosen = recipe.selectedOptions[0];
-  find("#about").textContent = chosen.dataset.about;
+  // the flags of a command line are fields here
+  find("#about").textContent = chosen.dataset.about.replaceAll(/--(\S+) (\S+)/g, "$1=$2");
   form.elements.steps.placeholder = chosen.dataset.steps;
   const name = form.elements.name;
   if (name.value !== proposed) return;
