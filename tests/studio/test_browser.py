@@ -111,6 +111,17 @@ def test_a_run_grows_while_one_watches(opened: Any, server: Server):
     page.wait_for_selector("#status.interrupted")
 
 
+def test_a_new_checkpoint_waits_for_what_is_drawn(opened: Any, server: Server):
+    start(opened, "new", f"{QUICK} save_every=20")
+    status(opened, "new", "running")
+    page = of_run(opened, server, "new")
+    wait(page, text_of("#facts", "checkpoint of step"))
+    page.get_by_label("Chain steps").fill("6000")
+    page.get_by_role("button", name="Draw").click()
+    wait(page, text_of("#going", "step 6,000 of 6,000"), 90)
+    wait(page, text_of("#fresh-of", "of step"))  # the landscape is that of a newer one by now
+
+
 def test_a_training_that_is_killed_from_outside_is_resumed_in_the_page(
     opened: Any, server: Server, folder: Path
 ):

@@ -120,7 +120,7 @@ function show(answer, error) {
   const { status, recipe, done } = answer.entry;
   find("#status").className = `status ${status}`;
   find("#status").textContent = status;
-  find("#facts").textContent = `comparison of ${recipe} · ${done} runs done${status === "finished" ? "" : " · the same stanley compare goes on with it"}`;
+  find("#facts").textContent = `comparison of ${recipe} · ${done} runs done${answer.runs && done > Object.values(answer.runs).flat().length ? ", with those for tuning" : ""}${status === "finished" ? "" : " · the same stanley compare goes on with it"}`;
   if (answer.scores.length === 0 || (told && told.changed === answer.changed)) return;
   const first = told === null;
   told = answer;

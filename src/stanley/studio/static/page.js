@@ -43,7 +43,7 @@ export async function ask(path, body) {
     response = await fetch(path, { ...request, cache: "no-store" });
   } catch {
     connection(false);
-    throw new Error("the studio does not answer; is it still running?");
+    throw Object.assign(new Error("the studio does not answer; is it still running?"), { lost: true });
   }
   connection(true);
   const kind = response.headers.get("content-type") ?? "";
@@ -68,7 +68,7 @@ export function poll(path, seconds, show) {
     try {
       show(await ask(typeof path === "function" ? path() : path));
     } catch (error) {
-      show(null, error);
+      if (!error.lost) show(null, error); // else the page says so at its top
     }
     timer = setTimeout(once, document.hidden ? 15000 : seconds * 1000);
   }

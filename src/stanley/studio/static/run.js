@@ -119,6 +119,7 @@ let chainsStep = null; // of the checkpoint that they were drawn from
 let busy = null; // what is asked for now
 let next = null; // what is asked for after it
 let follows = true; // the slider stands at the newest checkpoint
+let newer = false; // there is one that was not looked at, as something else is asked for
 
 const socket = computations(`/ws/run?${here}`, told);
 
@@ -145,7 +146,16 @@ function showCheckpoints() {
   slider.max = Math.max(0, kept.length - 1);
   slider.value = at;
   showStep();
-  if (kept.length && follows) request({ do: "look", step: null, first: model === null });
+  if (kept.length && follows) {
+    newer = true;
+    lookAtNewest();
+  }
+}
+
+function lookAtNewest() {
+  if (!newer || !follows || busy !== null) return;
+  newer = false;
+  request({ do: "look", step: null, first: model === null });
 }
 
 function showStep() {
@@ -222,6 +232,7 @@ function told(message) {
   else if (message.kind === "mean") picture("mean", message.arrays.x);
   else if (message.kind === "noisy") picture("noisy", message.arrays.x);
   else if (message.kind === "score") showScore(message);
+  if (!message.lost) lookAtNewest();
 }
 
 function finished() {
