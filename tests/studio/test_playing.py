@@ -222,6 +222,21 @@ def test_a_frame_says_where_the_chains_are(chains: int, banana: Stage) -> None:
     assert (panels[1][2] < 255).any()
 
 
+def test_a_chain_that_diverged_is_not_also_out_of_view() -> None:
+    """Also where it did so in a coordinate that is not shown, while those that are stay inside."""
+    watched = scene(of_density("quartic"), Langevin(0.3), chains=500, width=2.0)
+    panel = watched.panels[0]
+    watched.advance(4, SECONDS)
+    panel.state.x[:250, -1] = torch.nan
+    panel.look()
+    told, finite = panel.numbers(4), panel.state.x.isfinite().all(1).numpy()
+    finite &= panel.state.potential.isfinite().numpy()
+    assert told["diverged"] == (~finite).sum() >= 250
+    inside = (panel.placed != OUTSIDE).all(0)
+    assert told["outside"] == (~inside & finite).sum()
+    assert (inside & ~finite).any()  # those that are of interest here
+
+
 def test_edges_and_what_is_not_finite_are_quantised() -> None:
     points = torch.tensor(
         [[-1.0, 2.0], [1.0, 4.0], [0.0, 3.0], [1.1, 3.0], [torch.nan, 3.0], [torch.inf, -torch.inf]]

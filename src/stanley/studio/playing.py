@@ -229,9 +229,10 @@ class Panel:
     def numbers(self, steps: int) -> dict[str, Any]:
         """What is told of the chains after so many steps; None for what is not known."""
         finite = finite_chains(self.state.x) & self.state.potential.isfinite()
+        outside = torch.from_numpy((self.placed == OUTSIDE).any(0))
         told: dict[str, Any] = {
             "diverged": int((~finite).sum()),
-            "outside": int((self.placed == OUTSIDE).any(0).sum()) - int((~finite).sum()),
+            "outside": int((outside & finite).sum()),  # one may diverge in what is not shown
             "gradients": self.totals.num_gradients,
         }
         told |= dict.fromkeys(("acceptance", "gamma", "b2", "rhat", "ess", "histograms"))

@@ -21,7 +21,7 @@ const state = {
   frame: null, // the last that came, not drawn yet
   shown: null, // the last that was drawn
   drawn: 0, steps: 0, times: [],
-  history: null, // of b², R̂, ESS: step and a value for each sampler
+  history: { steps: [], b2: [], rhat: [], ess: [] }, // a step, and a value for each sampler
   changed: null, // the control that was changed last
 };
 
