@@ -38,7 +38,7 @@ def listed(page: str) -> set[str]:
     """The pages in the tables of contents of a page."""
     text = (DOCS / page).read_text()
     trees = re.findall(r"```\{toctree\}\n(.*?)```", text, re.S)
-    trees += re.findall(r"\.\. toctree::\n\n((?:   .*\n)+)", text)
+    trees += re.findall(r"\.\. toctree::\n(?:   :.*\n)*\n((?:   .*\n)+)", text)
     lines = [line.strip() for tree in trees for line in tree.splitlines()]
     named = [re.sub(r".*<(.*)>", r"\1", line) for line in lines if line and line[0] != ":"]
     return {(Path(page).parent / name).as_posix() for name in named}
