@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from stanley.cli import app
-from stanley.cli.comparing import asked, folder_of, parsed_grid
+from stanley.cli.comparing import folder_of
 from stanley.cli.config_file import read_config_file
+from stanley.cli.question import asked, parsed_grid
 from stanley.cli.values import load
 from stanley.comparing import Comparison
 from stanley.comparing.tables import terminal_lines

@@ -15,7 +15,7 @@ import pytest
 from cyclopts import CycloptsError
 
 from stanley.cli import app
-from stanley.cli.comparing import apart, asked
+from stanley.cli.question import apart, asked
 from stanley.cli.values import parse_fields
 from stanley.comparing.record import read_record
 from stanley.errors import StanleyError

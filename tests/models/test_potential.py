@@ -15,10 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stanley.cli.diagnosing import diagnose
 from stanley.cli.images.interpolating import interpolate
 from stanley.cli.images.restoring import denoise, inpaint
 from stanley.cli.images.scoring import ood
-from stanley.cli.sampling import diagnose, sample
+from stanley.cli.sampling import sample
 from stanley.data import MNIST
 from stanley.errors import StanleyError
 from stanley.judging.evaluate import evaluate, judge_plane

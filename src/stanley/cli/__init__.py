@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError
 
 from stanley.cli import (
     comparing,
+    diagnosing,
     judging,
     likelihood,
     listing,
@@ -46,7 +47,7 @@ app = App(
 for command in (
     training.train,
     sampling.sample,
-    sampling.diagnose,
+    diagnosing.diagnose,
     judging.evaluate,
     likelihood.likelihood,
     judging.plot,

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stanley.comparing.arm import Arm, best_setting, mean_score
 from stanley.comparing.comparison import (
     Comparison,
     folder_name,
     next_value,
     setting_name,
 )
+from stanley.comparing.result import summary
 from stanley.comparing.search import Search, installed
-from stanley.comparing.statistics import verdicts
-from stanley.comparing.subject import Changes, Config, Share
+from stanley.comparing.subject import Changes, Config
 from stanley.comparing.task import RECORD, Row, Task, more_is_better, row_of
 from stanley.comparing.workers import Running, Workers, workers_on
 from stanley.config import differences, to_dict
@@ -35,23 +36,6 @@ EXTENSIONS = 4  # values that are added to a grid at most
 LOOK = 0.1  # seconds between two looks at what is running
 MOST_BESIDE = 10  # runs of one arm that a worker trains side by side
 DEATHS = 2  # of the process of one task, after which it is given up
-
-
-@dataclass
-class Arm:
-    """What is known of an arm so far."""
-
-    name: str
-    settings: list[Changes]
-    tuning: dict[str, list[Row | None]] = field(default_factory=dict)  # setting -> row of each seed
-    chosen: Changes | None = None
-    runs: dict[int, Row] = field(default_factory=dict)  # seed -> row
-    share: Share | None = None  # of the budget
-    biased: bool = False  # samples another law than the one that is asked for
-
-    def tuned(self, comparison: Comparison) -> bool:
-        """Whether any setting that was tried gave a score."""
-        return any(mean_score(comparison, rows) is not None for rows in self.tuning.values())
 
 
 def compare(
@@ -306,35 +290,6 @@ def planned_steps(folder: Path, comparison: Comparison) -> dict[str, int]:
     return known | {arm: subject.steps_in(seconds, comparison.config(arm)) for arm in new}
 
 
-def mean_score(comparison: Comparison, rows: list[Row | None]) -> float | None:
-    """The mean of the first score over the tuning seeds; None where one of them failed."""
-    name = comparison.scores[0]
-    values = [None if row is None else row["scores"].get(name) for row in rows]
-    if any(value is None for value in values):
-        return None
-    return sum(value for value in values if value is not None) / len(values)
-
-
-def best_setting(comparison: Comparison, arm: Arm) -> Changes:
-    """The setting with the best mean; where all failed, the one that failed last.
-
-    A tie goes to the setting that stands first.
-    """
-    if len(arm.settings) == 1:
-        return arm.settings[0]
-    sign = -1 if more_is_better(comparison.scores[0]) else 1
-
-    def rank(setting: Changes) -> tuple[int, float]:
-        rows = arm.tuning[setting_name(setting)]
-        mean = mean_score(comparison, rows)
-        if mean is not None:
-            return 0, sign * mean
-        lasted = [comparison.subject.last_step(row) for row in rows]
-        return 1, -sum(lasted) / len(lasted)
-
-    return min(arm.settings, key=rank)
-
-
 def wider_grid(comparison: Comparison, arms: list[Arm], asked: Comparison) -> Comparison | None:
     """With one more value at an end of the grid that won, or None where there is none to add."""
     for arm in arms:
@@ -351,65 +306,3 @@ def wider_grid(comparison: Comparison, arms: list[Arm], asked: Comparison) -> Co
                 continue
             return wider
     return None
-
-
-def summary(
-    comparison: Comparison, arms: list[Arm], folder: Path, lost: list[str]
-) -> dict[str, Any]:
-    """What comparison.json holds."""
-    return {
-        "asked": to_dict(comparison),
-        "arms": {arm.name: arm_as_json(comparison, arm, folder) for arm in arms},
-        "scores": {name: of_all(comparison, arms, name) for name in comparison.scores},
-        "along": dict(
-            zip(("score", "of"), comparison.subject.along(comparison.scores), strict=True)
-        ),
-        "lost": lost,
-    }
-
-
-def of_all(comparison: Comparison, arms: list[Arm], score: str) -> dict[str, Any]:
-    """The verdicts on one score, of the arms that can have it, against the baseline or, where that
-    cannot, the first of them.
-    """
-    found = {
-        arm.name: {seed: row["scores"].get(score) for seed, row in arm.runs.items()}
-        for arm in arms
-        if not any(score in row.get("without", ()) for row in arm.runs.values())
-    }
-    require(
-        found,
-        f"no arm can have the score {score}; leave it out (the runs are kept, and the same command "
-        "with other --scores goes on)",
-    )
-    against = comparison.against if comparison.against in found else next(iter(found))
-    return verdicts(found, against, more_is_better(score))
-
-
-def arm_as_json(comparison: Comparison, arm: Arm, folder: Path) -> dict[str, Any]:
-    chosen = arm.chosen or {}
-    place = f"runs/{folder_name(arm.name)}/{setting_name(chosen)}"
-    tuning = {
-        name: {"score": mean_score(comparison, rows), "rows": [short(row) for row in rows]}
-        for name, rows in arm.tuning.items()
-    }
-    return {
-        "changes": comparison.arms[arm.name],
-        "setting": chosen,
-        "setting_name": setting_name(chosen),
-        "edges": [name for name, _ in comparison.edges(chosen) if arm.tuned(comparison)],
-        "biased": arm.biased,
-        "share": None if arm.share is None else asdict(arm.share),
-        "tuning": tuning,
-        "runs": [
-            {"seed": seed, "folder": f"{place}/seed-{seed}"} | short(arm.runs.get(seed))
-            for seed in comparison.reported
-        ],
-    }
-
-
-def short(row: Row | None) -> Row:
-    """A row without its configuration, which the run directory has."""
-    if row is None:
-        return {"failure": "lost", "scores": {}, "along": [], "seconds": None, "went_wrong": []}
-    return {name: value for name, value in row.items() if name != "config"}
