@@ -32,6 +32,7 @@ from stanley.samplers import GradientDescent, Langevin, Quantile, Stanley
 from stanley.torchrun import Process, this_process
 from stanley.training import state as train_state
 from stanley.training.config import TrainConfig
+from stanley.training.frozen import frozen
 from stanley.training.kl_term import LastStep
 from stanley.training.loop import open_run, train
 from stanley.training.objectives import Denoising, WarmStart
@@ -83,7 +84,7 @@ def gradients(
             if raw:
                 state.model = state.energy
             gather_weights(state.model)
-            with iteration.frozen(state.energy):  # as the chains do before
+            with frozen(state.energy):  # as the chains do before
                 state.energy(x_pos)
             last = LastStep(
                 config.sampler, world.part(before), torch.tensor(0.1), config.temperature

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -172,6 +173,35 @@ class TestLeftByTraining:
         with pytest.raises(SystemExit):
             main([*words, *limits, "--out", "b"])
         assert "It diverged at step 1 of 40." in Read(tmp_path / "b" / "index.html").text
+
+    def test_at_an_interrupt(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of the step that Ctrl-C saved."""
+        from stanley.cli import training
+
+        def stopped(records: Iterable[Any], *_: Any, **__: Any) -> Iterator[Any]:
+            for record in records:
+                yield record
+                if record["step"] == 7:
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(training, "with_time_to_go", stopped)
+        with pytest.raises(SystemExit) as end:
+            main(["train", "rings", "--steps", "40", "--quiet", "--out", str(tmp_path / "a")])
+        assert end.value.code == 130
+        assert "It is at step 7 of 40" in Read(tmp_path / "a" / "index.html").text
+
+    def test_at_the_first_checkpoint(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And then once a minute."""
+        from stanley.cli import training
+
+        written: list[int] = []
+        monkeypatch.setattr(
+            training, "leave_page", lambda run, said=(): written.append(run.last_step())
+        )
+        words = ["--steps", "7", "--save-every", "2", "--network.width", "8", "--quiet"]
+        with pytest.raises(SystemExit):
+            main(["train", "rings", *words, "--out", str(tmp_path / "a")])
+        assert written == [2, 7]
 
     def test_after_a_checkpoint(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where a minute has gone by since the last one; here at once."""

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 import stanley
 from stanley.files import is_locked, lock
+from stanley.runs.directory import RunDirectory
 from stanley.studio.listing import Listing, recipe_in_words, run_entry
 from stanley.studio.safety import LARGEST
 
@@ -50,6 +51,32 @@ def folder(trained: Path, folder: Path) -> Path:
     """The small runs, in a folder that a test may change."""
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     return folder
+
+
+def test_a_run_without_scores_is_told_by_what_was_seen_at_its_end(client: TestClient, folder: Path):
+    """Not by what was seen before it went on; an evaluation says more, and takes its place."""
+    events = folder / "rings" / "events.jsonl"
+    events.write_text("")
+    run = RunDirectory(folder / "rings")
+    run.event(kind="judged", step=20, reason="KL 0.5 nats")
+    assert entries(client)["rings"]["scores"] == []
+    run.event(kind="judged", step=30, reason="KL 0.25 nats")
+    assert entries(client)["rings"]["scores"] == ["KL 0.25 nats"]
+    run.scores_file.write_text('{"step": 30, "kl": 0.125}')
+    assert entries(client)["rings"]["scores"] == ["KL 0.125 nats"]
+
+
+def test_what_a_training_found_at_its_end_is_kept_once(folder: Path):
+    """By the command, also where it is asked for a second time."""
+    words = ["train", "rings", "--steps", "3", "--out", "new", "--quiet"]
+    words += [f"--{field}" for field in QUICK.split()]
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-m", "stanley", *words], cwd=folder, check=False)
+        assert done.returncode == 0
+    judged = [e for e in RunDirectory(folder / "new").events() if e["kind"] == "judged"]
+    assert len(judged) == 1
+    assert judged[0]["step"] == 3
+    assert judged[0]["reason"]
 
 
 def test_every_run_is_told_with_its_state(client: TestClient, folder: Path):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
@@ -132,3 +138,19 @@ def test_no_link_leads_out_of_the_folder(client: TestClient, folder):
 def test_static_files_are_those_of_the_package_alone(client: TestClient):
     assert client.get("/static/..%2fapp.py").status_code == 404
     assert client.get("/static/../app.py").status_code == 404
+
+
+@pytest.mark.parametrize(("name", "page"), [("rings", "run"), ("both", "comparison")])
+def test_a_run_or_a_comparison_is_opened_in_the_folder_around_it(
+    trained: Path, compared: Path, tmp_path: Path, serve: Any, name: str, page: str
+) -> None:
+    """As `make demo` says it: `stanley studio runs/demo`."""
+    shutil.copytree(trained, tmp_path / "shown")
+    shutil.copytree(compared / "both", tmp_path / "shown" / "both")
+    server = serve(tmp_path / "shown" / name)
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(server.address) as answer:
+        assert answer.status == 200
+        assert answer.url == server.at(f"/{page}?name={name}")
+    with opener.open(server.at("/api/runs")) as answer:
+        assert {e["name"] for e in json.load(answer)["entries"]} >= {"rings", "both"}

@@ -9,6 +9,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -32,7 +33,10 @@ PATIENCE = 2
 def studio(
     folder: Annotated[
         Path | None,
-        Parameter(help="Folder with runs and comparisons. [default: the current folder]"),
+        Parameter(
+            help="Folder with runs and comparisons; of a run or a comparison its own page is "
+            "opened, in the folder around it. [default: the current folder]"
+        ),
     ] = None,
     *,
     port: Annotated[Whole, Parameter(help="Port to listen on; 0 takes one that is free.")] = 8765,
@@ -69,12 +73,13 @@ def studio(
     require(0 <= port < 65536, f"--port is {port}, but must be between 0 and 65535")
     folder = Path() if folder is None else folder
     require(folder.is_dir(), f"{folder}: no such folder; give one with runs, or an empty one")
+    folder, page = shown(folder.resolve())
     own = own_density(target, shape, log_density)
     with bound(host, port) as listening, suppress(KeyboardInterrupt):
         token = secrets.token_urlsafe(24)
         server = served(folder, token, host, data, own)
         name = f"[{host}]" if ":" in host else host
-        address = f"http://{name}:{listening.getsockname()[1]}/?token={token}"
+        address = f"http://{name}:{listening.getsockname()[1]}/{page}token={token}"
         if host not in HERE:
             say(
                 f"warning: --host {host} lets other machines in, and what they send is not "
@@ -82,7 +87,7 @@ def studio(
             )
         # from now on Ctrl-C is the usual end, also in the midst of what the server still imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        lines = [address, "Open it in a browser. Ctrl-C ends the studio."]
+        lines = [address, f"It shows {folder}. Open it in a browser. Ctrl-C ends the studio."]
         show({"address": address}, json_=False, lines=lines)
         if open_:
             import webbrowser
@@ -90,6 +95,18 @@ def studio(
             webbrowser.open(address)
         server.run(sockets=[listening])  # which raises KeyboardInterrupt once all is closed
     say("the studio has ended")
+
+
+def shown(folder: Path) -> tuple[Path, str]:
+    """The folder that is shown, and the page that is opened with what its token is added to: of a
+    run or a comparison itself its page, in the folder that holds it.
+    """
+    from stanley.studio.listing import kind_of_folder
+
+    kind = kind_of_folder({path.name for path in folder.iterdir()})
+    if kind is None or folder == folder.parent:
+        return folder, "?"
+    return folder.parent, f"{kind}?name={quote(folder.name)}&"
 
 
 def own_density(target: str | None, shape: str | None, log_density: bool | None) -> Stage | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -176,7 +177,7 @@ def train(
     try:
         for _ in with_time_to_go(records, resolved, device, enabled=first and not quiet):
             pass
-    except DivergenceError:
+    except (DivergenceError, KeyboardInterrupt):
         if first:
             leave_page(RunDirectory(out))
         raise
@@ -229,7 +230,7 @@ def with_page(
     """The same records; after a checkpoint the page of the run is written anew, but not within
     `PAGE_EVERY` seconds, nor after the last step, whose page says what the energy is worth.
     """
-    written = time.monotonic()
+    written = -math.inf
     for record in records:
         yield record
         due = record["step"] % config.save_every == 0 and record["step"] < config.steps
@@ -292,6 +293,8 @@ def report_training(
     reading, words = read_quality(run, own or {}) if trained or lacks_page else ({}, [])
     if trained or lacks_page:
         leave_page(run, words)
+    if reading:
+        keep_reading(run, last["step"], reading)
     if track is not None and reading:
         from stanley.training.tracking import track_scores
 
@@ -314,6 +317,15 @@ def report_training(
     ]
     told = {"run": str(run.path), **numbers, "trained": trained, "kl": None, "fresh": None}
     show(told | reading, as_json, lines)
+
+
+def keep_reading(run: RunDirectory, step: int, reading: dict[str, Any]) -> None:
+    """Write down what the energy was found to be worth at its last step, once for each step."""
+    from stanley.judging.in_words import reading_in_words
+
+    event = {"kind": "judged", "step": step, "reason": reading_in_words(reading)}
+    if event not in run.events():
+        run.event(**event)
 
 
 def read_quality(run: RunDirectory, own: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

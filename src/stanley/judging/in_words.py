@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stanley.judging.evaluate import RelativeFrechet
@@ -26,6 +26,16 @@ def fresh_in_words(fresh: RelativeFrechet) -> str:
     if fresh.value <= FAR:
         return f"{distance}: some of the data's variety is there, not all"
     return f"{distance}: poor, chains end elsewhere; try more --steps, or another --seed"
+
+
+def reading_in_words(reading: dict[str, Any]) -> str:
+    """The same in a few words, of an exact KL or of fresh chains, for a list of runs."""
+    if (kl := reading.get("kl")) is not None:
+        return f"KL {kl:.3g} nats"
+    value = reading["fresh"]["value"]
+    if value is None:
+        return "some fresh chains diverged"
+    return f"fresh chains {max(0.0, value):.2g} from the data"
 
 
 def kl_in_words(kl: float) -> str:

@@ -107,13 +107,18 @@ def walk(folder: Path, depth: int = 0) -> Iterator[tuple[Path, str | None]]:
     except OSError:
         return
     if depth:
-        if "config.json" in names:
-            yield folder, "run"
+        kind = kind_of_folder(names)
+        yield folder, kind
+        if kind == "run":
             return
-        yield folder, "comparison" if RECORD in names else None
     if depth < DEEPEST:
         for entry in folders:
             yield from walk(Path(entry.path), depth + 1)
+
+
+def kind_of_folder(names: set[str]) -> str | None:
+    """What a folder with files of these names is, `run`, `comparison`, or neither."""
+    return "run" if "config.json" in names else "comparison" if RECORD in names else None
 
 
 def skipped(name: str) -> bool:
@@ -163,7 +168,7 @@ def run_entry(path: Path) -> dict[str, Any]:
         "left": None if each is None else each * max(0, steps - step),
         "gap": last.get("gap"),
         "loss": last.get("loss"),
-        "scores": scores_in_words(run),
+        "scores": scores_in_words(run, step),
         "checkpoint": kept[-1] if kept else None,
         "checkpoints": kept,
         "why": str(wrong[-1].get("reason", "")) if diverged else "",
@@ -226,10 +231,13 @@ def sampler_in_words(sampler: dict[str, Any]) -> str:
     return " ".join(names)
 
 
-def scores_in_words(run: RunDirectory) -> list[str]:
-    """What the last evaluation found: the exact KL, or Fréchet distances of fresh chains."""
+def scores_in_words(run: RunDirectory, step: int) -> list[str]:
+    """What the last evaluation found: the exact KL, or Fréchet distances of fresh chains; without
+    one, what was seen where the training ended.
+    """
     if not run.scores_file.is_file():
-        return []
+        seen = [e for e in run.events() if e["kind"] == "judged" and e.get("step") == step]
+        return [str(event.get("reason", "")) for event in seen[-1:]]
     scores = read_json(run.scores_file, dict[str, Any], "run stanley evaluate again")
     if isinstance(scores.get("kl"), float):
         return [f"KL {scores['kl']:.3g} nats"]

@@ -31,6 +31,7 @@ MOST = 4  # trainings at the same time
 LINES = 200  # of what a training said, that are kept
 LONGEST = 2_000  # characters of a line
 PLACES = tuple(f"--data.{name}=" for name in PATHS)
+KEPT = 20  # checkpoints of a training, so that the page can show how it went
 LEAVING = 120.0  # seconds that trainings have to save and end with the studio
 
 #: Reads ("--name=value", …) as the command line does.
@@ -108,6 +109,8 @@ class Trainings:
         words += [f"--data.{place}={where}" for place, where in self.places(config).items()]
         if self.data is not None and getattr(config.data, "root", "") is None:
             words.append(f"--data.root={self.data}")
+        if not any(word.startswith("--keep=") for word in words):
+            words.append(f"--keep={KEPT}")
         self.launch(name, ["train", recipe, "--out", str(path), *words])
 
     def resume(self, name: str, path: Path, steps: int | None) -> None:

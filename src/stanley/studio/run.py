@@ -91,7 +91,10 @@ def curves_of(
         followed.popitem(last=False)
     records.read()
     try:
-        events, damaged = [event_in_words(event) for event in run.events() if "step" in event], ""
+        events, damaged = (
+            [event_in_words(e) for e in run.events() if "step" in e and e["kind"] != "judged"],
+            "",
+        )
     except StanleyError as error:
         events, damaged = [], str(error)
     told: dict[str, Any] = {"version": records.version, "events": events, "damaged": damaged}
