@@ -75,7 +75,7 @@ def check(command: str) -> None:
         return
     if program == "torchrun":
         words = words[words.index("--nproc-per-node") + 2 :]
-        words = words[1:] if words[0] == "-m" else ["python", *words]
+        words = words[1:] if words[:2] == ["-m", "stanley"] else ["python", *words]
         program, *words = words
     if program == "python":
         script(*words)
@@ -102,7 +102,9 @@ class Parsed(Exception):
 
 
 def script(path: str, *words: str) -> None:
-    """Run up to the point where its arguments are read."""
+    """Run up to the point where its arguments are read; `-m` comes before the name of a module."""
+    if path == "-m":
+        path, words = f"{words[0].replace('.', '/')}.py", words[1:]
     read = argparse.ArgumentParser.parse_args
 
     def parse_args(self, args=None, namespace=None):
@@ -136,6 +138,7 @@ def test_there_are_many():
         "stanley sample RUN --steps many",
         "stanley compare experiments/records/rnigs.json",
         "python benchmarks/chain_speed.py --jsno FILE",
+        "python -m benchmarks.studio_soak 30 --uot FILE",
         "make tset",
     ],
 )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -29,22 +27,11 @@ from stanley.studio import application
 from stanley.training.objectives import Contrastive
 
 from ..seeds import RNG
+from .browsing import NO_CHROMIUM, Server, chromium, ended, headless, started, studio
 
 TOKEN = "the token of a test"
 ADDRESS = "http://127.0.0.1:8765"
 SOCKETS = "ws://127.0.0.1:8765"  # a client of tests calls them `testserver` else
-
-#: What a browser without a screen, in a container, is started with.
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
 
 
 @pytest.fixture
@@ -124,38 +111,6 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Server:
-    """`stanley studio` in a process of its own."""
-
-    address: str  # with the token
-    process: subprocess.Popen[str]
-    folder: Path
-
-    def at(self, path: str) -> str:
-        parts = urlsplit(self.address)
-        return f"{parts.scheme}://{parts.netloc}{path}"
-
-
-def started(folder: Path, *flags: str, port: int = 0) -> Server:
-    command = [sys.executable, "-m", "stanley", "studio", str(folder), "--port", str(port), *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    return Server(process.stdout.readline().strip(), process, folder)
-
-
-def ended(server: Server) -> None:
-    server.process.send_signal(signal.SIGINT)
-    try:
-        server.process.wait(60)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
-    assert server.process.stdout is not None
-    server.process.stdout.close()
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts `stanley studio FOLDER …`; all are ended after the test."""
@@ -178,30 +133,18 @@ def standing(
     folder = tmp_path_factory.mktemp("standing") / "shown"
     shutil.copytree(trained, folder)
     shutil.copytree(compared / "both", folder / "both")
-    server = started(folder)
-    yield server
-    ended(server)
-
-
-def chromium() -> str | None:
-    return (
-        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    )
+    with studio(folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Debian's Chromium through Playwright; the test is skipped where one of the two is missing."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="the Python package playwright is not installed"
-    )
-    found = chromium()
-    if found is None:
-        pytest.skip("there is no chromium: apt install chromium, or set CHROMIUM to its path")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=found, args=list(FLAGS))
+    pytest.importorskip("playwright", reason="the Python package playwright is not installed")
+    if chromium() is None:
+        pytest.skip(NO_CHROMIUM)
+    with headless() as browser:
         yield browser
-        browser.close()
 
 
 #: What a console says of refused requests and lost connections.
