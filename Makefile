@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-browser test-slow fuzz kills mutations check bench bench-samplers results docs clean
 
-demo: .venv/ready
+demo: .venv/usable
 	$(BIN)/stanley demo --out runs/demo
 
 test: .venv/ready
@@ -66,12 +66,13 @@ docs: .venv/ready
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
 	$(BIN)/python docs/extensions/links.py docs/_build/html
 
-# stale when the requirements are newer than the environment
-.venv/ready: pyproject.toml constraints.txt
+# Both are stale when the requirements are newer than the environment. The demonstration needs the
+# library alone, half of what the tests need.
+.venv/usable: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 ifdef TORCH
 	$(BIN)/pip install --quiet torch --index-url $(WHEELS)/$(TORCH)
-	$(BIN)/pip install --quiet -e '.[dev]'
+	$(BIN)/pip install --quiet -e '.[studio]'
 else
 	@if command -v nvidia-smi >/dev/null; then \
 	    echo "PyTorch: an NVIDIA GPU is here, so the build of PyPI, for CUDA on Linux"; \
@@ -82,8 +83,12 @@ else
 	        echo "PyTorch: that address does not answer, so the build of PyPI, which may bring CUDA along"; \
 	        $(BIN)/pip install --quiet -c constraints.txt torch; }; \
 	fi
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[studio]'
 endif
+	touch $@
+
+.venv/ready: .venv/usable
+	$(BIN)/pip install --quiet $(if $(TORCH),,-c constraints.txt) -e '.[dev]'
 	touch $@
 
 clean:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ def demo_comparison(seed: int, seeds: int, steps: int) -> Comparison:
     )
 
 
+def called() -> str:
+    """How this command was called: `.venv/bin/stanley` where the shell would not find `stanley`."""
+    program = sys.argv[0]
+    by_path = Path(program).name == "stanley" and shutil.which("stanley") is None
+    return program if by_path else "stanley"
+
+
 def run_demo(
     out: Path,
     drawing: Drawing,
@@ -54,7 +63,8 @@ def run_demo(
     result = compare(asked, out, workers=workers, progress=progress)
     write_tables(result, out)
     *_, figure = write_figures(result, out, drawing)  # the last one: what each arm learned
-    again = f"shown again by stanley compare {out}, and in a browser by stanley studio {out}"
+    stanley = called()
+    again = f"shown again by {stanley} compare {out}, and in a browser by {stanley} studio {out}"
     lines = ["", f"figure: {figure}", again]
     few = ["One seed decides nothing: --seeds 5 tests the difference, docs/results.md has more."]
     return result, [*terminal_lines(result), *lines, *(few if seeds == 1 else [])]
