@@ -13,7 +13,7 @@ from stanley.samplers.blocks import BLOCK, block_of_steps
 from . import targets
 from .cases import scope_of
 from .invariants import generator, identical, starts
-from .test_execution import TRACEABLE, nothing_remembered, traced
+from .test_execution import NOT_TRACEABLE, TRACEABLE, nothing_remembered, traced
 
 __all__ = ["nothing_remembered", "traced"]  # fixtures
 
@@ -90,6 +90,16 @@ def test_steps_that_are_too_long_together_are_taken_one_by_one(traced, monkeypat
         warnings.simplefilter("error")
         assert same(run(Langevin(0.1), "eager"), run(Langevin(0.1), "compile"))
     assert blocks() == [None]
+
+
+@pytest.mark.parametrize(("sampler", "reason"), NOT_TRACEABLE.values(), ids=NOT_TRACEABLE)
+def test_what_cannot_be_traced_is_told_once(traced, sampler, reason):
+    """Not once more of several steps."""
+    eager = run(sampler, "eager")
+    with pytest.warns(UserWarning, match=reason) as told:
+        other = run(sampler, "compile")
+    assert len(told) == 1
+    assert same(eager, other)
 
 
 def test_images_are_moved_step_by_step(traced):

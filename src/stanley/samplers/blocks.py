@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stanley.samplers.base import ChainState, Sampler
-from stanley.samplers.execution import Execution, Step, traced
+from stanley.samplers.execution import Call, Execution, Step, is_traced, traced
 from stanley.samplers.totals import Sums, Told, Totals
 from stanley.types import Energy
 
@@ -33,12 +33,17 @@ def in_blocks(
     """
     if execution != "compile" or x0.dim() != 2:
         return None
-    block = traced(execution, block_of_steps, sampler, potential, partial(steps_by, step))
+    one_by_one = partial(steps_by, step)
+    block = traced(execution, block_of_steps, sampler, potential, one_by_one)
+    how: list[Call] = []  # found out by the first call
 
     def several(
         state: ChainState, totals: Totals, generator: torch.Generator
     ) -> tuple[ChainState, list[Tensor]]:
-        (state, totals.sums), (positions, told) = block((state, totals.sums), generator)
+        if not how:  # where a step alone cannot be traced that was said, and is not said again
+            alone = is_traced(execution, sampler, potential, state, generator)
+            how.append(block if alone else one_by_one)
+        (state, totals.sums), (positions, told) = how[0]((state, totals.sums), generator)
         for one in told:
             totals.count(one)
         return state, positions

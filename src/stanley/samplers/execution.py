@@ -2,10 +2,11 @@
 
 eager    Python and autograd, operation by operation.
 compile  the step is traced once into a graph of tensor operations, gradient included, and compiled;
-         trajectories of a length that is drawn anew in blocks of steps (`trajectories.py`).
+         steps on vectors also eight at a time (`blocks.py`), trajectories of a length that is
+         drawn anew in blocks of leapfrog steps (`trajectories.py`).
 graph    the same traced step, captured as a CUDA graph: one launch a step.
 auto     eager, until something better has been measured: compiling takes 5 to 40 s and saves a
-         tenth of the time of networks so small that Python is felt, nothing of convolutions
+         sixth of the time of networks so small that Python is felt, nothing of convolutions
          (docs/performance.md); graphs have not been run.
 
 All rungs take the same random numbers in the same order (`noise.py`). The traced step does the same
@@ -153,6 +154,16 @@ def remembered(rung: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     CACHE.move_to_end(key)
     found = CACHE[key]
     return None if isinstance(found, str) else found
+
+
+def is_traced(
+    rung: str, sampler: Sampler, potential: Energy, state: ChainState, generator: torch.Generator
+) -> bool:
+    """Whether a step alone from such a state could be traced."""
+    try:
+        return lookup(rung, one_step, sampler, potential, state, generator) is not None
+    except NewMemory:
+        return False
 
 
 def key_of(sampler: Sampler, potential: Energy, carried: Any) -> tuple[Any, ...]:

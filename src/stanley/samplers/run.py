@@ -88,10 +88,10 @@ def run_chains(
 
     A chain that turns non-finite stays so, touches no other chain, and is marked in
     `info.nonfinite`. Memory does not grow with num_steps unless draws are kept. n steps and then m
-    steps from there with the same generator equal n + m steps, except for what a sampler resolves
-    at its start (a quantile threshold, a frozen γ). Raises StanleyError for a non-finite start,
-    num_steps < 1, a potential of the wrong shape, or without the gradient that every sampler but
-    `RandomWalk` needs.
+    steps from there with the same generator equal n + m steps, up to a compiler's rounding, except
+    for what a sampler resolves at its start (a quantile threshold, a frozen γ). Raises StanleyError
+    for a non-finite start, num_steps < 1, a potential of the wrong shape, or without the gradient
+    that every sampler but `RandomWalk` needs.
     """
     sampler, potential, x0, generator = as_request(
         "run_chains", sampler, potential, x0, generator, seed
