@@ -30,7 +30,7 @@ from stanley.comparing.tables import (
     terminal_lines,
     write_tables,
 )
-from stanley.comparing.task import ROW
+from stanley.comparing.task import RECORD, ROW
 from stanley.comparing.workers import LocalWorkers, workers_on
 from stanley.config import from_dict, to_dict
 from stanley.errors import StanleyError, require
@@ -168,6 +168,27 @@ def test_what_is_there_is_used_again_and_more_seeds_are_added(here: None, tmp_pa
         shared = {k: v for k, v in values(second)[arm].items() if k in values(first)[arm]}
         assert shared == values(first)[arm]
         assert len(values(second)[arm]) == 3
+
+
+@pytest.mark.parametrize(
+    "grid", [{}, {"sampler.step_size": [0.02, 0.05]}], ids=["as given", "grid"]
+)
+def test_as_many_runs_are_planned_as_there_are_in_the_end(
+    here: None, tmp_path: Path, grid: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
+):
+    noted = []
+    original = carry_out.note_request
+    monkeypatch.setattr(
+        carry_out,
+        "note_request",
+        lambda folder, comparison: (
+            original(folder, comparison),
+            noted.append(json.loads((folder / RECORD).read_text())),
+        ),
+    )
+    compare(asked(grid=grid), tmp_path / "c")
+    assert [record["planned"] for record in noted] == [len(list((tmp_path / "c").rglob(ROW)))]
+    assert noted[0]["unfinished"]
 
 
 @pytest.mark.parametrize("stacks", [False, True], ids=["alone", "side by side"])

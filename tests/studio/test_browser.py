@@ -336,6 +336,22 @@ def test_arms_of_a_comparison_are_switched_on_and_off(looked: Any, standing: Ser
     assert looked.locator("#runs a").first.get_attribute("href").startswith("/run?name=both%2F")
 
 
+def test_runs_of_an_unfinished_comparison_have_their_pages(
+    opened: Any, server: Server, compared: Path, folder: Path
+):
+    shutil.copytree(compared / "both", folder / "half")
+    record = json.loads((folder / "half" / "comparison.json").read_text())
+    record |= {"unfinished": True, "planned": 12}
+    (folder / "half" / "comparison.json").write_text(json.dumps(record))
+    opened.goto(server.at("/comparison?name=half"))
+    opened.wait_for_selector("#so-far tbody tr")
+    assert "of 12 runs done" in opened.locator("#facts").inner_text()
+    link = opened.locator("#so-far a").first
+    name = link.inner_text()
+    link.click()
+    assert opened.locator("h1").inner_text() == f"half/runs/{name}"
+
+
 # Contrast, labels, size ------------------------------------------------------------------------
 
 PAGES = [

@@ -13,6 +13,8 @@ from starlette.testclient import TestClient
 
 from stanley.comparing.record import read_record
 from stanley.comparing.tables import rows_of
+from stanley.comparing.task import ROW
+from stanley.files import lock
 
 from .conftest import SOCKETS
 from .test_run import until_the_end
@@ -38,6 +40,49 @@ def test_a_comparison_is_one_row_without_its_runs(client: TestClient, folder: Pa
     changed(folder, lambda record: record.update(unfinished=True))
     (entry,) = client.get("/api/runs").json()["entries"]
     assert entry["status"] == "interrupted"
+
+
+def unfinished(folder: Path) -> Path:
+    """Make the comparison one that was ended in its last run, which this returns."""
+    changed(folder, lambda record: record.update(unfinished=True, planned=4))
+    record = json.loads((folder / "both" / "comparison.json").read_text())
+    run = folder / "both" / record["arms"]["mala"]["runs"][-1]["folder"]
+    (run / ROW).unlink()
+    lines = (run / "records.jsonl").read_text().splitlines(keepends=True)
+    (run / "records.jsonl").write_text("".join(lines[:4]))
+    return run
+
+
+def test_runs_of_a_comparison_at_work_are_shown(client: TestClient, folder: Path):
+    """Negative control: of a finished one only those that were reported."""
+    told = client.get("/api/comparison", params={"name": "both"}).json()
+    assert "so_far" not in told
+    run = unfinished(folder)
+    name = run.relative_to(folder).as_posix()
+    with (run / ".lock").open("a") as file:
+        lock(file.fileno())
+        told = client.get("/api/comparison", params={"name": "both"}).json()
+        first, *others = told["so_far"]
+        assert (first["name"], first["status"]) == (name, "running")
+        assert (first["step"], first["steps"]) == (4, 6)
+        assert (
+            first["gap"] == json.loads((run / "records.jsonl").read_text().splitlines()[-1])["gap"]
+        )
+        assert {one["status"] for one in others} == {"finished"}
+        assert len(others) == 3
+        (entry,) = client.get("/api/runs").json()["entries"]
+        for one in (entry, told["entry"]):
+            assert (one["status"], one["done"], one["planned"]) == ("running", 3, 4)
+    told = client.get("/api/comparison", params={"name": "both"}).json()
+    assert (told["entry"]["status"], told["hidden"]) == ("interrupted", 0)
+
+
+def test_the_number_of_runs_that_ended_grows(client: TestClient, folder: Path):
+    """Rows lie far below the folder whose time is looked at."""
+    run = unfinished(folder)
+    assert client.get("/api/runs").json()["entries"][0]["done"] == 3
+    (run / ROW).write_text("{}")
+    assert client.get("/api/runs").json()["entries"][0]["done"] == 4
 
 
 def test_dots_and_tables_are_those_of_the_record(client: TestClient, folder: Path):

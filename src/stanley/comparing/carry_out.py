@@ -85,6 +85,7 @@ def compare(
         arms = job.tuned()
         while extend and (wider := wider_grid(job.comparison, arms, comparison)) is not None:
             job.comparison = wider
+            note_request(folder, wider)
             arms = job.tuned()
         job.report(arms)
     result = summary(job.comparison, arms, folder, lost)
@@ -273,9 +274,10 @@ def require_same(folder: Path, comparison: Comparison) -> None:
 
 
 def note_request(folder: Path, comparison: Comparison) -> None:
-    """Write down what is asked, beside what is known already."""
+    """Write down what is asked and how many runs that takes, beside what is known already."""
     there = json_object(folder / RECORD)
-    write_json(folder / RECORD, there | {"asked": to_dict(comparison), "unfinished": True})
+    now = {"asked": to_dict(comparison), "unfinished": True, "planned": comparison.planned_runs()}
+    write_json(folder / RECORD, there | now)
 
 
 def planned_steps(folder: Path, comparison: Comparison) -> dict[str, int]:

@@ -263,6 +263,19 @@ class Comparison:
         trials = self.trials or 0
         return [min(BATCH, trials - first) for first in range(0, trials, BATCH)]
 
+    def planned_runs(self) -> int:
+        """How many runs these are, those for tuning among them. Not true of a search that proposes
+        a setting twice: it takes fewer.
+        """
+        return sum(self.seeds + self.tuning_seeds * self.tried(arm) for arm in self.arms)
+
+    def tried(self, arm: str) -> int:
+        """How many settings of an arm are tried before one is chosen."""
+        if self.search:
+            return (self.trials or 0) * bool(self.space(arm))
+        settings = len(self.settings(arm))
+        return settings if settings > 1 else 0
+
     def edges(self, chosen: Changes) -> Iterator[tuple[str, bool]]:
         """(field, whether below) for every number that was chosen at an end of its values, or
         within 5 % of one of its range.

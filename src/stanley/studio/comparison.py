@@ -32,6 +32,7 @@ from stanley.studio.studio import Studio
 
 POINTS = 1_000  # of an arm's samples
 PICTURES = 24
+SHOWN = 200  # runs of a comparison that is not finished
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -47,7 +48,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def about(request: Request) -> Response:
         name, path = asked_for(request.query_params.get("name", ""))
         with whole(path / RECORD, "run stanley compare again"):
-            return JSONResponse(await run_in_threadpool(told_of, path, name))
+            told = await run_in_threadpool(told_of, path, name)
+        if told["entry"]["status"] != "finished":
+            told |= so_far(told["entry"], await run_in_threadpool(studio.listing.runs_of, path))
+        return JSONResponse(told)
 
     async def computing(socket: WebSocket) -> None:
         name = socket.query_params.get("name", "")
@@ -89,6 +93,13 @@ def told_of(path: Path, name: str) -> dict[str, Any]:
         "failures": failures_of(result),
         "runs": {arm: runs_of(result, arm, path, name) for arm in first},
     }
+
+
+def so_far(entry: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The runs of a comparison that is not finished; it is at work where one of them is."""
+    if any(run["status"] == "running" for run in runs):
+        entry = entry | {"status": "running"}
+    return {"entry": entry, "so_far": runs[:SHOWN], "hidden": len(runs) - len(runs[:SHOWN])}
 
 
 def score_told(result: dict[str, Any], score: str) -> dict[str, Any]:

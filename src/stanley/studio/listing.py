@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ class Listing:
         with self.lock:
             return self.one(path, "run")
 
+    def runs_of(self, path: Path) -> list[dict[str, Any]]:
+        """The runs of a comparison so far: those at work first, then the newest."""
+        with self.lock:
+            found = [
+                self.one(at, "run") for at, kind in islice(walk(path, 1), MOST) if kind == "run"
+            ]
+        return sorted(found, key=lambda e: (e["status"] != "running", -e["changed"]))
+
     def all_of_it(self) -> tuple[list[dict[str, Any]], bool]:
         found: list[dict[str, Any]] = []
         seen: set[Path] = set()
@@ -90,6 +99,8 @@ class Listing:
             self.known[path] = (stamp, dict(entry))
         if kind == "run" and entry["status"] == "interrupted" and is_locked(path / ".lock"):
             entry["status"] = "running"
+        if kind == "comparison" and "done" in entry:  # far below what the stamp is of
+            entry["done"] = rows_in(path)
         return entry
 
 
@@ -195,8 +206,15 @@ def comparison_entry(path: Path) -> dict[str, Any]:
         "recipe": str(asked.get("recipe") or asked.get("target") or "runs"),
         "arms": [str(arm) for arm in arms],
         "scores": [best] if best else [],
-        "done": sum(1 for _ in path.glob(f"runs/*/*/*/{ROW}")),
+        "done": rows_in(path),
+        "planned": record.get("planned"),
+        "at_most": bool(asked.get("search")),
     }
+
+
+def rows_in(path: Path) -> int:
+    """How many runs of a comparison have ended."""
+    return sum(1 for _ in path.glob(f"runs/*/*/*/{ROW}"))
 
 
 def short(score: str) -> str:

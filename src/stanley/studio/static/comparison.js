@@ -1,4 +1,4 @@
-import { colour, computations, el, find, onTheme, poll, runAddress } from "./page.js";
+import { colour, computations, el, find, number, onTheme, poll, runAddress, runsDone, whole } from "./page.js";
 import { CONFIG, depth, faint, grid, layout, logarithmic, plane } from "./drawing.js";
 
 const name = find("#comparison").dataset.name;
@@ -112,15 +112,34 @@ const socket = computations(`/ws/comparison?${here}`, (message) => {
   }
 });
 
+/** The runs of a comparison that is not finished, each with its own page. */
+function soFar({ so_far: runs = [], hidden }) {
+  find("#so-far").hidden = runs.length === 0;
+  const focused = document.activeElement.closest("#so-far a")?.href;
+  find("#so-far tbody").replaceChildren(...runs.map((run) => el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, el("a", { href: runAddress(run.name) }, run.name.slice(`${name}/runs/`.length))),
+    el("td", { "data-label": "Status" }, el("span", { class: `status ${run.status}` }, run.status)),
+    el("td", { "data-label": "Progress" }, run.steps ? `${whole(run.step)} of ${whole(run.steps)} steps` : ""),
+    el("td", { class: "number", "data-label": "Energy gap" }, run.gap === undefined || run.gap === null ? "" : number(run.gap)),
+  )));
+  // whoever is in the table with the keyboard stays in it
+  if (focused) [...document.querySelectorAll("#so-far a")].find((link) => link.href === focused)?.focus();
+  find("#hidden-runs").textContent = hidden ? `${whole(hidden)} more are not shown.` : "";
+}
+
 function show(answer, error) {
   const line = find("#problem");
   line.hidden = !error;
   line.textContent = error ? error.message : "";
   if (!answer) return;
   const { status, recipe, done } = answer.entry;
+  const goesOn = { finished: "", running: "" }[status] ?? " · the same stanley compare goes on with it";
   find("#status").className = `status ${status}`;
   find("#status").textContent = status;
-  find("#facts").textContent = `comparison of ${recipe} · ${done} runs done${answer.runs && done > Object.values(answer.runs).flat().length ? ", with those for tuning" : ""}${status === "finished" ? "" : " · the same stanley compare goes on with it"}`;
+  find("#facts").textContent = `comparison of ${recipe} · ${runsDone(answer.entry)}${answer.runs && done > Object.values(answer.runs).flat().length ? ", with those for tuning" : ""}${goesOn}`;
+  soFar(answer);
   if (answer.scores.length === 0 || (told && told.changed === answer.changed)) return;
   const first = told === null;
   told = answer;

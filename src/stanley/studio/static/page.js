@@ -35,6 +35,12 @@ export function duration(seconds) {
 export const runAddress = (name) => `/run?name=${encodeURIComponent(name)}`;
 export const comparisonAddress = (name) => `/comparison?name=${encodeURIComponent(name)}`;
 
+/** `3 of 12 runs done` of a comparison; after one that had more runs the rest is not known. */
+export function runsDone({ done = 0, planned, at_most, status }) {
+  if (status === "finished" || !planned || done > planned) return `${whole(done)} run${done === 1 ? "" : "s"} done`;
+  return `${whole(done)} of ${at_most ? "at most " : ""}${whole(planned)} runs done`;
+}
+
 /** Ask the server; an error is the one line that it says. */
 export async function ask(path, body) {
   const request = body === undefined ? {} : { method: "POST", body: body instanceof Blob ? body : JSON.stringify(body) };

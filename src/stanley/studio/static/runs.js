@@ -1,4 +1,4 @@
-import { ask, comparisonAddress, duration, el, find, number, poll, runAddress, whole } from "./page.js";
+import { ask, comparisonAddress, duration, el, find, number, poll, runAddress, runsDone, whole } from "./page.js";
 
 const rows = new Map(); // name -> {row, said}
 const body = find("#entries");
@@ -10,8 +10,7 @@ function cell(label, attributes, ...children) {
 
 function progress(entry) {
   if (entry.kind === "comparison") {
-    const done = entry.done ?? 0;
-    return cell("Progress", {}, `${whole(done)} run${done === 1 ? "" : "s"} done`, el("div", { class: "quiet small" }, (entry.arms ?? []).join(" · ")));
+    return cell("Progress", {}, runsDone(entry), el("div", { class: "quiet small" }, (entry.arms ?? []).join(" · ")));
   }
   if (!entry.steps) return cell("", {});
   const left = entry.status === "running" && entry.left ? `about ${duration(entry.left)} left` : "";
