@@ -99,9 +99,10 @@ MUTATIONS: tuple[Mutation, ...] = (
         "training/frozen.py",
         "training/test_frozen.py",
         ("frozen weights trained", "if p.requires_grad]", "]"),
-        ("the first potential for good", "self.asked != potential", "self.asked is None"),
+        ("the first potential for good", "self.asked != asked", "self.asked is None"),
+        ("weights stay where they are", "weight.data_ptr() for weight in self.weights", ""),
         ("modes not seen", "and not observed(x)", ""),
-        ("looked up for a compiler", "if self.eager and", "if"),
+        ("looked up for a compiler", "if self.eager:", "if True:"),
     ),
     *breakages(
         "networks/given.py",

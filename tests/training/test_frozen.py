@@ -49,6 +49,16 @@ def test_weights_are_seen_where_they_have_moved(energy, x):
     assert found[0] is found[1] is found[2]
 
 
+def test_weights_that_lie_elsewhere_are_looked_up_anew(energy, x):
+    """As those of runs that are trained side by side for a while."""
+    seen_by = Frozen(energy, "auto")
+    for _ in range(2):
+        with seen_by(Potential(energy), x) as seen:
+            assert torch.equal(value_and_gradient(seen, x)[1], autograd(energy, 1.0, x)[1])
+        for weight in energy.parameters():
+            weight.data = 1.5 * weight.data
+
+
 def test_another_temperature_is_another_potential(energy, x):
     seen_by = Frozen(energy, "eager")
     for temperature in (1.0, 2.0):

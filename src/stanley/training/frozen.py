@@ -16,15 +16,18 @@ class Frozen:
     """A potential of an energy that is in training, as a function of x alone.
 
     Where the gradient to x is known without autograd (`samplers.joint`) nothing has to be done to
-    the energy, and how it is computed is looked up once for the whole run: an optimiser moves
-    weights where they lie. Not seen is what is done to the network between two iterations, such as
-    a hook that is put on it.
+    the energy, and how it is computed is looked up once for as long as its weights lie where they
+    are: an optimiser moves them there. Not seen is what else is done to the network between two
+    iterations, such as a hook that is put on it.
     """
 
     def __init__(self, energy: nn.Module, execution: Execution) -> None:
         self.energy = energy
+        self.weights = list(energy.parameters())
         self.eager = execution in ("auto", "eager")
-        self.asked: Energy | None = None  # the potential that was looked up last
+        self.asked: object = (
+            None  # the potential that was looked up last, and where its weights lie
+        )
         self.known: Energy | None = None  # and what was found
 
     @contextmanager
@@ -38,8 +41,10 @@ class Frozen:
                 yield potential
 
     def looked_up(self, potential: Energy, x: Tensor) -> Energy | None:
-        if self.eager and self.asked != potential:
-            self.asked, self.known = potential, joint(potential, x)
+        if self.eager:
+            asked = potential, [weight.data_ptr() for weight in self.weights]
+            if self.asked != asked:
+                self.asked, self.known = asked, joint(potential, x)
         return self.known
 
 
