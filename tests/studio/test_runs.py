@@ -124,7 +124,10 @@ def test_states_are_those_of_the_files(client: TestClient, folder: Path):
     with (folder / "chains" / ".lock").open("w") as held:  # as one who trains holds it
         assert lock(held.fileno(), wait=False)
         assert is_locked(folder / "chains" / ".lock")
-        assert entries(client)["chains"]["status"] == "running"
+        running = entries(client)["chains"]
+        assert running["status"] == "running"
+        assert not running["stoppable"]  # no number in the lock says which process it is
+        assert "Ctrl-C" in running["elsewhere"]
     assert not is_locked(folder / "chains" / ".lock")
     told = {"kind": "diverged", "step": 7, "reason": "|gap| is <b>9</b>"}
     (folder / "chains" / "events.jsonl").write_text(json.dumps(told) + "\n")
