@@ -34,11 +34,12 @@ from stanley.training import state as train_state
 from stanley.training.config import TrainConfig
 from stanley.training.frozen import frozen
 from stanley.training.kl_term import LastStep
-from stanley.training.loop import open_run, train
+from stanley.training.loop import train
 from stanley.training.objectives import Denoising, WarmStart
 from stanley.training.objectives import contrastive as iteration
 from stanley.training.objectives.contrastive import backward
 from stanley.training.objectives.denoising import denoising_loss
+from stanley.training.opening import open_run
 from stanley.training.optim import SGD, Adam
 from stanley.training.state import TrainState
 from tests.conftest import changed, without_time

@@ -72,8 +72,9 @@ if TYPE_CHECKING:
     )
     from stanley.training.augment import Augment
     from stanley.training.config import TrainConfig
-    from stanley.training.loop import open_run, steps, train
+    from stanley.training.loop import steps, train
     from stanley.training.objectives.contrastive import Contrastive, Growth
+    from stanley.training.opening import open_run
     from stanley.training.optim import SGD, Adam
     from stanley.training.recipes import recipe
     from stanley.training.stack import train_stack, why_not_stackable
@@ -111,7 +112,8 @@ _HOME = {
     "stanley.comparing.given": "compare_runs",
     "stanley.training.config": "TrainConfig",
     "stanley.training.objectives.contrastive": "Contrastive Growth",
-    "stanley.training.loop": "open_run steps train",
+    "stanley.training.loop": "steps train",
+    "stanley.training.opening": "open_run",
     "stanley.models.trained": "Trained load",
     "stanley.types": "Bf16 Chunked Energy Potential",
 }

@@ -222,7 +222,7 @@ def test_auto_is_bf16_where_the_hardware_has_it(
 def test_bf16_where_there_is_none_is_said(
     digits: TrainConfig, tmp_path: Path, units: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stanley.training.loop.has_bf16_units", lambda device: units)
+    monkeypatch.setattr("stanley.training.opening.has_bf16_units", lambda device: units)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         trained(digits, tmp_path / "run", precision="bf16")

@@ -166,12 +166,12 @@ PLUMBING: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
-        "training/loop.py",
+        "training/opening.py",
         "training/test_restored.py",
         (("no sync before a checkpoint", "            run.sync()\n", ""),),
     ),
     (
-        "training/loop.py",
+        "training/opening.py",
         "training/test_former.py",
         (
             (

@@ -76,6 +76,10 @@ MUTATIONS: tuple[Mutation, ...] = (
             "                opened.save()\n                raise\n",
             "                raise\n",
         ),
+    ),
+    *breakages(
+        "training/opening.py",
+        "training/test_own_parts.py",
         ("own network not looked at", "probe(config, parts.energy, points)", "pass"),
         ("averages of a loop of one's own", "self.config.ema, state.step)", "0.0, state.step)"),
     ),

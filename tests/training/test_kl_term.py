@@ -28,8 +28,8 @@ from stanley.samplers import (
 from stanley.samplers.noise import normal_like
 from stanley.training.config import TrainConfig
 from stanley.training.kl_term import LastStep, kl_term, why_no_gradient
-from stanley.training.loop import check_split
 from stanley.training.objectives.contrastive import backward, negative_batch
+from stanley.training.opening import check_split
 from stanley.training.state import TrainState
 from stanley.types import Potential
 from tests.conftest import changed

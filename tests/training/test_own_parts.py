@@ -39,7 +39,8 @@ from stanley.plots.run import plot_run
 from stanley.runs.directory import RunDirectory
 from stanley.samplers import Adjusted, StepInfo, evaluate
 from stanley.training.config import TrainConfig
-from stanley.training.loop import open_run, steps, train
+from stanley.training.loop import steps, train
+from stanley.training.opening import open_run
 from stanley.uses import inpaint
 from tests.conftest import changed, without_time
 from tests.seeds import fresh

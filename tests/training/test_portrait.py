@@ -27,8 +27,8 @@ from stanley.samplers import MALA
 from stanley.training import portrait
 from stanley.training.arguments import ShownArguments
 from stanley.training.config import TrainConfig
-from stanley.training.loop import opened_with
 from stanley.training.objectives import Contrastive, Denoising, FlowMatching
+from stanley.training.opening import opened_with
 from stanley.training.portrait import SIDE, BankOfImages, InThePlane, RestoredImages, portrait_of
 from tests.seeds import RNG, fresh_seed
 from tests.test_progress import UPPER, console, decoded

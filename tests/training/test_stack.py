@@ -37,7 +37,7 @@ from stanley.samplers.base import evaluate
 from stanley.samplers.joint import joint
 from stanley.samplers.noise import Generators, normal_like, uniform_like
 from stanley.samplers.scale import QuantileOfEach, follow_threshold, resolve_threshold
-from stanley.training import loop, stack_step, step
+from stanley.training import opening, stack_step, step
 from stanley.training.config import TrainConfig
 from stanley.training.interrupts import Interrupts
 from stanley.training.loop import train
@@ -230,7 +230,7 @@ class Own(nn.Module):
 def test_a_network_of_ones_own(
     small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "probe", lambda *given: None)  # which asks for float32
+    monkeypatch.setattr(opening, "probe", lambda *given: None)  # which asks for float32
     configs, energy = three(small, SAMPLERS["stanley-drift"]), Own()
     runs = train_stack(configs, outs(tmp_path / "stack"), device="cpu", energy=energy)
     for config, run, out in zip(configs, runs, outs(tmp_path / "alone"), strict=True):
@@ -327,7 +327,7 @@ class TestResumed:
         """After the first checkpoint, between those of two runs, and so on; as above."""
         configs = [changed(c, steps=6, save_every=3) for c in three(small, SAMPLERS["stanley"])]
         unbroken = train_stack(configs, outs(tmp_path / "unbroken"), device="cpu")
-        told, save = [0], loop.save
+        told, save = [0], opening.save
 
         def saved(*given: Any) -> None:
             save(*given)
@@ -335,7 +335,7 @@ class TestResumed:
             if told[0] == saves:
                 raise SystemExit
 
-        monkeypatch.setattr(loop, "save", saved)
+        monkeypatch.setattr(opening, "save", saved)
         with pytest.raises(SystemExit):
             train_stack(configs, outs(tmp_path / "broken"), device="cpu")
         monkeypatch.undo()

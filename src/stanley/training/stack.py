@@ -27,16 +27,13 @@ from stanley.training.config import TrainConfig
 from stanley.training.divergence import recover, split_at_divergence
 from stanley.training.interrupts import Interrupts
 from stanley.training.loop import (
-    OpenRun,
     append_records,
-    checkpoint_is_due,
-    load_data,
-    opened_in,
     steps_to_reading,
     tracked,
     watch_from,
 )
 from stanley.training.objectives import Contrastive
+from stanley.training.opening import OpenRun, checkpoint_is_due, load_data, opened_in
 from stanley.training.stack_step import Stack
 from stanley.training.step import adapt_step_size, to_records
 from stanley.training.tracking import Tracking, tracker_names
