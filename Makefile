@@ -1,6 +1,6 @@
 # make demo   the main job on an embedded default        make test    the test suite
-# make check  lint, format and types                     make test-slow   the tests that take minutes
-# make test-browser  the studio in Chromium, where there is one (apt install chromium, or CHROMIUM=path)
+# make check  lint, format and types                     make test-slow   the tests that take minutes, the notebooks among them
+# make test-browser  the studio, and the search of the site, in Chromium, where there is one (apt install chromium, or CHROMIUM=path)
 # make fuzz   inputs that nobody would write, thousands of them        SEED=7 make fuzz  the same ones once more
 # make kills  every command stopped at its file operations: killed, interrupted, on a full disk
 # make bench  speed ratios against a bare loop and installed peers, and what was aimed at; ten minutes
@@ -26,9 +26,12 @@ test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not browser"
 
 test-browser: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),1) -m browser tests/studio -rs
+	$(BIN)/pip install --quiet -e '.[docs]' -c constraints.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),1) -m browser tests/studio tests/test_site.py -rs
 
+# the notebooks are among them, and need what the site needs
 test-slow: .venv/ready
+	$(BIN)/pip install --quiet -e '.[docs]' -c constraints.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
 fuzz: .venv/ready
@@ -65,6 +68,7 @@ docs: .venv/ready
 	rm -rf docs/_build docs/files
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 docs docs/_build/html
 	$(BIN)/python docs/extensions/links.py docs/_build/html
+	$(BIN)/python docs/extensions/search.py docs/_build/html metropolis:samplers inpaint:uses ess:metrics Langevin:api/samplers
 
 # Both are stale when the requirements are newer than the environment. The demonstration needs the
 # library alone, half of what the tests need.

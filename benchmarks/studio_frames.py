@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.studio.browsing import Server, headless, studio
+from tests.browsing import Server, headless, studio
 
 LANGEVIN = {"kind": "langevin", "step_size": 0.06}
 STANLEY = {"kind": "stanley", "step_size": 0.06, "threshold": 2.0}

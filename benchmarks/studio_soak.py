@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.studio.browsing import Server, headless, studio
+from tests.browsing import Server, headless, studio
 
 MEMORIES = ("server", "training", "browser", "run page", "playground")
 COLUMNS = ("minute", *MEMORIES, "training step", "playground step")

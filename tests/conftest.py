@@ -1,8 +1,9 @@
-"""A seed for every test, and small runs that finish in about a second."""
+"""A seed for every test, small runs that finish in about a second, and a browser."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from stanley.training.objectives import Contrastive
 from stanley.training.optim import Adam
 
 from . import seeds
+from .browsing import NO_CHROMIUM, chromium, headless
 
 torch.set_num_threads(1)
 
@@ -79,3 +81,41 @@ def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 __all__ = ["changed", "replace", "small", "without_time"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium through Playwright; the test is skipped where one of the two is missing."""
+    pytest.importorskip("playwright", reason="the Python package playwright is not installed")
+    if chromium() is None:
+        pytest.skip(NO_CHROMIUM)
+    with headless() as browser:
+        yield browser
+
+
+#: What a console says of refused requests and lost connections.
+EXPECTED = ("Failed to load resource", "net::ERR", "WebSocket")
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """An empty page; it fails the test if a script of it raised, or the browser refused something.
+
+    Refused requests and lost connections are no fault: some tests bring them about.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda said: (
+            faults.append(said.text)
+            if said.type == "error" and not any(word in said.text for word in EXPECTED)
+            else None
+        ),
+    )
+    yield page
+    context.close()
+    assert not faults, faults

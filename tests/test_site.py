@@ -9,8 +9,14 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +36,7 @@ def extension(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     yield importlib.import_module
-    for name in ("docstrings", "forge_links", "links"):
+    for name in ("docstrings", "forge_links", "links", "search"):
         sys.modules.pop(name, None)
 
 
@@ -170,6 +176,58 @@ def test_links_within_the_site_are_followed(extension, tmp_path: Path):
     lost = ["nowhere.html", "b.html#y", "#b", "d.png", "../outside.html"]
     (tmp_path / "bad.html").write_text("".join(f'<a href="{link}"></a>' for link in lost))
     assert broken(tmp_path) == [f"bad.html: {link}" for link in lost]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages in Markdown as a site, which is built in seconds."""
+    pytest.importorskip("furo", reason="the extra docs is not installed")
+    html = tmp_path_factory.mktemp("site") / "html"
+    words = "-q -D nb_execution_mode=off -D exclude_patterns=_build,extensions,api,notebooks"
+    command = [sys.executable, "-m", "sphinx", *words.split(), str(DOCS), str(html)]
+    subprocess.run(command, check=True, capture_output=True)
+    return html
+
+
+def test_the_search_index_knows_the_words_of_the_field(extension, site: Path):
+    pages_with = extension("search").pages_with
+    assert "samplers" in pages_with("metropolis", site)
+    assert "uses" in pages_with("inpaint", site)
+    assert pages_with("inpainting", site) == pages_with("inpaint", site)
+    assert pages_with("gobbledygook", site) == []
+
+
+@pytest.fixture
+def served(site: Path) -> Iterator[str]:
+    """The address of the site, as a server gives it: of files a browser shows no excerpts."""
+    handler = partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("word", "page_found"), [("Metropolis", "samplers"), ("inpaint", "uses")])
+def test_a_word_that_is_typed_finds_a_page(served: str, page: Any, word: str, page_found: str):
+    page.goto(f"{served}/index.html")
+    box = page.get_by_label("Search", exact=True).first
+    box.fill(word)
+    box.press("Enter")
+    result = page.locator("#search-results li").filter(
+        has=page.locator(f"a[href^='{page_found}.html']")
+    )
+    result.locator(".highlighted", has_text=re.compile(word, re.I)).first.wait_for()  # its excerpt
+    page.goto(f"{served}/search.html?q=gobbledygook")
+    page.get_by_text("did not match any documents").wait_for()
+    assert page.locator("#search-results a").count() == 0
 
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

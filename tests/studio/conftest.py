@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +25,8 @@ from stanley.networks import ConvNet, LevelConvNet
 from stanley.studio import application
 from stanley.training.objectives import Contrastive
 
+from ..browsing import Server, ended, started, studio
 from ..seeds import RNG
-from .browsing import NO_CHROMIUM, Server, chromium, ended, headless, started, studio
 
 TOKEN = "the token of a test"
 ADDRESS = "http://127.0.0.1:8765"
@@ -135,41 +134,3 @@ def standing(
     shutil.copytree(compared / "both", folder / "both")
     with studio(folder) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium through Playwright; the test is skipped where one of the two is missing."""
-    pytest.importorskip("playwright", reason="the Python package playwright is not installed")
-    if chromium() is None:
-        pytest.skip(NO_CHROMIUM)
-    with headless() as browser:
-        yield browser
-
-
-#: What a console says of refused requests and lost connections.
-EXPECTED = ("Failed to load resource", "net::ERR", "WebSocket")
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """An empty page; it fails the test if a script of it raised, or the browser refused something.
-
-    Refused requests and lost connections are no fault: some tests bring them about.
-    """
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "console",
-        lambda said: (
-            faults.append(said.text)
-            if said.type == "error" and not any(word in said.text for word in EXPECTED)
-            else None
-        ),
-    )
-    yield page
-    context.close()
-    assert not faults, faults

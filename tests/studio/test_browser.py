@@ -19,7 +19,7 @@ import pytest
 
 import stanley
 
-from .browsing import Server
+from ..browsing import Server
 from .test_runs import ODD, QUICK
 
 pytestmark = pytest.mark.browser

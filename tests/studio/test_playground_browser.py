@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .browsing import Server
+from ..browsing import Server
 from .test_browser import wait
 
 pytestmark = pytest.mark.browser
