@@ -187,7 +187,7 @@ def test_the_landscape_is_the_energy_of_the_checkpoint(client: TestClient, folde
 def test_chains_that_are_shown_end_as_those_of_sample(client, folder: Path, name: str, start: str):
     """Draw for draw, though they are run in parts; another seed ends elsewhere."""
     model, seed = stanley.load(folder / name), int(RNG.integers(1000))
-    *frames, end = asked(client, name, do="draw", num=5, steps=7, start=start, seed=seed)
+    *frames, end = asked(client, name, do="draw", chains=5, steps=7, start=start, seed=seed)
     assert end == {"done": True}
     x = model.sample(5, steps=7, start=start, seed=seed).x
     expected = to_bytes(x).numpy() if model.is_image else x.numpy()
@@ -203,7 +203,7 @@ def test_vectors_are_shown_in_the_units_of_the_data(client: TestClient, folder: 
     assert about["columns"] == ["length", "a<b>", "weight"]
     model = stanley.load(folder / "table")
     assert np.allclose(arrays["bank"], model.bank.numpy())
-    *frames, _ = asked(client, "table", do="draw", num=4, steps=3, seed=1)
+    *frames, _ = asked(client, "table", do="draw", chains=4, steps=3, seed=1)
     assert np.allclose(frames[-1][1]["x"], model.sample(4, steps=3, seed=1).x.numpy(), rtol=1e-6)
 
 
@@ -291,15 +291,15 @@ BYTES = base64.b64encode(bytes(64)).decode()
     ("name", "fields", "said"),
     [
         ("rings", {"do": "fly"}, "do is 'fly'"),
-        ("rings", {"do": "draw", "num": 10**9}, "num is 1000000000"),
-        ("rings", {"do": "draw", "num": "many"}, "num is 'many'"),
-        ("rings", {"do": "draw", "num": True}, "num is True"),
+        ("rings", {"do": "draw", "chains": 10**9}, "chains is 1000000000"),
+        ("rings", {"do": "draw", "chains": "many"}, "chains is 'many'"),
+        ("rings", {"do": "draw", "chains": True}, "chains is True"),
         ("rings", {"do": "draw", "steps": 0}, "steps is 0"),
         ("rings", {"do": "draw", "start": "here"}, "start is 'here'"),
         ("rings", {"do": "look", "step": 7}, "step is 7"),
         ("rings", {"do": "look", "step": "new"}, "no checkpoint's"),
         ("rings", {"do": "inpaint"}, "this is for images"),
-        ("pictures", {"do": "draw", "num": 65}, "num is 65"),
+        ("pictures", {"do": "draw", "chains": 65}, "chains is 65"),
         ("pictures", {"do": "draw", "start": "bank"}, "no bank"),
         ("chains", {"do": "inpaint", "picture": "!"}, "no base64"),
         ("chains", {"do": "inpaint", "picture": BYTES[:-4]}, "must have 64"),
@@ -326,7 +326,7 @@ def test_what_cannot_be_computed_is_told_and_the_next_request_is_answered(
 
 
 def test_a_request_stops_the_one_before_and_so_does_the_end_of_the_page(client, folder: Path):
-    long = {"do": "draw", "num": 2000, "steps": 20_000}
+    long = {"do": "draw", "chains": 2000, "steps": 20_000}
     worker = client.app.state.studio.worker
     with client.websocket_connect(f"{SOCKETS}/ws/run?name=rings") as socket:
         socket.send_json(long)
@@ -351,8 +351,8 @@ def test_two_pages_wait_for_each_other(client: TestClient, folder: Path):
         client.websocket_connect(f"{SOCKETS}/ws/run?name=rings") as one,
         client.websocket_connect(f"{SOCKETS}/ws/run?name=chains") as two,
     ):
-        one.send_json({"do": "draw", "num": 10, "steps": 50})
-        two.send_json({"do": "draw", "num": 2, "steps": 5})
+        one.send_json({"do": "draw", "chains": 10, "steps": 50})
+        two.send_json({"do": "draw", "chains": 2, "steps": 5})
         for socket in (one, two):
             messages = until_the_end(socket)
             assert messages[-1] == {"done": True}

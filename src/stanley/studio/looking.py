@@ -192,7 +192,7 @@ def landscape(model: Trained, box: list[float]) -> Tensor:
 def draw(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
     """Chains from noise, or from the bank, as `Trained.sample` runs them, told as they move."""
     most = MOST_CHAINS[model.is_image]
-    num = asked.whole("num", min(most, 16 if model.is_image else 500), 1, most)
+    num = asked.whole("chains", min(most, 16 if model.is_image else 500), 1, most)
     start: Start = "bank" if asked.one_of("start", ("noise", "bank")) == "bank" else "noise"
     steps = asked.whole("steps", model.default_steps(start), 1, MOST_STEPS)
     seed = asked.whole("seed", 0, 0, 2**31)

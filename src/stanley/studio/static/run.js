@@ -182,7 +182,7 @@ const typed = (id, usual) => {
 
 function draw() {
   const fields = { do: "draw", step: step(), start: find("#from").value, seed: typed("#seed", 0) };
-  if (typed("#num", null) !== null) fields.num = typed("#num", null);
+  if (typed("#num", null) !== null) fields.chains = typed("#num", null);
   if (typed("#chain-steps", null) !== null) fields.steps = typed("#chain-steps", null);
   request(fields);
 }
