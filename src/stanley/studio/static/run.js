@@ -306,7 +306,6 @@ function showVectors() {
   }
   drawnAt = performance.now();
   const sets = [["data", model.arrays.data, "quiet"], ["chains", chains, "vermilion"]].filter(([, points]) => points?.shape[0]);
-  sets.sort((a, b) => b[1].shape[0] - a[1].shape[0]); // few points are not hidden by many
   const place = find("#marginals");
   const shown = Math.min(model.shape[0], 12);
   for (let k = 0; k < shown; k += 1) {
@@ -323,7 +322,8 @@ function showVectors() {
 
 function showPair(sets) {
   const [a, b] = [Number(find("#across").value), Number(find("#up").value)];
-  const traces = sets.map(([title, points, paint]) => ({ x: column(points, a), y: column(points, b), name: title, mode: "markers", marker: { size: title === "data" ? 3 : 4, color: faint(paint, title === "data" ? 0.5 : 0.75) }, hoverinfo: "skip" }));
+  const few = ([, points]) => points.shape[0] < 300; // they are not hidden by many, and are larger
+  const traces = [...sets].sort((one, other) => few(one) - few(other)).map(([title, points, paint]) => ({ x: column(points, a), y: column(points, b), name: title, mode: "markers", marker: { size: few([title, points]) ? 6 : title === "data" ? 3 : 4, color: faint(paint, few([title, points]) ? 0.9 : title === "data" ? 0.5 : 0.75) }, hoverinfo: "skip" }));
   window.Plotly.react(find("#pair"), traces, layout({ xaxis: { title: { text: columnName(a) } }, yaxis: { title: { text: columnName(b) } } }), CONFIG);
 }
 for (const id of ["#across", "#up"]) find(id).addEventListener("change", showVectors);
