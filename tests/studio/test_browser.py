@@ -361,20 +361,46 @@ PAGES = [
     "/run?name=table",
     "/comparison?name=both",
     "/playground",
+    "/run?name=nothing",  # there is no such run
+    "/nowhere",
+    "refused",
 ]
-#: Every text that is shown, with its colour, the colours behind it, and its size.
-TEXTS = """() => [...document.querySelectorAll("main *, header *, footer")].flatMap((e) => {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    const seen = e.checkVisibility({visibilityProperty: true}) && !e.closest("svg, :disabled");
-    if (!own || !seen) return [];
-    const box = e.getBoundingClientRect();
-    if (box.width < 2 || box.height < 2) return [];
-    const style = getComputedStyle(e);
-    const behind = [];
-    for (let at = e; at; at = at.parentElement) behind.push(getComputedStyle(at).backgroundColor);
-    return [{text: e.textContent.trim().slice(0, 40), colour: style.color, behind,
-             size: parseFloat(style.fontSize), bold: Number(style.fontWeight) >= 700}];
-})"""
+#: Keeps what is written on canvases, which no element holds; for a page that is opened after it.
+WRITING_IS_KEPT = """
+    window.written = [];
+    const write = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        window.written.push({on: this.canvas, text, colour: this.fillStyle, font: this.font});
+        return write.call(this, text, ...rest);
+    };
+"""
+#: Every text that is shown, of charts too, with its colour, the colours behind it, and its size.
+TEXTS = """() => {
+    const probe = document.body.appendChild(document.createElement("i"));
+    const plain = (colour) => { probe.style.color = colour; return getComputedStyle(probe).color; };
+    const behind = (e) => {
+        const colours = [];
+        for (; e; e = e.parentElement) colours.push(getComputedStyle(e).backgroundColor);
+        return [...colours, plain("Canvas")];
+    };
+    const shown = [...document.querySelectorAll("main *, header *, footer")].flatMap((e) => {
+        const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+        const seen = e.checkVisibility({visibilityProperty: true}) && !e.closest(":disabled");
+        if (!own || !seen) return [];
+        const box = e.getBoundingClientRect();
+        if (box.width < 2 || box.height < 2) return [];
+        const style = getComputedStyle(e), drawn = e.closest("svg") !== null;
+        return [{text: e.textContent.trim().slice(0, 40), behind: behind(e),
+                 colour: drawn ? style.fill : style.color, of: drawn ? "svg" : "page",
+                 size: parseFloat(style.fontSize), bold: Number(style.fontWeight) >= 700}];
+    });
+    const written = (window.written ?? []).map(({on, text, colour, font}) => ({
+        text, behind: behind(on), colour: plain(colour), of: "canvas",
+        size: parseFloat(font.match(/([\\d.]+)px/)[1]), bold: false,
+    }));
+    probe.remove();
+    return [...shown, ...written];
+}"""
 #: Everything that can be used, without a name that a reader of screens could say.
 NAMELESS = """() => [...document.querySelectorAll(
     "a, button, input, select, canvas, [role=img], progress")]
@@ -413,6 +439,14 @@ def too_faint(page: Any) -> list[str]:
     return found
 
 
+def visit(page: Any, server: Server, path: str) -> None:
+    """The page there; `refused` is what a browser without the token is shown."""
+    if path == "refused":
+        page.context.clear_cookies()
+    page.goto(server.at("/" if path == "refused" else path))
+    page.wait_for_timeout(2500)
+
+
 def test_negative_control_faint_text_and_nameless_buttons_are_found(looked: Any):
     assert contrast([0, 0, 0], [255, 255, 255]) == pytest.approx(21)
     looked.evaluate("document.querySelector('main').append(document.createElement('button'))")
@@ -421,14 +455,30 @@ def test_negative_control_faint_text_and_nameless_buttons_are_found(looked: Any)
     assert looked.evaluate(NAMELESS) == ["<button></button>"]
 
 
+def test_negative_control_faint_text_of_charts_is_found(looked: Any, standing: Server):
+    looked.add_init_script(WRITING_IS_KEPT)
+    visit(looked, standing, "/run?name=rings")
+    assert {text["of"] for text in looked.evaluate(TEXTS)} == {"page", "svg", "canvas"}
+    assert too_faint(looked) == []
+    looked.evaluate(
+        """() => {
+            document.querySelector("#curves svg text").style.fill = "rgb(200, 200, 200)";
+            const context = document.querySelector("#landscape").getContext("2d");
+            context.fillStyle = "#cccccc";
+            context.fillText("faint", 9, 9);
+        }"""
+    )
+    assert len(too_faint(looked)) == 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
 def test_texts_stand_out_and_all_that_is_used_has_a_name(
     looked: Any, standing: Server, path: str, scheme: str
 ):
     looked.emulate_media(color_scheme=scheme)
-    looked.goto(standing.at(path))
-    looked.wait_for_timeout(2500)
+    looked.add_init_script(WRITING_IS_KEPT)
+    visit(looked, standing, path)
     for summary in looked.locator("summary:visible").all():
         summary.click()
     assert too_faint(looked) == []
@@ -440,8 +490,7 @@ def test_texts_stand_out_and_all_that_is_used_has_a_name(
 @pytest.mark.parametrize("path", PAGES)
 def test_a_phone_shows_a_page_without_scrolling_aside(looked: Any, standing: Server, path: str):
     looked.set_viewport_size({"width": 360, "height": 740})
-    looked.goto(standing.at(path))
-    looked.wait_for_timeout(2500)
+    visit(looked, standing, path)
     wide = looked.evaluate("document.documentElement.scrollWidth")
     assert wide <= 360
 
