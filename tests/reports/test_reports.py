@@ -63,6 +63,16 @@ def tiny(small: TrainConfig) -> TrainConfig:
 
 
 class TestOfARun:
+    def test_says_what_training_warned_of(self, tiny: TrainConfig, tmp_path: Path) -> None:
+        """Also that all steps were within the warm-up; negative control: a run without both."""
+        run = train(tiny, tmp_path / "run")
+        assert "of this column's variance" not in Read(report_run(run)).text
+        assert "no more than its warm-up (5)" in Read(report_run(run)).text
+        run.event(kind="warned", step=0, reason="a row has 93% of this column's variance")
+        assert "At step 0: warned: a row has 93% of this column's var" in Read(report_run(run)).text
+        other = train(changed(tiny, warmup=1), tmp_path / "other")
+        assert "warm-up (" not in Read(report_run(other)).text
+
     def test_says_the_scores_and_the_configuration(self, tiny: TrainConfig, tmp_path: Path) -> None:
         run = train(tiny, tmp_path / "run")
         scores = evaluate(run, num=50, steps=5)

@@ -143,6 +143,19 @@ def test_a_line_that_is_no_record_is_left_out(tmp_path: Path, line: str):
     assert np.isnan(followed.values["gap"]).tolist() == [False, True, True]
 
 
+def test_warnings_and_other_fields_are_marked_where_they_came(client: TestClient, folder: Path):
+    """Negative control: an event of before that had no step is no mark."""
+    told: list[dict[str, Any]] = [
+        {"kind": "warned", "step": 0, "reason": "a row is far from all others"},
+        {"kind": "reconfigured", "step": 12, "reason": "resuming with changed steps: 12 → 30"},
+    ]
+    events = [*told, {"kind": "reconfigured", "changed": {"steps": [12, 30]}}]
+    (folder / "rings" / "events.jsonl").write_text("".join(f"{json.dumps(e)}\n" for e in events))
+    answer = client.get("/api/run", params={"name": "rings"}).json()
+    assert answer["events"] == told
+    assert answer["run"]["status"] == "finished"
+
+
 def test_curves_and_events_are_those_of_the_run(client: TestClient, folder: Path):
     event = {"kind": "rollback", "step": 5, "reason": "<b>|gap|</b>", "more": [1]}
     (folder / "rings" / "events.jsonl").write_text(json.dumps(event) + "\n")

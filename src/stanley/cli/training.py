@@ -285,7 +285,7 @@ def report_training(
     last, config = run.last_record() or {}, run.read_config()
     numbers = {k: last.get(k) for k in ("step", "gap", "acceptance", "step_size")}
     summary = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if v is not None)
-    events = run.events()
+    events = [event for event in run.events() if event["kind"] != "warned"]
     trained = not (
         events and events[-1]["kind"] == "resumed" and events[-1]["step"] == last.get("step")
     )

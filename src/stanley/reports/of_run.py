@@ -12,7 +12,7 @@ from stanley.judging.in_words import kl_in_words
 from stanley.own_code import is_named
 from stanley.plots.run import figures_of_run
 from stanley.reports.page import Shown, as_data, head_of, in_yaml, whole, write_page
-from stanley.runs.directory import RunDirectory
+from stanley.runs.directory import WENT_WRONG, RunDirectory
 from stanley.training.former import of_a_run
 
 NAME = "index.html"
@@ -47,7 +47,7 @@ def report_run(run: RunDirectory, out: Path | None = None, said: Sequence[str] =
     with whole(run.scores_file, "run stanley evaluate again"):
         of_scores = {
             "summary": [*summary_of(run, config, last, scores), *said],
-            "warnings": warnings_of(run, scores),
+            "warnings": warnings_of(run, config, scores),
             "scores": score_rows(scores),
             "judged": judged_in_words(scores),
         }
@@ -105,12 +105,18 @@ def summary_of(
     return lines
 
 
-def warnings_of(run: RunDirectory, scores: dict[str, Any]) -> list[str]:
-    """What the scores do not say by themselves."""
+def warnings_of(run: RunDirectory, config: dict[str, Any], scores: dict[str, Any]) -> list[str]:
+    """What went wrong, what training warned of, and what the scores do not say by themselves."""
     lines = [
         f"At step {event['step']:,}: {event['kind']}: {event['reason']}"
-        for event in run.went_wrong()
+        for event in run.events()
+        if event["kind"] in (*WENT_WRONG, "warned")
     ]
+    if config["steps"] <= config["warmup"]:
+        lines.append(
+            f"Its {config['steps']:,} steps are no more than its warm-up ({config['warmup']:,}): "
+            "the learning rate never reached its full value."
+        )
     step = run.last_step()
     if scores and scores.get("step") != step:
         lines.append(

@@ -2,7 +2,7 @@
 
 config.json      the resolved configuration
 records.jsonl    one line for each training step, with its "step"
-events.jsonl     what else happened: resumed, reconfigured, collapsed, rolled back, diverged
+events.jsonl     what else happened: resumed, reconfigured, warned, collapsed, rolled back, diverged
 checkpoints/     step-00001000.safetensors and so on, the newest few
 samples/         samples, and plots/ the figures
 index.html       all of it on a page, of `stanley train` and `stanley report`
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 #: Kinds of events in which a run lost something.
 WENT_WRONG = ("collapsed", "rollback", "diverged")
 #: What an event of a kind must say.
-FIELDS_OF = {"resumed": ("step",)} | dict.fromkeys(WENT_WRONG, ("step", "reason"))
+FIELDS_OF = {"resumed": ("step",)} | dict.fromkeys((*WENT_WRONG, "warned"), ("step", "reason"))
 
 
 class RunDirectory:

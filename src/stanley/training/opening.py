@@ -30,6 +30,7 @@ from stanley.training.own import Parts, probe, probe_loss, require_same_network,
 from stanley.training.scales import warn_of_scales
 from stanley.training.state import TrainState
 from stanley.training.tracking import require_trackers, tracker_names
+from stanley.training.warned import keep_warnings, overheard
 
 
 class OpenRun:
@@ -105,29 +106,33 @@ def opened_in(
 ) -> Iterator[OpenRun]:
     """The run among processes that are joined already, with data that `load` reads."""
     with RunDirectory(arguments.out) as run:
-        with world.agreed():
-            parts = taken(arguments, lambda c: load(c, world))
-        config = parts.config
-        prepare(parts, run, world, arguments)
-        points = load(config, world) if parts.data is None else parts.data
-        if world.first:
-            warn_of_scales(config, points)
-            warn_of_precision(config, world.device)
-        if parts.energy is not None:
+        with overheard() as heard:
             with world.agreed():
-                probe(config, parts.energy, points)
-        state = TrainState(
-            config,
-            points,
-            world,
-            parallel=arguments.parallel,
-            execution=arguments.execution,
-            own=parts.energy,
-            written=parts.written,
-        )
+                parts = taken(arguments, lambda c: load(c, world))
+            config = parts.config
+            prepare(parts, run, world, arguments)
+            points = load(config, world) if parts.data is None else parts.data
+            if world.first:
+                warn_of_scales(config, points)
+                warn_of_precision(config, world.device)
+            if parts.energy is not None:
+                with world.agreed():
+                    probe(config, parts.energy, points)
+            state = TrainState(
+                config,
+                points,
+                world,
+                parallel=arguments.parallel,
+                execution=arguments.execution,
+                own=parts.energy,
+                written=parts.written,
+            )
+            with world.agreed():
+                probe_loss(config, state, points)
+            resume(config, run, state)
         with world.agreed():
-            probe_loss(config, state, points)
-        resume(config, run, state)
+            if world.first:
+                keep_warnings(run, state.step, heard)
         points = points.with_train_on(world.device).standardised_by(state.standardisation)
         opened = OpenRun(config, run, state, points)
         yield opened
@@ -247,10 +252,12 @@ def write_configuration(parts: Parts, run: RunDirectory) -> None:
             require_same_network(whole_energy(parts.config, own), saved)
         if changed:
             pairs = {name: list(pair) for name, pair in changed.items()}
-            event = {"kind": "reconfigured", "changed": pairs}
+            step = max(checkpoint.steps_of(run.checkpoints), default=0)
+            reason = f"resuming with changed {changes}"
+            event = {"kind": "reconfigured", "step": step, "reason": reason, "changed": pairs}
             if run.events()[-1:] != [event]:  # else it was told before an end that came here
                 run.event(**event)
-            warnings.warn(f"resuming with changed {changes}", stacklevel=3)
+            warnings.warn(reason, stacklevel=3)
     run.write_config(new)
 
 

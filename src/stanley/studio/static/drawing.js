@@ -161,6 +161,9 @@ export function faint(name, share) {
   return `rgba(${rgb(name).join(",")},${share})`;
 }
 
+/** Events by which a run lost nothing. */
+export const MARKS = { resumed: "quiet", reconfigured: "quiet", warned: "warn" };
+
 /** Lines with their bands, and a vertical line at every event. */
 export function curves(div, { lines, axis, log }, events) {
   const traces = [];
@@ -173,7 +176,7 @@ export function curves(div, { lines, axis, log }, events) {
   }
   const marks = events.map(({ step, kind }) => ({
     type: "line", x0: step, x1: step, y0: 0, y1: 1, yref: "paper",
-    line: { color: colour(kind === "resumed" ? "quiet" : "bad"), width: 1.3, dash: kind === "resumed" ? "dot" : "solid" },
+    line: { color: colour(MARKS[kind] ?? "bad"), width: 1.3, dash: kind in MARKS ? "dot" : "solid" },
   }));
   const values = lines.flatMap((line) => [...line.middle, ...(line.low ?? []), ...(line.high ?? [])]);
   const shapes = { shapes: marks, xaxis: { rangemode: "tozero", nticks: 5 }, yaxis: { title: { text: axis, font: FONT, standoff: 6 }, ...(log ? logarithmic(values) : { nticks: 5 }) } };

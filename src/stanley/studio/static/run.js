@@ -1,5 +1,5 @@
 import { ask, colour, computations, duration, el, find, number, onTheme, poll, whole } from "./page.js";
-import { CONFIG, curves, faint, grid, layout, pixels, plane } from "./drawing.js";
+import { CONFIG, MARKS, curves, faint, grid, layout, pixels, plane } from "./drawing.js";
 
 const name = find("#run").dataset.name;
 const here = `name=${encodeURIComponent(name)}`;
@@ -59,7 +59,7 @@ function showCurves() {
     curves(div, panel, events);
   }
   find("#events").replaceChildren(
-    ...events.slice(-20).map((event) => el("li", { class: event.kind === "resumed" ? "" : "wrong" }, `step ${whole(event.step)}: ${event.kind}${event.reason ? `, ${event.reason}` : ""}`)),
+    ...events.slice(-20).map((event) => el("li", { class: { quiet: "", warn: "warned" }[MARKS[event.kind]] ?? "wrong" }, `step ${whole(event.step)}: ${event.kind}${event.reason ? `, ${event.reason}` : ""}`)),
   );
 }
 
