@@ -10,17 +10,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 import stanley
+from stanley.config import to_dict
+from stanley.data import MNIST
 from stanley.files import is_locked, lock
 from stanley.runs.directory import RunDirectory
 from stanley.studio.listing import Listing, recipe_in_words, run_entry
 from stanley.studio.safety import LARGEST
+
+from ..seeds import RNG
 
 #: A training of rings that takes no time.
 QUICK = "batch=8 data.num=60 network.width=8 objective.chain-steps=1 objective.bank-size=16"
@@ -257,6 +264,8 @@ def test_a_run_that_is_deleted_does_no_harm(client: TestClient, folder: Path):
         ({"recipe": "array", "fields": "data.path=/etc/passwd"}, "not inside"),
         ({"recipe": "array", "fields": "data.path=../secret.txt"}, "not inside"),
         ({"recipe": "mnist", "fields": "data.root=/"}, "not inside"),
+        ({"recipe": "mnist", "fields": "data.download=true"}, "the page downloads nothing"),
+        ({"recipe": "cifar10", "fields": "--data.download=true"}, "the page downloads nothing"),
         ({"name": ["x"]}, "must be text"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
@@ -283,6 +292,27 @@ def test_data_inside_the_folder_are_trained_on_wherever_the_studio_was_started(
     assert path == str(folder / "table.csv")
 
 
+def test_outside_the_folder_a_training_writes_into_the_cache_alone(
+    client: TestClient, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Negative control: pictures that do not fit into memory are written there."""
+    monkeypatch.setenv("STANLEY_CACHE", str(tmp_path / "cache"))
+    (folder / "squares").mkdir()
+    for k in range(20):
+        pixels = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "squares" / f"{k}.png")
+    fields = "data.path=squares data.size=8 data.memory-limit-mb=0 batch=4 network.width=4"
+    start(client, recipe="folder", steps="2", fields=f"{fields} precision=float32")
+    told = wait(lambda: ended(entries(client).get("new", {})), 180)
+    assert told["status"] == "finished", told
+    assert {path.name for path in tmp_path.iterdir()} == {"shown", "secret.txt", "cache"}
+    assert list((tmp_path / "cache").iterdir())
+
+
+def ended(entry: dict[str, Any]) -> dict[str, Any] | None:
+    return entry if entry.get("status") in ("finished", "failed") else None
+
+
 def test_what_the_library_refuses_later_is_told_in_its_own_line(client: TestClient, folder: Path):
     start(client, recipe="array", fields="data.path=missing.csv")
     failed = wait(lambda: entries(client).get("new", {}).get("error"))
@@ -301,6 +331,21 @@ def test_a_run_of_a_stranger_does_not_decide_what_is_read(client: TestClient, fo
     assert "not inside" in answer.json()["error"]
     assert client.post("/api/resume", json={"name": "pictures", "steps": "14"}).status_code == 200
     wait(lambda: entries(client)["pictures"]["step"] == 14)
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_a_run_that_is_resumed_downloads_nothing(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch, download: bool
+):
+    """Negative control: without the field nothing is changed."""
+    config = replace(stanley.recipe("mnist"), data=MNIST(download=download))
+    stanley.RunDirectory(folder / "table").write_config(to_dict(config))
+    launched: list[list[str]] = []
+    trainings = client.app.state.studio.trainings  # type: ignore[attr-defined]
+    monkeypatch.setattr(trainings, "launch", lambda name, words: launched.append(words))
+    assert client.post("/api/resume", json={"name": "table"}).status_code == 200
+    (words,) = launched
+    assert ("--data.download=false" in words) is download
 
 
 def test_what_does_not_train_is_not_stopped(client: TestClient, folder: Path):

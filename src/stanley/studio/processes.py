@@ -105,6 +105,11 @@ class Trainings:
         words = [as_flag(one) for one in fields]
         require(recipe in RECIPES, f"unknown recipe {recipe!r}: {did_you_mean(recipe, RECIPES)}")
         config = resolve(recipe, {}, self.read(words))
+        require(
+            not getattr(config.data, "download", False),
+            "data.download is true, but the page downloads nothing; start it once with stanley "
+            "train, or put the files where they are looked for",
+        )
         words = [word for word in words if not word.startswith(PLACES)]
         words += [f"--data.{place}={where}" for place, where in self.places(config).items()]
         if self.data is not None and getattr(config.data, "root", "") is None:
@@ -133,6 +138,7 @@ class Trainings:
         )
         assert recipe is not None
         more = [] if steps is None else [f"--steps={steps}"]
+        more += ["--data.download=false"] * bool(data.get("download"))
         self.launch(
             name,
             ["train", recipe, "--config", str(run.config_file), "--out", str(path), *more],

@@ -26,7 +26,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 class Studio:
     """One studio on one folder.
 
-    folder      resolved; nothing outside it is read or written
+    folder      resolved; nothing outside it is read or written, but the cache by trainings
     token       whoever has it may do all that the pages can do
     hosts       names that a request may call this machine by, without a port; None: any
     trainings   those that were started here
