@@ -95,3 +95,25 @@ def test_arrays_are_bounded_and_never_objects(tmp_path: Path) -> None:
     (tmp_path / "bomb.npz").write_bytes(buffer.getvalue())
     with pytest.raises(StanleyError, match="unpacks to 8 MiB"):
         read_archive(tmp_path / "bomb.npz", "c", most=1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("lines", "bad"),
+    [
+        (['{"a": 1}', "[1", "2]"], 2),
+        (['{"a": 1}, {"a": 2}'], 1),
+        (['{"a": 1}', ""], 2),
+        (['{"a": 1}', "[" * 100_000], 2),
+    ],
+    ids=["a value on two lines", "two values on a line", "an empty line", "deep"],
+)
+def test_a_line_is_one_value(lines: list[str], bad: int) -> None:
+    """Also where all lines together would be JSON."""
+    with pytest.raises(StanleyError, match=f"records.jsonl line {bad} is damaged"):
+        checked_lines(lines, dict[str, float], "records.jsonl", "restore the file")
+
+
+def test_names_in_lines_are_in_memory_once() -> None:
+    first, second = checked_lines(['{"gap": 1}', '{"gap": 2}'], dict[str, int], "it", "restore it")
+    assert (first, second) == ({"gap": 1}, {"gap": 2})
+    assert next(iter(first)) is next(iter(second))

@@ -71,6 +71,32 @@ def checked_lines(lines: Iterable[str], kind: Any, where: str, cure: str) -> lis
     """The JSON value of each line, all of the type `kind`; an error names the line, from 1."""
     from pydantic import ValidationError
 
+    lines = list(lines)
+    values = values_together(lines)
+    if values is None:
+        values = values_one_by_one(lines, where, cure)
+    try:
+        adapter(list[kind]).validate_python(values, strict=True)
+    except ValidationError as error:
+        number, *inside = error.errors()[0]["loc"]
+        why = first([error.errors()[0] | {"loc": inside}])
+        raise StanleyError(f"{where} line {int(number) + 1} is damaged ({why}); {cure}") from None
+    return values
+
+
+def values_together(lines: list[str]) -> list[Any] | None:
+    """The JSON value of each line, read as one array: the names in its objects are then in memory
+    once, and not in each, which halves the memory of records. None where that is not possible.
+    """
+    try:
+        values = json.loads(f"[{','.join(lines)}]")
+    except (ValueError, RecursionError):
+        return None
+    return values if len(values) == len(lines) else None  # else a line is not one value
+
+
+def values_one_by_one(lines: list[str], where: str, cure: str) -> list[Any]:
+    """The same; raises StanleyError with the first line that is damaged."""
     values = []
     for number, line in enumerate(lines, 1):
         try:
@@ -78,12 +104,6 @@ def checked_lines(lines: Iterable[str], kind: Any, where: str, cure: str) -> lis
         except (ValueError, RecursionError) as error:
             why = " ".join(str(error).split())[:200]
             raise StanleyError(f"{where} line {number} is damaged ({why}); {cure}") from None
-    try:
-        adapter(list[kind]).validate_python(values, strict=True)
-    except ValidationError as error:
-        number, *inside = error.errors()[0]["loc"]
-        why = first([error.errors()[0] | {"loc": inside}])
-        raise StanleyError(f"{where} line {int(number) + 1} is damaged ({why}); {cure}") from None
     return values
 
 

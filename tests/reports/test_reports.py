@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -199,6 +200,25 @@ class TestLeftByTraining:
             main(["train", "rings", "--steps", "40", "--quiet", "--out", str(tmp_path / "a")])
         assert end.value.code == 130
         assert "It is at step 7 of 40" in Read(tmp_path / "a" / "index.html").text
+
+    def test_takes_a_hundredth_of_the_time_at_most(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After one that took a fifth of a second, none for twenty; the last one is always there."""
+        from stanley.cli import training
+
+        written: list[int] = []
+
+        def slowly(run: RunDirectory, said: Any = ()) -> None:
+            written.append(run.last_step())
+            time.sleep(0.2)
+
+        monkeypatch.setattr(training, "PAGE_EVERY", -1.0)
+        monkeypatch.setattr(training, "leave_page", slowly)
+        words = ["--steps", "7", "--save-every", "2", "--network.width", "8", "--quiet"]
+        with pytest.raises(SystemExit):
+            main(["train", "rings", *words, "--out", str(tmp_path / "a")])
+        assert written == [2, 7]
 
     def test_at_the_first_checkpoint(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """And then once a minute."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SOON = 3.0
 #: Seconds between two pages of a run that is trained, each of which takes one or two.
 PAGE_EVERY = 60.0
+#: And at least so many times as long as it took: a hundredth of the time of a training.
+PAGE_REST = 100
 
 
 def train(
@@ -228,15 +230,17 @@ def with_page(
     records: Iterable[Record], run: RunDirectory, config: TrainConfig
 ) -> Iterator[Record]:
     """The same records; after a checkpoint the page of the run is written anew, but not within
-    `PAGE_EVERY` seconds, nor after the last step, whose page says what the energy is worth.
+    `PAGE_EVERY` seconds nor `PAGE_REST` times as long as the last one took, and not after the last
+    step, whose page says what the energy is worth.
     """
-    written = -math.inf
+    next_time = -math.inf
     for record in records:
         yield record
         due = record["step"] % config.save_every == 0 and record["step"] < config.steps
-        if due and time.monotonic() - written > PAGE_EVERY:
+        if due and (began := time.monotonic()) > next_time:
             leave_page(run)
-            written = time.monotonic()
+            ended = time.monotonic()
+            next_time = ended + max(PAGE_EVERY, PAGE_REST * (ended - began))
 
 
 def leave_page(run: RunDirectory, said: Sequence[str] = ()) -> None:
