@@ -204,7 +204,7 @@ class TestLeftByTraining:
     def test_takes_a_hundredth_of_the_time_at_most(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """After one that took a fifth of a second, none for twenty; the last one is always there."""
+        """After one that took a fifth of a second none for twenty; the last is always there."""
         from stanley.cli import training
 
         written: list[int] = []
