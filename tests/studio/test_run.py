@@ -27,7 +27,8 @@ from stanley.studio.frames import packed
 from stanley.studio.looking import moving
 from stanley.studio.records import BINS, Followed
 from stanley.types import in_float32
-from stanley.uses import inpaint, score
+from stanley.uses import denoise, inpaint, score
+from stanley.uses.denoising import denoise_stream
 
 from ..seeds import RNG
 from .conftest import SOCKETS
@@ -279,6 +280,28 @@ def test_noise_is_added_and_taken_away(client: TestClient, folder: Path, name: s
     assert kinds[0] == "noisy"
     assert set(kinds[1:-1]) == {"chains"}
     assert kinds[-1] == "mean"
+
+
+@pytest.mark.parametrize("name", ["chains", "pictures"])
+@pytest.mark.parametrize("given", ["noisy", "clean"])
+def test_what_is_noisy_already_gets_no_more_noise(
+    client: TestClient, folder: Path, name: str, given: str
+):
+    """Then the draws are those of `denoise` given the picture itself; negative control: of one that
+    is clean they are not.
+    """
+    model, rows, text = picture(folder, name)
+    asked_for = {"picture": text, "noise": 0.4, "given": given, "num": 2, "steps": 4, "seed": 3}
+    kinds, values = zip(*asked(client, name, do="denoise", **asked_for)[:-1], strict=True)
+    assert ("noisy" in [kind["kind"] for kind in kinds]) is (given == "clean")
+    generator, y = denoise_stream(3, model.device), centre(rows)
+    observed = y.repeat_interleave(2, 0)
+    below = model.starts_below(observed, 0.4, generator)
+    x0 = observed if below is None else below
+    potential = potential_for(model.sampler, model.potential)
+    restored = denoise(model.sampler, potential, y, 0.4, x0, 4, generator=generator)
+    same = np.array_equal(values[-2]["x"], to_bytes(restored.draws[0]).numpy())
+    assert same is (given == "noisy")
 
 
 def test_a_picture_is_scored_among_held_out_ones(client: TestClient, folder: Path):

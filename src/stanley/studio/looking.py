@@ -338,16 +338,20 @@ def fill_in(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
 
 
 def free_of_noise(job: Job, loaded: Loaded, model: Trained, asked: Asked) -> None:
-    """Draws of the clean picture behind a noisy one, as `stanley denoise --clean` makes them."""
-    images = picture_of(model, asked)
+    """Draws of the clean picture behind a noisy one, as `stanley denoise` makes them; the noise is
+    added to a picture that is clean, as with `--clean`.
+    """
+    images, clean = picture_of(model, asked), asked.one_of("given", ("clean", "noisy")) == "clean"
     std = asked.real("noise", 0.3, 0.01, 2.0)
     num = asked.whole("num", 4, 1, MOST_DRAWS)
     steps = asked.whole("steps", model.default_steps("noise"), 1, MOST_STEPS)
     generator = denoise_stream(asked.whole("seed", 0, 0, 2**31), model.device)
     require_stable(model.sampler, std)
-    y = images + std * torch.randn(images.shape, generator=generator, device=images.device)
+    y = images
+    if clean:
+        y = y + std * torch.randn(y.shape, generator=generator, device=y.device)
+        job.tell(packed({"kind": "noisy"}, x=to_bytes(y)))
     told, observed = Told(job, model), y.repeat_interleave(num, 0)
-    job.tell(packed({"kind": "noisy"}, x=to_bytes(y)))
     below = model.starts_below(observed, std, generator)
     x = observed if below is None else below
     potential = potential_for(model.sampler, model.potential)

@@ -436,7 +436,8 @@ function use(fields) {
   request({ step: step(), picture: base64(chosen.values), now: true, ...fields });
 }
 find("#inpaint").addEventListener("click", () => use({ do: "inpaint", mask: base64(mask ?? new Uint8Array()) }));
-find("#denoise").addEventListener("click", () => use({ do: "denoise", noise: Number(find("#noise").value) }));
+find("#denoise").addEventListener("click", () => use({ do: "denoise", noise: Number(find("#noise").value), given: find("#is-noisy").checked ? "noisy" : "clean" }));
+find("#is-noisy").addEventListener("change", () => (find("#denoise").textContent = find("#is-noisy").checked ? "Take the noise away" : "Add noise and take it away"));
 find("#score").addEventListener("click", () => use({ do: "score" }));
 find("#noise").addEventListener("input", () => (find("#noise-said").textContent = `Noise ${Number(find("#noise").value).toFixed(2)}`));
 
