@@ -1,6 +1,7 @@
 # make demo   the main job on an embedded default        make test    the test suite
 # make check  lint, format and types                     make test-slow   the tests that take minutes, the notebooks among them
 # make test-browser  the studio, and the search of the site, in Chromium, where there is one (apt install chromium, or CHROMIUM=path)
+# make screenshots  every page of the studio as a picture, in runs/screenshots        FOLDER=runs/demo make screenshots
 # make fuzz   inputs that nobody would write, thousands of them        SEED=7 make fuzz  the same ones once more
 # make kills  every command stopped at its file operations: killed, interrupted, on a full disk
 # make bench  speed ratios against a bare loop and installed peers, and what was aimed at; ten minutes
@@ -17,7 +18,7 @@ DENSITIES ?= banana ring-mixture quartic student-t funnel double-well ill-condit
 # more threads do not help networks this small, and hurt on a busy machine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-browser test-slow fuzz kills mutations check bench bench-samplers results docs clean
+.PHONY: demo test test-browser screenshots test-slow fuzz kills mutations check bench bench-samplers results docs clean
 
 demo: .venv/usable
 	$(BIN)/stanley demo --out runs/demo
@@ -28,6 +29,9 @@ test: .venv/ready
 test-browser: .venv/ready
 	$(BIN)/pip install --quiet -e '.[docs]' -c constraints.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(JOBS),1) -m browser tests/studio tests/test_site.py -rs
+
+screenshots: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/studio/screenshots.py
 
 # the notebooks are among them, and need what the site needs
 test-slow: .venv/ready

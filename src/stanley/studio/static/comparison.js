@@ -1,4 +1,4 @@
-import { colour, computations, el, find, number, onTheme, poll, runAddress, runsDone, whole } from "./page.js";
+import { colour, computations, el, find, minus, number, onTheme, poll, runAddress, runsDone, whole } from "./page.js";
 import { CONFIG, depth, faint, grid, layout, logarithmic, plane } from "./drawing.js";
 
 const name = find("#comparison").dataset.name;
@@ -50,7 +50,6 @@ function dots(div, score) {
 
 function table(score) {
   const rows = arms().filter((arm) => score.rows[arm]);
-  const minus = (text) => text.replaceAll(/(^|[ [])-(?=[0-9])/g, "$1−");
   const head = el("tr", {}, ...told.head.map((word) => el("th", { scope: "col" }, word)));
   return el("table", { class: "cards" }, el("thead", {}, head), el("tbody", {}, ...rows.map((arm) => el("tr", {}, ...score.rows[arm].map((text, k) => (k === 0 ? el("th", { scope: "row" }, text) : el("td", { "data-label": told.head[k] }, minus(text))))))));
 }
@@ -105,7 +104,7 @@ const socket = computations(`/ws/comparison?${here}`, (message) => {
   } else if (message.done) find("#working").textContent = "Of every arm the seed with its median score; dots are fresh chains, blue is where the energy is low.";
   else {
     const canvas = el("canvas", { class: message.arrays.images ? "pixels" : "square", role: "img", "aria-label": `What ${message.title} ends with: ${message.note}` });
-    const figure = el("figure", { class: "panel" }, el("figcaption", {}, message.title, el("span", { class: "quiet small" }, ` · ${message.note}`)), canvas);
+    const figure = el("figure", { class: "panel" }, el("figcaption", {}, message.title, el("span", { class: "quiet small" }, ` · ${minus(message.note)}`)), canvas);
     find("#panels").append(figure);
     panels.push({ figure, canvas, message });
     showPanels();

@@ -23,6 +23,9 @@ export function number(value) {
   return String(Number(value.toPrecision(3))).replace("-", "−");
 }
 
+/** What the server wrote, with the sign that `number` has. */
+export const minus = (text) => text.replaceAll(/(^|[ [])-(?=[0-9])/g, "$1−");
+
 export const whole = (value) => value.toLocaleString("en-US");
 
 export function duration(seconds) {

@@ -1,4 +1,4 @@
-import { ask, comparisonAddress, duration, el, find, number, poll, runAddress, runsDone, whole } from "./page.js";
+import { ask, comparisonAddress, duration, el, find, minus, number, poll, runAddress, runsDone, whole } from "./page.js";
 
 const rows = new Map(); // name -> {row, said}
 const body = find("#entries");
@@ -49,7 +49,7 @@ function cells(entry) {
     cell("Sampler", {}, entry.kind === "run" ? (entry.sampler ?? "") : ""),
     progress(entry),
     cell("Energy gap", { class: "number" }, entry.kind === "run" && entry.gap !== undefined && entry.gap !== null ? number(entry.gap) : ""),
-    cell("Scores", {}, ...(entry.scores ?? []).map((score) => el("div", {}, score))),
+    cell("Scores", {}, ...(entry.scores ?? []).map((score) => el("div", {}, minus(score)))),
     actions(entry),
   ];
 }
