@@ -295,10 +295,10 @@ def report_training(
     )
     lacks_page = page_step(run) != last.get("step")  # also where an end came before it was written
     reading, words = read_quality(run, own or {}) if trained or lacks_page else ({}, [])
+    if reading:  # before the page, which says that all was written
+        keep_reading(run, last["step"], reading)
     if trained or lacks_page:
         leave_page(run, words)
-    if reading:
-        keep_reading(run, last["step"], reading)
     if track is not None and reading:
         from stanley.training.tracking import track_scores
 
