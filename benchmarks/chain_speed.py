@@ -159,7 +159,7 @@ def peers() -> dict[str, Run]:
 
         def program_of(energy: Any) -> Any:
             potential = in_jax(energy)
-            sgld = blackjax.sgld(lambda x, _: -jax.grad(lambda x: potential(x).sum())(x))
+            sgld: Any = blackjax.sgld(lambda x, _: -jax.grad(lambda x: potential(x).sum())(x))
             step = lambda x, key: (sgld.step(key, x, None, H / 2), None)  # noqa: E731
             return jax.jit(lambda x, keys: jax.lax.scan(step, x, keys)[0])
 

@@ -168,12 +168,12 @@ def blackjax(target: str, chains: int, dense: bool = False) -> Contender:
     import jax
 
     def warm_up(key: Any, z: Any) -> Any:
-        kind = bj.window_adaptation(bj.nuts, lambda z: -u(z), is_mass_matrix_diagonal=not dense)
+        kind: Any = bj.window_adaptation(bj.nuts, lambda z: -u(z), is_mass_matrix_diagonal=not dense)
         adapted, info = kind.run(key, z, WARM_UP)
         return tuple(adapted), info.info.num_integration_steps.sum()
 
     def draw(key: Any, adapted: Any) -> Any:
-        kernel = bj.nuts(lambda z: -u(z), **adapted[1])
+        kernel: Any = bj.nuts(lambda z: -u(z), **adapted[1])
 
         def step(state: Any, key: Any) -> Any:
             state, info = kernel.step(key, state)

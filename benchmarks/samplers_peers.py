@@ -227,7 +227,7 @@ def blackjax_kernel(method: str, logdensity: Any, step: float, dimension: int) -
     import jax.numpy as jnp
 
     if method == "Langevin":
-        sgld = blackjax.sgld(lambda x, _: jax.grad(logdensity)(x))
+        sgld: Any = blackjax.sgld(lambda x, _: jax.grad(logdensity)(x))
         return (lambda x: x), lambda key, x: (sgld.step(key, x, 0, step / 2), None)
     if method == "MALA":
         algorithm: Any = blackjax.mala(logdensity, step / 2)
@@ -364,9 +364,8 @@ def nuts(column: str, chains: int, budget: float) -> dict[str, Any]:
     case = case_of(column)
     density = log_density(column, case.target)
     first = jnp.asarray(start(case, 1, seed=1002)[0].numpy())
-    warmed, _ = blackjax.window_adaptation(blackjax.nuts, density).run(
-        jax.random.key(0), first, 500
-    )
+    adaptation: Any = blackjax.window_adaptation(blackjax.nuts, density)
+    warmed, _ = adaptation.run(jax.random.key(0), first, 500)
     algorithm = blackjax.nuts(density, **warmed.parameters)
     run, x0 = (
         compiled(algorithm.init, algorithm.step),
