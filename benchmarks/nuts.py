@@ -168,7 +168,9 @@ def blackjax(target: str, chains: int, dense: bool = False) -> Contender:
     import jax
 
     def warm_up(key: Any, z: Any) -> Any:
-        kind: Any = bj.window_adaptation(bj.nuts, lambda z: -u(z), is_mass_matrix_diagonal=not dense)
+        kind: Any = bj.window_adaptation(
+            bj.nuts, lambda z: -u(z), is_mass_matrix_diagonal=not dense
+        )
         adapted, info = kind.run(key, z, WARM_UP)
         return tuple(adapted), info.info.num_integration_steps.sum()
 
