@@ -563,9 +563,13 @@ function drawMarginals(panel) {
   const { context, side, strip, canvas, place } = panel, { scene } = state;
   if (scene === null) return;
   const found = state.numbers?.panels[place]?.histograms ?? null;
+  context.save();
+  context.beginPath(); // the width of a line must not reach into the square of the chains
+  context.rect(0, 0, canvas.width, strip);
+  context.rect(side, strip, strip, side);
+  context.clip();
   context.fillStyle = colour("raised");
-  context.fillRect(0, 0, canvas.width, strip);
-  context.fillRect(side, 0, strip, canvas.height);
+  context.fillRect(0, 0, canvas.width, canvas.height);
   const room = strip - 4 * panel.ratio, bars = colour("bars"), ink = colour("ink");
   for (const [k, exact] of scene.marginals.entries()) {
     const n = exact.length, highest = 1.35 * Math.max(...exact), wide = side / n;
@@ -589,6 +593,7 @@ function drawMarginals(panel) {
     }
     context.stroke();
   }
+  context.restore();
 }
 
 // --- numbers
