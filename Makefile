@@ -8,7 +8,7 @@
 # make mutations  breaks the mathematics on purpose, piece by piece, and sees the tests fail
 # make bench-samplers  samplers compared on every density, and the same samplers in other libraries; over half an hour
 # make results  the tables and figures of docs/results.md, docs/results/ and docs/samplers.md from experiments/records
-# make docs  the site, in docs/_build/html: pages, executed notebooks, API reference; two minutes
+# make docs  the site, in docs/_build/html: pages, executed notebooks, API reference; 70 s on two cores
 # TORCH=cu126 make demo   takes that build of PyTorch; without it a machine without an NVIDIA GPU gets the one for CPUs
 
 PYTHON ?= python3
