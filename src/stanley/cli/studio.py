@@ -34,8 +34,8 @@ def studio(
     folder: Annotated[
         Path | None,
         Parameter(
-            help="Folder with runs and comparisons; of a run or a comparison its own page is "
-            "opened, in the folder around it. [default: the current folder]"
+            help="Folder with runs and comparisons. Given a run or a comparison itself, the studio "
+            "shows the folder around it and begins at its page. [default: the current folder]"
         ),
     ] = None,
     *,

@@ -86,10 +86,10 @@ def traced(rung: str, act: Act, sampler: Sampler, potential: Energy, plain: Call
     def call(carried: Any, generator: torch.Generator) -> tuple[Any, Any]:
         if not found:
             try:
-                traced = lookup(rung, act, sampler, potential, carried, generator)
+                known = lookup(rung, act, sampler, potential, carried, generator)
             except NewMemory:  # only the first step of a run is like this
                 return plain(carried, generator)
-            found.append(plain if traced is None else traced.of(sampler))
+            found.append(plain if known is None else known.of(sampler))
         return found[0](carried, generator)
 
     return call

@@ -126,8 +126,8 @@ class Begun(NamedTuple):
 
 
 def begin(sampler: Sampler, potential: Energy, x0: Tensor, execution: Execution = "auto") -> Begun:
-    """Raises StanleyError for a potential that the sampler cannot use, or of points of another
-    shape.
+    """Chains at x0, and what moves them. Raises StanleyError for a potential that the sampler
+    cannot use, or of points of another shape.
     """
     check_precision(sampler, potential)
     check_event(potential, x0)

@@ -99,7 +99,8 @@ class Listing:
             self.known[path] = (stamp, dict(entry))
         if kind == "run" and entry["status"] == "interrupted" and is_locked(path / ".lock"):
             entry["status"] = "running"
-        if kind == "comparison" and "done" in entry:  # far below what the stamp is of
+        # far below what the stamp is of; a record that is finished has them all
+        if kind == "comparison" and entry["status"] == "interrupted":
             entry["done"] = rows_in(path)
         return entry
 
